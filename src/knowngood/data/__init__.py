@@ -1,0 +1,1 @@
+"""Photographs -> records -> splits -> batches; above this floor nobody knows a file layout."""

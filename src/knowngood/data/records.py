@@ -1,0 +1,142 @@
+"""Records: one validated table, a row an image, which is all that the floors above see of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from knowngood.errors import DataError
+
+GOOD, BAD = 0, 1
+SPLITS = ("train", "val", "calibration", "test")
+
+SCHEMA: dict[str, pl.DataType] = {
+    "image": pl.String(),  # unique name within the set: path below its root, "/" between parts
+    "path": pl.String(),  # absolute path of the file
+    "label": pl.UInt8(),  # 0 good, 1 bad; null where nobody has said
+    "defect": pl.String(),  # type of a bad unit; null for good ones
+    "probability": pl.Float32(),  # annotators' probability that the unit is bad, where they gave one
+    "split": pl.String(),  # one of SPLITS, or null before splitting
+    "lot": pl.String(),
+    "machine": pl.String(),
+    "product": pl.String(),
+    "mask": pl.String(),  # absolute path of the defect mask
+    "box": pl.List(pl.List(pl.Float32())),  # defect boxes (x0, y0, x1, y1), pixels, half-open
+    "generated": pl.Boolean(),  # made by an augmentation or a generator: never in val or test
+    "sha256": pl.String(),  # of the file's bytes; null when it cannot be read
+    "width": pl.UInt32(),  # pixels, after EXIF rotation
+    "height": pl.UInt32(),
+    "mode": pl.String(),  # as in the file: "L", "RGB", "P", "I;16" ...
+    "error": pl.String(),  # why the file cannot be used; null when it can
+}
+
+
+@dataclass(frozen=True)
+class Records:
+    """A data set: the table, where it came from, and the terms under which it may be used.
+
+    Attributes:
+        frame: (N rows) with exactly the columns of `SCHEMA`.
+        source: Name of the data source that read it.
+        root: Folder or file that was read.
+        licence: Terms that the user must be told of, or None.
+        notes: Sentences that the reader of the set should know (for example how labels were made).
+    """
+
+    frame: pl.DataFrame
+    source: str
+    root: Path
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        validate(self.frame)
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def with_frame(self, frame: pl.DataFrame) -> Records:
+        """Returns the same set with another table (filtered, split, relabelled)."""
+        return replace(self, frame=frame)
+
+    def usable(self) -> Records:
+        """Returns only the rows whose file can be read."""
+        return self.with_frame(self.frame.filter(pl.col("error").is_null()))
+
+    def labelled(self) -> Records:
+        """Returns only the rows that have a label."""
+        return self.with_frame(self.frame.filter(pl.col("label").is_not_null()))
+
+    def of_split(self, *splits: str) -> Records:
+        """Returns the rows of the named splits, in the table's order."""
+        return self.with_frame(self.frame.filter(pl.col("split").is_in(list(splits))))
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many rows are good, bad and unlabelled."""
+        label = self.frame["label"]
+        return {
+            "good": int((label == GOOD).sum()),
+            "bad": int((label == BAD).sum()),
+            "unlabelled": int(label.null_count()),
+        }
+
+
+def table(columns: dict[str, list[object]] | pl.DataFrame) -> pl.DataFrame:
+    """Returns a frame with exactly the columns of `SCHEMA`, missing ones filled with null.
+
+    Raises:
+        DataError: A column cannot be read as the type that `SCHEMA` gives it.
+    """
+    frame = columns if isinstance(columns, pl.DataFrame) else pl.DataFrame(columns, strict=False)
+    height = frame.height
+    parts = []
+    for name, dtype in SCHEMA.items():
+        if name in frame.columns:
+            try:
+                parts.append(frame[name].cast(dtype))
+            except pl.exceptions.PolarsError as error:
+                raise DataError(
+                    f"Column {name!r} holds something that is not {dtype}: {error}",
+                    fix="Correct that column of the manifest.",
+                ) from error
+        else:
+            default = False if name == "generated" else None
+            parts.append(pl.Series(name, [default] * height, dtype=dtype))
+    return pl.DataFrame(parts).with_columns(pl.col("generated").fill_null(False))
+
+
+def validate(frame: pl.DataFrame) -> None:
+    """Checks the promises that everything above `data` relies on.
+
+    Raises:
+        DataError: Columns, label values, split names or uniqueness of `image` are off.
+    """
+    if dict(frame.schema) != SCHEMA:
+        raise DataError(
+            f"A records table has columns {list(frame.columns)}.", expected=", ".join(SCHEMA)
+        )
+    if frame["image"].is_null().any() or frame["path"].is_null().any():
+        raise DataError("A row of the records table names no image.", expected="image and path in every row")
+    twice = frame.filter(pl.col("image").is_duplicated())["image"]
+    if len(twice):
+        raise DataError(
+            f"The image {twice[0]!r} is listed {int((twice == twice[0]).sum())} times.",
+            expected="one row an image",
+            fix="Remove the repeated rows from the manifest.",
+        )
+    wrong = frame.filter(pl.col("label").is_not_null() & ~pl.col("label").is_in([GOOD, BAD]))
+    if wrong.height:
+        raise DataError(f"Label {wrong['label'][0]} of {wrong['image'][0]!r} is neither 0 nor 1.")
+    stray = frame.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(SPLITS))
+    if stray.height:
+        raise DataError(
+            f"Split {stray['split'][0]!r} of {stray['image'][0]!r} is not known.", expected=", ".join(SPLITS)
+        )
+    held_out = frame.filter(pl.col("generated") & (pl.col("split") != "train"))
+    if held_out.height:
+        raise DataError(
+            f"The generated image {held_out['image'][0]!r} is in split {held_out['split'][0]!r}.",
+            expected="generated images in train only",
+        )

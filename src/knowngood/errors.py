@@ -1,0 +1,66 @@
+"""The one error tree: every message says what was wrong, what was expected and what to do next."""
+
+from __future__ import annotations
+
+
+class KnownGoodError(Exception):
+    """Root of all errors that knowngood raises on purpose.
+
+    Args:
+        what: What was wrong, naming the file, column or value.
+        expected: What would have been right.
+        fix: What the user can do now, naming the flag or command.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, expected: str | None = None, fix: str | None = None) -> None:
+        self.what = what
+        self.expected = expected
+        self.fix = fix
+        parts = [what]
+        if expected:
+            parts.append(f"Expected: {expected}")
+        if fix:
+            parts.append(f"Try: {fix}")
+        super().__init__("\n".join(parts))
+
+
+class ConfigError(KnownGoodError):
+    """An option or parameter has a value that cannot work."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that is not in a registry."""
+
+
+class DataError(KnownGoodError):
+    """The photographs, their layout or their labels cannot be used."""
+
+
+class ImageError(DataError):
+    """One image cannot be decoded; it never stops a run over many images."""
+
+
+class WeightsError(KnownGoodError):
+    """Pretrained weights cannot be had or do not fit the network."""
+
+
+class RecipeError(KnownGoodError):
+    """A saved recipe is missing, damaged, or from another version."""
+
+
+class CalibrationError(KnownGoodError):
+    """A decision was asked for that the calibration data cannot support."""
+
+
+class TrainingError(KnownGoodError):
+    """Training could not go on, for instance because the loss became NaN."""
+
+
+class StorageError(KnownGoodError):
+    """Something could not be written, most often a full disk or missing permissions."""
+
+
+class MissingExtraError(KnownGoodError):
+    """An optional package is needed and not installed."""

@@ -1,0 +1,177 @@
+"""From uint8 photographs to one margin a photograph: normalisation, trunk, head; and several of these as one."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from knowngood.errors import ConfigError
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.heads import KernelHead, pool_stages
+from knowngood.models.weights.finding import Weights
+from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
+
+
+class NetworkConfig(BaseModel):
+    """Everything needed to build a network again, apart from its tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = Field(description="Name in the model registry.")
+    head: Literal["linear", "kernel"] = Field("linear", description="Kind of head.")
+    height: int = Field(ge=16, le=4096, description="Input height in pixels.")
+    width: int = Field(ge=16, le=4096, description="Input width in pixels.")
+    channels: Literal[1, 3] = Field(description="1 for grey photographs, 3 for colour.")
+    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="Mean of RGB in 0..1.")
+    std: tuple[float, float, float] = Field(IMAGENET_STD, description="Deviation of RGB in 0..1.")
+    strided_1x1: bool = Field(False, description="Whether strides sit on the first 1x1 convolutions (Caffe).")
+    supports: int = Field(0, ge=0, description="Support vectors of a kernel head.")
+    stages: tuple[int, ...] = Field((), description="Stages that a kernel head sees.")
+
+
+class Classifier(nn.Module):
+    """One trunk with one head.
+
+    Args:
+        config: What to build; tensors are random until loaded or trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone = BACKBONES.get(config.backbone)
+        outputs = 2 if config.head == "linear" else 0
+        self.trunk = timm.create_model(backbone.timm_name, pretrained=False, num_classes=outputs)
+        if config.strided_1x1:
+            _move_strides(self.trunk, backbone.strided_1x1)
+        self.register_buffer("mean", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        self.head: KernelHead | None = None
+        if config.head == "kernel":
+            self.head = KernelHead(self.feature_length, config.supports)
+
+    @property
+    def feature_length(self) -> int:
+        """Number of stage features that a kernel head sees."""
+        channels = self.trunk.feature_info.channels() if hasattr(self.trunk.feature_info, "channels") else [
+            stage["num_chs"] for stage in self.trunk.feature_info
+        ]
+        return 2 * sum(channels[index] for index in self.config.stages)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Returns network input (B, 3, H, W) float32 of images (B, 1 or 3, H, W) with values 0..255."""
+        return (images.float().expand(-1, 3, -1, -1) - self.mean) / self.std
+
+    def stage_features(self, images: Tensor) -> Tensor:
+        """Returns average and maximum of the configured stages, (B, D) float32."""
+        maps = self.trunk.forward_intermediates(
+            self.normalise(images), indices=list(self.config.stages), intermediates_only=True
+        )
+        return pool_stages(maps)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Returns the two outputs (good, bad) of a linear head, (B, 2)."""
+        outputs: Tensor = self.trunk(self.normalise(images))
+        return outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the margin of bad over good, (B,) float32, uncalibrated; 0 is undecided."""
+        if self.head is not None:
+            margin: Tensor = self.head(self.stage_features(images))
+            return margin
+        logits = self.logits(images).float()
+        return logits[:, 1] - logits[:, 0]
+
+    def load_trunk(self, weights: Weights) -> None:
+        """Takes pretrained tensors; the head keeps its own.
+
+        Raises:
+            ConfigError: The weights need another normalisation or other strides than this network was built with.
+        """
+        if (weights.mean, weights.std, weights.strided_1x1) != (
+            self.config.mean,
+            self.config.std,
+            self.config.strided_1x1,
+        ):
+            raise ConfigError("The network was not built for these weights.", fix="Use `network_for`.")
+        head = {f"{name}.{kind}" for name in _head_names(self.trunk) for kind in ("weight", "bias")}
+        state = {n: t for n, t in weights.state.items() if n not in head}
+        self.trunk.load_state_dict(state, strict=False)
+
+    def head_layer(self) -> nn.Linear:
+        """Returns the last linear layer (two outputs)."""
+        layer = self.trunk.get_classifier()
+        if not isinstance(layer, nn.Linear):
+            raise ConfigError(f"{self.config.backbone} has no linear last layer.")
+        return layer
+
+
+class Inspector(nn.Module):
+    """One classifier, or several whose scaled margins are added: margin = sum_i scale_i * margin_i.
+
+    Args:
+        configs: Members; all see images of the same height, width and channels.
+    """
+
+    scales: Tensor
+
+    def __init__(self, configs: tuple[NetworkConfig, ...]) -> None:
+        super().__init__()
+        if len({(c.height, c.width, c.channels) for c in configs}) != 1:
+            raise ConfigError("The members of an inspector must take images of one size.")
+        self.members = nn.ModuleList(Classifier(config) for config in configs)
+        self.register_buffer("scales", torch.ones(len(configs)))
+
+    @property
+    def configs(self) -> tuple[NetworkConfig, ...]:
+        return tuple(member.config for member in self.members if isinstance(member, Classifier))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the margin (B,) of images (B, C, H, W) uint8."""
+        margins = torch.stack([member(images) for member in self.members])
+        return (self.scales[:, None] * margins).sum(0)
+
+
+def network_for(backbone: str, weights: Weights | None, height: int, width: int, channels: int) -> NetworkConfig:
+    """Returns the configuration with a linear head that suits these weights (or random ones, when None)."""
+    described = {"backbone": backbone, "height": height, "width": width, "channels": channels}
+    if weights is not None:
+        described |= {"mean": weights.mean, "std": weights.std, "strided_1x1": weights.strided_1x1}
+    return NetworkConfig.model_validate(described)
+
+
+def input_size(sizes: list[tuple[int, int]], area: int, multiple: int = 32) -> tuple[int, int]:
+    """Returns the network's (height, width): about `area`^2 pixels in the median shape of the photographs.
+
+    Args:
+        sizes: (height, width) of each photograph in pixels.
+        area: Side of the square with the wanted number of pixels.
+        multiple: Both sides are rounded to a multiple of this.
+    """
+    ratios = sorted(height / width for height, width in sizes)
+    ratio = min(max(ratios[len(ratios) // 2], 0.25), 4.0)
+    sides = (area * math.sqrt(ratio), area / math.sqrt(ratio))
+    rounded = [max(multiple, multiple * round(side / multiple)) for side in sides]
+    return rounded[0], rounded[1]
+
+
+def _move_strides(trunk: nn.Module, blocks: tuple[str, ...]) -> None:
+    for name in blocks:
+        block = trunk.get_submodule(name)
+        for convolution, stride in (("conv1", 2), ("conv2", 1)):
+            layer = getattr(block, convolution)
+            layer.stride = (stride, stride)
+
+
+def _head_names(trunk: nn.Module) -> tuple[str, ...]:
+    name = getattr(trunk, "pretrained_cfg", {}).get("classifier", "fc")
+    return (name,) if isinstance(name, str) else tuple(name)

@@ -1,0 +1,7 @@
+"""Pretrained weights, looked for in one order: what the user names, the cache, an installed package, the hub."""
+
+from __future__ import annotations
+
+from knowngood.models.weights.finding import Weights, available, fetch, find
+
+__all__ = ["Weights", "available", "fetch", "find"]

@@ -1,0 +1,67 @@
+"""ResNet-50 as a TensorFlow.js package carries it: Keras' port of the Caffe weights, in shards of raw float32."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+_KERAS_EPSILON, _TORCH_EPSILON = 1e-3, 1e-5
+_BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
+_CONV = {"branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3", "branch1": "downsample.0"}
+_NORM = {"branch2a": "bn1", "branch2b": "bn2", "branch2c": "bn3", "branch1": "downsample.1"}
+
+
+def read_tfjs(model_json: Path) -> dict[str, np.ndarray]:
+    """Returns the named arrays of a TensorFlow.js layers model (only float32 is understood)."""
+    manifest = json.loads(model_json.read_text(encoding="utf-8"))["weightsManifest"]
+    arrays: dict[str, np.ndarray] = {}
+    for group in manifest:
+        data = b"".join((model_json.parent / name).read_bytes() for name in group["paths"])
+        offset = 0
+        for entry in group["weights"]:
+            size = math.prod(entry["shape"])
+            arrays[entry["name"]] = np.frombuffer(data, "<f4", size, offset).reshape(entry["shape"])
+            offset += 4 * size
+    return arrays
+
+
+def convert(path: Path, ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the network under timm's names.
+
+    Kernels become OIHW; the first one takes RGB instead of BGR; the biases that Keras keeps in front of a batch
+    norm move into its running mean; the difference of the two epsilons moves into its running variance.
+    """
+    arrays = read_tfjs(path)
+    state: dict[str, torch.Tensor] = {}
+
+    def take(keras_conv: str, keras_norm: str, conv: str, norm: str) -> None:
+        kernel = arrays[f"{keras_conv}/kernel"].transpose(3, 2, 0, 1)
+        kernel = kernel[:, ::-1] if conv == "conv1" else kernel  # BGR -> RGB
+        state[f"{conv}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
+        state[f"{norm}.weight"] = torch.from_numpy(arrays[f"{keras_norm}/gamma"].copy())
+        state[f"{norm}.bias"] = torch.from_numpy(arrays[f"{keras_norm}/beta"].copy())
+        mean = arrays[f"{keras_norm}/moving_mean"] - arrays[f"{keras_conv}/bias"]
+        state[f"{norm}.running_mean"] = torch.from_numpy(mean)
+        variance = arrays[f"{keras_norm}/moving_variance"] + (_KERAS_EPSILON - _TORCH_EPSILON)
+        state[f"{norm}.running_var"] = torch.from_numpy(variance.astype(np.float32))
+
+    take("conv1", "bn_conv1", "conv1", "bn1")
+    for stage, letters in _BLOCKS.items():
+        for index, letter in enumerate(letters):
+            for branch in _CONV:
+                if f"res{stage}{letter}_{branch}/kernel" in arrays:
+                    prefix = f"layer{stage - 1}.{index}."
+                    take(
+                        f"res{stage}{letter}_{branch}",
+                        f"bn{stage}{letter}_{branch}",
+                        prefix + _CONV[branch],
+                        prefix + _NORM[branch],
+                    )
+    state["fc.weight"] = torch.from_numpy(np.ascontiguousarray(arrays["fc1000/kernel"].T))
+    state["fc.bias"] = torch.from_numpy(arrays["fc1000/bias"].copy())
+    counters = {n: t for n, t in ours.items() if n.endswith("num_batches_tracked")}
+    return state | counters

@@ -1,0 +1,78 @@
+"""How long work tells of itself: libraries report to the current reporter, only the CLI shows it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Reporter(Protocol):
+    """Receives the progress of long work."""
+
+    def start(self, title: str, total: int | None) -> int:
+        """Begins a task of `total` steps (None when unknown) and returns its handle."""
+        ...
+
+    def advance(self, task: int, steps: int = 1, note: str = "") -> None:
+        """Says that `steps` more steps are done; `note` is shown beside the bar."""
+        ...
+
+    def finish(self, task: int) -> None:
+        """Says that the task is over."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Shows one line that is worth keeping."""
+        ...
+
+
+class Silent:
+    """The default reporter: a library does not print."""
+
+    def start(self, title: str, total: int | None) -> int:
+        return 0
+
+    def advance(self, task: int, steps: int = 1, note: str = "") -> None:
+        return None
+
+    def finish(self, task: int) -> None:
+        return None
+
+    def say(self, message: str) -> None:
+        return None
+
+
+_current: ContextVar[Reporter] = ContextVar("knowngood_reporter", default=Silent())
+
+
+def reporter() -> Reporter:
+    """Returns the reporter in force here."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def reporting_to(new: Reporter) -> Iterator[None]:
+    """Sends the progress of everything inside the block to `new`."""
+    token = _current.set(new)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+    """Yields the items and reports each as one step."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    to = reporter()
+    task = to.start(title, total)
+    try:
+        for item in items:
+            yield item
+            to.advance(task)
+    finally:
+        to.finish(task)

@@ -1,0 +1,1 @@
+"""Results -> tables, figures and one self-contained HTML page; it computes nothing that decides."""
