@@ -32,7 +32,8 @@ def fit_calibration(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration
     """Fits temperature and bias by maximum likelihood on smoothed targets.
 
     Platt's targets, (n1 + 1) / (n1 + 2) for bad and 1 / (n0 + 2) for good, keep the fit finite on separable
-    data; the temperature is bounded to 1e-3 .. 1e3 times the spread of the logits, so scores never fall as logits rise.
+    data; the temperature is bounded to 1e-3 .. 1e3 times the spread of the logits, so scores never fall as
+    logits rise.
 
     Args:
         logits: (N,) finite, bad minus good, higher = more likely bad.

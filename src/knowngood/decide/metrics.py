@@ -136,8 +136,8 @@ def evaluate(
 
     Goods and bads are resampled apart, so that the class balance stays. The bins of the calibration error are
     those of the data in every resample. Two known limits of the percentile bootstrap: the interval of the
-    calibration error sits high, because resampling adds noise to every bin, and a rate that was seen as 0 or 1
-    gets an interval of no width (`escape_upper_bound` is the exact bound for an escape rate).
+    calibration error sits high, because resampling adds noise to every bin, and a rate that was seen as 0
+    or 1 gets an interval of no width (`escape_upper_bound` is the exact bound for an escape rate).
 
     Args:
         labels: (N,) 0 good, 1 bad.

@@ -1,4 +1,4 @@
-"""Labels and scores, checked and counted per distinct score: what every figure of this floor is computed from."""
+"""Labels and scores, checked and counted per distinct score: what every figure here is computed from."""
 
 from __future__ import annotations
 

@@ -2,19 +2,19 @@
 
 **Why the guarantee holds although the threshold is picked from the same data.** A threshold t rejects scores
 >= t, so its true escape rate is E(t) = P(S < t) for a new bad unit's score S. Sort the n calibration bads,
-S(1) <= ... <= S(n), and take t = S(k). With the k from below fixed by n, the budget a and the confidence 1 - d alone:
+S(1) <= ... <= S(n), and take t = S(k), with k fixed by n, the budget a and the confidence 1 - d alone:
 
-1. Write every bad's score as S = Q(U), U uniform, Q the quantile function. Q never falls, so S(k) = Q(U(k)), and
-   Q(U) < Q(U(k)) implies U < U(k). Hence E(S(k)) = P(Q(U) < Q(U(k))) <= P(U < U(k)) = U(k). Without ties the two
-   are equal; ties (discrete scores) only make the bound safer.
+1. Write every bad's score as S = Q(U), U uniform, Q the quantile function. Q never falls, so S(k) = Q(U(k)),
+   and Q(U) < Q(U(k)) implies U < U(k). Hence E(S(k)) = P(Q(U) < Q(U(k))) <= P(U < U(k)) = U(k). Without ties
+   the two are equal; ties (discrete scores) only make the bound safer.
 2. P(E(S(k)) > a) <= P(U(k) > a) = P(fewer than k of n uniforms are <= a) = P(Binomial(n, a) <= k - 1).
-3. So every k with P(Binomial(n, a) <= k - 1) <= d is safe, and we take the largest (Wilks 1941). By the definition
-   of Clopper and Pearson, that is the same as: the exact upper bound for k - 1 escapes in n is at most a.
+3. So every k with P(Binomial(n, a) <= k - 1) <= d is safe, and we take the largest (Wilks 1941). By the
+   definition of Clopper and Pearson that means: the exact upper bound for k - 1 escapes in n is at most a.
 
-No price for "many thresholds tried" is due: k is settled before any score is seen, and only then is S(k) looked up.
-It is also the largest t whose count of calibration escapes has a Clopper-Pearson bound within the budget, since
-every t > S(k) lets at least k escape. The guarantee is for bads like the calibration bads (same line, same
-defects), drawn independently; near-duplicates of one unit count once.
+No price for "many thresholds tried" is due: k is settled before any score is seen, and only then is S(k)
+looked up. It is also the largest t whose count of calibration escapes has a Clopper-Pearson bound within the
+budget, since every t > S(k) lets at least k escape. The guarantee is for bads like the calibration bads (same
+line, same defects), drawn independently; near-duplicates of one unit count once.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def choose_threshold(
     """Returns the largest threshold whose escape rate is at most the budget with the given confidence.
 
     When there are too few bads to certify the budget, `certified` is False and the threshold goes below every
-    calibration bad: half way between the lowest bad and the highest good beneath it (or 0), a margin that costs
-    no overkill on the calibration goods. The proof for the lowest bad then still certifies
+    calibration bad: half way between the lowest bad and the highest good beneath it (or 0), a margin that
+    costs no overkill on the calibration goods. The proof for the lowest bad then still certifies
     `smallest_certifiable(bads)`.
 
     Args:
@@ -205,8 +205,8 @@ def threshold_at_overkill(
 ) -> Threshold:
     """Returns the smallest threshold whose overkill is at most the budget, from good images alone.
 
-    The mirror image of `choose_threshold`: just above the k-th highest good. With too few goods `certified` is False
-    and the threshold lies just above the highest good.
+    The mirror image of `choose_threshold`: just above the k-th highest good. With too few goods `certified`
+    is False and the threshold lies just above the highest good.
 
     Args:
         good_scores: (N,) defect scores of good calibration images.
@@ -280,8 +280,8 @@ def _escape_sentence(
     if rank:
         return f"{said}; {_percent(budget)} was asked for."
     return (
-        f"{said}, not the {_percent(budget)} that was asked for; ask for --escape-budget {_rounded_up(proven):g} "
-        f"or calibrate on {bads_needed(budget, confidence)} bads."
+        f"{said}, not the {_percent(budget)} that was asked for; ask for "
+        f"--escape-budget {_rounded_up(proven):g} or calibrate on {bads_needed(budget, confidence)} bads."
     )
 
 
