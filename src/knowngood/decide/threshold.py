@@ -229,7 +229,7 @@ def threshold_at_overkill(
     above = int((good >= cut).sum())
     sentence = (
         f"{above} of {good.size} goods rejected certify an overkill of at most {_percent(proven)} "
-        f"at {confidence:.0%} confidence; with no bad images the escape rate is unknown."
+        f"at {100 * confidence:g} % confidence; with no bad images the escape rate is unknown."
     )
     if not rank:
         sentence += (
@@ -276,7 +276,9 @@ def _escape_sentence(
     rank: int, escapes: int, bads: int, proven: float, budget: float, confidence: float
 ) -> str:
     plural = "escape" if escapes == 1 else "escapes"
-    said = f"{escapes} {plural} in {bads} bads certify {_percent(proven)} at {confidence:.0%} confidence"
+    said = (
+        f"{escapes} {plural} in {bads} bads certify {_percent(proven)} at {100 * confidence:g} % confidence"
+    )
     if rank:
         return f"{said}; {_percent(budget)} was asked for."
     return (

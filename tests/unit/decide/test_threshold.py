@@ -91,7 +91,7 @@ def test_too_few_bads_say_what_they_can_certify_and_the_advice_works() -> None:
     assert found.escapes == 0
     assert found.threshold == pytest.approx(0.5)  # half way between the highest good and the lowest bad
     assert found.overkill == 0
-    assert found.sentence.startswith("0 escapes in 123 bads certify 2.41 % at 95% confidence, not the 1 %")
+    assert found.sentence.startswith("0 escapes in 123 bads certify 2.41 % at 95 % confidence, not the 1 %")
     assert "calibrate on 299 bads" in found.sentence
     advice = float(re.search(r"--escape-budget (\S+)", found.sentence)[1])
     assert choose_threshold(labels, scores, escape_budget=advice).certified

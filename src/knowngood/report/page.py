@@ -1,0 +1,103 @@
+"""One self-contained HTML page out of sections; a later floor adds its own and changes nothing here."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from knowngood.report import wording
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page.
+
+    Attributes:
+        key: Anchor in the page: letters and dashes.
+        title: Heading.
+        body: HTML that is safe to show as it is, see `render`.
+        lead: One sentence under the heading: what to see here.
+    """
+
+    key: str
+    title: str
+    body: Markup
+    lead: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph with what is known of it, as the `pictures` macro of the templates shows it.
+
+    Attributes:
+        uri: `data:` URI, or None for a placeholder.
+        name: Image name.
+        score: Defect score, worded; empty when there is none.
+        tag: Defect or class.
+        bad: Whether the unit is bad.
+        trouble: Why there is no picture.
+    """
+
+    uri: str | None
+    name: str
+    score: str
+    tag: str
+    bad: bool
+    trouble: str = ""
+
+
+@cache
+def environment() -> Environment:
+    """Returns the templates; every value is escaped, because file names may hold HTML."""
+    env = Environment(
+        loader=PackageLoader("knowngood.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "decimal", "score", "percent_range", "decimal_range", "exact_rate", "duration"):
+        env.filters[name] = getattr(wording, name)
+    env.globals["counted"] = wording.counted
+    return env
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Returns a template under `templates/` filled in, safe to put into a section."""
+    return Markup(environment().get_template(template).render(**values))
+
+
+def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """Returns the whole HTML document; nothing in it is fetched from anywhere.
+
+    Args:
+        title: Heading of the page.
+        subtitle: Line under it.
+        sections: In the order in which they are shown.
+    """
+    script = _source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return str(
+        render(
+            "page.html",
+            title=title,
+            subtitle=subtitle,
+            sections=sections,
+            style=Markup(_source("style.css")),
+            script=Markup(script),
+            script_hash=digest,  # the page's policy lets only this script run, whatever a file name holds
+        )
+    )
+
+
+def _source(name: str) -> str:
+    loader = environment().loader
+    assert loader is not None
+    return loader.get_source(environment(), name)[0].strip()

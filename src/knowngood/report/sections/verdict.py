@@ -1,0 +1,141 @@
+"""What a quality engineer wants to know first: does it find the bads, what does it cost, what is proven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from knowngood.decide.threshold import escape_interval
+from knowngood.report import wording
+from knowngood.report.page import Section, render
+from knowngood.report.run import RunSummary
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One large number.
+
+    Attributes:
+        name: What it is.
+        value: The number, worded.
+        detail: Interval or count under it.
+    """
+
+    name: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Decisions on the shown split."""
+
+    goods: int
+    bads: int
+    escapes: int
+    overkill: int
+    reviews: int
+
+    @classmethod
+    def of(cls, decided: pl.DataFrame) -> Counts:
+        bad, decision = decided["label"] == 1, decided["decision"]
+        return cls(
+            goods=int((~bad).sum()),
+            bads=int(bad.sum()),
+            escapes=int((bad & (decision == "accept")).sum()),
+            overkill=int((~bad & (decision == "reject")).sum()),
+            reviews=int((decision == "review").sum()),
+        )
+
+
+def verdict(run: RunSummary) -> Section | None:
+    """Makes the headline: one plain sentence, whether the budget is proven, and the large numbers."""
+    counts = Counts.of(run.decided)
+    body = render(
+        "sections/verdict.html",
+        sentence=_sentence(run, counts),
+        threshold=run.threshold,
+        warning=_warning(run, counts),
+        tiles=_tiles(run, counts),
+    )
+    return Section("verdict", "Verdict", body)
+
+
+def _sentence(run: RunSummary, counts: Counts) -> str:
+    where = (
+        "never seen in training"
+        if run.split == "test"
+        else f"of the {run.split} split: no test split was scored"
+    )
+    parts = [f"On {wording.counted(run.shown.height, 'image')} {where},"]
+    auc = run.figures.get("auroc")
+    if auc is None:
+        parts.append("no AUC can be given, because one class is missing.")
+    else:
+        interval = wording.decimal_range(run.figures.get("auroc_ci"))
+        told = f", 95 % interval {interval}" if interval else ""
+        parts.append(
+            f"a bad unit scores above a good one {wording.percent(auc)} of the time (AUC {auc:.3f}{told})."
+        )
+    if run.decided.height and run.threshold:
+        done = []
+        if counts.bads:
+            done.append(
+                f"{counts.escapes:,} of {wording.counted(counts.bads, 'bad unit')} escaped "
+                f"({wording.percent(counts.escapes / counts.bads)})"
+            )
+        if counts.goods:
+            done.append(
+                f"{counts.overkill:,} of {wording.counted(counts.goods, 'good unit')} were rejected "
+                f"({wording.percent(counts.overkill / counts.goods)} overkill)"
+            )
+        parts.append(
+            f"At the threshold {wording.score(run.threshold.get('threshold'))}, {' and '.join(done)}"
+        )
+        if counts.reviews:
+            parts[-1] += f"; {wording.counted(counts.reviews, 'unit')} went to a person"
+        parts[-1] += "."
+    return " ".join(parts)
+
+
+def _warning(run: RunSummary, counts: Counts) -> str | None:
+    """Says so when the shown images contradict the certificate: they are unlike the calibration images."""
+    proven = (run.threshold or {}).get("certified_escape_rate")
+    if run.split != "test" or proven is None or counts.bads == 0:
+        return None
+    low, _ = escape_interval(counts.escapes, counts.bads)
+    if low <= proven:
+        return None
+    seen = f"{counts.escapes} of {counts.bads}, at least {wording.percent(low)} at 97.5 % confidence"
+    return (
+        f"The test escapes ({seen}) contradict the certified {wording.percent(proven)}: the calibration "
+        "images are unlike the test images. Calibrate on images of the lots and defects to be inspected."
+    )
+
+
+def _tiles(run: RunSummary, counts: Counts) -> list[Tile]:
+    figures = run.figures
+    auc = figures.get("auroc")
+    tiles = [Tile("AUC", wording.decimal(auc), wording.decimal_range(figures.get("auroc_ci")))]
+    if run.decided.height:
+        tiles += [
+            _rate_tile("Escape rate", counts.escapes, counts.bads, "bads"),
+            _rate_tile("Overkill", counts.overkill, counts.goods, "goods"),
+        ]
+        if counts.reviews:
+            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, "images"))
+    if not counts.reviews:  # with a person in between there is no accuracy of the machine alone
+        sure = wording.percent_range(figures.get("accuracy_ci"))
+        tiles.append(Tile("Accuracy", wording.percent(figures.get("accuracy")), sure))
+    at = (figures.get("fpr_at_tpr") or {}).get("0.995")
+    interval = (figures.get("fpr_at_tpr_ci") or {}).get("0.995")
+    tiles.append(Tile("Overkill at 0.5 % escapes", wording.percent(at), wording.percent_range(interval)))
+    return tiles
+
+
+def _rate_tile(name: str, part: int, whole: int, of: str) -> Tile:
+    if whole == 0:
+        return Tile(name, wording.NONE, f"no {of}")
+    interval = wording.percent_range(escape_interval(part, whole))
+    return Tile(name, wording.percent(part / whole), f"{part:,} of {whole:,} {of}; {interval}")

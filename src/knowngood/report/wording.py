@@ -1,0 +1,72 @@
+"""Numbers as a person reads them: as many digits as the data carry, intervals beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from knowngood.decide.threshold import escape_interval
+
+NONE = "–"
+
+
+def percent(rate: float | None) -> str:
+    """Returns a share as per cent: 12.3 %, 0.45 %, <0.01 %; 0 % and 100 % only where it is exactly that."""
+    if rate is None:
+        return NONE
+    value = 100 * rate
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    if not 0.01 <= value <= 99.99:
+        return "<0.01 %" if value < 0.01 else ">99.99 %"
+    return f"{value:.2f} %" if value < 1 or value > 99 else f"{value:.1f} %"
+
+
+def decimal(value: float | None) -> str:
+    """Returns a figure between 0 and 1 with four places."""
+    return NONE if value is None else f"{value:.4f}"
+
+
+def score(value: float | None) -> str:
+    """Returns a defect score, more exact near 0 and 1."""
+    if value is None:
+        return NONE
+    if 0.01 <= value <= 0.99:
+        return f"{value:.3f}"
+    if 0.9999 < value < 1:
+        return ">0.9999"
+    return f"{value:.2g}" if value < 0.01 else f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def percent_range(interval: Sequence[float] | None) -> str:
+    """Returns an interval of shares: 1.2 to 3.4 %."""
+    if interval is None:
+        return ""
+    low, high = (percent(end).removesuffix(" %") for end in interval)
+    return f"{low} to {high} %"
+
+
+def decimal_range(interval: Sequence[float] | None) -> str:
+    """Returns an interval of figures: 0.91 to 0.95."""
+    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Returns "1 image" or "2,000 images"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def exact_rate(part: int, whole: int) -> str:
+    """Returns a rate with its exact 95 % interval: 1.2 % (0.4 to 2.9 %)."""
+    if whole == 0:
+        return NONE
+    return f"{percent(part / whole)} ({percent_range(escape_interval(part, whole))})"
+
+
+def duration(seconds: float) -> str:
+    """Returns 45 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
