@@ -18,12 +18,14 @@ def percent(rate: float | None) -> str:
         return f"{value:.0f} %"
     if not 0.01 <= value <= 99.99:
         return "<0.01 %" if value < 0.01 else ">99.99 %"
-    return f"{value:.2f} %" if value < 1 or value > 99 else f"{value:.1f} %"
+    return f"{value:.2f} %" if value < 1 or value > 99.5 else f"{value:.1f} %"
 
 
 def decimal(value: float | None) -> str:
     """Returns a figure between 0 and 1 with four places."""
-    return NONE if value is None else f"{value:.4f}"
+    if value is None:
+        return NONE
+    return ">0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
 
 
 def score(value: float | None) -> str:
@@ -46,8 +48,8 @@ def percent_range(interval: Sequence[float] | None) -> str:
 
 
 def decimal_range(interval: Sequence[float] | None) -> str:
-    """Returns an interval of figures: 0.91 to 0.95."""
-    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+    """Returns an interval of figures: 0.9123 to 0.9514."""
+    return "" if interval is None else f"{decimal(interval[0])} to {decimal(interval[1])}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -59,7 +60,7 @@ def test_tick_labels_neither_collide_nor_leave_the_picture() -> None:
     spans = [(float(t.attrib["x"]), 7.5 * len(t.text or "")) for t in texts]
     assert len(spans) >= 4
     assert all(x + w / 2 <= chart.width for x, w in spans)
-    assert all(a + wa / 2 < b - wb / 2 for (a, wa), (b, wb) in zip(spans, spans[1:], strict=False))
+    assert all(a + wa / 2 < b - wb / 2 for (a, wa), (b, wb) in itertools.pairwise(spans))
 
 
 def test_labels_are_escaped() -> None:

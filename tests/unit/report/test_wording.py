@@ -51,6 +51,11 @@ def test_duration(seconds: float, said: str) -> None:
     assert wording.duration(seconds) == said
 
 
+def test_figures_near_one_are_not_called_one() -> None:
+    assert wording.decimal(0.99997) == ">0.9999"
+    assert wording.decimal_range((0.9991, 1.0)) == "0.9991 to 1.0000"
+
+
 def test_counts_and_rates() -> None:
     assert wording.counted(1, "image") == "1 image"
     assert wording.counted(2000, "escape") == "2,000 escapes"

@@ -75,8 +75,9 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
     else:
         interval = wording.decimal_range(run.figures.get("auroc_ci"))
         told = f", 95 % interval {interval}" if interval else ""
+        often = wording.percent(auc)
         parts.append(
-            f"a bad unit scores above a good one {wording.percent(auc)} of the time (AUC {auc:.3f}{told})."
+            f"a bad unit scores above a good one {often} of the time (AUC {wording.decimal(auc)}{told})."
         )
     if run.decided.height and run.threshold:
         done = []
