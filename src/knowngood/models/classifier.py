@@ -62,9 +62,7 @@ class Classifier(nn.Module):
     @property
     def feature_length(self) -> int:
         """Number of stage features that a kernel head sees."""
-        channels = self.trunk.feature_info.channels() if hasattr(self.trunk.feature_info, "channels") else [
-            stage["num_chs"] for stage in self.trunk.feature_info
-        ]
+        channels = [stage["num_chs"] for stage in self.trunk.feature_info]
         return 2 * sum(channels[index] for index in self.config.stages)
 
     def normalise(self, images: Tensor) -> Tensor:

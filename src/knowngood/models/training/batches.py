@@ -1,0 +1,111 @@
+"""Batches of fitted photographs: which rows, in which order, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+Rows = npt.NDArray[np.int64]
+Batch = tuple[Tensor, Tensor, Tensor]  # images (B, C, H, W) uint8; target P(bad) (B,); weight (B,)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What each row of a pixel store is to be taught.
+
+    Attributes:
+        bad: (N,) float32 in 0..1, probability that the unit is bad: the label, or the annotators' own.
+        weight: (N,) float32 > 0, how much the row counts.
+    """
+
+    bad: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+
+
+class FittedImages(Dataset[Batch]):
+    """Some rows of a pixel store with their targets, fetched a batch at a time."""
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], targets: Targets, rows: Rows) -> None:
+        self.pixels = pixels
+        self.targets = targets
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        rows = self.rows[indices]
+        return (
+            torch.from_numpy(np.ascontiguousarray(self.pixels[rows])),
+            torch.from_numpy(self.targets.bad[rows]),
+            torch.from_numpy(self.targets.weight[rows]),
+        )
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collation that has nothing left to do."""
+    return batch
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Index lists of one epoch.
+
+    With `balanced`, half of every epoch is bad and half good, the rarer class repeated (drawn without replacement
+    until exhausted, so no image is left out while another comes twice).
+
+    Args:
+        bad: (N,) bool.
+        batch_size: Rows a batch and process; the last incomplete batch is dropped when there are others.
+        balanced: Whether to even out the classes.
+        seed: With the epoch, decides the order.
+        rank, world: This process and how many share the epoch.
+    """
+
+    def __init__(
+        self,
+        bad: npt.NDArray[np.bool_],
+        batch_size: int,
+        *,
+        balanced: bool,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.bad = bad
+        self.batch_size = batch_size
+        self.balanced = balanced
+        self.seed = seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(1, len(self.bad) // (self.batch_size * self.world))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order(np.random.default_rng([self.seed, self.epoch]))
+        size = min(self.batch_size * self.world, len(order))
+        for step in range(len(self)):
+            rows = order[step * size : (step + 1) * size]
+            yield rows[self.rank :: self.world].tolist()
+
+    def _order(self, random: np.random.Generator) -> Rows:
+        if not self.balanced or self.bad.all() or not self.bad.any():
+            return random.permutation(len(self.bad))
+        half = (len(self.bad) + 1) // 2
+        columns = [_cycled(np.flatnonzero(self.bad == which), half, random) for which in (False, True)]
+        return np.stack(columns, axis=1).reshape(-1)[: len(self.bad)]
+
+
+def _cycled(rows: Rows, count: int, random: np.random.Generator) -> Rows:
+    rounds = -(-count // len(rows))
+    return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]

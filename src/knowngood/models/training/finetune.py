@@ -1,0 +1,256 @@
+"""Fine-tunes all layers with Lightning: soft labels, balanced batches, transforms on the fly, averaged weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
+import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from knowngood.data.augmentations.policy import augment, policy_named
+from knowngood.decide.metrics import auroc
+from knowngood.errors import TrainingError
+from knowngood.files import whole_file
+from knowngood.models.classifier import Classifier
+from knowngood.models.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is
+from knowngood.models.training.config import TrainConfig
+from knowngood.progress import reporter
+
+
+class FineTuning(pl.LightningModule):
+    """One classifier under training.
+
+    Args:
+        classifier: With a linear head; trained in place.
+        config: Rates, policy, seed.
+        steps: Optimiser steps of the whole training.
+    """
+
+    def __init__(self, classifier: Classifier, config: TrainConfig, steps: int) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.config = config
+        self.steps = max(steps, 1)
+        self.policy = policy_named(config.augment)
+        self.losses: list[float] = []
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        images, bad, weight = batch
+        key = (self.config.seed, self.current_epoch, index, self.global_rank)
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        logits = self.classifier.logits(augment(images, self.policy, generator)).float()
+        each = functional.cross_entropy(logits, torch.stack([1 - bad, bad], dim=1), reduction="none")
+        loss = (each * weight).sum() / weight.sum()
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}.",
+                expected="a finite loss; the last good epoch is kept",
+                fix="Lower --learning-rate, or set --precision fp32, and start again.",
+            )
+        self.losses.append(loss.item())
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        images, bad, _ = batch
+        self.seen.append((self.classifier(images), bad))
+
+    def configure_optimizers(self) -> Any:
+        head = set(self.classifier.head_layer().parameters())
+        groups = []
+        for in_head in (False, True):
+            for decays in (False, True):
+                chosen = [
+                    p for p in self.parameters() if (p in head) == in_head and (p.ndim > 1) == decays
+                ]
+                groups.append(
+                    {
+                        "params": chosen,
+                        "lr": self.config.learning_rate * (5 if in_head else 1),
+                        "weight_decay": self.config.weight_decay if decays else 0.0,
+                    }
+                )
+        optimizer = torch.optim.AdamW(groups)
+        warm = max(1, min(self.steps // 10, 200))
+
+        def rate(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.steps - warm))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class EpochEnd(Callback):
+    """After each epoch: measures on validation, keeps the best averaged weights, saves a checkpoint, stops early.
+
+    Stands before the averaging callback, so that its validation hook still sees the averaged weights.
+    """
+
+    def __init__(self, folder: Path, patience: int, epochs: int) -> None:
+        self.folder = folder
+        self.patience = patience
+        self.epochs = epochs
+        self.history: list[dict[str, float]] = []
+        self._task = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = state["history"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        title = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
+        self._task = reporter().start(title, int(trainer.num_training_batches))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        reporter().advance(self._task, note=f"loss {module.losses[-1]:.3f}")
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        margins = _gathered(trainer, module, [m for m, _ in module.seen])
+        bad = _gathered(trainer, module, [b for _, b in module.seen]) >= 0.5
+        module.seen.clear()
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "train_loss": float(np.mean(module.losses)),
+            "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -margins, margins)))),
+            "val_auroc": float(auroc(bad, margins)),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+        }
+        module.losses.clear()
+        best = max((r["val_auroc"] for r in self.history), default=-1.0)
+        self.history.append(row)
+        if row["val_auroc"] > best and trainer.is_global_zero:
+            with whole_file(self.folder / "best.safetensors") as scratch:
+                save_file({n: t.contiguous() for n, t in module.classifier.state_dict().items()}, scratch)
+        since = len(self.history) - 1 - int(np.argmax([r["val_auroc"] for r in self.history]))
+        if since >= self.patience:
+            trainer.should_stop = True
+        reporter().finish(self._task)
+        reporter().say(
+            f"epoch {trainer.current_epoch + 1}/{self.epochs}  train loss {row['train_loss']:.4f}  "
+            f"val loss {row['val_loss']:.4f}  val AUC {row['val_auroc']:.4f}"
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all: a kill in the middle leaves the previous epoch's."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with whole_file(Path(path)) as scratch:
+            torch.save(checkpoint, scratch)
+
+
+def fine_tune(
+    classifier: Classifier,
+    config: TrainConfig,
+    pixels: npt.NDArray[np.uint8],
+    targets: Targets,
+    rows: tuple[Rows, Rows],
+    folder: Path,
+) -> list[dict[str, float]]:
+    """Trains all layers; leaves the averaged weights of the best validation epoch in `classifier`.
+
+    A `last.ckpt` in `folder` is continued from, with the same batches and transforms as an unbroken run.
+
+    Args:
+        classifier: With a linear head.
+        config: Rates, policy, balance, precision, seed, devices.
+        pixels: (N, C, H, W) uint8 of every split.
+        targets: What the N rows are to be taught.
+        rows: Indices of the training rows and of the validation rows.
+        folder: For checkpoints.
+
+    Returns:
+        One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate.
+
+    Raises:
+        TrainingError: The loss is no longer finite.
+        StorageError: The disk is full; the last whole checkpoint stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs = config.fine_tuning_epochs
+    bad = targets.bad[rows[0]] >= 0.5
+    world = config.devices * config.nodes
+    rank = int(torch.distributed.get_rank()) if torch.distributed.is_initialized() else 0
+    sampler = EpochBatches(
+        bad, config.batch_size, balanced=config.balance == "sampling", seed=config.seed, rank=rank, world=world
+    )
+    learn, check = (FittedImages(pixels, targets, part) for part in rows)
+    loader = DataLoader(learn, batch_sampler=sampler, collate_fn=as_is)
+    val_loader = DataLoader(check, batch_size=config.batch_size, collate_fn=as_is)
+    steps = len(sampler) * epochs
+    ending = EpochEnd(folder, config.patience, epochs)
+    decay = 1 - 1 / max(10.0, min(1000.0, len(sampler) / 2))  # averages over about half an epoch
+    _quieten()
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if wants_bf16(config) else "32-true",
+        max_epochs=epochs,
+        callbacks=[ending, EMAWeightAveraging(decay=decay)],
+        plugins=[WholeCheckpoints()],
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    checkpoint = folder / "last.ckpt"
+    trainer.fit(
+        FineTuning(classifier, config, steps),
+        loader,
+        val_loader,
+        ckpt_path=checkpoint if checkpoint.is_file() else None,
+        weights_only=True,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    classifier.load_state_dict(load_file(folder / "best.safetensors"))
+    return ending.history
+
+
+def wants_bf16(config: TrainConfig) -> bool:
+    """Says whether to train in bfloat16: on GPUs that have it, and on CPUs that have it in hardware."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    supported = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]
+    return any(ask is not None and ask() for ask in supported)
+
+
+def _gathered(trainer: pl.Trainer, module: pl.LightningModule, parts: list[Tensor]) -> np.ndarray[Any, Any]:
+    values = torch.cat(parts).float()
+    if trainer.world_size > 1:
+        values = torch.as_tensor(module.all_gather(values)).flatten()
+    return values.cpu().numpy()
+
+
+def _quieten() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")

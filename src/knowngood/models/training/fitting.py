@@ -1,0 +1,259 @@
+"""The whole of a training: split photographs in, one inspector with its margins for every photograph out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
+from knowngood.data.records import BAD, Records
+from knowngood.data.splits import kfold
+from knowngood.decide.calibration import fit_calibration
+from knowngood.decide.metrics import auroc
+from knowngood.errors import WeightsError
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, input_size, network_for
+from knowngood.models.training.batches import Rows, Targets
+from knowngood.models.training.config import PREFERRED, TrainConfig
+from knowngood.models.training.finetune import fine_tune
+from knowngood.models.training.kernel import fit_kernel_head
+from knowngood.models.weights.finding import Weights, available, find
+from knowngood.progress import reporter
+
+UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of a training.
+
+    Attributes:
+        inspector: Trained; its margins are not calibrated yet.
+        margins: (N,) float32, the inspector's margin for every row of the records; NaN where decoding failed.
+        honest: (N,) float64, like `margins`, but training rows as scored by a machine that had not seen them
+            where cross-validation gave that; NaN elsewhere.
+        failed: Row to message, for photographs that could not be decoded.
+        history: One row an epoch of fine-tuning; empty without.
+        notes: How settings were chosen, for the report.
+        provenance: Origin and licence of the starting weights.
+        seconds: Stage to seconds.
+    """
+
+    inspector: Inspector
+    margins: npt.NDArray[np.float32]
+    honest: npt.NDArray[np.float64]
+    failed: dict[int, str]
+    history: list[dict[str, float]]
+    notes: dict[str, object]
+    provenance: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def choose_model(config: TrainConfig) -> str:
+    """Returns the network to train: the one asked for, else the first preferred one whose weights are here."""
+    if config.model is not None:
+        BACKBONES.get(config.model)
+        return config.model
+    if not config.pretrained:
+        return "resnet18"
+    return next((name for name in PREFERRED if available(name)), "efficientnet_lite0")
+
+
+def fit_inspector(records: Records, config: TrainConfig, folder: Path) -> Fitted:
+    """Trains an inspector as the preset says.
+
+    Args:
+        records: Usable rows with labels where known and a split in every row.
+        config: What to do.
+        folder: For decoded photographs and checkpoints; a killed run continues from there.
+
+    Raises:
+        WeightsError: Pretrained weights are asked for and not to be had.
+        TrainingError: Fine-tuning failed.
+    """
+    clock = _Clock()
+    name = choose_model(config)
+    weights = find(name, config.weights) if config.pretrained else None
+    if config.preset == "quick" and weights is None:
+        raise WeightsError(
+            "The preset quick stands on a pretrained network, and --no-pretrained was given.",
+            fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
+        )
+    torch.manual_seed(config.seed)
+    sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
+    height, width = input_size(sizes, config.image_size)
+    channels = 3 if needs_colour(records) else 1
+    base = network_for(name, weights, height, width, channels)
+    store = store_pixels(records, folder / "pixels", height, width, channels)
+    clock.lap("decode")
+    job = _Job(records, config, base, weights, store, folder)
+    members: list[Classifier] = []
+    margins: list[npt.NDArray[np.float32]] = []
+    honest = np.full(len(records), np.nan)
+    history: list[dict[str, float]] = []
+    notes: dict[str, object] = {"network": name, "input": [channels, height, width]}
+    if config.preset != "standard" and weights is not None:
+        member, scores, honest = job.frozen(notes)
+        members.append(member)
+        margins.append(scores)
+        clock.lap("frozen network and kernel head")
+    if config.fine_tuning_epochs > 0:
+        member, scores, history = job.fine_tuned(notes)
+        members.append(member)
+        margins.append(scores)
+        clock.lap("fine-tuning")
+    inspector, combined = _combine(members, margins, job.rows("val"), job.targets, notes)
+    if len(members) > 1:
+        honest = np.full(len(records), np.nan)  # the fine-tuned member has seen every training row
+    combined[list(store.failed)] = np.nan
+    source = {"weights": weights.origin, "licence": weights.licence} if weights else {"weights": "random"}
+    return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps)
+
+
+class _Job:
+    """The photographs of one training and what its members share."""
+
+    def __init__(
+        self,
+        records: Records,
+        config: TrainConfig,
+        base: NetworkConfig,
+        weights: Weights | None,
+        store: PixelStore,
+        folder: Path,
+    ) -> None:
+        self.records, self.config, self.base = records, config, base
+        self.weights, self.store, self.folder = weights, store, folder
+        self.everything = np.arange(len(records))
+        self.targets = targets_of(records)
+
+    def rows(self, split: str) -> Rows:
+        """Returns the decodable, labelled rows of a split."""
+        frame = self.records.frame
+        chosen = (frame["split"] == split).fill_null(False) & frame["label"].is_not_null()
+        rows = np.flatnonzero(chosen.to_numpy())
+        return rows[~np.isin(rows, list(self.store.failed))]
+
+    def frozen(self, notes: dict[str, object]) -> tuple[Classifier, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Fits the kernel head on the pretrained trunk; validation rows may teach too, since folds choose."""
+        assert self.weights is not None
+        stages = BACKBONES.get(self.base.backbone).stages
+        stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
+        config = self.base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
+        classifier = Classifier(config)
+        classifier.load_trunk(self.weights)
+        features = over_batches(classifier, classifier.stage_features, self.store.pixels, self.everything, "features")
+        rows = np.sort(self.rows("train"))
+        folds = kfold(self.records.with_frame(self.records.frame[rows]), 4, self.config.seed)
+        sure = np.where((self.targets.bad > 0.1) & (self.targets.bad < 0.9), UNSURE, 1.0).astype(np.float32)
+        labels = self._bad()
+        fit = fit_kernel_head(features[rows], labels[rows], sure[rows], folds, self.config.seed)
+        classifier.head = fit.head
+        classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
+        with torch.inference_mode():
+            margins = fit.head(torch.from_numpy(features)).numpy()
+        honest = np.full(len(self.records), np.nan)
+        honest[rows] = fit.out_of_fold
+        notes["kernel head"] = {
+            "cost": fit.cost,
+            "width": fit.width,
+            "supports": len(fit.head.alpha),
+            "grid": fit.table,
+            "rows": len(fit.rows),
+        }
+        return classifier, margins, honest
+
+    def fine_tuned(self, notes: dict[str, object]) -> tuple[Classifier, npt.NDArray[np.float32], list[dict[str, float]]]:
+        """Fine-tunes all layers, the head started from a linear probe."""
+        classifier = Classifier(self.base)
+        train = self.rows("train")
+        if self.weights is not None:
+            classifier.load_trunk(self.weights)
+            if BACKBONES.get(self.base.backbone).pooled_head and not (self.folder / "last.ckpt").is_file():
+                start_head(classifier, self.store.pixels, train, self._bad()[train])
+        reporter().say(f"fine-tuning {self.base.backbone} on {len(train)} images")
+        history = fine_tune(
+            classifier, self.config, self.store.pixels, self.targets, (train, self.rows("val")), self.folder
+        )
+        margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
+        best = max(history, key=lambda row: row["val_auroc"])
+        notes["fine-tuning"] = {"epochs": len(history), "best epoch": int(best["epoch"]), "val AUC": best["val_auroc"]}
+        return classifier, margins, history
+
+    def _bad(self) -> npt.NDArray[np.bool_]:
+        return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
+
+
+def targets_of(records: Records) -> Targets:
+    """Returns what each row is taught: the annotators' probability where there is one, else the label."""
+    frame = records.frame
+    label = frame["label"].cast(pl.Float32).fill_null(0.0)
+    bad = pl.select(pl.coalesce(frame["probability"], label)).to_series()
+    return Targets(bad.to_numpy().astype(np.float32), np.ones(len(frame), np.float32))
+
+
+def start_head(
+    classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, bad: npt.NDArray[np.bool_]
+) -> None:
+    """Sets the last layer to a logistic regression on the pretrained features, so that they are not torn up first.
+
+    Reference: Kumar et al. 2022, "Fine-tuning can distort pretrained features", linear probing then fine-tuning.
+    """
+
+    def penultimate(images: torch.Tensor) -> torch.Tensor:
+        maps = classifier.trunk.forward_features(classifier.normalise(images))
+        out: torch.Tensor = classifier.trunk.forward_head(maps, pre_logits=True)
+        return out
+
+    features = over_batches(classifier, penultimate, pixels, rows, "linear probe")
+    mean, deviation = features.mean(0), features.std(0) + 1e-6
+    probe = LogisticRegression(C=0.01, class_weight="balanced", max_iter=500)
+    probe.fit((features - mean) / deviation, bad)
+    weight = torch.from_numpy(probe.coef_[0] / deviation).float()
+    offset = float(probe.intercept_[0]) - float(weight @ torch.from_numpy(mean))
+    layer = classifier.head_layer()
+    with torch.no_grad():
+        layer.weight.copy_(torch.stack([-weight / 2, weight / 2]))
+        layer.bias.copy_(torch.tensor([-offset / 2, offset / 2]))
+
+
+def _combine(
+    members: list[Classifier],
+    margins: list[npt.NDArray[np.float32]],
+    val: Rows,
+    targets: Targets,
+    notes: dict[str, object],
+) -> tuple[Inspector, npt.NDArray[np.float32]]:
+    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled."""
+    scales = [1.0]
+    bad = targets.bad[val] >= 0.5
+    if len(members) > 1:
+        scales = [1 / fit_calibration(m[val], bad).temperature / len(members) for m in margins]
+        notes["members, val AUC"] = [auroc(bad, m[val]) for m in margins]
+    inspector = Inspector(tuple(m.config for m in members))
+    inspector.members = torch.nn.ModuleList(members)
+    inspector.scales.copy_(torch.tensor(scales))
+    combined = sum(s * m for s, m in zip(scales, margins, strict=True))
+    assert isinstance(combined, np.ndarray)
+    if len(members) > 1:
+        notes["combined, val AUC"] = auroc(bad, combined[val])
+    return inspector, combined.astype(np.float32)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 2)
+        self._last = now

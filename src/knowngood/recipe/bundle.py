@@ -1,0 +1,182 @@
+"""A recipe on disk and in memory: saved whole, checked when loaded, ready to score photographs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from knowngood.data.images import decode
+from knowngood.data.pixels import fit
+from knowngood.decide.threshold import Thresholds, decide
+from knowngood.errors import ImageError, RecipeError
+from knowngood.files import sha256_of, whole_folder, write_json
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Inspector
+from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
+
+MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a recipe says of one photograph.
+
+    Attributes:
+        image: Name of the photograph, as it was given.
+        defect_score: In 0..1, higher is more likely bad; None when it could not be read.
+        decision: "accept", "review" or "reject"; None when it could not be read.
+        error: Why it could not be read, or None.
+    """
+
+    image: str
+    defect_score: float | None
+    decision: str | None
+    error: str | None = None
+
+
+class Recipe:
+    """A trained, calibrated, saved inspector.
+
+    Args:
+        manifest: Everything but the tensors.
+        inspector: The networks.
+    """
+
+    def __init__(self, manifest: RecipeManifest, inspector: Inspector) -> None:
+        self.manifest = manifest
+        self.inspector = inspector.eval()
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The two cuts between accept, review and reject."""
+        return Thresholds(self.manifest.threshold["threshold"], self.manifest.threshold["reject_from"])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width that the networks see."""
+        network = self.manifest.networks[0]
+        return network.channels, network.height, network.width
+
+    def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Returns defect scores (N,) of fitted photographs (N, C, H, W) uint8."""
+        rows = np.arange(len(pixels))
+        margins = over_batches(self.inspector, self.inspector, pixels, rows, "scores")
+        return self.manifest.calibration.apply(margins)
+
+    def predict(
+        self,
+        images: str | Path | bytes | npt.NDArray[np.uint8] | Iterable[Any],
+        names: Sequence[str] | None = None,
+    ) -> list[Prediction]:
+        """Scores photographs; one that cannot be read gives a prediction with its error.
+
+        Args:
+            images: One photograph or several: paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
+            names: What to call them in predictions and messages; by default the path or "image 0", "image 1" ...
+
+        Returns:
+            One prediction a photograph, in order.
+        """
+        if isinstance(images, (str, Path, bytes)) or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
+            images = [images]
+        images = list(images)
+        if names is None:
+            names = [str(i) if isinstance(i, (str, Path)) else f"image {n}" for n, i in enumerate(images)]
+        channels, height, width = self.input_shape
+
+        def fitted(image: Any, name: str) -> npt.NDArray[np.uint8] | str:
+            try:
+                return fit(decode(image, name=name), height, width, channels)
+            except ImageError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(2) as pool:
+            read = list(pool.map(fitted, images, names))
+        pixels = [r for r in read if not isinstance(r, str)]
+        scores = self.score(np.stack(pixels)) if pixels else np.empty(0)
+        said = iter(zip(scores.tolist(), decide(scores, self.thresholds).tolist(), strict=True))
+        return [
+            Prediction(name, None, None, result) if isinstance(result, str) else Prediction(name, *next(said))
+            for name, result in zip(names, read, strict=True)
+        ]
+
+    def save(self, folder: Path) -> Path:
+        """Writes the recipe whole, replacing one that was there.
+
+        Raises:
+            StorageError: It cannot be written; what was there before is unchanged.
+        """
+        with whole_folder(Path(folder)) as scratch:
+            state = {n: t.contiguous().cpu() for n, t in self.inspector.state_dict().items()}
+            save_file(state, scratch / WEIGHTS)
+            manifest = self.manifest.model_copy(update={"weights_sha256": sha256_of(scratch / WEIGHTS)})
+            document = manifest.model_dump(mode="json")
+            write_json(scratch / MANIFEST, document | {"seal": seal(document)})
+        self.manifest = manifest
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Recipe:
+        """Reads a recipe and checks that not one byte has changed since it was saved.
+
+        Raises:
+            RecipeError: It is missing, damaged, or from a newer knowngood.
+        """
+        place = Path(folder)
+        place = place / "recipe" if (place / "recipe" / MANIFEST).is_file() else place  # a run's folder will do
+        manifest = _read_manifest(place)
+        weights = place / WEIGHTS
+        try:
+            if sha256_of(weights) != manifest.weights_sha256:
+                raise _damaged(weights, "its bytes are not those that were saved")
+            inspector = Inspector(manifest.networks)
+            inspector.load_state_dict(load_file(weights))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise _damaged(weights, str(error).splitlines()[0]) from error
+        return cls(manifest, inspector.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _read_manifest(place: Path) -> RecipeManifest:
+    path = place / MANIFEST
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        stamp = document.pop("seal", None)
+        version = document.get("format")
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"There is no recipe at {place}.",
+            expected=f"a folder with {MANIFEST} and {WEIGHTS}",
+            fix="Give the folder that `knowngood train` wrote, such as RUN/recipe.",
+        ) from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise _damaged(path, str(error)) from error
+    if isinstance(version, int) and version > FORMAT:
+        raise RecipeError(
+            f"The recipe at {place} has format {version}; this knowngood reads up to {FORMAT}.",
+            fix="Upgrade knowngood: pip install -U knowngood.",
+        )
+    if stamp != seal(document):
+        raise _damaged(path, "its contents are not those that were saved")
+    try:
+        return RecipeManifest.model_validate(document)
+    except ValidationError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> RecipeError:
+    return RecipeError(
+        f"{path} is damaged: {why}.",
+        expected="the bytes that `knowngood train` saved",
+        fix="Copy the recipe again from where it came, or train it again.",
+    )

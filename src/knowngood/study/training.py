@@ -1,0 +1,351 @@
+"""From photographs to a recipe that can be trusted: load, split, train, calibrate, certify, measure, report."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import platform
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood.data.loading import load
+from knowngood.data.records import BAD, GOOD, SPLITS, Records
+from knowngood.data.splits import split
+from knowngood.decide.calibration import Calibration, fit_calibration
+from knowngood.decide.metrics import evaluate
+from knowngood.decide.threshold import Threshold, choose_threshold, decide
+from knowngood.errors import ConfigError, DataError
+from knowngood.files import storage_errors, whole_file, write_json
+from knowngood.models.training.config import TrainConfig
+from knowngood.models.training.fitting import Fitted, fit_inspector
+from knowngood.progress import reporter
+from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.manifest import RecipeManifest
+from knowngood.report.run import RunSummary, write_report
+
+CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
+_PACKAGES = ("knowngood", "torch", "timm", "lightning", "scikit-learn", "numpy", "polars", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        folder: With recipe/, metrics.json, report.html, scores.parquet and records.parquet.
+        recipe: Ready to score.
+        metrics: What metrics.json holds.
+    """
+
+    folder: Path
+    recipe: Recipe
+    metrics: dict[str, Any]
+
+
+def train(
+    data: str | Path | Records,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    source: str | None = None,
+    force: bool = False,
+    **options: Any,
+) -> Trained:
+    """Trains an inspector on a set of photographs and writes everything needed to trust it.
+
+    A run that was killed goes on when the same call is made again. A run that is finished is returned as it is.
+
+    Args:
+        data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
+        out: Folder for the run.
+        config: What to do; or give its fields as `options`.
+        source: Data source, when it should not be guessed.
+        force: Replace whatever run is in `out`.
+        **options: Fields of `TrainConfig`.
+
+    Raises:
+        DataError: The photographs cannot be trained on (one class only, too few, nothing readable).
+        ConfigError: `out` holds another run, or an option is impossible.
+        WeightsError: Pretrained weights are asked for and not to be had.
+    """
+    started = time.perf_counter()
+    config = _configured(config, options)
+    folder = Path(out)
+    records = data if isinstance(data, Records) else load(data, source)
+    reporter().say(f"{len(records)} images, {_count_words(records)} (source: {records.source})")
+    if records.licence:
+        reporter().say(f"Licence of the data: {records.licence}")
+    _check_trainable(records)
+    divided = split(
+        records, test=config.test, val=config.val, calibration=config.calibration, seed=config.seed
+    )
+    fingerprint = _fingerprint(divided)
+    finished = _open_run(folder, config, fingerprint, force)
+    if finished is not None:
+        return finished
+    placed = divided.usable()
+    placed = placed.with_frame(placed.frame.filter(pl.col("split").is_not_null()))
+    _write_table(folder / "records.parquet", divided.frame)
+    fitted = fit_inspector(placed, config, folder / "work")
+    recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
+    metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
+    recipe.save(folder / "recipe")
+    _write_table(folder / "scores.parquet", table)
+    write_report(_summary(data, folder, config, source, fitted, metrics, table), folder / "report.html")
+    write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    return Trained(folder, recipe, metrics)
+
+
+def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    from pydantic import ValidationError
+
+    try:
+        return TrainConfig.model_validate((config or TrainConfig()).model_dump() | options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise ConfigError(f"{flag} {first['input']!r}: {first['msg']}.", fix="See `knowngood train --help`.") from error
+
+
+def _check_trainable(records: Records) -> None:
+    usable = records.usable()
+    if not len(usable):
+        first = records.frame["error"].drop_nulls().to_list()
+        raise DataError(
+            f"None of the {len(records)} images can be read; the first says: {first[0] if first else 'no image'}",
+            fix="Run `knowngood check` on the folder.",
+        )
+    broken = len(records) - len(usable)
+    if broken:
+        reporter().say(f"{broken} images cannot be read and are left out (`knowngood check` lists them)")
+    counts = usable.counts()
+    if not (counts["good"] and counts["bad"]):
+        missing = "bad" if counts["good"] else "good"
+        raise DataError(
+            f"There is no {missing} image among the {len(usable)} readable ones.",
+            expected="both good and bad images: a folder good/ beside folders named after defects",
+            fix="Add some, or check the names of the folders with `knowngood check`.",
+        )
+
+
+def _open_run(folder: Path, config: TrainConfig, fingerprint: str, force: bool) -> Trained | None:
+    """Returns the run if it is finished; else leaves `folder` ready to begin or to go on."""
+    wanted = {"config": config.model_dump(mode="json"), "data": fingerprint}
+    path = folder / "config.json"
+    if force and folder.exists() and any(folder.iterdir()):
+        if not path.is_file():
+            raise ConfigError(
+                f"{folder} is not empty and holds no run of knowngood; --force does not delete other files.",
+                fix="Choose another --out.",
+            )
+        shutil.rmtree(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file.", expected="a folder for the run", fix="Choose another --out.")
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if held != wanted:
+            changed = [k for k in wanted["config"] if held.get("config", {}).get(k) != wanted["config"][k]]
+            what = "other options (" + ", ".join(changed) + ")" if changed else "other images or labels"
+            raise ConfigError(
+                f"{folder} holds a run with {what}.", fix="Choose another --out, or replace it with --force."
+            )
+        if (folder / "metrics.json").is_file():
+            reporter().say(f"{folder} is finished already; --force trains it again.")
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            return Trained(folder, Recipe.load(folder / "recipe"), metrics)
+        reporter().say(f"going on with the run in {folder}")
+        return None
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no run.", fix="Choose another --out.")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)
+    return None
+
+
+def _judge(
+    placed: Records, divided: Records, fitted: Fitted, config: TrainConfig, fingerprint: str, folder: Path
+) -> tuple[Recipe, dict[str, Any], pl.DataFrame]:
+    """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
+    frame = placed.frame
+    margins = np.where(np.isnan(fitted.honest), fitted.margins.astype(np.float64), fitted.honest)
+    ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
+    labels = frame["label"].fill_null(GOOD).to_numpy()
+    held = ok & (frame["split"] == "calibration").to_numpy()
+    calibration = fit_calibration(margins[held], labels[held])
+    scores = np.full(len(frame), np.nan)
+    readable = ~np.isnan(margins)
+    scores[readable] = calibration.apply(margins[readable])
+    threshold = choose_threshold(
+        labels[held],
+        scores[held],
+        escape_budget=config.escape_budget,
+        overkill_budget=config.review_overkill,
+        confidence=config.confidence,
+    )
+    metrics: dict[str, Any] = {}
+    for name in SPLITS:
+        rows = ok & (frame["split"] == name).to_numpy()
+        if rows.any():
+            shown = scores[rows]
+            if name == "train":  # as fitted: what the table of a study calls train accuracy
+                shown = calibration.apply(fitted.margins[rows])
+            metrics[name] = figures(labels[rows], shown, threshold, config)
+    metrics["threshold"] = threshold.to_dict()
+    metrics["calibration_fit"] = calibration.model_dump()
+    metrics["data"] = _data_facts(divided, fingerprint)
+    metrics["training"] = fitted.notes
+    manifest = RecipeManifest(
+        name=folder.name,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        networks=fitted.inspector.configs,
+        calibration=calibration,
+        threshold=threshold.to_dict(),
+        metrics={k: v for k, v in metrics.items() if k in SPLITS},
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        data=metrics["data"],
+        licences=tuple(filter(None, (placed.licence, fitted.provenance.get("licence")))),
+        provenance=fitted.provenance,
+        versions=versions(),
+        weights_sha256="",
+    )
+    table = _score_table(placed, scores, threshold, fitted, calibration)
+    return Recipe(manifest, fitted.inspector), metrics, table
+
+
+def figures(
+    labels: npt.NDArray[np.uint8], scores: npt.NDArray[np.float64], threshold: Threshold, config: TrainConfig
+) -> dict[str, Any]:
+    """Returns one split's figures.
+
+    Accuracy, balanced accuracy, F1 and precision are counted where a unit is more likely bad than good (score
+    0.5), as the literature does; escape rate, overkill rate and the confusion matrix at the recipe's threshold.
+    """
+    document = evaluate(
+        labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
+    ).to_dict()
+    usual = evaluate(
+        labels, scores, threshold=CLASS_THRESHOLD, confidence=config.confidence, seed=config.seed
+    ).to_dict()
+    for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
+        document["at_threshold_" + name] = document[name]
+        document[name], document[f"{name}_ci"] = usual[name], usual.get(f"{name}_ci")
+    return document | {"class_threshold": CLASS_THRESHOLD}
+
+
+def _score_table(
+    records: Records,
+    scores: npt.NDArray[np.float64],
+    threshold: Threshold,
+    fitted: Fitted,
+    calibration: Calibration,
+) -> pl.DataFrame:
+    decisions: list[str | None] = [None] * len(scores)
+    known = np.flatnonzero(~np.isnan(scores))
+    for row, decision in zip(known, decide(scores[known], threshold.pair).tolist(), strict=True):
+        decisions[row] = decision
+    columns = ["image", "path", "split", "label", "defect", "lot", "machine", "product", "sha256"]
+    return records.frame.select(columns).with_columns(
+        pl.Series("score", scores).fill_nan(None),
+        pl.Series("decision", decisions, dtype=pl.String),
+        pl.Series("margin", fitted.margins).fill_nan(None),
+    )
+
+
+def _data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
+    frame = records.frame
+    counts: dict[str, dict[str, int]] = {}
+    kind = pl.when(pl.col("label") == GOOD).then(pl.lit("good")).otherwise(
+        pl.coalesce(pl.col("defect"), pl.when(pl.col("label") == BAD).then(pl.lit("bad")).otherwise(pl.lit("unlabelled")))
+    )
+    grouped = frame.filter(pl.col("split").is_not_null()).group_by("split", kind.alias("kind")).len()
+    for name, what, number in grouped.sort("split", "kind").iter_rows():
+        counts.setdefault(name, {})[what] = number
+    return {
+        "source": records.source,
+        "root": str(records.root),
+        "licence": records.licence,
+        "notes": list(records.notes),
+        "images": len(frame),
+        "unreadable": int(frame["error"].is_not_null().sum()),
+        "counts": counts,
+        "sha256": fingerprint,
+    }
+
+
+def _fingerprint(records: Records) -> str:
+    rows = records.frame.select("image", "sha256", "label", "split").sort("image").rows()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Returns what decides a result besides data and configuration: Python, and the packages that compute it."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def command_for(data: object, out: Path, config: TrainConfig, source: str | None) -> str:
+    """Returns the command that repeats a training: only options that differ from their defaults."""
+    parts = ["knowngood", "train", str(data), "--out", str(out)]
+    if source:
+        parts += ["--source", source]
+    default = TrainConfig()
+    for name, value in config.model_dump(mode="json").items():
+        if value == getattr(default, name):
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            parts += [f"--{flag}", str(value)]
+    return shlex.join(parts)
+
+
+def _summary(
+    data: object,
+    folder: Path,
+    config: TrainConfig,
+    source: str | None,
+    fitted: Fitted,
+    metrics: dict[str, Any],
+    table: pl.DataFrame,
+) -> RunSummary:
+    shown = data.root if isinstance(data, Records) else data
+    return RunSummary(
+        title=f"{folder.name}: {fitted.notes['network']} on {metrics['data']['source']}",
+        command=command_for(shown, folder, config, source),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        metrics=metrics,
+        history=fitted.history,
+        versions=versions(),
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        scores=table,
+    )
+
+
+def _write_table(path: Path, frame: pl.DataFrame) -> None:
+    with whole_file(path) as scratch:
+        frame.write_parquet(scratch)
+
+
+def _count_words(records: Records) -> str:
+    counts = records.counts()
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
