@@ -18,7 +18,7 @@ class PngFacts:
     """What the chunks of a PNG say.
 
     Attributes:
-        damage: What is wrong with the file, or None when every needed chunk is there with the right checksum.
+        damage: What is wrong with the file; None when every needed chunk has the right checksum.
         plain: 8-bit grey or RGB without transparency, orientation or animation.
         may_turn: Some chunk could hold an EXIF orientation.
     """
@@ -31,7 +31,7 @@ class PngFacts:
 def png_facts(data: bytes) -> PngFacts:
     """Walks the chunks of a PNG and checks length and CRC of the critical ones.
 
-    Decoders skip the checksum of the pixel data, and a damaged photograph must not be inspected as a sound one.
+    Decoders skip the checksum of the pixel data; a damaged photograph must not be inspected as a sound one.
 
     Args:
         data: The whole file.

@@ -4,9 +4,9 @@ The rules, which never look at the brightness of the picture itself, so that equ
 
 - grey stays grey (H, W); an RGB or palette file whose channels are equal everywhere is grey too;
 - EXIF orientation is applied, colour profiles and gamma are not;
-- 16-bit samples keep their high byte. Cameras that put 10 or 12 bits *right-aligned* into 16 give nearly black
-  pictures that way; they are not stretched by guesswork, `knowngood.data.health` points them out;
-- 32-bit integers are read as 16-bit values 0..65535, floats as 0..1; anything outside is refused, not clipped;
+- 16-bit samples keep their high byte. Cameras that put 10 or 12 bits *right-aligned* into 16 give nearly
+  black pictures that way; they are not stretched by guesswork, `knowngood.data.health` points them out;
+- 32-bit integers are read as 16-bit values 0..65535, floats as 0..1; others are refused, not clipped;
 - transparency is laid on black; CMYK (and Adobe's inverted CMYK) becomes RGB; bilevel becomes 0 and 255;
 - of an animation or a multi-page file the first picture counts;
 - a file with a wrong checksum or without its end is refused, even where a decoder would paint the rest grey.
@@ -14,34 +14,44 @@ The rules, which never look at the brightness of the picture itself, so that equ
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
-from PIL import Image, UnidentifiedImageError
 
 from knowngood.data.containers import JPEG_SIGNATURE, PNG_SIGNATURE, PngFacts, jpeg_is_cut, png_facts
+from knowngood.data.decoders import SIDEWAYS, Opened, Pixels, fast_pixels, general_pixels, orientation_of
 from knowngood.errors import ImageError
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any]"
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .bmp .dib .tif .tiff .gif .webp .pgm .ppm .pbm .pnm .jp2 .j2k".split()
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".webp",
+        ".pgm",
+        ".ppm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+    ]
 )
-# Not every format Pillow knows: EPS starts Ghostscript, and formats without a signature take text for pixels.
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
-_ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,9 @@ def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | Non
     """Decodes one photograph by the rules on top of this module.
 
     Args:
-        source: Path of a file, the bytes of a file, or an array, uint8 of shape (H, W), (H, W, 1) or (H, W, 3) RGB.
-        max_pixels: A file whose header promises more is refused before anything is decoded. Pillow's own limit
-            of about 179 million stays in force.
+        source: Path or bytes of a file, or a uint8 array (H, W), (H, W, 1) or (H, W, 3) RGB.
+        max_pixels: A file whose header promises more is refused before anything is decoded. Pillow's own
+            limit of about 179 million stays in force.
         name: How messages call the image; the path by default.
 
     Returns:
@@ -81,10 +91,10 @@ def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | Non
         return _checked_array(source, name or "the array")
     data, name = _read(source, name)
     facts = _check_container(data, name)
-    with _Opened(data, name, max_pixels) as image:
-        pixels = _fast_pixels(data, image, facts, name)
+    with Opened(data, name, max_pixels) as image:
+        pixels = fast_pixels(data, image, facts, name)
         if pixels is None:
-            pixels = _general_pixels(image, name)
+            pixels = general_pixels(image, name)
     return np.ascontiguousarray(_grey_if_equal(pixels))
 
 
@@ -109,7 +119,7 @@ def probe(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None
 
 
 def verify(data: bytes, *, max_pixels: int = MAX_PIXELS, name: str) -> ImageFacts:
-    """Does what `probe` does and also checks what can be checked without decoding: checksums and the file's end.
+    """Does what `probe` does and checks what needs no decoding: checksums and the file's end.
 
     Args:
         data: The bytes of a file.
@@ -163,7 +173,9 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def _read(source: str | os.PathLike[str] | bytes, name: str | None) -> tuple[bytes, str]:
     if isinstance(source, bytes):
         if not source:
-            raise ImageError(f"{name or 'The image'} is empty (0 bytes).", expected="the bytes of an image file")
+            raise ImageError(
+                f"{name or 'The image'} is empty (0 bytes).", expected="the bytes of an image file"
+            )
         return source, name or f"<{len(source)} bytes>"
     if not isinstance(source, str | os.PathLike):
         raise ImageError(
@@ -192,160 +204,26 @@ def _check_container(data: bytes, name: str) -> PngFacts | None:
         return facts
     if data.startswith(JPEG_SIGNATURE) and jpeg_is_cut(data):
         raise ImageError(
-            f"{name!r} is truncated: it ends before the end of the picture.", fix="Copy it again from its origin."
+            f"{name!r} is truncated: it ends before the end of the picture.",
+            fix="Copy it again from its origin.",
         )
     return None
 
 
-class _Opened:
-    """Opens the header with Pillow and turns everything that goes wrong inside the block into `ImageError`."""
-
-    def __init__(self, data: bytes, name: str, max_pixels: int) -> None:
-        self.data, self.name, self.max_pixels = data, name, max_pixels
-        self.image: Image.Image | None = None
-
-    def __enter__(self) -> Image.Image:
-        try:
-            self.image = Image.open(io.BytesIO(self.data), formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{self.name!r} is not an image: it begins with {self.data[:12]!r}.",
-                expected="PNG, JPEG, TIFF, BMP, WebP, GIF, PNM or JPEG 2000",
-            ) from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise self._bomb(str(error)) from error
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise self._damaged(error) from error
-        width, height = self.image.size
-        if width * height > self.max_pixels:
-            raise self._bomb(f"{width} x {height} pixels")
-        if width == 0 or height == 0:
-            raise ImageError(f"{self.name!r} has no pixels ({width} x {height}).")
-        return self.image
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self.image is not None:
-            self.image.close()
-        if isinstance(error, Exception) and not isinstance(error, ImageError):
-            raise self._damaged(error) from error
-
-    def _bomb(self, detail: str) -> ImageError:
-        return ImageError(
-            f"{self.name!r} is too large to decode: {detail}.",
-            expected=f"at most {self.max_pixels:,} pixels",
-            fix="Leave it out, or crop it.",
-        )
-
-    def _damaged(self, error: Exception) -> ImageError:
-        reason = str(error).strip() or type(error).__name__
-        return ImageError(f"{self.name!r} cannot be decoded: {reason}.", fix="Copy it again from its origin.")
-
-
 def _facts(data: bytes, name: str, max_pixels: int, png: PngFacts | None) -> ImageFacts:
-    with _Opened(data, name, max_pixels) as image:
+    with Opened(data, name, max_pixels) as image:
         mode, form = image.mode, str(image.format)
         width, height = image.size
-        if form != "TIFF" and _orientation(image, png) in _SIDEWAYS:  # Pillow turns TIFF sizes itself
+        if form != "TIFF" and orientation_of(image, png) in SIDEWAYS:  # Pillow turns TIFF sizes itself
             width, height = height, width
     return ImageFacts(width, height, mode, form)
 
 
-def _orientation(image: Image.Image, png: PngFacts | None) -> int:
-    """Reads the EXIF orientation 1..8; asking a PNG costs a decode, so only where a chunk could hold one."""
-    if png is not None and not png.may_turn:
-        return 1
-    if image.format in ("JPEG", "MPO") and not image.info.keys() & {"exif", "xmp"}:
-        return 1
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a broken EXIF block says nothing about the pixels
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    if orientation in _SIDEWAYS:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-def _fast_pixels(data: bytes, image: Image.Image, png: PngFacts | None, name: str) -> Pixels | None:
-    """Decodes the common files with the fastest library that gives Pillow's pixels; None: not a common file."""
-    if png is not None and png.plain:
-        flag = cv2.IMREAD_GRAYSCALE if image.mode == "L" else cv2.IMREAD_COLOR_RGB
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-        return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
-        return None
-    try:
-        pixels = simplejpeg.decode_jpeg(data, "GRAY" if image.mode == "L" else "RGB")
-    except ValueError as error:
-        if "bad Huffman" in str(error) or "remature end" in str(error):
-            raise ImageError(
-                f"{name!r} is damaged: {error}.", fix="Copy it again from its origin."
-            ) from error
-        return None  # something harmless or unusual: Pillow judges
-    if image.mode == "L":
-        pixels = pixels[:, :, 0]
-    return np.asarray(_turned(pixels, _orientation(image, None)), dtype=np.uint8)
-
-
-def _general_pixels(image: Image.Image, name: str) -> Pixels:
-    image.load()
-    orientation = _orientation(image, None)  # after loading: a TIFF has been turned by then and says 1
-    mode = image.mode
-    if mode.startswith("I") or mode == "F":
-        return np.asarray(_turned(_deep_grey(np.asarray(image), name), orientation), dtype=np.uint8)
-    if mode in ("La", "RGBa"):  # alpha is multiplied in already, which is the same as lying on black
-        pixels = np.asarray(image)[..., :-1]
-    elif mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        pixels = _on_black(np.asarray(image.convert("RGBA")))
-    elif mode in ("1", "L"):
-        pixels = np.asarray(image.convert("L"))
-    else:
-        pixels = np.asarray(image.convert("RGB"))
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    return np.asarray(_turned(pixels, orientation), dtype=np.uint8)
-
-
-def _on_black(rgba: npt.NDArray[Any]) -> Pixels:
-    alpha = rgba[..., 3:].astype(np.uint16)
-    return ((rgba[..., :3].astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-
-
-def _deep_grey(samples: npt.NDArray[Any], name: str) -> Pixels:
-    """Brings 16-bit, 32-bit and float grey to 8 bits by the fixed rules on top of this module."""
-    if samples.dtype.kind == "f":
-        low, high = float(samples.min()), float(samples.max())
-        if not (low >= -1e-3 and high <= 1 + 1e-3):  # also true for NaN
-            raise ImageError(
-                f"{name!r} holds floating-point grey from {low:g} to {high:g}.",
-                expected="0 (black) to 1 (white)",
-                fix="Export it as 8-bit or 16-bit grey.",
-            )
-        return np.rint(np.clip(samples, 0, 1) * 255).astype(np.uint8)
-    low, high = int(samples.min()), int(samples.max())
-    if low < 0 or high > 0xFFFF:
-        raise ImageError(
-            f"{name!r} holds integer grey from {low} to {high}.",
-            expected="0 (black) to 65535 (white)",
-            fix="Export it as 8-bit or 16-bit grey.",
-        )
-    return (samples.astype(np.uint32) >> 8).astype(np.uint8)
-
-
 def _grey_if_equal(pixels: Pixels) -> Pixels:
-    """Drops two channels when all three are equal; a coarse look first, since most colour pictures differ soon."""
+    """Drops two channels when all three are equal; a coarse look first, as colour shows soon."""
     if pixels.ndim == 2:
         return pixels
     for part in (pixels[::16, ::16], pixels):
-        if not (
-            np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 1], part[..., 2])
-        ):
+        if not (np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 1], part[..., 2])):
             return pixels
     return np.asarray(pixels[..., 0], dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Data sources: each file here reads one layout of photographs into records; add one line to register another."""
+"""Data sources: each file here reads one layout into records; one line registers another."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class Listing:
         frame: Table of `knowngood.data.records.table`; sha256, width, height, mode, error still null.
         licence: Terms that the user must be told of, or None.
         notes: Sentences about the set that its reader should know.
+        root: Where the set really lies, when that is not the path that was asked for.
     """
 
     frame: pl.DataFrame
     licence: str | None = None
     notes: tuple[str, ...] = ()
+    root: Path | None = None
 
 
 class Source(Protocol):

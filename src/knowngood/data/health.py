@@ -1,0 +1,324 @@
+"""What is wrong with a data set before anything is trained on it; nothing is changed or deleted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood.data.duplicates import Ids, Thumbnails, exact_clusters, near_clusters, thumbnails
+from knowngood.data.images import probe
+from knowngood.data.loading import load
+from knowngood.data.records import BAD, GOOD, Records
+from knowngood.errors import ImageError
+
+Severity: TypeAlias = Literal["error", "warning", "info"]
+_RANK = {"error": 0, "warning": 1, "info": 2}
+_EXAMPLES = 5
+_TINY_SIDE = 32  # pixels: nothing can be inspected in less
+_FEW = 20  # images of a class below which figures mean little
+_IMBALANCE = 20
+_LARGE = 50_000_000  # bytes
+_DARK = 0.07  # 12 bits right-aligned in 16 reach 4095 / 65535 = 6 % of white
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of trouble.
+
+    Attributes:
+        severity: "error" spoils a training, "warning" may, "info" is good to know.
+        code: Short name that scripts can rely on ("duplicate-across-splits").
+        message: One sentence with what it means and what to do.
+        count: How many images (or whatever the message counts).
+        examples: Names of a few images that show it.
+    """
+
+    severity: Severity
+    code: str
+    message: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Health:
+    """The findings on a data set, the worst first.
+
+    Attributes:
+        records: What was read.
+        findings: Empty when nothing is to be said.
+    """
+
+    records: Records
+    findings: tuple[Finding, ...]
+
+    @property
+    def spoils_training(self) -> bool:
+        """Whether some finding would make a training impossible or its figures untrue."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain JSON types."""
+        return {
+            "source": self.records.source,
+            "root": str(self.records.root),
+            "licence": self.records.licence,
+            "notes": list(self.records.notes),
+            "images": len(self.records),
+            "counts": self.records.counts(),
+            "spoils_training": self.spoils_training,
+            "findings": [{**asdict(f), "examples": list(f.examples)} for f in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A set with everything that the checks look at, computed once."""
+
+    records: Records
+    thumbs: Thumbnails
+    exact: Ids
+    near: Ids
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        return self.records.frame
+
+    def names(self, rows: Sequence[int] | npt.NDArray[Any]) -> tuple[str, ...]:
+        return tuple(self.frame["image"][int(row)] for row in rows[:_EXAMPLES])
+
+    def finding(
+        self, severity: Severity, code: str, message: str, rows: Sequence[int] | npt.NDArray[Any]
+    ) -> list[Finding]:
+        """Returns one finding on those rows, or none when there are no rows."""
+        return [Finding(severity, code, message, len(rows), self.names(rows))] if len(rows) else []
+
+
+def check(data: str | Path | Records, source: str | None = None) -> Health:
+    """Looks for whatever could spoil a training, decoding every image once.
+
+    Args:
+        data: A path as for `load`, or records that were loaded.
+        source: As for `load`.
+
+    Returns:
+        The findings, errors first.
+
+    Raises:
+        DataError: The data set cannot be read at all.
+    """
+    records = data if isinstance(data, Records) else load(data, source)
+    thumbs = thumbnails(records)
+    a_set = _Set(records, thumbs, exact_clusters(records), near_clusters(records, thumbs=thumbs))
+    findings = [finding for one in CHECKS for finding in one(a_set)]
+    return Health(records, tuple(sorted(findings, key=lambda f: _RANK[f.severity])))
+
+
+def _unreadable(a: _Set) -> list[Finding]:
+    """Files that cannot be used, by reason; each costs one image, and all of them the training."""
+    rows: dict[str, list[int]] = {
+        "empty": [],
+        "truncated": [],
+        "too-large": [],
+        "missing": [],
+        "unreadable": [],
+    }
+    for row, error in enumerate(a.thumbs.errors):
+        if error:
+            kinds = {"is empty": "empty", "runcated": "truncated", "large": "too-large", "no file": "missing"}
+            reason = error.replace(a.frame["path"][row], "")  # a name must not decide
+            rows[next((kind for word, kind in kinds.items() if word in reason), "unreadable")].append(row)
+    usable = len(a.records) - sum(map(len, rows.values()))
+    severity: Severity = "warning" if usable else "error"
+    found = []
+    for code, which in rows.items():
+        if which:
+            first = a.thumbs.errors[which[0]]
+            message = f"{len(which)} images cannot be used and are left out; the first: {first}"
+            found += a.finding(severity, code, message, which)
+    return found
+
+
+def _sizes(a: _Set) -> list[Finding]:
+    shapes = a.thumbs.shapes
+    tiny = [i for i, s in enumerate(shapes) if s is not None and min(s[:2]) < _TINY_SIDE]
+    large = [i for i, path in enumerate(a.frame["path"]) if shapes[i] and Path(path).stat().st_size > _LARGE]
+    kinds = Counter(s[:2] for s in shapes if s is not None)
+    found = a.finding("warning", "tiny", f"{len(tiny)} images have a side below {_TINY_SIDE} pixels.", tiny)
+    found += a.finding("warning", "large-file", f"{len(large)} files are larger than 50 MB.", large)
+    if len(kinds) > 1:
+        (height, width), most = kinds.most_common(1)[0]
+        others = [i for i, s in enumerate(shapes) if s is not None and s[:2] != (height, width)]
+        message = f"{len(kinds)} sizes: {most} images are {width} x {height}, {len(others)} are not."
+        found += a.finding("info", "mixed-sizes", message, others)
+    return found
+
+
+def _modes(a: _Set) -> list[Finding]:
+    modes = a.frame["mode"].to_list()
+    odd = [i for i, mode in enumerate(modes) if mode not in (None, "L", "RGB")]
+    shown = ", ".join(sorted({modes[i] for i in odd}))
+    found = a.finding("info", "odd-modes", f"{len(odd)} images are neither 8-bit grey nor RGB: {shown}.", odd)
+    colour = [i for i, s in enumerate(a.thumbs.shapes) if s is not None and len(s) == 3]
+    grey = [i for i, s in enumerate(a.thumbs.shapes) if s is not None and len(s) == 2]
+    if colour and grey:
+        fewer = min(colour, grey, key=len)
+        message = (
+            f"{len(grey)} images are grey and {len(colour)} in colour: a network may learn that difference."
+        )
+        found += a.finding("warning", "mixed-colour", message, fewer)
+    dark = [
+        i
+        for i, mode in enumerate(modes)
+        if (mode or "").startswith("I") and not a.thumbs.errors[i] and a.thumbs.pixels[i].max() < 255 * _DARK
+    ]
+    message = (
+        f"{len(dark)} 16-bit images are nearly black, as when a camera's 10 or 12 bits are not shifted up: "
+        "export them with the full range."
+    )
+    return found + a.finding("warning", "dark-16-bit", message, dark)
+
+
+def _duplicates(a: _Set) -> list[Finding]:
+    exact_rows = _repeated(a.exact)
+    known = set(exact_rows)
+    near_rows = [row for row in _repeated(a.near) if row not in known]
+    found = a.finding(
+        "warning", "exact-duplicates", f"{len(exact_rows)} images have equal bytes.", exact_rows
+    )
+    message = f"{len(near_rows)} images are nearly copies of others (saved again, resized, or the same part)."
+    found += a.finding("info", "near-duplicates", message, near_rows)
+    labels = a.frame["label"].to_list()
+    equal = _divided(a.exact, labels)
+    message = f"{len(equal)} images have equal bytes but opposing labels: one of them is wrong."
+    found += a.finding("error", "exact-duplicates-opposing-labels", message, equal)
+    known = set(equal)
+    alike = [row for row in _divided(a.near, labels) if row not in known]
+    message = f"{len(alike)} images are near copies with opposing labels: look whether one of them is wrong."
+    return found + a.finding("warning", "near-duplicates-opposing-labels", message, alike)
+
+
+def _across_splits(a: _Set) -> list[Finding]:
+    splits = a.frame["split"].to_list()
+    rows = _divided(a.near, splits)
+    message = (
+        f"{len(rows)} images have a copy or near copy in another split: the test figures would be too good. "
+        "Divide anew."
+    )
+    exact = set(_divided(a.exact, splits))
+    found = a.finding("error" if exact else "warning", "duplicates-across-splits", message, rows)
+    lots = [None if lot is None else hash(lot) for lot in a.frame["lot"]]
+    both = _divided(lots, splits)
+    message = (
+        f"{len({lots[i] for i in both})} lots are in more than one split: the test figures would be too good."
+    )
+    return found + a.finding("warning", "lots-across-splits", message, both)
+
+
+def _classes(a: _Set) -> list[Finding]:
+    usable = a.records.usable()
+    counts = usable.counts()
+    good, bad = counts["good"], counts["bad"]
+    found: list[Finding] = []
+    if not good or not bad:
+        missing = "good" if not good else "bad"
+        message = f"There are no usable {missing} images ({good} good, {bad} bad); a classifier needs both."
+        return [Finding("error", "one-class", message, good + bad)]
+    if min(good, bad) < 4:
+        message = f"{good} good and {bad} bad images cannot be divided; at least 4 of each are needed."
+        return [Finding("error", "too-few", message, good + bad)]
+    if min(good, bad) < _FEW:
+        message = (
+            f"Only {min(good, bad)} images of a class ({good} good, {bad} bad): the figures will mean little."
+        )
+        found.append(Finding("warning", "few", message, min(good, bad)))
+    if max(good, bad) >= _IMBALANCE * min(good, bad):
+        message = f"{good} good to {bad} bad images; the training balances them."
+        found.append(Finding("info", "imbalance", message, min(good, bad)))
+    kinds = Counter(d for d in usable.frame.filter(pl.col("label") == BAD)["defect"] if d is not None)
+    small = {name: count for name, count in kinds.items() if count < _FEW}
+    if small and len(kinds) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in sorted(small.items()))
+        message = f"{len(small)} defect types have fewer than {_FEW} images: {listed}."
+        found.append(Finding("info", "tiny-classes", message, len(small)))
+    if counts["unlabelled"]:
+        message = f"{counts['unlabelled']} images have no label; they are scored but not learned from."
+        found.append(Finding("info", "unlabelled", message, counts["unlabelled"]))
+    return found
+
+
+def _given_splits(a: _Set) -> list[Finding]:
+    found = []
+    usable = a.records.usable().labelled()
+    for name in usable.frame["split"].drop_nulls().unique().sort():
+        part = usable.of_split(name)
+        counts = part.counts()
+        for kind in ("good", "bad"):
+            if not counts[kind]:
+                severity: Severity = "error" if name == "train" else "warning"
+                message = f"The split {name} has no {kind} images; divide anew or add some."
+                found.append(Finding(severity, "one-class-split", message, len(part)))
+    return found
+
+
+def _masks(a: _Set) -> list[Finding]:
+    masks, labels = a.frame["mask"].to_list(), a.frame["label"].to_list()
+    have = [i for i, mask in enumerate(masks) if mask is not None]
+    if not have:
+        return []
+    without = [i for i, mask in enumerate(masks) if mask is None and labels[i] == BAD]
+    found = a.finding(
+        "info", "missing-masks", f"{len(without)} bad images have no mask, others have.", without
+    )
+    on_good = [i for i in have if labels[i] == GOOD]
+    found += a.finding("warning", "mask-on-good", f"{len(on_good)} good images have a defect mask.", on_good)
+    broken, other = [], []
+    for row in have:
+        shape = a.thumbs.shapes[row]
+        try:
+            facts = probe(masks[row])
+        except ImageError:
+            broken.append(row)
+            continue
+        if shape is not None and (facts.height, facts.width) != shape[:2]:
+            other.append(row)
+    found += a.finding("warning", "unreadable-masks", f"{len(broken)} masks cannot be read.", broken)
+    return found + a.finding(
+        "warning", "mask-size", f"{len(other)} masks differ in size from their image.", other
+    )
+
+
+def _repeated(ids: Ids) -> list[int]:
+    return [int(row) for row in np.flatnonzero(np.bincount(ids)[ids] > 1)] if len(ids) else []
+
+
+def _divided(ids: Ids | list[int | None], values: Sequence[object]) -> list[int]:
+    """Returns the rows whose group holds more than one value, nulls aside."""
+    seen: dict[object, set[object]] = {}
+    for group, value in zip(ids, values, strict=True):
+        if value is not None and group is not None:
+            seen.setdefault(group, set()).add(value)
+    return [
+        row
+        for row, (group, value) in enumerate(zip(ids, values, strict=True))
+        if value is not None and group is not None and len(seen[group]) > 1
+    ]
+
+
+CHECKS: tuple[Callable[[_Set], list[Finding]], ...] = (
+    _unreadable,
+    _classes,
+    _given_splits,
+    _duplicates,
+    _across_splits,
+    _masks,
+    _modes,
+    _sizes,
+)
