@@ -9,7 +9,9 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 # Chunks that change how the samples are to be read: a PNG with one of them goes to the general decoder.
-_PNG_SPECIAL = frozenset({b"tRNS", b"eXIf", b"acTL", b"tEXt", b"zTXt", b"iTXt"})
+_PNG_SPECIAL = frozenset({b"tRNS", b"acTL", b"eXIf"})
+_PNG_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_TEXT_WITH_EXIF = (b"Raw profile type", b"XML:com.adobe.xmp")  # all other text is only remarks
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 
 
@@ -56,13 +58,15 @@ def png_facts(data: bytes) -> PngFacts:
             return PngFacts("is damaged: a checksum in it is wrong", False, False)
         if kind == b"IHDR" and length == 13:
             plain = data[at + 16] == 8 and data[at + 17] in (0, 2)
+        if kind in _PNG_TEXT and data.startswith(_TEXT_WITH_EXIF, at + 8, end):
+            seen.add(b"eXIf")
         seen.add(kind)
         at = end + 4
         if kind == b"IEND":
             break
     if b"IDAT" not in seen:
         return PngFacts("is damaged: it holds no pixels", False, False)
-    return PngFacts(None, plain and not seen & _PNG_SPECIAL, bool(seen & (_PNG_SPECIAL - {b"tRNS", b"acTL"})))
+    return PngFacts(None, plain and not seen & _PNG_SPECIAL, b"eXIf" in seen)
 
 
 def jpeg_is_cut(data: bytes) -> bool:

@@ -34,8 +34,8 @@ def split(
 ) -> Records:
     """Gives every usable, labelled image a split.
 
-    Splits that the source gave are kept; those it did not give are carved out of its training part. Unlabelled
-    test images stay in the test, and labelled ones are carved beside them, so that there are honest figures.
+    Splits that the source gave are kept; those it did not give are carved out of its training part.
+    Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
     Generated images, and all that is grouped with them, go to train.
 
     Args:

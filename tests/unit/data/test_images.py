@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from knowngood.data.images import decode, probe, verify
 from knowngood.errors import ImageError
@@ -88,6 +88,22 @@ def test_exif_orientation_is_applied(orientation: int, form: str) -> None:
     assert np.abs(got.astype(int) - upright).max() <= 2
     facts = probe(data)
     assert (facts.height, facts.width) == got.shape[:2]
+
+
+def test_orientation_in_a_text_chunk_is_applied_and_remarks_are_not_read() -> None:
+    pixels = picture(6, 9, 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for key, text, turned in (
+        ("Raw profile type exif", f"\nexif\n{len(exif.tobytes()):8}\n{exif.tobytes().hex()}\n", True),
+        ("Comment", "orientation 6", False),
+    ):
+        info = PngImagePlugin.PngInfo()
+        info.add_text(key, text)
+        data = saved(Image.fromarray(pixels), "PNG", pnginfo=info)
+        expected = np.rot90(pixels, -1) if turned else pixels
+        np.testing.assert_array_equal(decode(data), expected)
+        assert (probe(data).width, probe(data).height) == expected.shape[::-1]
 
 
 def test_equal_channels_are_grey() -> None:

@@ -17,8 +17,8 @@ _NOTES = (
     "A cell is bad when its annotated probability of a defect is at least 0.5; probabilities of 1/3 and 2/3 "
     "mean that the expert was not sure.",
     "The labels carry no module number, so cells of one solar module may fall on both sides of a split.",
-    "Cells 1735 to 1784 were photographed again as 2277 to 2326, and many neighbours are cut from one crystal: "
-    "near-duplicates are kept on one side of a split.",
+    "Cells 1735 to 1784 were photographed again as 2277 to 2326, and many neighbours are cut from one "
+    "crystal: near-duplicates are kept on one side of a split.",
 )
 
 
