@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
@@ -46,12 +46,13 @@ class Silent:
         return None
 
 
-_current: ContextVar[Reporter] = ContextVar("knowngood_reporter", default=Silent())
+_SILENT = Silent()
+_current: ContextVar[Reporter] = ContextVar("knowngood_reporter")
 
 
 def reporter() -> Reporter:
     """Returns the reporter in force here."""
-    return _current.get()
+    return _current.get(_SILENT)
 
 
 @contextlib.contextmanager
@@ -66,7 +67,7 @@ def reporting_to(new: Reporter) -> Iterator[None]:
 
 def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
     """Yields the items and reports each as one step."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     to = reporter()
     task = to.start(title, total)

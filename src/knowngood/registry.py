@@ -37,9 +37,7 @@ class Registry(Generic[T]):
     def register(self, name: str, implementation: T) -> None:
         """Adds an implementation at run time (tests, notebooks); packages use entry points."""
         if name in self:
-            raise UnknownNameError(
-                f"A {self.kind} named {name!r} is registered already.", fix="Choose another name."
-            )
+            raise UnknownNameError(f"A {self.kind} named {name!r} is registered already.", fix="Choose another name.")
         self._added[name] = implementation
 
     def unregister(self, name: str) -> None:

@@ -103,9 +103,7 @@ def fast_pixels(data: bytes, image: Image.Image, png: PngFacts | None, name: str
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if image.mode == "L" else "RGB")
     except ValueError as error:
         if "bad Huffman" in str(error) or "remature end" in str(error):
-            raise ImageError(
-                f"{name!r} is damaged: {error}.", fix="Copy it again from its origin."
-            ) from error
+            raise ImageError(f"{name!r} is damaged: {error}.", fix="Copy it again from its origin.") from error
         return None  # something harmless or unusual: Pillow judges
     if image.mode == "L":
         pixels = pixels[:, :, 0]

@@ -69,9 +69,7 @@ def thumbnails(records: Records) -> Thumbnails:
     errors: list[str | None] = []
     shapes: list[tuple[int, ...] | None] = []
     with ThreadPoolExecutor(WORKERS) as pool:
-        for row, (small, shape, error) in enumerate(
-            track(pool.map(_shrink, jobs), "Comparing images", len(jobs))
-        ):
+        for row, (small, shape, error) in enumerate(track(pool.map(_shrink, jobs), "Comparing images", len(jobs))):
             errors.append(error)
             shapes.append(shape)
             if small is not None:
@@ -147,9 +145,7 @@ def _copies(pixels: Floats, threshold: float) -> Iterator[tuple[Ids, Ids]]:
 
 def _many_pairs(individual: Floats, threshold: float) -> Iterator[tuple[Ids, Ids]]:
     """Yields pairs above the threshold, and weaker ones that stand far out from all else like them."""
-    outside = np.empty(
-        len(individual), np.float32
-    )  # correlation with a neighbour that is hardly a copy any more
+    outside = np.empty(len(individual), np.float32)  # correlation with a neighbour that is hardly a copy any more
     weaker: list[tuple[Ids, Ids, Floats]] = []
     for start in range(0, len(individual), _BLOCK):
         block = individual[start : start + _BLOCK] @ individual.T

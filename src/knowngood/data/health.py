@@ -170,9 +170,7 @@ def _modes(a: _Set) -> list[Finding]:
     grey = [i for i, s in enumerate(a.thumbs.shapes) if s is not None and len(s) == 2]
     if colour and grey:
         fewer = min(colour, grey, key=len)
-        message = (
-            f"{len(grey)} images are grey and {len(colour)} in colour: a network may learn that difference."
-        )
+        message = f"{len(grey)} images are grey and {len(colour)} in colour: a network may learn that difference."
         found += a.finding("warning", "mixed-colour", message, fewer)
     dark = [
         i
@@ -190,9 +188,7 @@ def _duplicates(a: _Set) -> list[Finding]:
     exact_rows = _repeated(a.exact)
     known = set(exact_rows)
     near_rows = [row for row in _repeated(a.near) if row not in known]
-    found = a.finding(
-        "warning", "exact-duplicates", f"{len(exact_rows)} images have equal bytes.", exact_rows
-    )
+    found = a.finding("warning", "exact-duplicates", f"{len(exact_rows)} images have equal bytes.", exact_rows)
     message = f"{len(near_rows)} images are nearly copies of others (saved again, resized, or the same part)."
     found += a.finding("info", "near-duplicates", message, near_rows)
     labels = a.frame["label"].to_list()
@@ -216,9 +212,7 @@ def _across_splits(a: _Set) -> list[Finding]:
     found = a.finding("error" if exact else "warning", "duplicates-across-splits", message, rows)
     lots = [None if lot is None else hash(lot) for lot in a.frame["lot"]]
     both = _divided(lots, splits)
-    message = (
-        f"{len({lots[i] for i in both})} lots are in more than one split: the test figures would be too good."
-    )
+    message = f"{len({lots[i] for i in both})} lots are in more than one split: the test figures would be too good."
     return found + a.finding("warning", "lots-across-splits", message, both)
 
 
@@ -235,9 +229,7 @@ def _classes(a: _Set) -> list[Finding]:
         message = f"{good} good and {bad} bad images cannot be divided; at least 4 of each are needed."
         return [Finding("error", "too-few", message, good + bad)]
     if min(good, bad) < _FEW:
-        message = (
-            f"Only {min(good, bad)} images of a class ({good} good, {bad} bad): the figures will mean little."
-        )
+        message = f"Only {min(good, bad)} images of a class ({good} good, {bad} bad): the figures will mean little."
         found.append(Finding("warning", "few", message, min(good, bad)))
     if max(good, bad) >= _IMBALANCE * min(good, bad):
         message = f"{good} good to {bad} bad images; the training balances them."
@@ -274,9 +266,7 @@ def _masks(a: _Set) -> list[Finding]:
     if not have:
         return []
     without = [i for i, mask in enumerate(masks) if mask is None and labels[i] == BAD]
-    found = a.finding(
-        "info", "missing-masks", f"{len(without)} bad images have no mask, others have.", without
-    )
+    found = a.finding("info", "missing-masks", f"{len(without)} bad images have no mask, others have.", without)
     on_good = [i for i in have if labels[i] == GOOD]
     found += a.finding("warning", "mask-on-good", f"{len(on_good)} good images have a defect mask.", on_good)
     broken, other = [], []
@@ -290,9 +280,7 @@ def _masks(a: _Set) -> list[Finding]:
         if shape is not None and (facts.height, facts.width) != shape[:2]:
             other.append(row)
     found += a.finding("warning", "unreadable-masks", f"{len(broken)} masks cannot be read.", broken)
-    return found + a.finding(
-        "warning", "mask-size", f"{len(other)} masks differ in size from their image.", other
-    )
+    return found + a.finding("warning", "mask-size", f"{len(other)} masks differ in size from their image.", other)
 
 
 def _repeated(ids: Ids) -> list[int]:

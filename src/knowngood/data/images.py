@@ -173,9 +173,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def _read(source: str | os.PathLike[str] | bytes, name: str | None) -> tuple[bytes, str]:
     if isinstance(source, bytes):
         if not source:
-            raise ImageError(
-                f"{name or 'The image'} is empty (0 bytes).", expected="the bytes of an image file"
-            )
+            raise ImageError(f"{name or 'The image'} is empty (0 bytes).", expected="the bytes of an image file")
         return source, name or f"<{len(source)} bytes>"
     if not isinstance(source, str | os.PathLike):
         raise ImageError(

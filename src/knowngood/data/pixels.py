@@ -45,7 +45,7 @@ def fit(image: Pixels, height: int, width: int, channels: int) -> Pixels:
     planes = np.ascontiguousarray(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
     if planes.shape[1:] != (height, width):
         resized = functional.interpolate(
-            torch.from_numpy(planes)[None], (height, width), mode="bilinear", antialias=True
+            torch.from_numpy(planes.copy())[None], (height, width), mode="bilinear", antialias=True
         )
         planes = resized[0].numpy()
     return np.repeat(planes, 3, axis=0) if channels == 3 and len(planes) == 1 else planes
@@ -119,6 +119,7 @@ def _fill(paths: list[str], data: Path, shape: tuple[int, int, int, int]) -> dic
         for row, result in enumerate(track(found, "decode", total=len(paths))):
             if isinstance(result, ImageError):
                 failed[row] = str(result)
-                result = np.zeros(shape[1:], np.uint8)
-            handle.write(result.tobytes())
+                handle.write(bytes(shape[1] * shape[2] * shape[3]))
+            else:
+                handle.write(result.tobytes())
     return failed

@@ -59,7 +59,7 @@ class Records:
 
     def with_frame(self, frame: pl.DataFrame) -> Records:
         """Returns the same set with another table (filtered, split, relabelled)."""
-        return replace(self, frame=frame)
+        return replace(self, frame=table(frame))  # polars retypes an all-null list column on some operations
 
     def usable(self) -> Records:
         """Returns only the rows whose file can be read."""
@@ -114,9 +114,7 @@ def validate(frame: pl.DataFrame) -> None:
         DataError: Columns, label values, split names or uniqueness of `image` are off.
     """
     if dict(frame.schema) != SCHEMA:
-        raise DataError(
-            f"A records table has columns {list(frame.columns)}.", expected=", ".join(SCHEMA)
-        )
+        raise DataError(f"A records table has columns {list(frame.columns)}.", expected=", ".join(SCHEMA))
     if frame["image"].is_null().any() or frame["path"].is_null().any():
         raise DataError("A row of the records table names no image.", expected="image and path in every row")
     twice = frame.filter(pl.col("image").is_duplicated())["image"]

@@ -76,7 +76,7 @@ def split(
         "train": 1 - sum(shares.values()),
         **{name: share for name, share in shares.items() if share > 0},
     }
-    ids = _groups(records) if groups is None else np.asarray(groups, np.int64)
+    ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
     parts = _assign(records, ids, pool, list(shares.values()), seed, pinned=generated, parts=list(shares))
     names = np.array([*shares, None], dtype=object)
     result = np.where(pool, names[parts], given)
@@ -106,7 +106,7 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
         raise ConfigError(f"{folds} folds cannot be made.", expected="at least 2")
     frame = records.frame
     pool = (frame["label"].is_not_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy()
-    ids = _groups(records) if groups is None else np.asarray(groups, np.int64)
+    ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
     nobody = np.zeros(len(records), bool)
     names = [f"fold {k}" for k in range(folds)]
     return _assign(records, ids, pool, [1 / folds] * folds, seed, pinned=nobody, parts=names)
@@ -122,8 +122,8 @@ def _check_shares(test: float, val: float, calibration: float) -> None:
         )
 
 
-def _groups(records: Records) -> Ids:
-    """Returns one number for what belongs together: the lot, or else the cluster of near-duplicates."""
+def groups_of(records: Records) -> Ids:
+    """Returns one number (N,) for what belongs together: the lot, or else the cluster of near-duplicates."""
     lots = records.frame["lot"]
     if not lots.null_count():
         return lots.rank("dense").to_numpy().astype(np.int64)
@@ -172,9 +172,7 @@ def _assign(
     pins = {seen[int(g)] for g in np.unique(ids[pinned]) if int(g) in seen}
     needs = np.outer(shares, totals)
     importance = 1 / np.maximum(totals, 1)
-    importance[BAD] *= (
-        0.1  # defect types decide, the sum of bads only breaks ties: else rare types all go to train
-    )
+    importance[BAD] *= 0.1  # defect types decide, the sum of bads only breaks ties: else rare types all go to train
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(seen))
     weight = (counts / np.maximum(totals, 1)).sum(axis=1)
@@ -196,9 +194,7 @@ def _canonical_order(records: Records, pool: npt.NDArray[np.bool_]) -> Ids:
     return np.array(sorted(np.flatnonzero(pool), key=lambda row: (hashes[row], names[row])), np.int64)
 
 
-def _check_enough(
-    totals: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], parts: Sequence[str]
-) -> None:
+def _check_enough(totals: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], parts: Sequence[str]) -> None:
     need = len(parts)
     for label, name in _CLASS.items():
         if totals[label] == 0:
@@ -209,8 +205,7 @@ def _check_enough(
             )
     if min(totals[GOOD], totals[BAD]) < need:
         raise DataError(
-            f"{int(totals[GOOD] + totals[BAD])} images are too few ({int(totals[GOOD])} good, "
-            f"{int(totals[BAD])} bad).",
+            f"{int(totals[GOOD] + totals[BAD])} images are too few ({int(totals[GOOD])} good, {int(totals[BAD])} bad).",
             expected=f"at least {need} good and {need} bad ones, one of each for {', '.join(parts)}",
             fix="Add images; hundreds of good and dozens of bad ones make a useful inspector.",
         )
@@ -229,10 +224,7 @@ def _repair(part_of: Ids, counts: npt.NDArray[np.float64], parts: int, pins: set
     """Moves the smallest fitting group into a part that has none of a class, from where there are several."""
     for _ in range(2 * parts):
         missing = [
-            (part, label)
-            for part in range(parts)
-            for label in (GOOD, BAD)
-            if not counts[part_of == part, label].any()
+            (part, label) for part in range(parts) for label in (GOOD, BAD) if not counts[part_of == part, label].any()
         ]
         if not missing:
             return
@@ -256,9 +248,7 @@ def _check_filled(part_of: Ids, counts: npt.NDArray[np.float64], parts: Sequence
                 )
 
 
-def _notes(
-    labels: npt.NDArray[Any], usable: npt.NDArray[np.bool_], result: npt.NDArray[np.object_]
-) -> tuple[str, ...]:
+def _notes(labels: npt.NDArray[Any], usable: npt.NDArray[np.bool_], result: npt.NDArray[np.object_]) -> tuple[str, ...]:
     notes = []
     for name in ("train", "val", "calibration", "test"):
         inside = usable & (result == name)

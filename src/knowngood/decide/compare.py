@@ -66,9 +66,7 @@ def auroc_covariance(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> tuple[Flo
     label = pairs[0][0]
     bads, goods = int(label.sum()), int((~label).sum())
     if min(bads, goods) < 2:
-        raise KnownGoodError(
-            f"DeLong's test got {goods} goods and {bads} bads.", expected="at least two of each class"
-        )
+        raise KnownGoodError(f"DeLong's test got {goods} goods and {bads} bads.", expected="at least two of each class")
     parts = [_structural(label, score) for _, score in pairs]
     of_bad, of_good = np.stack([p[0] for p in parts]), np.stack([p[1] for p in parts])
     covariance = np.atleast_2d(np.cov(of_bad)) / bads + np.atleast_2d(np.cov(of_good)) / goods
@@ -93,9 +91,7 @@ def compare_auroc(
     reach = float(norm.ppf((1 + confidence) / 2)) * error
     # Without any spread (the same order of all pairs) a difference is either nought or certain.
     p_value = 2 * float(norm.sf(abs(difference) / error)) if error > 1e-12 else float(abs(difference) < 1e-12)
-    return AucComparison(
-        float(auc[0]), float(auc[1]), difference, (difference - reach, difference + reach), p_value
-    )
+    return AucComparison(float(auc[0]), float(auc[1]), difference, (difference - reach, difference + reach), p_value)
 
 
 def compare_accuracy(

@@ -45,9 +45,7 @@ class Cost:
     total: float
 
 
-def expected_cost(
-    labels: npt.ArrayLike, scores: npt.ArrayLike, *, thresholds: Thresholds, prices: Prices
-) -> Cost:
+def expected_cost(labels: npt.ArrayLike, scores: npt.ArrayLike, *, thresholds: Thresholds, prices: Prices) -> Cost:
     """Returns what a million units of the line cost at these thresholds.
 
     Rates within each class are measured here and weighed with the line's defect rate, not with the share of

@@ -65,9 +65,7 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
     """
     tally = Tally.of(*checked(labels, scores))
     if not (tally.goods[0] and tally.bads[0]):
-        raise KnownGoodError(
-            "A ROC curve needs both classes.", expected="at least one good and one bad image"
-        )
+        raise KnownGoodError("A ROC curve needs both classes.", expected="at least one good and one bad image")
     fpr = np.cumsum(tally.good[0, ::-1]) / tally.goods[0]
     tpr = np.cumsum(tally.bad[0, ::-1]) / tally.bads[0]
     start = np.zeros(1)

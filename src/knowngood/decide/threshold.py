@@ -200,9 +200,7 @@ def choose_threshold(
     )
 
 
-def threshold_at_overkill(
-    good_scores: npt.ArrayLike, *, overkill: float = 0.01, confidence: float = 0.95
-) -> Threshold:
+def threshold_at_overkill(good_scores: npt.ArrayLike, *, overkill: float = 0.01, confidence: float = 0.95) -> Threshold:
     """Returns the smallest threshold whose overkill is at most the budget, from good images alone.
 
     The mirror image of `choose_threshold`: just above the k-th highest good. With too few goods `certified`
@@ -232,9 +230,7 @@ def threshold_at_overkill(
         f"at {100 * confidence:g} % confidence; with no bad images the escape rate is unknown."
     )
     if not rank:
-        sentence += (
-            f" {_percent(overkill)} was asked for: that takes {bads_needed(overkill, confidence)} goods."
-        )
+        sentence += f" {_percent(overkill)} was asked for: that takes {bads_needed(overkill, confidence)} goods."
     return Threshold(
         threshold=cut,
         reject_from=cut,
@@ -272,13 +268,9 @@ def _below_all(bad: Floats, good: Floats) -> float:
     return middle if not beneath.size or middle > beneath.max() else lowest
 
 
-def _escape_sentence(
-    rank: int, escapes: int, bads: int, proven: float, budget: float, confidence: float
-) -> str:
+def _escape_sentence(rank: int, escapes: int, bads: int, proven: float, budget: float, confidence: float) -> str:
     plural = "escape" if escapes == 1 else "escapes"
-    said = (
-        f"{escapes} {plural} in {bads} bads certify {_percent(proven)} at {100 * confidence:g} % confidence"
-    )
+    said = f"{escapes} {plural} in {bads} bads certify {_percent(proven)} at {100 * confidence:g} % confidence"
     if rank:
         return f"{said}; {_percent(budget)} was asked for."
     return (

@@ -16,7 +16,8 @@ BATCH = 32
 
 def device_of(network: nn.Module) -> torch.device:
     """Returns where a network's tensors are."""
-    return next(iter(network.state_dict().values())).device
+    tensor: Tensor = next(iter(network.state_dict().values()))
+    return tensor.device
 
 
 def over_batches(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.heads import KernelHead, pool_stages
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
     def feature_length(self) -> int:
         """Number of stage features that a kernel head sees."""
         channels = [stage["num_chs"] for stage in self.trunk.feature_info]
-        return 2 * sum(channels[index] for index in self.config.stages)
+        return int(2 * sum(channels[index] for index in self.config.stages))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Returns network input (B, 3, H, W) float32 of images (B, 1 or 3, H, W) with values 0..255."""

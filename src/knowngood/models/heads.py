@@ -55,9 +55,5 @@ class KernelHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Returns the margins (B,) of feature rows (B, D)."""
         standard = (features - self.mean) / self.scale
-        squared = (
-            standard.square().sum(1, keepdim=True)
-            - 2 * standard @ self.support.T
-            + self.support.square().sum(1)
-        )
+        squared = standard.square().sum(1, keepdim=True) - 2 * standard @ self.support.T + self.support.square().sum(1)
         return torch.exp(-self.gamma * squared.clamp_min(0)) @ self.alpha + self.offset

@@ -13,7 +13,7 @@ import sys
 import torch
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: torch.library.Library | None = None  # operators vanish when their library object is collected
+_declared: list[torch.library.Library] = []  # operators vanish when their library object is collected
 
 
 def make_importable() -> bool:
@@ -25,18 +25,18 @@ def make_importable() -> bool:
     Raises:
         RuntimeError: torchvision fails for another reason; its own message is kept.
     """
-    global _declared
     try:
         importlib.import_module("torchvision")
-        return _declared is not None
+        return bool(_declared)
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
     for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
         del sys.modules[name]
-    _declared = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
-        _declared.define(operator + _SCHEMA)
+        library.define(operator + _SCHEMA)  # type: ignore[no-untyped-call]
+    _declared.append(library)
     importlib.import_module("torchvision")
     return True
 

@@ -92,9 +92,7 @@ class Chart:
 
     def dots(self, points: Iterable[Point], css: str, radius: float = 4) -> Chart:
         for x, y in points:
-            self._add(
-                '<circle cx="{}" cy="{}" r="{}" class="{}"/>', _n(self.px(x)), _n(self.py(y)), radius, css
-            )
+            self._add('<circle cx="{}" cy="{}" r="{}" class="{}"/>', _n(self.px(x)), _n(self.py(y)), radius, css)
         return self
 
     def bar(self, left: float, right: float, top: float, css: str) -> Chart:
@@ -121,9 +119,7 @@ class Chart:
             *(_n(where), _TOP - 7 + 20 * row, anchor, label),
         )
 
-    def note(
-        self, x: float, y: float, label: str, *, dx: float = 0, dy: float = 0, anchor: str = "start"
-    ) -> Chart:
+    def note(self, x: float, y: float, label: str, *, dx: float = 0, dy: float = 0, anchor: str = "start") -> Chart:
         """Writes beside a point; `dx` and `dy` are in SVG units."""
         return self._add(
             '<text x="{}" y="{}" text-anchor="{}" class="note halo">{}</text>',
@@ -151,9 +147,7 @@ class Chart:
                 taken = place + half + 4
         for value, label in self.y.shown_ticks():
             at = _n(self.py(value))
-            parts.append(
-                _format('<line x1="{0}" x2="{1}" y1="{2}" y2="{2}" class="grid"/>', _LEFT, right, at)
-            )
+            parts.append(_format('<line x1="{0}" x2="{1}" y1="{2}" y2="{2}" class="grid"/>', _LEFT, right, at))
             text = '<text x="{}" y="{}" text-anchor="end" dy="4">{}</text>'
             parts.append(_format(text, _LEFT - 7, at, label))
         frame = '<path d="M{0},{1} V{2} H{3}" class="axis"/>'

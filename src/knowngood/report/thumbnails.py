@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from knowngood.data.images import Pixels, decode
+from knowngood.data.decoders import Pixels
+from knowngood.data.images import decode
 from knowngood.errors import ImageError
 
 SIDE = 160  # pixels of the longer side

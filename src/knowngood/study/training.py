@@ -20,21 +20,31 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
-from knowngood.data.splits import split
-from knowngood.decide.calibration import Calibration, fit_calibration
+from knowngood.data.splits import groups_of, split
+from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.decide.threshold import Threshold, choose_threshold, decide
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import storage_errors, whole_file, write_json
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import Fitted, fit_inspector
+from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
-_PACKAGES = ("knowngood", "torch", "timm", "lightning", "scikit-learn", "numpy", "polars", "opencv-python-headless")
+_PACKAGES = (
+    "knowngood",
+    "torch",
+    "timm",
+    "lightning",
+    "scikit-learn",
+    "numpy",
+    "polars",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)
@@ -79,24 +89,31 @@ def train(
         WeightsError: Pretrained weights are asked for and not to be had.
     """
     started = time.perf_counter()
-    config = _configured(config, options)
+    config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     folder = Path(out)
     records = data if isinstance(data, Records) else load(data, source)
     reporter().say(f"{len(records)} images, {_count_words(records)} (source: {records.source})")
     if records.licence:
         reporter().say(f"Licence of the data: {records.licence}")
     _check_trainable(records)
+    groups = groups_of(records)
     divided = split(
-        records, test=config.test, val=config.val, calibration=config.calibration, seed=config.seed
+        records,
+        test=config.test,
+        val=config.val,
+        calibration=config.calibration,
+        seed=config.seed,
+        keep_given=not config.resplit,
+        groups=groups,
     )
     fingerprint = _fingerprint(divided)
     finished = _open_run(folder, config, fingerprint, force)
     if finished is not None:
         return finished
-    placed = divided.usable()
-    placed = placed.with_frame(placed.frame.filter(pl.col("split").is_not_null()))
+    kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
+    placed = divided.with_frame(divided.frame.filter(kept))
     _write_table(folder / "records.parquet", divided.frame)
-    fitted = fit_inspector(placed, config, folder / "work")
+    fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work")
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
@@ -105,17 +122,6 @@ def train(
     write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
     shutil.rmtree(folder / "work", ignore_errors=True)
     return Trained(folder, recipe, metrics)
-
-
-def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
-    from pydantic import ValidationError
-
-    try:
-        return TrainConfig.model_validate((config or TrainConfig()).model_dump() | options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise ConfigError(f"{flag} {first['input']!r}: {first['msg']}.", fix="See `knowngood train --help`.") from error
 
 
 def _check_trainable(records: Records) -> None:
@@ -141,7 +147,7 @@ def _check_trainable(records: Records) -> None:
 
 def _open_run(folder: Path, config: TrainConfig, fingerprint: str, force: bool) -> Trained | None:
     """Returns the run if it is finished; else leaves `folder` ready to begin or to go on."""
-    wanted = {"config": config.model_dump(mode="json"), "data": fingerprint}
+    wanted: dict[str, Any] = {"config": config.model_dump(mode="json"), "data": fingerprint}
     path = folder / "config.json"
     if force and folder.exists() and any(folder.iterdir()):
         if not path.is_file():
@@ -221,7 +227,7 @@ def _judge(
         versions=versions(),
         weights_sha256="",
     )
-    table = _score_table(placed, scores, threshold, fitted, calibration)
+    table = _score_table(placed, scores, threshold, fitted)
     return Recipe(manifest, fitted.inspector), metrics, table
 
 
@@ -250,7 +256,6 @@ def _score_table(
     scores: npt.NDArray[np.float64],
     threshold: Threshold,
     fitted: Fitted,
-    calibration: Calibration,
 ) -> pl.DataFrame:
     decisions: list[str | None] = [None] * len(scores)
     known = np.flatnonzero(~np.isnan(scores))
@@ -267,8 +272,15 @@ def _score_table(
 def _data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
     frame = records.frame
     counts: dict[str, dict[str, int]] = {}
-    kind = pl.when(pl.col("label") == GOOD).then(pl.lit("good")).otherwise(
-        pl.coalesce(pl.col("defect"), pl.when(pl.col("label") == BAD).then(pl.lit("bad")).otherwise(pl.lit("unlabelled")))
+    kind = (
+        pl.when(pl.col("label") == GOOD)
+        .then(pl.lit("good"))
+        .otherwise(
+            pl.coalesce(
+                pl.col("defect"),
+                pl.when(pl.col("label") == BAD).then(pl.lit("bad")).otherwise(pl.lit("unlabelled")),
+            )
+        )
     )
     grouped = frame.filter(pl.col("split").is_not_null()).group_by("split", kind.alias("kind")).len()
     for name, what, number in grouped.sort("split", "kind").iter_rows():

@@ -45,9 +45,7 @@ def augment(images: Tensor, policy: tuple[Augmentation, ...], generator: Generat
         total = total @ transform.apply(aspect, transform.draw(len(images), generator))
     if geometric:
         grid = functional.affine_grid(total[:, :2].to(values), list(values.shape), align_corners=False)
-        values = functional.grid_sample(
-            values, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-        )
+        values = functional.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     for transform in (t for t in policy if t.kind == "light"):
         values = transform.apply(values, transform.draw(len(images), generator))
     return values * 255

@@ -44,11 +44,7 @@ class ElpvSource:
         Raises:
             DataError: The package is not installed, or its label table is not as expected.
         """
-        root = (
-            path
-            if (path.is_dir() and str(path) != "elpv") or (path / "labels.csv").is_file()
-            else _installed()
-        )
+        root = path if (path.is_dir() and str(path) != "elpv") or (path / "labels.csv").is_file() else _installed()
         labels = root / "labels.csv"
         rows: list[tuple[object, ...]] = []
         try:
@@ -62,9 +58,7 @@ class ElpvSource:
             if line.strip():
                 rows.append(_row(root, labels, number, line))
         if not rows:
-            raise DataError(
-                f"{str(labels)!r} lists no cells.", fix="pip install --force-reinstall elpv-dataset"
-            )
+            raise DataError(f"{str(labels)!r} lists no cells.", fix="pip install --force-reinstall elpv-dataset")
         names = ("image", "path", "label", "defect", "probability", "product")
         columns: dict[str, list[object]] = {n: [row[i] for row in rows] for i, n in enumerate(names)}
         return Listing(table(columns), licence=LICENCE, notes=_NOTES, root=root)

@@ -31,9 +31,7 @@ class _Found:
 class FolderSource:
     """Reads `[train|val|test/]<good|defect>/...` with optional `masks/` beside the class folders."""
 
-    summary = (
-        "good/ beside folders of bad images, each named after its defect; optional train|val|test, masks/"
-    )
+    summary = "good/ beside folders of bad images, each named after its defect; optional train|val|test, masks/"
 
     def recognises(self, path: Path) -> bool:
         """Says whether a good folder lies in `path` or in one of its split folders."""
@@ -80,9 +78,7 @@ class FolderSource:
         count = sum(1 for _ in Walker().images(root, deep=False))
         if not count:
             return ()
-        return (
-            f"{count} images lie beside the class folders and were left out: no folder says what they are.",
-        )
+        return (f"{count} images lie beside the class folders and were left out: no folder says what they are.",)
 
 
 def _row(root: Path, found: _Found, masks: list[MaskIndex]) -> dict[str, object]:

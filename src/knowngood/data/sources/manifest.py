@@ -51,18 +51,14 @@ class ManifestSource:
         cells = _Cells(raw, file)
         folder = file.parent.absolute()
         columns: dict[str, list[object]] = {
-            "image": cells.each(
-                "image", lambda text: _image_name(text, folder), "the path of an image", True
-            ),
+            "image": cells.each("image", lambda text: _image_name(text, folder), "the path of an image", True),
             "path": cells.each("image", lambda text: os.path.normpath(folder / text), "a path", True),
             "label": cells.each("label", lambda text: _LABELS[text.lower()], "good or bad (ok, ng, 0, 1)"),
             "split": cells.each("split", _split, "train, val, calibration or test"),
             "mask": cells.each("mask", lambda text: os.path.normpath(folder / text), "the path of a mask"),
             "probability": cells.each("probability", _probability, "a number from 0 to 1"),
             "generated": cells.each("generated", lambda text: _TRUTH[text.lower()], "true or false"),
-            "box": cells.each(
-                "box", parse_boxes, "[[x0, y0, x1, y1], ...] or x0,y0,x1,y1 in pixels, x0<x1, y0<y1"
-            ),
+            "box": cells.each("box", parse_boxes, "[[x0, y0, x1, y1], ...] or x0,y0,x1,y1 in pixels, x0<x1, y0<y1"),
             **{name: cells.each(name, str, "text") for name in _PLAIN},
         }
         columns["defect"] = _defects(cells, columns["label"])
@@ -80,9 +76,7 @@ class _Cells:
             return [None] * self.raw.height
         return [text.strip() or None if text else None for text in self.raw[name].to_list()]
 
-    def each(
-        self, name: str, parse: Callable[[str], object], expected: str, required: bool = False
-    ) -> list[object]:
+    def each(self, name: str, parse: Callable[[str], object], expected: str, required: bool = False) -> list[object]:
         values: list[object] = []
         for row, text in enumerate(self.text(name)):
             try:
@@ -128,9 +122,7 @@ def _file_of(path: Path) -> Path:
         return path
     there = [path / name for name in _NAMES if (path / name).is_file()]
     if len(there) != 1:
-        seen = (
-            "both manifest.csv and manifest.parquet" if there else "neither manifest.csv nor manifest.parquet"
-        )
+        seen = "both manifest.csv and manifest.parquet" if there else "neither manifest.csv nor manifest.parquet"
         raise DataError(f"{str(path)!r} holds {seen}.", fix="Name the table itself instead of its folder.")
     return there[0]
 
@@ -157,9 +149,7 @@ def _normalised(raw: pl.DataFrame, file: Path) -> pl.DataFrame:
     twice = sorted({name for name in names if names.count(name) > 1})
     missing = [name for name in ("image", "label") if name not in names]
     if twice or missing:
-        problem = (
-            f"has two columns {twice[0]!r}" if twice else f"has no column {' and no column '.join(missing)}"
-        )
+        problem = f"has two columns {twice[0]!r}" if twice else f"has no column {' and no column '.join(missing)}"
         raise DataError(
             f"{str(file)!r} {problem}; its columns are {', '.join(raw.columns)}.",
             expected="the columns image,label and any of defect,split,lot,machine,product,mask,box,"

@@ -13,9 +13,7 @@ from knowngood.data.records import SPLITS
 from knowngood.errors import DataError
 
 _GOOD = re.compile(r"(good|ok|okay|pass|passed|normal)([ _-]?\d+)?", re.IGNORECASE)
-_BAD = re.compile(
-    r"(bad|ng|nok|defect|defects|defective|fail|failed|reject|rejected)([ _-]?\d+)?", re.IGNORECASE
-)
+_BAD = re.compile(r"(bad|ng|nok|defect|defects|defective|fail|failed|reject|rejected)([ _-]?\d+)?", re.IGNORECASE)
 _MASKS = re.compile(r"masks?|ground[ _-]?truth", re.IGNORECASE)
 _SPLIT_NAMES = {
     **{name: name for name in SPLITS},
@@ -78,9 +76,7 @@ class Walker:
         seen: set[str] = set()
         for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
             real = os.path.realpath(here)
-            folders[:] = (
-                [] if real in seen or not deep else sorted(f for f in folders if not f.startswith("."))
-            )
+            folders[:] = [] if real in seen or not deep else sorted(f for f in folders if not f.startswith("."))
             if real in seen:
                 continue
             seen.add(real)

@@ -16,6 +16,7 @@ class Backbone:
         summary: One line for tables and help.
         stages: Indices into timm's `forward_intermediates`, coarse to fine order kept, whose maps are used.
         pooled_head: Whether the head is a linear layer on globally averaged maps (so that CAM exists).
+        size: Side in pixels that images are brought to unless the user says otherwise.
         strided_1x1: Names of blocks whose stride older (Caffe) weights have on the first 1x1 convolution.
     """
 
@@ -23,6 +24,7 @@ class Backbone:
     summary: str
     stages: tuple[int, ...] = (1, 2, 3, 4)
     pooled_head: bool = True
+    size: int = 224
     strided_1x1: tuple[str, ...] = ()
 
 

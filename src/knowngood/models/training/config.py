@@ -27,17 +27,22 @@ class TrainConfig(BaseModel):
         "best: both, longer, combined.",
     )
     epochs: int | None = Field(None, ge=1, le=1000, description="Epochs of fine-tuning; the preset's own if not given.")
-    image_size: int = Field(
-        224, ge=32, le=2048, description="Side of the square with as many pixels as the network sees; proportions are kept."
+    image_size: int | None = Field(
+        None,
+        ge=32,
+        le=2048,
+        description="Side of the square with as many pixels as the network sees; proportions are kept. The network's own if not given.",
     )
     batch_size: int = Field(32, ge=2, le=4096, description="Images a step.")
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate of fine-tuning (AdamW).")
     weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
     balance: Literal["sampling", "weights", "none"] = Field(
-        "sampling", description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not."
+        "sampling",
+        description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not.",
     )
     augment: str = Field(
-        "standard", description="Transforms in training: none, study, standard, strong, or names joined with +."
+        "standard",
+        description="Transforms in training: none, study, standard, strong, or names joined with +.",
     )
     pretrained: bool = Field(True, description="Start from ImageNet weights.")
     weights: Path | None = Field(None, description="File or folder with the weights to start from.")
@@ -48,14 +53,20 @@ class TrainConfig(BaseModel):
     test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
     val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest that chooses epoch and settings.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
+    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the certificate.")
     review_overkill: float | None = Field(
-        None, gt=0, lt=1, description="With it, scores between accept and a reject threshold of this overkill go to review."
+        None,
+        gt=0,
+        lt=1,
+        description="With it, scores between accept and a reject threshold of this overkill go to review.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
     devices: int = Field(1, ge=1, description="Devices (GPUs or CPU processes) a machine to fine-tune on.")
-    nodes: int = Field(1, ge=1, description="Machines to fine-tune on (start the same command on each, as for torchrun).")
+    nodes: int = Field(
+        1, ge=1, description="Machines to fine-tune on (start the same command on each, as for torchrun)."
+    )
 
     @property
     def fine_tuning_epochs(self) -> int:

@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
 import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
 from knowngood.data.augmentations.policy import augment, policy_named
 from knowngood.decide.metrics import auroc
 from knowngood.errors import TrainingError
@@ -73,9 +73,7 @@ class FineTuning(pl.LightningModule):
         groups = []
         for in_head in (False, True):
             for decays in (False, True):
-                chosen = [
-                    p for p in self.parameters() if (p in head) == in_head and (p.ndim > 1) == decays
-                ]
+                chosen = [p for p in self.parameters() if (p in head) == in_head and (p.ndim > 1) == decays]
                 groups.append(
                     {
                         "params": chosen,
@@ -129,7 +127,7 @@ class EpochEnd(Callback):
             "epoch": float(trainer.current_epoch + 1),
             "train_loss": float(np.mean(module.losses)),
             "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -margins, margins)))),
-            "val_auroc": float(auroc(bad, margins)),
+            "val_auroc": auroc(bad, margins) or 0.5,  # one class only: nothing to choose by
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         module.losses.clear()
@@ -192,7 +190,12 @@ def fine_tune(
     world = config.devices * config.nodes
     rank = int(torch.distributed.get_rank()) if torch.distributed.is_initialized() else 0
     sampler = EpochBatches(
-        bad, config.batch_size, balanced=config.balance == "sampling", seed=config.seed, rank=rank, world=world
+        bad,
+        config.batch_size,
+        balanced=config.balance == "sampling",
+        seed=config.seed,
+        rank=rank,
+        world=world,
     )
     learn, check = (FittedImages(pixels, targets, part) for part in rows)
     loader = DataLoader(learn, batch_sampler=sampler, collate_fn=as_is)
@@ -238,7 +241,7 @@ def wants_bf16(config: TrainConfig) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]
     return any(ask is not None and ask() for ask in supported)
 

@@ -28,6 +28,7 @@ from knowngood.models.training.kernel import fit_kernel_head
 from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
 
+FOLDS = 4
 UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
 
 
@@ -67,11 +68,12 @@ def choose_model(config: TrainConfig) -> str:
     return next((name for name in PREFERRED if available(name)), "efficientnet_lite0")
 
 
-def fit_inspector(records: Records, config: TrainConfig, folder: Path) -> Fitted:
+def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: Path) -> Fitted:
     """Trains an inspector as the preset says.
 
     Args:
         records: Usable rows with labels where known and a split in every row.
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
         config: What to do.
         folder: For decoded photographs and checkpoints; a killed run continues from there.
 
@@ -89,12 +91,12 @@ def fit_inspector(records: Records, config: TrainConfig, folder: Path) -> Fitted
         )
     torch.manual_seed(config.seed)
     sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
-    height, width = input_size(sizes, config.image_size)
+    height, width = input_size(sizes, config.image_size or BACKBONES.get(name).size)
     channels = 3 if needs_colour(records) else 1
     base = network_for(name, weights, height, width, channels)
     store = store_pixels(records, folder / "pixels", height, width, channels)
     clock.lap("decode")
-    job = _Job(records, config, base, weights, store, folder)
+    job = _Job(records, groups, config, base, weights, store, folder)
     members: list[Classifier] = []
     margins: list[npt.NDArray[np.float32]] = []
     honest = np.full(len(records), np.nan)
@@ -124,13 +126,14 @@ class _Job:
     def __init__(
         self,
         records: Records,
+        groups: Rows,
         config: TrainConfig,
         base: NetworkConfig,
         weights: Weights | None,
         store: PixelStore,
         folder: Path,
     ) -> None:
-        self.records, self.config, self.base = records, config, base
+        self.records, self.groups, self.config, self.base = records, groups, config, base
         self.weights, self.store, self.folder = weights, store, folder
         self.everything = np.arange(len(records))
         self.targets = targets_of(records)
@@ -151,8 +154,11 @@ class _Job:
         classifier = Classifier(config)
         classifier.load_trunk(self.weights)
         features = over_batches(classifier, classifier.stage_features, self.store.pixels, self.everything, "features")
-        rows = np.sort(self.rows("train"))
-        folds = kfold(self.records.with_frame(self.records.frame[rows]), 4, self.config.seed)
+        rows = self.rows("train")
+        if self.config.preset == "quick":  # nothing else needs the validation rows: folds choose the settings
+            rows = np.sort(np.concatenate([rows, self.rows("val")]))
+        learning = self.records.with_frame(self.records.frame[rows])
+        folds = kfold(learning, FOLDS, self.config.seed, groups=self.groups[rows])
         sure = np.where((self.targets.bad > 0.1) & (self.targets.bad < 0.9), UNSURE, 1.0).astype(np.float32)
         labels = self._bad()
         fit = fit_kernel_head(features[rows], labels[rows], sure[rows], folds, self.config.seed)
@@ -171,7 +177,9 @@ class _Job:
         }
         return classifier, margins, honest
 
-    def fine_tuned(self, notes: dict[str, object]) -> tuple[Classifier, npt.NDArray[np.float32], list[dict[str, float]]]:
+    def fine_tuned(
+        self, notes: dict[str, object]
+    ) -> tuple[Classifier, npt.NDArray[np.float32], list[dict[str, float]]]:
         """Fine-tunes all layers, the head started from a linear probe."""
         classifier = Classifier(self.base)
         train = self.rows("train")
@@ -185,7 +193,11 @@ class _Job:
         )
         margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
         best = max(history, key=lambda row: row["val_auroc"])
-        notes["fine-tuning"] = {"epochs": len(history), "best epoch": int(best["epoch"]), "val AUC": best["val_auroc"]}
+        notes["fine-tuning"] = {
+            "epochs": len(history),
+            "best epoch": int(best["epoch"]),
+            "val AUC": best["val_auroc"],
+        }
         return classifier, margins, history
 
     def _bad(self) -> npt.NDArray[np.bool_]:
@@ -200,9 +212,7 @@ def targets_of(records: Records) -> Targets:
     return Targets(bad.to_numpy().astype(np.float32), np.ones(len(frame), np.float32))
 
 
-def start_head(
-    classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, bad: npt.NDArray[np.bool_]
-) -> None:
+def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, bad: npt.NDArray[np.bool_]) -> None:
     """Sets the last layer to a logistic regression on the pretrained features, so that they are not torn up first.
 
     Reference: Kumar et al. 2022, "Fine-tuning can distort pretrained features", linear probing then fine-tuning.

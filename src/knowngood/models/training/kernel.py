@@ -53,7 +53,7 @@ def fit_kernel_head(
         features: (N, D) float32.
         bad: (N,) bool.
         weight: (N,) > 0; balancing of the classes is done here, on top of it.
-        folds: (N,) fold numbers that keep lots together.
+        folds: (N,) fold numbers that keep lots together; -1 for rows that only teach (generated ones).
         seed: Decides which good rows are used when there are too many.
 
     Returns:
@@ -67,11 +67,12 @@ def fit_kernel_head(
     scaler.scale_ = np.where(scaler.scale_ < 1e-6, 1.0, scaler.scale_)
     standard = scaler.transform(features[rows]).astype(np.float32)
     squared = _squared_distances(standard)
+    held = folds_ >= 0
     table, margins = [], {}
     for cost, width in track(_GRID, "kernel head"):
         kernel = np.exp(-width / features.shape[1] * squared)
         margins[cost, width] = _out_of_fold(kernel, bad_, weight_, folds_, cost)
-        table.append({"cost": cost, "width": width, "auroc": float(auroc(bad_, margins[cost, width]))})
+        table.append({"cost": cost, "width": width, "auroc": auroc(bad_[held], margins[cost, width][held]) or 0.5})
     best = max(table, key=lambda row: row["auroc"])
     cost, width = best["cost"], best["width"]
     machine = SVC(C=cost, kernel="precomputed", cache_size=1000)
@@ -84,7 +85,7 @@ def fit_kernel_head(
     head.offset.fill_(float(machine.intercept_[0]))
     head.gamma.fill_(width / features.shape[1])
     scored = np.full(len(bad), np.nan)
-    scored[rows] = margins[cost, width]
+    scored[rows[held]] = margins[cost, width][held]
     return KernelFit(head, cost, width, table, scored, rows)
 
 
@@ -101,7 +102,8 @@ def _at_most(bad: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.NDA
 
 def _squared_distances(rows: Features) -> Features:
     norms = np.square(rows).sum(1)
-    return np.maximum(norms[:, None] + norms - 2 * rows @ rows.T, 0)
+    squared: Features = np.maximum(norms[:, None] + norms - 2 * rows @ rows.T, 0)
+    return squared
 
 
 def _out_of_fold(
@@ -112,7 +114,7 @@ def _out_of_fold(
     cost: float,
 ) -> npt.NDArray[np.float64]:
     margins = np.zeros(len(bad))
-    for fold in np.unique(folds):
+    for fold in np.unique(folds[folds >= 0]):
         fit, hold = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         if bad[fit].all() or not bad[fit].any():
             continue  # a fold that holds every example of a class cannot be learned from the others

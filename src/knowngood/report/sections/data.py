@@ -21,11 +21,7 @@ def data_at_a_glance(run: RunSummary) -> Section | None:
         for kind, number in counts[split].items():
             kinds[kind] = kinds.get(kind, 0) + number
     bads = sorted((kind for kind in kinds if kind != "good"), key=lambda kind: -kinds[kind])
-    rows = [
-        (kind, [counts[s].get(kind, 0) for s in splits], kinds[kind])
-        for kind in ["good", *bads]
-        if kind in kinds
-    ]
+    rows = [(kind, [counts[s].get(kind, 0) for s in splits], kinds[kind]) for kind in ["good", *bads] if kind in kinds]
     shown = run.shown
     body = render(
         "sections/data.html",

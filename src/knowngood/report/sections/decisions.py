@@ -47,9 +47,7 @@ def decisions(run: RunSummary) -> Section | None:
     columns = [d for d in ("accept", "review", "reject") if d != "review" or _reviewed(run)]
     rows = [(name, [_cell(run, label, d) for d in columns]) for label, name in ((0, "good"), (1, "bad"))]
     body = render("sections/decisions.html", columns=columns, rows=rows, threshold=run.threshold)
-    return Section(
-        "decisions", "Decisions", body, "Choose a cell to see the images behind it, the worst first."
-    )
+    return Section("decisions", "Decisions", body, "Choose a cell to see the images behind it, the worst first.")
 
 
 def mistakes(run: RunSummary) -> Section | None:

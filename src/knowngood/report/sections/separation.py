@@ -50,9 +50,7 @@ def _operating_point(run: RunSummary) -> tuple[float, float] | None:
 def _close_up(curve: RocCurve, point: tuple[float, float] | None, marks: dict[float, float]) -> Markup:
     low = min(_ZOOM, math.floor(100 * point[1] - 0.5) / 100) if point else _ZOOM
     right = min(1.0, 1.5 * max([*marks.values(), point[0] if point else 0, 0.02]))
-    chart = Chart(
-        linear("overkill (FPR)", 0, right, percent=True), linear("bads caught (TPR)", low, 1, percent=True)
-    )
+    chart = Chart(linear("overkill (FPR)", 0, right, percent=True), linear("bads caught (TPR)", low, 1, percent=True))
     inside = curve.fpr <= right
     start = max(int(np.searchsorted(curve.tpr, low)) - 1, 0)
     points = list(zip(curve.fpr[inside][start:], curve.tpr[inside][start:], strict=True))
@@ -89,9 +87,7 @@ def _together(marks: dict[float, float]) -> dict[float, list[float]]:
 
 
 def _whole(curve: RocCurve, point: tuple[float, float] | None) -> Markup:
-    chart = Chart(
-        linear("overkill (FPR)", 0, 1, percent=True), linear("bads caught (TPR)", 0, 1, percent=True)
-    )
+    chart = Chart(linear("overkill (FPR)", 0, 1, percent=True), linear("bads caught (TPR)", 0, 1, percent=True))
     chart.line([(0, 0), (1, 1)], "faint").line(_stairs(list(zip(curve.fpr, curve.tpr, strict=True))), "ink")
     if point:
         chart.dots([point], "here", 6)

@@ -20,9 +20,7 @@ def training(run: RunSummary) -> Section | None:
     charts = [
         (
             "Loss",
-            _curves(
-                run.history, "loss", [("train_loss", "good", "training"), ("val_loss", "bad", "validation")]
-            ),
+            _curves(run.history, "loss", [("train_loss", "good", "training"), ("val_loss", "bad", "validation")]),
         ),
         ("AUC on the validation split", _curves(run.history, "AUC", [("val_auroc", "ink", "validation")])),
     ]

@@ -63,11 +63,7 @@ def verdict(run: RunSummary) -> Section | None:
 
 
 def _sentence(run: RunSummary, counts: Counts) -> str:
-    where = (
-        "never seen in training"
-        if run.split == "test"
-        else f"of the {run.split} split: no test split was scored"
-    )
+    where = "never seen in training" if run.split == "test" else f"of the {run.split} split: no test split was scored"
     parts = [f"On {wording.counted(run.shown.height, 'image')} {where},"]
     auc = run.figures.get("auroc")
     if auc is None:
@@ -76,9 +72,7 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
         interval = wording.decimal_range(run.figures.get("auroc_ci"))
         told = f", 95 % interval {interval}" if interval else ""
         often = wording.percent(auc)
-        parts.append(
-            f"a bad unit scores above a good one {often} of the time (AUC {wording.decimal(auc)}{told})."
-        )
+        parts.append(f"a bad unit scores above a good one {often} of the time (AUC {wording.decimal(auc)}{told}).")
     if run.decided.height and run.threshold:
         done = []
         if counts.bads:
@@ -91,9 +85,7 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
                 f"{counts.overkill:,} of {wording.counted(counts.goods, 'good unit')} were rejected "
                 f"({wording.percent(counts.overkill / counts.goods)} overkill)"
             )
-        parts.append(
-            f"At the threshold {wording.score(run.threshold.get('threshold'))}, {' and '.join(done)}"
-        )
+        parts.append(f"At the threshold {wording.score(run.threshold.get('threshold'))}, {' and '.join(done)}")
         if counts.reviews:
             parts[-1] += f"; {wording.counted(counts.reviews, 'unit')} went to a person"
         parts[-1] += "."

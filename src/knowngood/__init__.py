@@ -1,0 +1,76 @@
+"""knowngood: photographs of parts in, proven-good parts out.
+
+The names below are the public interface; each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from knowngood.data.health import Health, check
+    from knowngood.data.loading import load
+    from knowngood.data.records import Records
+    from knowngood.data.splits import split
+    from knowngood.decide.metrics import Metrics, evaluate
+    from knowngood.decide.threshold import Threshold, choose_threshold
+    from knowngood.errors import KnownGoodError
+    from knowngood.models.training.config import TrainConfig
+    from knowngood.recipe.bundle import Prediction, Recipe
+    from knowngood.recipe.predicting import predict
+    from knowngood.study.training import Trained, train
+
+try:
+    __version__ = version("knowngood")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "Health": "knowngood.data.health",
+    "KnownGoodError": "knowngood.errors",
+    "Metrics": "knowngood.decide.metrics",
+    "Prediction": "knowngood.recipe.bundle",
+    "Recipe": "knowngood.recipe.bundle",
+    "Records": "knowngood.data.records",
+    "Threshold": "knowngood.decide.threshold",
+    "TrainConfig": "knowngood.models.training.config",
+    "Trained": "knowngood.study.training",
+    "check": "knowngood.data.health",
+    "choose_threshold": "knowngood.decide.threshold",
+    "evaluate": "knowngood.decide.metrics",
+    "load": "knowngood.data.loading",
+    "predict": "knowngood.recipe.predicting",
+    "split": "knowngood.data.splits",
+    "train": "knowngood.study.training",
+}
+
+__all__ = [
+    "Health",
+    "KnownGoodError",
+    "Metrics",
+    "Prediction",
+    "Recipe",
+    "Records",
+    "Threshold",
+    "TrainConfig",
+    "Trained",
+    "check",
+    "choose_threshold",
+    "evaluate",
+    "load",
+    "predict",
+    "split",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'knowngood' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,43 @@
+"""knowngood check: what is wrong with a data set before anything is trained on it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command()(check)
+
+
+def check(
+    data: Annotated[str, typer.Argument(help="Folder, manifest, or the word of a source, such as elpv.")],
+    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.
+
+    Nothing is changed or deleted. Exits 1 when something would spoil a training.
+    """
+    with at_work():
+        from knowngood.data.health import check as work
+
+        health = work(data, source)
+    if json:
+        answer_json(health.to_dict())
+    else:
+        counts = ", ".join(f"{number} {name}" for name, number in health.records.counts().items())
+        typer.echo(f"{len(health.records)} images from source {health.records.source}: {counts}")
+        for sentence in filter(None, (health.records.licence, *health.records.notes)):
+            typer.echo(sentence)
+        rows = [(f.severity, f.count, f.message, "\n".join(f.examples)) for f in health.findings]
+        if rows:
+            show_table("Findings, the worst first", ("severity", "count", "what", "for instance"), rows)
+        else:
+            typer.echo("Nothing to complain of.")
+    if health.spoils_training:
+        raise typer.Exit(1)

@@ -1,0 +1,40 @@
+"""Puts the verbs together. Nothing heavy is imported here, so that help and version answer at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from knowngood.cli import check, predict, train, weights
+from knowngood.cli.answering import guarded
+
+app = typer.Typer(
+    name="knowngood",
+    help="Visual inspection of parts: train an inspector on photographs, trust it, use it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (check, train, predict, weights):
+    verb.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from knowngood import __version__
+
+        typer.echo(f"knowngood {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Entry point of the `knowngood` command."""
+    guarded(app)

@@ -1,0 +1,60 @@
+"""Turns a configuration model into command-line options: field descriptions become the help."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from knowngood.parameters import checked_parameters
+
+
+def with_options(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a verb one option a field of `model`; the verb receives the validated model as `config`.
+
+    Args:
+        model: A frozen pydantic model whose fields have descriptions.
+    """
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(verb, eval_str=True)
+        kept = [p for p in own.parameters.values() if p.name != "config"]
+        made = [_parameter(name, field) for name, field in model.model_fields.items()]
+
+        @functools.wraps(verb)
+        def run(**given: Any) -> None:
+            fields = {name: _plain(given.pop(name)) for name in model.model_fields}
+            verb(config=checked_parameters(model, fields), **given)
+
+        run.__signature__ = own.replace(parameters=[*kept, *made])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*kept, *made)}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    kind, default = _typer_type(name, field.annotation), field.get_default()
+    if isinstance(kind, type) and issubclass(kind, Enum) and default is not None:
+        default = kind(default)
+    flag = "--" + name.replace("_", "-")
+    flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
+    option = typer.Option(*flags, help=field.description, show_default=default is not None)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _typer_type(name: str, annotation: Any) -> Any:
+    """Literal types become enumerations, since that is what typer lists in its help."""
+    if get_origin(annotation) is Literal:
+        return Enum(name, {str(v): v for v in get_args(annotation)}, type=str)
+    return annotation
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value

