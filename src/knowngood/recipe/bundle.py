@@ -22,7 +22,7 @@ from knowngood.decide.threshold import Thresholds, decide
 from knowngood.errors import ImageError, RecipeError
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Inspector
+from knowngood.models.classifier import Inspector, common_shape
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
 
 MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
@@ -64,9 +64,8 @@ class Recipe:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that the networks see."""
-        network = self.manifest.networks[0]
-        return network.channels, network.height, network.width
+        """Channels, height and width that photographs are brought to."""
+        return common_shape(self.manifest.networks)
 
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Returns defect scores (N,) of fitted photographs (N, C, H, W) uint8."""

@@ -31,7 +31,8 @@ class TrainConfig(BaseModel):
         None,
         ge=32,
         le=2048,
-        description="Side of the square with as many pixels as the network sees; proportions are kept. The network's own if not given.",
+        description="Side of the square with as many pixels as the network sees; proportions are kept. "
+        "The network's own if not given.",
     )
     batch_size: int = Field(32, ge=2, le=4096, description="Images a step.")
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate of fine-tuning (AdamW).")

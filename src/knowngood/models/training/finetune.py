@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
+
 import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
 from knowngood.data.augmentations.policy import augment, policy_named
 from knowngood.decide.metrics import auroc
 from knowngood.errors import TrainingError
@@ -124,13 +125,26 @@ class EpochEnd(Callback):
         bad = _gathered(trainer, module, [b for _, b in module.seen]) >= 0.5
         module.seen.clear()
         row = {
-            "epoch": float(trainer.current_epoch + 1),
-            "train_loss": float(np.mean(module.losses)),
+            "epoch": float(0 if trainer.sanity_checking else trainer.current_epoch + 1),
             "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -margins, margins)))),
             "val_auroc": auroc(bad, margins) or 0.5,  # one class only: nothing to choose by
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
-        module.losses.clear()
+        if trainer.sanity_checking:
+            if self.history:  # a run that goes on has its epoch 0 already
+                return
+        else:
+            row["train_loss"] = float(np.mean(module.losses))
+            row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+            module.losses.clear()
+            reporter().finish(self._task)
+        self._judge(row, trainer, module)
+        figures = "  ".join(
+            f"{n.replace('_', ' ')} {v:.4f}" for n, v in row.items() if n not in ("epoch", "learning_rate")
+        )
+        reporter().say(f"epoch {row['epoch']:.0f}/{self.epochs}  {figures}")
+
+    def _judge(self, row: dict[str, float], trainer: pl.Trainer, module: Any) -> None:
+        """Keeps the averaged weights if they are the best so far, and stops when nothing has improved for long."""
         best = max((r["val_auroc"] for r in self.history), default=-1.0)
         self.history.append(row)
         if row["val_auroc"] > best and trainer.is_global_zero:
@@ -139,11 +153,6 @@ class EpochEnd(Callback):
         since = len(self.history) - 1 - int(np.argmax([r["val_auroc"] for r in self.history]))
         if since >= self.patience:
             trainer.should_stop = True
-        reporter().finish(self._task)
-        reporter().say(
-            f"epoch {trainer.current_epoch + 1}/{self.epochs}  train loss {row['train_loss']:.4f}  "
-            f"val loss {row['val_loss']:.4f}  val AUC {row['val_auroc']:.4f}"
-        )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         trainer.save_checkpoint(self.folder / "last.ckpt")
@@ -214,7 +223,7 @@ def fine_tune(
         callbacks=[ending, EMAWeightAveraging(decay=decay)],
         plugins=[WholeCheckpoints()],
         gradient_clip_val=1.0,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=-1,  # epoch 0: what training has to beat,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

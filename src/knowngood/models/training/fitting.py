@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from knowngood.decide.metrics import auroc
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, input_size, network_for
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size, network_for
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import fine_tune
@@ -68,6 +69,14 @@ def choose_model(config: TrainConfig) -> str:
     return next((name for name in PREFERRED if available(name)), "efficientnet_lite0")
 
 
+def frozen_models(config: TrainConfig, main: str) -> list[str]:
+    """Returns the networks that get a kernel head: the main one, and for the preset best a second opinion."""
+    if config.preset == "standard" or not config.pretrained:
+        return []
+    others = [name for name in PREFERRED if name != main and config.weights is None and available(name)]
+    return [main, *others[:1]] if config.preset == "best" else [main]
+
+
 def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: Path) -> Fitted:
     """Trains an inspector as the preset says.
 
@@ -81,43 +90,59 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
         WeightsError: Pretrained weights are asked for and not to be had.
         TrainingError: Fine-tuning failed.
     """
-    clock = _Clock()
-    name = choose_model(config)
-    weights = find(name, config.weights) if config.pretrained else None
-    if config.preset == "quick" and weights is None:
+    main = choose_model(config)
+    if config.preset == "quick" and not config.pretrained:
         raise WeightsError(
             "The preset quick stands on a pretrained network, and --no-pretrained was given.",
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
-    height, width = input_size(sizes, config.image_size or BACKBONES.get(name).size)
-    channels = 3 if needs_colour(records) else 1
-    base = network_for(name, weights, height, width, channels)
+    clock = _Clock()
+    starts: dict[str, Weights | None] = {main: None}
+    if config.pretrained:
+        starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
+    bases = _bases(records, config, starts)
+    channels, height, width = common_shape(list(bases.values()))
     store = store_pixels(records, folder / "pixels", height, width, channels)
     clock.lap("decode")
-    job = _Job(records, groups, config, base, weights, store, folder)
+    job = _Job(records, groups, config, store, folder)
     members: list[Classifier] = []
     margins: list[npt.NDArray[np.float32]] = []
     honest = np.full(len(records), np.nan)
     history: list[dict[str, float]] = []
-    notes: dict[str, object] = {"network": name, "input": [channels, height, width]}
-    if config.preset != "standard" and weights is not None:
-        member, scores, honest = job.frozen(notes)
+    notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
+    for name in frozen_models(config, main):
+        weights = starts[name]
+        assert weights is not None
+        member, scores, honest = job.frozen(bases[name], weights, notes)
         members.append(member)
         margins.append(scores)
-        clock.lap("frozen network and kernel head")
+        clock.lap(f"frozen {name} and kernel head")
     if config.fine_tuning_epochs > 0:
-        member, scores, history = job.fine_tuned(notes)
+        member, scores, history = job.fine_tuned(bases[main], starts[main], notes)
         members.append(member)
         margins.append(scores)
         clock.lap("fine-tuning")
     inspector, combined = _combine(members, margins, job.rows("val"), job.targets, notes)
     if len(members) > 1:
-        honest = np.full(len(records), np.nan)  # the fine-tuned member has seen every training row
+        honest = np.full(len(records), np.nan)  # not every member was cross-validated
     combined[list(store.failed)] = np.nan
-    source = {"weights": weights.origin, "licence": weights.licence} if weights else {"weights": "random"}
+    used = [w for w in starts.values() if w is not None]
+    source = {"weights": "; ".join(w.origin for w in used) or "random"}
+    if used:
+        source["licence"] = "; ".join(w.licence for w in used)
     return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps)
+
+
+def _bases(records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]) -> dict[str, NetworkConfig]:
+    """Returns what each network sees: the photographs' own proportions, at its own size or the one asked for."""
+    sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
+    channels = 3 if needs_colour(records) else 1
+    bases = {}
+    for name, weights in starts.items():
+        height, width = input_size(sizes, config.image_size or BACKBONES.get(name).size)
+        bases[name] = network_for(name, weights, height, width, channels)
+    return bases
 
 
 class _Job:
@@ -128,13 +153,11 @@ class _Job:
         records: Records,
         groups: Rows,
         config: TrainConfig,
-        base: NetworkConfig,
-        weights: Weights | None,
         store: PixelStore,
         folder: Path,
     ) -> None:
-        self.records, self.groups, self.config, self.base = records, groups, config, base
-        self.weights, self.store, self.folder = weights, store, folder
+        self.records, self.groups, self.config = records, groups, config
+        self.store, self.folder = store, folder
         self.everything = np.arange(len(records))
         self.targets = targets_of(records)
 
@@ -145,14 +168,15 @@ class _Job:
         rows = np.flatnonzero(chosen.to_numpy())
         return rows[~np.isin(rows, list(self.store.failed))]
 
-    def frozen(self, notes: dict[str, object]) -> tuple[Classifier, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """Fits the kernel head on the pretrained trunk; validation rows may teach too, since folds choose."""
-        assert self.weights is not None
-        stages = BACKBONES.get(self.base.backbone).stages
+    def frozen(
+        self, base: NetworkConfig, weights: Weights, notes: dict[str, object]
+    ) -> tuple[Classifier, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Fits the kernel head on a pretrained trunk."""
+        stages = BACKBONES.get(base.backbone).stages
         stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
-        config = self.base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
+        config = base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
         classifier = Classifier(config)
-        classifier.load_trunk(self.weights)
+        classifier.load_trunk(weights)
         features = over_batches(classifier, classifier.stage_features, self.store.pixels, self.everything, "features")
         rows = self.rows("train")
         if self.config.preset == "quick":  # nothing else needs the validation rows: folds choose the settings
@@ -168,7 +192,7 @@ class _Job:
             margins = fit.head(torch.from_numpy(features)).numpy()
         honest = np.full(len(self.records), np.nan)
         honest[rows] = fit.out_of_fold
-        notes["kernel head"] = {
+        notes[f"kernel head on {base.backbone}"] = {
             "cost": fit.cost,
             "width": fit.width,
             "supports": len(fit.head.alpha),
@@ -178,16 +202,16 @@ class _Job:
         return classifier, margins, honest
 
     def fine_tuned(
-        self, notes: dict[str, object]
+        self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object]
     ) -> tuple[Classifier, npt.NDArray[np.float32], list[dict[str, float]]]:
         """Fine-tunes all layers, the head started from a linear probe."""
-        classifier = Classifier(self.base)
+        classifier = Classifier(base)
         train = self.rows("train")
-        if self.weights is not None:
-            classifier.load_trunk(self.weights)
-            if BACKBONES.get(self.base.backbone).pooled_head and not (self.folder / "last.ckpt").is_file():
+        if weights is not None:
+            classifier.load_trunk(weights)
+            if BACKBONES.get(base.backbone).pooled_head and not (self.folder / "last.ckpt").is_file():
                 start_head(classifier, self.store.pixels, train, self._bad()[train])
-        reporter().say(f"fine-tuning {self.base.backbone} on {len(train)} images")
+        reporter().say(f"fine-tuning {base.backbone} on {len(train)} images")
         history = fine_tune(
             classifier, self.config, self.store.pixels, self.targets, (train, self.rows("val")), self.folder
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-_KERAS_EPSILON, _TORCH_EPSILON = 1e-3, 1e-5
 _BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 _CONV = {"branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3", "branch1": "downsample.0"}
 _NORM = {"branch2a": "bn1", "branch2b": "bn2", "branch2c": "bn3", "branch1": "downsample.1"}
@@ -33,7 +32,8 @@ def convert(path: Path, ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     """Returns the network under timm's names.
 
     Kernels become OIHW; the first one takes RGB instead of BGR; the biases that Keras keeps in front of a batch
-    norm move into its running mean; the difference of the two epsilons moves into its running variance.
+    norm move into its running mean. The epsilon stays Keras' own: folding it into the running variance would be
+    right for inference, but in training quiet channels would be divided by next to nothing.
     """
     arrays = read_tfjs(path)
     state: dict[str, torch.Tensor] = {}
@@ -46,8 +46,7 @@ def convert(path: Path, ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
         state[f"{norm}.bias"] = torch.from_numpy(arrays[f"{keras_norm}/beta"].copy())
         mean = arrays[f"{keras_norm}/moving_mean"] - arrays[f"{keras_conv}/bias"]
         state[f"{norm}.running_mean"] = torch.from_numpy(mean)
-        variance = arrays[f"{keras_norm}/moving_variance"] + (_KERAS_EPSILON - _TORCH_EPSILON)
-        state[f"{norm}.running_var"] = torch.from_numpy(variance.astype(np.float32))
+        state[f"{norm}.running_var"] = torch.from_numpy(arrays[f"{keras_norm}/moving_variance"].copy())
 
     take("conv1", "bn_conv1", "conv1", "bn1")
     for stage, letters in _BLOCKS.items():

@@ -39,6 +39,7 @@ class Weights:
         state: Tensor name to float32 tensor; the 1000-class head is in it only if `complete`.
         mean, std: Normalisation of RGB in 0..1.
         strided_1x1: Whether the stride sits on the first 1x1 convolution of the downsampling blocks.
+        norm_epsilon: Epsilon of the batch norms, None for the network's own.
         complete: Whether the classifier layers are there too.
         origin: Where they came from, for the recipe's provenance.
         licence: Terms, as stated by the origin.
@@ -48,6 +49,7 @@ class Weights:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     strided_1x1: bool
+    norm_epsilon: float | None
     complete: bool
     origin: str
     licence: str
@@ -90,12 +92,12 @@ def available(backbone: str) -> str | None:
     """Says where `find` would take the weights from without a network, or None when it would have to ask the hub."""
     env = os.environ.get("KNOWNGOOD_WEIGHTS")
     if env and _file_in(Path(env), backbone) is not None:
-        return f"KNOWNGOOD_WEIGHTS ({env})"
+        return "KNOWNGOOD_WEIGHTS"
     if (cache_folder() / f"{backbone}.safetensors").is_file():
-        return f"cache ({cache_folder()})"
+        return "cache"
     package = _package_of(backbone)
     if package is not None and _installed(package) is not None:
-        return f"installed package {package.requirement} ({package.registry})"
+        return f"{package.registry} package"
     return None
 
 
@@ -184,6 +186,7 @@ def _convert_into_cache(package: Package, inside: Path) -> Weights:
         mean=package.mean,
         std=package.std,
         strided_1x1=package.strided_1x1,
+        norm_epsilon=package.norm_epsilon,
         complete=package.complete,
         origin=f"{package.requirement} ({package.registry})",
         licence=package.licence,
@@ -194,18 +197,18 @@ def _convert_into_cache(package: Package, inside: Path) -> Weights:
 
 
 def _timm_config(backbone: str) -> dict[str, Any]:
-    import timm
-
     import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
+
+    import timm
 
     config = timm.get_pretrained_cfg(BACKBONES.get(backbone).timm_name)
     return {"mean": config.mean, "std": config.std} if config else {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 
 
 def _timm_state(backbone: str) -> dict[str, torch.Tensor]:
-    import timm
-
     import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
+
+    import timm
 
     state: dict[str, torch.Tensor] = timm.create_model(BACKBONES.get(backbone).timm_name).state_dict()
     return state
@@ -224,6 +227,7 @@ def _write(target: Path, weights: Weights) -> None:
         "mean": ",".join(map(repr, weights.mean)),
         "std": ",".join(map(repr, weights.std)),
         "strided_1x1": str(int(weights.strided_1x1)),
+        "norm_epsilon": "" if weights.norm_epsilon is None else repr(weights.norm_epsilon),
         "complete": str(int(weights.complete)),
         "origin": weights.origin,
         "licence": weights.licence,
@@ -260,6 +264,7 @@ def _read(path: Path, backbone: str) -> Weights:
         mean=_three(facts["mean"].split(",") if "mean" in facts else config["mean"]),
         std=_three(facts["std"].split(",") if "std" in facts else config["std"]),
         strided_1x1=strided,
+        norm_epsilon=float(facts["norm_epsilon"]) if facts.get("norm_epsilon") else None,
         complete=set(state) >= {n for n in ours if not n.endswith("num_batches_tracked")},
         origin=facts.get("origin", f"{path.name} (sha256 {sha256_of(path)[:12]})"),
         licence=facts.get("licence", "not stated in the file"),
@@ -296,9 +301,9 @@ def _from_user(backbone: str, place: Path, *, strict: bool) -> Weights | None:
 
 
 def _from_hub(backbone: str) -> Weights:
-    import timm
-
     import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
+
+    import timm
 
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         raise _nowhere(backbone, "the model hub is switched off (HF_HUB_OFFLINE=1)")
@@ -311,6 +316,7 @@ def _from_hub(backbone: str) -> Weights:
         mean=tuple(network.pretrained_cfg["mean"]),
         std=tuple(network.pretrained_cfg["std"]),
         strided_1x1=False,
+        norm_epsilon=None,
         complete=True,
         origin=f"timm hub {network.pretrained_cfg.get('hf_hub_id')}",
         licence=str(network.pretrained_cfg.get("license") or "see the hub's page"),

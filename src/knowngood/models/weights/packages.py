@@ -21,6 +21,7 @@ class Package:
         licence: As the package states it.
         mean, std: Normalisation of RGB in 0..1 with which the network was trained.
         complete: False when the classifier layers are not in the package.
+        norm_epsilon: Epsilon of its batch norms, when it is not the network's own.
         strided_1x1: True when the stride sits on the first 1x1 convolution of a block (Caffe's ResNet-50).
     """
 
@@ -34,6 +35,7 @@ class Package:
     std: tuple[float, float, float] = IMAGENET_STD
     complete: bool = True
     strided_1x1: bool = False
+    norm_epsilon: float | None = None
 
 
 _LITE = "knowngood.models.weights.convert_lite:convert"
@@ -70,6 +72,7 @@ PACKAGES: tuple[Package, ...] = (
         mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
         std=(1 / 255, 1 / 255, 1 / 255),
         strided_1x1=True,
+        norm_epsilon=1e-3,
     ),
     Package(
         backbone="vgg16",
