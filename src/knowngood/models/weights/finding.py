@@ -182,7 +182,7 @@ def _convert_into_cache(package: Package, inside: Path) -> Weights:
             fix=f"Reinstall {package.requirement} ({package.registry}).",
         ) from error
     weights = Weights(
-        state={n: t.float() if t.is_floating_point() else t for n, t in tensors.items()},
+        state={n: _plain(t) for n, t in tensors.items()},
         mean=package.mean,
         std=package.std,
         strided_1x1=package.strided_1x1,
@@ -194,6 +194,11 @@ def _convert_into_cache(package: Package, inside: Path) -> Weights:
     with contextlib.suppress(StorageError):  # a read-only home is no reason not to train: the package stays where it is
         _write(cache_folder() / f"{package.backbone}.safetensors", weights)
     return weights
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns it contiguous and, unless it counts something, in float32."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).contiguous()
 
 
 def _timm_config(backbone: str) -> dict[str, Any]:
@@ -250,7 +255,7 @@ def _read(path: Path, backbone: str) -> Weights:
             expected=f"a .safetensors file with the tensors of {backbone}",
             fix="Delete it and run `knowngood weights --fetch " + backbone + "`, or name another with --weights.",
         ) from error
-    state = {n: t.float() if t.is_floating_point() else t for n, t in state.items()}
+    state = {n: _plain(t) for n, t in state.items()}
     ours = _timm_state(backbone)
     try:
         _check_pairs(state, ours)
@@ -312,7 +317,7 @@ def _from_hub(backbone: str) -> Weights:
     except Exception as error:  # the hub's client raises dozens of kinds
         raise _nowhere(backbone, f"the model hub did not answer ({type(error).__name__})") from error
     weights = Weights(
-        state=network.state_dict(),
+        state={n: _plain(t) for n, t in network.state_dict().items()},
         mean=tuple(network.pretrained_cfg["mean"]),
         std=tuple(network.pretrained_cfg["std"]),
         strided_1x1=False,
