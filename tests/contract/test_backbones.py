@@ -7,7 +7,6 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, NetworkConfig
 
 
-
 @pytest.fixture(scope="module", params=list(BACKBONES))
 def built(request):
     stages = BACKBONES.get(request.param).stages

@@ -43,17 +43,13 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "elpv": elpv,
     "manifest": manifest,
     "contest": lambda r: put(r, "train/good_0/a.png", "train/bad_1/b.png", "test/all_tests/c.png"),
-    "mvtec": lambda r: put(
-        r, "train/good/a.png", "test/good/b.png", "test/cut/c.png", "ground_truth/cut/c_mask.png"
-    ),
+    "mvtec": lambda r: put(r, "train/good/a.png", "test/good/b.png", "test/cut/c.png", "ground_truth/cut/c_mask.png"),
     "folder": lambda r: put(r, "good/a.png", "cut/b.png", "masks/cut/b.png"),
 }
 
 
 @pytest.fixture(scope="module")
-def sample(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Path, Records]:
+def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Records]:
     name = request.param
     if name not in SAMPLES:
         pytest.skip(f"no sample is known for the source {name}: only its protocol is tested")

@@ -39,9 +39,7 @@ def test_figures_agree_with_scikit_learn(seed: int, rounding: int | None) -> Non
     }
     for name, value in expected.items():
         assert found.figures[name] == pytest.approx(value, abs=1e-12), name
-    assert [found.confusion[c] for c in ("tn", "fp", "fn", "tp")] == sk.confusion_matrix(
-        labels, made
-    ).ravel().tolist()
+    assert [found.confusion[c] for c in ("tn", "fp", "fn", "tp")] == sk.confusion_matrix(labels, made).ravel().tolist()
     fpr, tpr, thresholds = sk.roc_curve(labels, scores, drop_intermediate=False)
     for at in TPRS:
         assert found.fpr_at_tpr[at] == pytest.approx(fpr[tpr >= at - 1e-12].min())
@@ -74,9 +72,7 @@ def test_delong_agrees_with_the_bootstrap() -> None:
     differences = []
     for _ in range(400):
         take = np.concatenate([rng.choice(bad, bad.size), rng.choice(good, good.size)])
-        differences.append(
-            sk.roc_auc_score(labels[take], first[take]) - sk.roc_auc_score(labels[take], second[take])
-        )
+        differences.append(sk.roc_auc_score(labels[take], first[take]) - sk.roc_auc_score(labels[take], second[take]))
     low, high = compare_auroc(labels, first, second).interval
     assert (high - low) / 2 / 1.96 == pytest.approx(np.std(differences), rel=0.12)
 

@@ -143,9 +143,7 @@ def test_palette_bilevel_and_cmyk() -> None:
     bilevel = Image.fromarray(picture(24, 24, 1) > 100)
     assert set(np.unique(decode(saved(bilevel, "PNG")))) == {0, 255}
     pixels = picture(24, 24, 3)
-    cmyk = decode(
-        saved(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=98)
-    )  # Pillow writes Adobe's inverse
+    cmyk = decode(saved(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=98))  # Pillow writes Adobe's inverse
     assert np.abs(cmyk.astype(int) - pixels).mean() < 6
 
 
@@ -208,9 +206,7 @@ _FORMS = ["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000"]
 def test_any_bytes_give_an_array_or_an_image_error(
     mode: str, form: str, size: tuple[int, int], seed: int, damage: str
 ) -> None:
-    image = (
-        Image.new(mode, size, 1) if mode in ("I;16", "I", "F") else Image.new("RGB", size, 77).convert(mode)
-    )
+    image = Image.new(mode, size, 1) if mode in ("I;16", "I", "F") else Image.new("RGB", size, 77).convert(mode)
     try:
         data = bytearray(saved(image, form))
     except (OSError, ValueError, KeyError):

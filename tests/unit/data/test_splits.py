@@ -67,9 +67,7 @@ def test_rare_defects_are_spread() -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=40, deadline=None)
-def test_lots_stay_whole_and_order_is_irrelevant(
-    good: int, bad: int, rare: int, lots: int, seed: int
-) -> None:
+def test_lots_stay_whole_and_order_is_irrelevant(good: int, bad: int, rare: int, lots: int, seed: int) -> None:
     records = made(good, {"chip": bad, **({"rare": rare} if rare else {})}, lots=lots, seed=seed)
     try:
         done = split(records, seed=seed)

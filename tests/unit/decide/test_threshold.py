@@ -55,10 +55,7 @@ def test_the_guarantee_holds_in_simulation(bads: int, budget: float, levels: int
         if levels:
             scores = np.floor(scores * levels) / levels
         if run == 0:
-            assert (
-                choose_threshold(np.ones(bads), scores, escape_budget=budget).threshold
-                == np.sort(scores)[rank - 1]
-            )
+            assert choose_threshold(np.ones(bads), scores, escape_budget=budget).threshold == np.sort(scores)[rank - 1]
         # P(score < t) is t itself, also on the grid: the levels are j / levels, each as likely
         broken += bool(np.partition(scores, rank - 1)[rank - 1] > budget)
     allowed = 0.05 * runs + 3 * np.sqrt(runs * 0.05 * 0.95)

@@ -54,9 +54,7 @@ def test_a_single_image_is_visible_on_a_log_axis() -> None:
 
 def test_tick_labels_neither_collide_nor_leave_the_picture() -> None:
     chart = Chart(logit("score", 0.0, 1.0), linear("y", 0, 1))
-    texts = [
-        t for t in ElementTree.fromstring(chart.svg("c")).iter("text") if t.get("y") == str(chart.height - 29)
-    ]
+    texts = [t for t in ElementTree.fromstring(chart.svg("c")).iter("text") if t.get("y") == str(chart.height - 29)]
     spans = [(float(t.attrib["x"]), 7.5 * len(t.text or "")) for t in texts]
     assert len(spans) >= 4
     assert all(x + w / 2 <= chart.width for x, w in spans)

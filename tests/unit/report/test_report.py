@@ -52,9 +52,7 @@ class Outline(HTMLParser):
 
 def write_jpeg(path: Path, seed: int, side: int = 64, colour: bool = False) -> str:
     pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3 if colour else 1), dtype=np.uint8)
-    path.write_bytes(
-        simplejpeg.encode_jpeg(pixels, 90, "RGB" if colour else "GRAY", "420" if colour else "Gray")
-    )
+    path.write_bytes(simplejpeg.encode_jpeg(pixels, 90, "RGB" if colour else "GRAY", "420" if colour else "Gray"))
     return str(path)
 
 

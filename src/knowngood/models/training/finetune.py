@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -38,16 +42,29 @@ class FineTuning(pl.LightningModule):
         classifier: With a linear head; trained in place.
         config: Rates, policy, seed.
         steps: Optimiser steps of the whole training.
+        keep_statistics: Whether batch norms go on using the statistics that they came with. With pretrained
+            weights they must: a batch of photographs of one part is nothing like ImageNet, and normalising by it
+            would undo the features, and the head that was fitted on them, at the first step.
     """
 
-    def __init__(self, classifier: Classifier, config: TrainConfig, steps: int) -> None:
+    def __init__(self, classifier: Classifier, config: TrainConfig, steps: int, *, keep_statistics: bool) -> None:
         super().__init__()
+        self.keep_statistics = keep_statistics
         self.classifier = classifier
         self.config = config
         self.steps = max(steps, 1)
         self.policy = policy_named(config.augment)
         self.losses: list[float] = []
         self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def train(self, mode: bool = True) -> FineTuning:
+        """Switches to training, except for batch norms that keep their statistics."""
+        super().train(mode)
+        if self.keep_statistics:
+            for layer in self.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        return self
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, bad, weight = batch
@@ -173,6 +190,8 @@ def fine_tune(
     targets: Targets,
     rows: tuple[Rows, Rows],
     folder: Path,
+    *,
+    keep_statistics: bool,
 ) -> list[dict[str, float]]:
     """Trains all layers; leaves the averaged weights of the best validation epoch in `classifier`.
 
@@ -185,6 +204,7 @@ def fine_tune(
         targets: What the N rows are to be taught.
         rows: Indices of the training rows and of the validation rows.
         folder: For checkpoints.
+        keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.
 
     Returns:
         One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate.
@@ -232,15 +252,14 @@ def fine_tune(
     )
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoint = folder / "last.ckpt"
-    trainer.fit(
-        FineTuning(classifier, config, steps),
-        loader,
-        val_loader,
-        ckpt_path=checkpoint if checkpoint.is_file() else None,
-        weights_only=True,
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with _ctrl_c_stays_ctrl_c():
+        trainer.fit(
+            FineTuning(classifier, config, steps, keep_statistics=keep_statistics),
+            loader,
+            val_loader,
+            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            weights_only=True,
+        )
     classifier.load_state_dict(load_file(folder / "best.safetensors"))
     return ending.history
 
@@ -260,6 +279,21 @@ def _gathered(trainer: pl.Trainer, module: pl.LightningModule, parts: list[Tenso
     if trainer.world_size > 1:
         values = torch.as_tensor(module.all_gather(values)).flatten()
     return values.cpu().numpy()
+
+
+@contextlib.contextmanager
+def _ctrl_c_stays_ctrl_c() -> Iterator[None]:
+    """Lightning answers Ctrl-C by leaving the process and by ignoring it from then on; we want our own ending."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _quieten() -> None:
