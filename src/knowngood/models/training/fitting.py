@@ -213,7 +213,13 @@ class _Job:
                 start_head(classifier, self.store.pixels, train, self._bad()[train])
         reporter().say(f"fine-tuning {base.backbone} on {len(train)} images")
         history = fine_tune(
-            classifier, self.config, self.store.pixels, self.targets, (train, self.rows("val")), self.folder
+            classifier,
+            self.config,
+            self.store.pixels,
+            self.targets,
+            (train, self.rows("val")),
+            self.folder,
+            keep_statistics=weights is not None,
         )
         margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
         best = max(history, key=lambda row: row["val_auroc"])
