@@ -63,12 +63,8 @@ def storage_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"The disk is full: {target} was not written.",
-                expected="what was there before is unchanged",
-                fix=f"Free some space on the disk of {target.parent}, or choose another place with --out.",
-            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _full(target) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StorageError(
                 f"No permission to write {target}.", fix="Choose a writable place with --out."
@@ -79,6 +75,30 @@ def storage_errors(target: Path) -> Iterator[None]:
                 fix="Choose another place with --out.",
             ) from error
         raise
+    except Exception as error:
+        if any(sign in str(error) for sign in _SIGNS_OF_A_FULL_DISK):
+            raise _full(target) from error
+        raise
+
+
+# Libraries that write by themselves wrap the system's error: safetensors and polars, then torch's checkpoints.
+_SIGNS_OF_A_FULL_DISK = ("No space left on device", "os error 28", "os error 27", "inline_container.cc")
+
+
+def _full(target: Path) -> StorageError:
+    return StorageError(
+        f"The disk is full: {target} was not written.",
+        expected="what was there before is unchanged",
+        fix=f"Free some space on the disk of {target.parent}, or choose another place with --out.",
+    )
+
+
+def cache_folder(kind: str) -> Path:
+    """Returns where this user's knowngood keeps what it can make again: `KNOWNGOOD_CACHE`, else the user's cache."""
+    base = os.environ.get("KNOWNGOOD_CACHE")
+    if base is None:
+        base = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "knowngood")
+    return Path(base) / kind
 
 
 def write_text(target: Path, text: str) -> None:

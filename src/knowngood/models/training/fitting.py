@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import auroc
-from knowngood.errors import WeightsError
+from knowngood.errors import StorageError, WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size, network_for
+from knowngood.models.feature_cache import FeatureCache
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import fine_tune
@@ -30,6 +32,7 @@ from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
 
 FOLDS = 4
+SHARD = 1024  # rows computed between two writes to the feature cache
 UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
 
 
@@ -177,7 +180,7 @@ class _Job:
         config = base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
         classifier = Classifier(config)
         classifier.load_trunk(weights)
-        features = over_batches(classifier, classifier.stage_features, self.store.pixels, self.everything, "features")
+        features = self._features(classifier, weights)
         rows = self.rows("train")
         if self.config.preset == "quick":  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
@@ -200,6 +203,23 @@ class _Job:
             "rows": len(fit.rows),
         }
         return classifier, margins, honest
+
+    def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
+        """Returns the stage features of every row, from the cache where it has them."""
+        made_by = [classifier.config.model_dump(mode="json"), weights.origin, list(self.store.pixels.shape[1:])]
+        cache = FeatureCache(made_by)
+        digests = self.records.frame["sha256"].to_list()
+        missing = cache.missing(digests)
+        features = np.zeros((len(digests), classifier.feature_length), np.float32)
+        for start in range(0, len(missing), SHARD):
+            rows = missing[start : start + SHARD]
+            title = f"features {start + 1} to {start + len(rows)} of {len(missing)}"
+            features[rows] = over_batches(classifier, classifier.stage_features, self.store.pixels, rows, title)
+            with contextlib.suppress(StorageError):  # a full cache is no reason not to train
+                cache.add([digests[row] for row in rows], features[rows])
+        for row, kept in cache.take(digests).items():
+            features[row] = kept
+        return features
 
     def fine_tuned(
         self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object]

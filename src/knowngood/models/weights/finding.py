@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowngood.errors import StorageError, WeightsError
-from knowngood.files import sha256_of, storage_errors, whole_file
+from knowngood.files import cache_folder, sha256_of, storage_errors, whole_file
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.weights.packages import (
     CAFFE_STRIDED_FILES,
@@ -55,14 +55,6 @@ class Weights:
     licence: str
 
 
-def cache_folder() -> Path:
-    """Returns the folder that knowngood keeps converted weights in (`KNOWNGOOD_CACHE`, else the user's cache)."""
-    base = os.environ.get("KNOWNGOOD_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "knowngood"
-    )
-    return Path(base) / "weights"
-
-
 def find(backbone: str, named: Path | None = None) -> Weights:
     """Returns ImageNet weights of a backbone from the first place that has them.
 
@@ -79,7 +71,7 @@ def find(backbone: str, named: Path | None = None) -> Weights:
         found = _from_user(backbone, chosen, strict=named is not None)
         if found is not None:
             return found
-    cached = cache_folder() / f"{backbone}.safetensors"
+    cached = cache_folder("weights") / f"{backbone}.safetensors"
     if cached.is_file():
         return _read(cached, backbone)
     package = _package_of(backbone)
@@ -93,7 +85,7 @@ def available(backbone: str) -> str | None:
     env = os.environ.get("KNOWNGOOD_WEIGHTS")
     if env and _file_in(Path(env), backbone) is not None:
         return "KNOWNGOOD_WEIGHTS"
-    if (cache_folder() / f"{backbone}.safetensors").is_file():
+    if (cache_folder("weights") / f"{backbone}.safetensors").is_file():
         return "cache"
     package = _package_of(backbone)
     if package is not None and _installed(package) is not None:
@@ -192,7 +184,7 @@ def _convert_into_cache(package: Package, inside: Path) -> Weights:
         licence=package.licence,
     )
     with contextlib.suppress(StorageError):  # a read-only home is no reason not to train: the package stays where it is
-        _write(cache_folder() / f"{package.backbone}.safetensors", weights)
+        _write(cache_folder("weights") / f"{package.backbone}.safetensors", weights)
     return weights
 
 
@@ -327,7 +319,7 @@ def _from_hub(backbone: str) -> Weights:
         licence=str(network.pretrained_cfg.get("license") or "see the hub's page"),
     )
     with contextlib.suppress(StorageError):
-        _write(cache_folder() / f"{backbone}.safetensors", weights)
+        _write(cache_folder("weights") / f"{backbone}.safetensors", weights)
     return weights
 
 
