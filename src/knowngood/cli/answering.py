@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,20 +20,24 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 USERS_MISTAKE, OURS, INTERRUPTED = 2, 1, 130
+# click's ClickException, which typer has under no public name of its own
+_UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-def guarded(app: Callable[[], Any]) -> None:
+def guarded(app: Callable[..., Any]) -> None:
     """Runs the command line; turns errors into messages and exit codes (2 the user's, 1 ours)."""
+    wants_json = "--json" in sys.argv
     try:
-        app()
+        # typer's own way prints usage errors in colour but keeps them to itself, so a script gets them by exception
+        code = app(standalone_mode=not wants_json)
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except _UsageErrors as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        _tell(KnownGoodError(message, fix=f"{_verb()} --help"), wants_json)
+        raise SystemExit(USERS_MISTAKE) from None
     except KnownGoodError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": {"what": error.what, "expected": error.expected, "fix": error.fix}}))
-        typer.echo(f"knowngood: {error}", err=True)
+        _tell(error, wants_json)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("\nknowngood: stopped; the same command goes on from what is saved.", err=True)
-        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -45,14 +49,28 @@ def guarded(app: Callable[[], Any]) -> None:
         raise SystemExit(OURS) from None
 
 
+def _tell(error: KnownGoodError, as_json: bool) -> None:
+    if as_json:
+        answer_json({"error": {"what": error.what, "expected": error.expected, "fix": error.fix}})
+    typer.echo(f"knowngood: {error}", err=True)
+
+
+def _verb() -> str:
+    return " ".join(["knowngood", *(word for word in sys.argv[1:2] if not word.startswith("-"))])
+
+
 @contextmanager
 def at_work() -> Iterator[None]:
-    """Shows the progress of what is called inside on stderr."""
+    """Shows the progress of what is called inside on stderr; Ctrl-C ends it without a traceback."""
     from knowngood.cli.showing import reporter_for
 
     reporter = reporter_for(sys.stderr)
-    with reporter, reporting_to(reporter):
-        yield
+    try:
+        with reporter, reporting_to(reporter):
+            yield
+    except KeyboardInterrupt:  # here, since typer takes it for itself further out
+        typer.echo("\nknowngood: stopped; the same command goes on from what is saved.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def answer_json(document: Any) -> None:
@@ -60,21 +78,47 @@ def answer_json(document: Any) -> None:
     print(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=True, default=str))
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table; columns whose cells are numbers stand to the right."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[int] = ()
+) -> None:
+    """Prints a table; columns whose cells are numbers, and those in `right`, stand to the right."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     rows = [["" if cell is None else cell for cell in row] for row in rows]
-    table: Table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="bold")
+    table: Table = Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        collapse_padding=True,
+    )
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], (int, float)) or row[index] == "" for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        longest = max(map(len, name.split()), default=0)  # a heading may break between words, never inside one
+        side: Literal["right", "left"] = "right" if numeric or index in right else "left"
+        table.add_column(name, justify=side, overflow="fold", min_width=longest)
     for row in rows:
         table.add_row(*(escape(_shown(cell)) for cell in row))
     Console(file=sys.stdout).print(table)
 
 
+def percent(share: float | None) -> str:
+    """Returns a share as people read it: 0.0125 is "1.2 %"."""
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
 def _shown(cell: object) -> str:
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, float):
+        return f"{cell:.4f}"
+    return "\n".join(one_line(line) for line in str(cell).split("\n"))  # these line breaks are ours
+
+
+def one_line(name: str) -> str:
+    """Returns a file's name with its line breaks and control characters shown, not obeyed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)

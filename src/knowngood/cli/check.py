@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(check)
+    app.command(short_help="Find what would spoil a training.")(check)
 
 
 def check(
-    data: Annotated[str, typer.Argument(help="Folder, manifest, or the word of a source, such as elpv.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
     source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
     json: Json = False,
 ) -> None:
@@ -34,7 +34,7 @@ def check(
         typer.echo(f"{len(health.records)} images from source {health.records.source}: {counts}")
         for sentence in filter(None, (health.records.licence, *health.records.notes)):
             typer.echo(sentence)
-        rows = [(f.severity, f.count, f.message, "\n".join(f.examples)) for f in health.findings]
+        rows = [(f.severity, f.count, f.message, "\n".join(map(one_line, f.examples))) for f in health.findings]
         if rows:
             show_table("Findings, the worst first", ("severity", "count", "what", "for instance"), rows)
         else:

@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Visual inspection of parts: train an inspector on photographs, trust it, use it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # in its boxes the help of an option is 18 letters wide on an 80-column terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (check, train, predict, weights):

@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
 
 SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(predict)
+    app.command(short_help="Score photographs with a recipe.")(predict)
 
 
 def predict(
-    recipe: Annotated[Path, typer.Argument(help="Folder of a recipe, or of the run that made it.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files and folders.")],
     out: Annotated[Path | None, typer.Option("--out", help="File for the scores: .csv or .parquet.")] = None,
     sample: Annotated[
         Path | None, typer.Option(help="Sample submission whose columns and ids --out shall have.")
     ] = None,
+    submission: Annotated[
+        bool, typer.Option("--submission", help="Write --out as id,label, as contests want it.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score everything, also what --out has already.")] = False,
     json: Json = False,
 ) -> None:
@@ -34,7 +37,7 @@ def predict(
     with at_work():
         from knowngood.recipe.predicting import predict as work
 
-        frame = work(recipe, images, out=out, sample=sample, fresh=fresh)
+        frame = work(recipe, images, out=out, sample=sample, submission=submission, fresh=fresh)
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},
@@ -43,9 +46,15 @@ def predict(
     if json:
         answer_json({**counts, "out": None if out is None else str(out), "rows": frame.to_dicts()})
         return
-    worst = frame.sort("defect_score", descending=True, nulls_last=False).head(SHOWN)
-    rows = worst.select("image", "defect_score", "decision", "error").rows()
-    show_table(f"Highest scores ({len(rows)} of {len(frame)})", ("image", "defect score", "decision", "error"), rows)
+    broken = frame.filter(frame["error"].is_not_null())
+    if len(broken):
+        listed = [(one_line(name), error) for name, error in broken.select("image", "error").head(SHOWN).iter_rows()]
+        show_table(f"Unreadable ({len(listed)} of {len(broken)})", ("image", "error"), listed)
+    scored = frame.filter(frame["defect_score"].is_not_null()).sort("defect_score", descending=True)
+    if len(scored):
+        worst = scored.select("image", "defect_score", "decision").head(SHOWN)
+        rows = [(one_line(name), *rest) for name, *rest in worst.iter_rows()]
+        show_table(f"Highest scores ({len(rows)} of {len(scored)})", ("image", "defect score", "decision"), rows)
     typer.echo(", ".join(f"{number} {name}" for name, number in counts.items()))
     if out is not None:
         typer.echo(f"Scores: {out}")

