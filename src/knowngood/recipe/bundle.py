@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
@@ -98,7 +98,7 @@ class Recipe:
             try:
                 return fit(decode(image, name=name), height, width, channels)
             except ImageError as error:
-                return str(error)
+                return error.what
 
         with ThreadPoolExecutor(2) as pool:
             read = list(pool.map(fitted, images, names))
@@ -118,7 +118,7 @@ class Recipe:
         """
         with whole_folder(Path(folder)) as scratch:
             state = {n: t.contiguous().cpu() for n, t in self.inspector.state_dict().items()}
-            save_file(state, scratch / WEIGHTS)
+            (scratch / WEIGHTS).write_bytes(save(state))  # save_file's would be readable by nobody else
             manifest = self.manifest.model_copy(update={"weights_sha256": sha256_of(scratch / WEIGHTS)})
             document = manifest.model_dump(mode="json")
             write_json(scratch / MANIFEST, document | {"seal": seal(document)})
@@ -150,6 +150,8 @@ def _read_manifest(place: Path) -> RecipeManifest:
     path = place / MANIFEST
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise ValueError(f"it holds a {type(document).__name__}")
         stamp = document.pop("seal", None)
         version = document.get("format")
     except FileNotFoundError as error:
@@ -158,7 +160,7 @@ def _read_manifest(place: Path) -> RecipeManifest:
             expected=f"a folder with {MANIFEST} and {WEIGHTS}",
             fix="Give the folder that `knowngood train` wrote, such as RUN/recipe.",
         ) from error
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     if isinstance(version, int) and version > FORMAT:
         raise RecipeError(

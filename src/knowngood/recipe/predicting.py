@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from knowngood.errors import ConfigError, DataError, ImageError
 from knowngood.files import storage_errors, whole_file
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Prediction, Recipe
+from knowngood.recipe.submission import as_submission, plain_sample, read_sample
 
 CHUNK = 128
 COLUMNS = ("image", "defect_score", "decision", "error", "sha256", "recipe")
@@ -32,6 +33,7 @@ def predict(
     *,
     out: str | Path | None = None,
     sample: str | Path | None = None,
+    submission: bool = False,
     fresh: bool = False,
 ) -> pl.DataFrame:
     """Scores photographs, a row each.
@@ -41,6 +43,7 @@ def predict(
         images: Files and folders (searched through).
         out: .csv or .parquet to write; rows of an earlier run with the same recipe and the same bytes are kept.
         sample: A contest's sample submission; `out` then has its columns and its ids, with defect scores.
+        submission: Write `out` as a contest wants it, id,label, without a sample.
         fresh: Score everything again.
 
     Returns:
@@ -54,6 +57,9 @@ def predict(
     target = None if out is None else Path(out)
     if target is not None and target.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigError(f"{target} ends in {target.suffix!r}.", expected=".csv or .parquet", fix="Rename --out.")
+    if (sample is not None or submission) and target is None:
+        raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
+    wanted = None if sample is None else read_sample(Path(sample))
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     paths = pictures([images] if isinstance(images, (str, Path)) else images)
     revision = loaded.manifest.revision
@@ -62,7 +68,7 @@ def predict(
     journal = None if target is None else target.with_name(f".{target.name}.journal")
     task = reporter().start("score", len(paths))
     try:
-        with _appending(journal) as log:
+        with _appending(journal, target) as log:
             for start in range(0, len(paths), CHUNK):
                 chunk = _score(loaded, paths[start : start + CHUNK], known, revision)
                 if log is not None:
@@ -72,9 +78,14 @@ def predict(
                 reporter().advance(task, len(chunk))
     finally:
         reporter().finish(task)
+    reused = sum(known.get((row["image"], row["sha256"])) is row for row in rows)
+    if reused:
+        reporter().say(f"{reused} of {len(rows)} photographs were scored before (--fresh scores them again)")
     frame = pl.DataFrame(rows, schema=_SCHEMA).sort("image")
     if target is not None:
-        write_scores(frame, target, None if sample is None else Path(sample))
+        if wanted is None and submission:
+            wanted = plain_sample(frame["image"])
+        write_table(frame if wanted is None else as_submission(frame, wanted), target)
         assert journal is not None
         journal.unlink(missing_ok=True)
     return frame
@@ -113,19 +124,19 @@ def pictures(places: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def write_scores(frame: pl.DataFrame, target: Path, sample: Path | None = None) -> None:
-    """Writes scores whole: as they are, or in the columns and with the ids of a sample submission.
+def write_table(frame: pl.DataFrame, target: Path) -> None:
+    """Writes a table whole, as CSV if `target` ends in .csv, else as Parquet.
 
     Raises:
-        DataError: The sample names images that were not scored.
+        StorageError: It cannot be written; what was there before is unchanged.
     """
-    if sample is not None:
-        frame = _as_submission(frame, sample)
+    encoded = io.BytesIO()  # polars, writing to the disk itself, says of a full one "invalid thrift"
+    if target.suffix.lower() == ".csv":
+        frame.write_csv(encoded)
+    else:
+        frame.write_parquet(encoded)
     with whole_file(target) as scratch:
-        if target.suffix.lower() == ".parquet":
-            frame.write_parquet(scratch)
-        else:
-            frame.write_csv(scratch)
+        scratch.write_bytes(encoded.getbuffer())
 
 
 def _score(recipe: Recipe, paths: list[Path], known: dict[tuple[str, str], Row], revision: str) -> list[Row]:
@@ -137,7 +148,7 @@ def _score(recipe: Recipe, paths: list[Path], known: dict[tuple[str, str], Row],
         try:
             data = read_bytes(path)
         except ImageError as error:
-            rows.append(_row(Prediction(name, None, None, str(error)), None, revision))
+            rows.append(_row(Prediction(name, None, None, error.what), None, revision))
             continue
         digest = hashlib.sha256(data).hexdigest()
         before = known.get((name, digest))
@@ -183,30 +194,12 @@ def _journal_rows(journal: Path) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def _appending(journal: Path | None) -> Iterator[IO[str] | None]:
-    if journal is None:
+def _appending(journal: Path | None, target: Path | None) -> Iterator[IO[str] | None]:
+    if journal is None or target is None:
         yield None
         return
-    with storage_errors(journal):
+    with storage_errors(target):
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as handle:
+            handle.write("\n")  # ends a line that a kill cut off
             yield handle
-
-
-def _as_submission(frame: pl.DataFrame, sample: Path) -> pl.DataFrame:
-    with sample.open(newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.reader(handle))
-    if not rows or len(rows[0]) < 2:
-        raise DataError(f"{sample} is no sample submission.", expected="a CSV with an id and a label column")
-    header, ids = rows[0][:2], [row[0] for row in rows[1:] if row]
-    by_name: dict[str, float | None] = {}
-    for name, score in frame.select("image", "defect_score").iter_rows():
-        by_name[Path(name).name] = by_name[Path(name).stem] = score
-    missing = [i for i in ids if by_name.get(i) is None]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the {len(ids)} ids in {sample} have no score, first {missing[0]!r}.",
-            expected="a readable photograph for every id",
-            fix="Give the folder with all test images.",
-        )
-    return pl.DataFrame({header[0]: ids, header[1]: [by_name[i] for i in ids]})
