@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import platform
 import shlex
@@ -18,21 +17,24 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
 from knowngood.data.splits import groups_of, split
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.decide.threshold import Threshold, choose_threshold, decide
-from knowngood.errors import ConfigError, DataError
-from knowngood.files import storage_errors, whole_file, write_json
+from knowngood.errors import DataError
+from knowngood.files import write_json
 from knowngood.models.training.config import TrainConfig
-from knowngood.models.training.fitting import Fitted, fit_inspector
+from knowngood.models.training.fitting import Fitted, choose_model, fit_inspector
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.recipe.predicting import write_table
 from knowngood.report.run import RunSummary, write_report
+from knowngood.study.runs import FIGURES, fingerprint_of, open_run
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
 _PACKAGES = (
@@ -90,6 +92,7 @@ def train(
     """
     started = time.perf_counter()
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
+    choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
     records = data if isinstance(data, Records) else load(data, source)
     reporter().say(f"{len(records)} images, {_count_words(records)} (source: {records.source})")
@@ -106,18 +109,17 @@ def train(
         keep_given=not config.resplit,
         groups=groups,
     )
-    fingerprint = _fingerprint(divided)
-    finished = _open_run(folder, config, fingerprint, force)
-    if finished is not None:
-        return finished
+    fingerprint = fingerprint_of(divided)
+    if open_run(folder, config, fingerprint, force):
+        return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
-    _write_table(folder / "records.parquet", divided.frame)
+    write_table(divided.frame, folder / "records.parquet")
     fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work")
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
-    _write_table(folder / "scores.parquet", table)
+    write_table(table, folder / "scores.parquet")
     write_report(_summary(data, folder, config, source, fitted, metrics, table), folder / "report.html")
     write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
     shutil.rmtree(folder / "work", ignore_errors=True)
@@ -143,41 +145,6 @@ def _check_trainable(records: Records) -> None:
             expected="both good and bad images: a folder good/ beside folders named after defects",
             fix="Add some, or check the names of the folders with `knowngood check`.",
         )
-
-
-def _open_run(folder: Path, config: TrainConfig, fingerprint: str, force: bool) -> Trained | None:
-    """Returns the run if it is finished; else leaves `folder` ready to begin or to go on."""
-    wanted: dict[str, Any] = {"config": config.model_dump(mode="json"), "data": fingerprint}
-    path = folder / "config.json"
-    if force and folder.exists() and any(folder.iterdir()):
-        if not path.is_file():
-            raise ConfigError(
-                f"{folder} is not empty and holds no run of knowngood; --force does not delete other files.",
-                fix="Choose another --out.",
-            )
-        shutil.rmtree(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file.", expected="a folder for the run", fix="Choose another --out.")
-    if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if held != wanted:
-            changed = [k for k in wanted["config"] if held.get("config", {}).get(k) != wanted["config"][k]]
-            what = "other options (" + ", ".join(changed) + ")" if changed else "other images or labels"
-            raise ConfigError(
-                f"{folder} holds a run with {what}.", fix="Choose another --out, or replace it with --force."
-            )
-        if (folder / "metrics.json").is_file():
-            reporter().say(f"{folder} is finished already; --force trains it again.")
-            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-            return Trained(folder, Recipe.load(folder / "recipe"), metrics)
-        reporter().say(f"going on with the run in {folder}")
-        return None
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no run.", fix="Choose another --out.")
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, wanted)
-    return None
 
 
 def _judge(
@@ -297,11 +264,6 @@ def _data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _fingerprint(records: Records) -> str:
-    rows = records.frame.select("image", "sha256", "label", "split").sort("image").rows()
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
 def versions() -> dict[str, str]:
     """Returns what decides a result besides data and configuration: Python, and the packages that compute it."""
     found = {"python": platform.python_version()}
@@ -351,11 +313,6 @@ def _summary(
         config=config.model_dump(mode="json"),
         scores=table,
     )
-
-
-def _write_table(path: Path, frame: pl.DataFrame) -> None:
-    with whole_file(path) as scratch:
-        frame.write_parquet(scratch)
 
 
 def _count_words(records: Records) -> str:
