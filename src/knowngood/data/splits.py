@@ -201,7 +201,7 @@ def _check_enough(totals: npt.NDArray[np.float64], counts: npt.NDArray[np.float6
             raise DataError(
                 f"There are no {name} images to divide ({int(totals[GOOD])} good, {int(totals[BAD])} bad).",
                 expected="good and bad images in the part that is divided",
-                fix=f"Add {name} images, or divide anew when they are all in a split that the source gave.",
+                fix=f"Add {name} images, or divide anew (--resplit) when they are all in a split that the source gave.",
             )
     if min(totals[GOOD], totals[BAD]) < need:
         raise DataError(

@@ -1,0 +1,52 @@
+"""The public interface: one sorted list; a change of it is a decision and shows here."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import knowngood
+
+PUBLIC = [
+    "Health",
+    "KnownGoodError",
+    "Metrics",
+    "Prediction",
+    "Recipe",
+    "Records",
+    "Threshold",
+    "TrainConfig",
+    "Trained",
+    "check",
+    "choose_threshold",
+    "evaluate",
+    "load",
+    "predict",
+    "split",
+    "train",
+]
+
+
+def test_the_list_is_what_was_decided() -> None:
+    assert knowngood.__all__ == PUBLIC
+    assert sorted(knowngood.__all__) == knowngood.__all__
+    assert set(knowngood.__all__) == set(knowngood._HOMES)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_name_is_there_documented_and_typed(name: str) -> None:
+    thing = getattr(knowngood, name)
+    assert inspect.getdoc(thing)
+    assert thing.__module__.startswith("knowngood.")
+    if inspect.isfunction(thing):
+        signature = inspect.signature(thing)
+        assert signature.return_annotation is not inspect.Signature.empty
+        for parameter in signature.parameters.values():
+            assert parameter.annotation is not inspect.Parameter.empty
+
+
+def test_other_names_are_missing_as_python_says_it() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        knowngood.nonsense  # noqa: B018
+    assert set(PUBLIC) <= set(dir(knowngood))
