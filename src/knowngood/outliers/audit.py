@@ -1,0 +1,156 @@
+"""One table a data set: what does not belong, whose label is doubted, what is rare, which copies disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood.errors import DataError
+from knowngood.outliers.agreement import study_outliers
+from knowngood.outliers.detectors import DETECTORS
+from knowngood.outliers.detectors.contract import Features, checked_features
+from knowngood.outliers.opposing import find_copies
+from knowngood.outliers.out_of_sample import out_of_fold_scores
+from knowngood.outliers.rarity import find_rare
+from knowngood.outliers.suspects import Rule, Suspects, find_suspects
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+EXACT_UP_TO = 60_000  # images; the exact one-class machine takes about a minute there and grows with the square
+_UNKNOWN = 255
+
+
+def audit_table(
+    frame: pl.DataFrame,
+    features: Features,
+    folds: Ids,
+    clusters: Ids,
+    seed: int = 0,
+    *,
+    detectors: Sequence[str] = (),
+    one_sided: bool = False,
+    rule: Rule = "confident",
+    scores: Floats | None = None,
+) -> pl.DataFrame:
+    """Audits a set: a row an image, in the order of the records.
+
+    Args:
+        frame: Records (N rows); `image` and `label` are read, null labels are left out of suspects.
+        features: (N, D) float32, penultimate features of the same rows.
+        folds: int64 (N,) fold in which a row is held out; -1 for rows that only teach (`data.splits.kfold`).
+        clusters: int64 (N,), equal numbers are near-duplicates (`data.duplicates.near_clusters`).
+        seed: Of everything drawn.
+        detectors: Registered detectors to ask besides the study's two; each adds `<name>_score`, `<name>_outlier`.
+        one_sided: Suspects among images labelled bad are reported in `suspect_other_side` instead of `suspect`.
+        rule: Which images are suspects, see `find_suspects`.
+        scores: (N,) probabilities of being bad, out of sample, from elsewhere (a cross-validated network); NaN
+            where there is none. By default a kernel machine is cross-validated on the features.
+
+    Returns:
+        Columns image, label, ocsvm_score, ocsvm_outlier, iforest_score, iforest_outlier, outlier (both), those of
+        `detectors`, out_of_sample_score (probability of being bad), suspect_score (0..1, higher = more doubtful),
+        suspect, suspect_other_side, suggested_label (null unless doubted), rare, good_distance, bad_distance,
+        duplicate_of (first near-duplicate), opposing (a near-duplicate with the other label). With one class only,
+        what needs both is null.
+
+    Raises:
+        DataError: Lengths differ, or the features cannot be used.
+        UnknownNameError: No such detector.
+    """
+    rows = checked_features(features, least=2)
+    _check_lengths(len(rows), frame=frame.height, folds=len(folds), clusters=len(clusters))
+    labels = frame["label"].fill_null(_UNKNOWN).to_numpy()
+    columns = frame.select("image", "label").to_dict()
+    columns |= _outliers(rows, seed, detectors)
+    columns |= _doubts(rows, labels, folds, seed, one_sided, rule, scores)
+    copies = find_copies(clusters, labels, rows)
+    images = frame["image"]
+    columns["duplicate_of"] = _named(images, copies.first)
+    columns["opposing"] = _named(images, copies.partner)
+    return pl.DataFrame([series.alias(name) for name, series in columns.items()])
+
+
+def _outliers(rows: Features, seed: int, detectors: Sequence[str]) -> dict[str, pl.Series]:
+    others = {name: DETECTORS.get(name)(seed=seed) for name in detectors}  # a wrong name before the long work
+    many = len(rows) > EXACT_UP_TO
+    study = study_outliers(rows, seed, machine=DETECTORS.get("ocsvm_chunking")(seed=seed) if many else None)
+    columns = {name: pl.Series(values) for name, values in vars(study).items()}
+    for name, detector in others.items():
+        score = detector.fit_score(rows)
+        columns[f"{name}_score"] = pl.Series(score)
+        columns[f"{name}_outlier"] = pl.Series(score > detector.threshold_)
+    return columns
+
+
+def _doubts(
+    rows: Features,
+    labels: npt.NDArray[Any],
+    folds: Ids,
+    seed: int,
+    one_sided: bool,
+    rule: Rule,
+    scores: Floats | None,
+) -> dict[str, pl.Series]:
+    known = np.isin(labels, (0, 1))
+    if len(np.unique(labels[known])) < 2:
+        return {name: pl.Series([None] * len(rows), dtype=dtype) for name, dtype in _DOUBTS.items()}
+    if scores is None:
+        scores = np.full(len(rows), np.nan)
+        scores[known] = out_of_fold_scores(
+            np.asarray(rows[known], np.float32), labels[known], folds[known], seed
+        ).scores
+    found = find_suspects(scores, labels, one_sided=one_sided, rule=rule)
+    doubted = found.suspect | found.other_side
+    rarity = find_rare(rows, labels, doubted)
+    return _doubt_columns(scores, found, rarity.rare, rarity.good_distance, rarity.bad_distance)
+
+
+def _doubt_columns(
+    scores: Floats, found: Suspects, rare: npt.NDArray[np.bool_], good_distance: Floats, bad_distance: Floats
+) -> dict[str, pl.Series]:
+    """Returns the columns; a rare image is no suspect, whatever the machines say of its label."""
+    suspect, other = found.suspect & ~rare, found.other_side & ~rare
+    suggested = pl.Series(found.suggested_label).set(pl.Series(~(suspect | other)), None)
+    values: dict[str, Any] = {
+        "out_of_sample_score": scores,
+        "suspect_score": found.score,
+        "suspect": suspect,
+        "suspect_other_side": other,
+        "suggested_label": suggested,
+        "rare": rare,
+        "good_distance": good_distance,
+        "bad_distance": bad_distance,
+    }
+    return {name: pl.Series(values[name], dtype=dtype).fill_nan(None) if dtype == pl.Float64 else
+            pl.Series(values[name], dtype=dtype) for name, dtype in _DOUBTS.items()}  # fmt: skip
+
+
+_DOUBTS: dict[str, Any] = {
+    "out_of_sample_score": pl.Float64,
+    "suspect_score": pl.Float64,
+    "suspect": pl.Boolean,
+    "suspect_other_side": pl.Boolean,
+    "suggested_label": pl.UInt8,
+    "rare": pl.Boolean,
+    "good_distance": pl.Float64,
+    "bad_distance": pl.Float64,
+}
+
+
+def _named(images: pl.Series, rows: Ids) -> pl.Series:
+    names = images.to_list()
+    return pl.Series([names[row] if row >= 0 else None for row in rows], dtype=pl.String)
+
+
+def _check_lengths(count: int, **given: int) -> None:
+    for name, length in given.items():
+        if length != count:
+            raise DataError(
+                f"There are {count} rows of features and {length} of {name}.",
+                expected="one row an image in each",
+                fix="Make features, folds and clusters from the same records.",
+            )

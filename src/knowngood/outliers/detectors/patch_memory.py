@@ -1,0 +1,129 @@
+"""Memory of normal patches, PatchCore's way: an image is as abnormal as its strangest patch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from knowngood.errors import DataError
+from knowngood.outliers.blocks import row_blocks
+from knowngood.outliers.coreset import k_centres, reservoir
+from knowngood.outliers.detectors import contract
+from knowngood.outliers.detectors.contract import Detector, Features, Scores, checked_features, fraction_threshold
+from knowngood.outliers.neighbours import Neighbours
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+PatchSource: TypeAlias = Callable[[], Iterable[Features]]
+
+
+class Parameters(contract.Parameters):
+    """Parameters of the patch memory."""
+
+    share: float = Field(default=0.1, gt=0, le=1, description="Share of the patches that is remembered.")
+    most: int = Field(default=10_000, ge=2, description="Most patches that are remembered.")
+    pool: int = Field(default=50_000, ge=2, description="Most patches, drawn at random, that they are chosen from.")
+    neighbourhood: int = Field(default=9, ge=1, description="Remembered patches that weigh the image's score.")
+    contamination: float = Field(default=0.01, gt=0, le=0.5, description="Share of the fitted images flagged.")
+
+
+class PatchMemory(Detector):
+    """score = w d: d the largest distance of a patch to its nearest remembered one m, w from how crowded m is.
+
+    w = 1 - 1 / sum_b exp(d_b - d) over the `neighbourhood` of m: a patch that is nearest to a lonely m counts more.
+    Besides an array (N, P, D), `fit` and `score` take a callable that returns the blocks (B, P, D) afresh each time
+    it is called, so that patches of many images never have to be in memory together. The threshold is a quantile of
+    scores against the patches of all *other* fitted images.
+
+    Reference:
+        Roth et al. 2022, equations 5 to 7 (b = 9). Candidates beyond `pool` are drawn at random first.
+    """
+
+    fields = Parameters
+    takes = "patches"
+    parameters: Parameters
+
+    def fit(self, features: Any) -> PatchMemory:
+        """Remembers normal patches; see `Detector.fit`. `features` may be a callable that returns blocks."""
+        source = _source(features, least=self.least_rows)
+        self.__dict__.pop("width_", None)
+        random = np.random.default_rng(self.parameters.seed)
+        rows, owner, total = reservoir(self._blocks(source), self.parameters.pool, random)
+        if len(np.unique(owner)) < self.least_rows:
+            raise DataError("Patches of one image are too few.", expected=f"at least {self.least_rows} images")
+        wanted = int(np.clip(round(self.parameters.share * total), 2, self.parameters.most))
+        chosen = k_centres(rows, wanted, random)
+        self.memory_, self.owner_ = rows[chosen], owner[chosen]
+        self._index()
+        self.own_score_ = self._scores(source, leave_out=True)
+        self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
+        return self
+
+    def score(self, features: Any) -> Scores:
+        """Returns the images' scores, (N,) float64; `features` may be a callable that returns blocks."""
+        self.fitted_width()
+        return self._scores(_source(features), leave_out=False)
+
+    def fit_score(self, features: Any) -> Scores:
+        """Fits, and returns each image's score against the remembered patches of all *other* images."""
+        return self.fit(features).own_score_
+
+    def patch_scores(self, features: Features) -> Scores:
+        """Returns each patch's distance to the nearest remembered one, (N, P) float64, for maps."""
+        rows = checked_features(features, "patches", width=self.fitted_width())
+        flat = rows.reshape(-1, rows.shape[-1])
+        return self._index_.nearest(flat, 1)[0].reshape(rows.shape[:2])
+
+    def learn(self, rows: Features) -> None:
+        self.fit(rows)
+
+    def judge(self, rows: Features) -> Scores:
+        return self._judge(rows, None)
+
+    def _index(self) -> None:
+        self._index_ = Neighbours(self.memory_, self.owner_)
+        crowd = min(self.parameters.neighbourhood, len(self.memory_))
+        self._crowd_ = self._index_.nearest(self.memory_, crowd)[1]  # (M, b), m itself among them
+
+    def _blocks(self, source: PatchSource) -> Iterator[Features]:
+        """Yields checked blocks; the first decides the length of a patch when nothing is fitted."""
+        for block in source():
+            rows = checked_features(block, "patches", width=getattr(self, "width_", None))
+            self.width_ = rows.shape[-1]
+            yield rows
+
+    def _scores(self, source: PatchSource, *, leave_out: bool) -> Scores:
+        parts: list[Scores] = []
+        images = 0
+        for block in self._blocks(source):
+            owner = images + np.arange(len(block)) if leave_out else None
+            parts.append(self._judge(block, owner))
+            images += len(block)
+        return np.concatenate(parts)
+
+    def _judge(self, rows: Features, owner: Ids | None) -> Scores:
+        images, patches, width = rows.shape
+        flat = rows.reshape(-1, width)
+        own = None if owner is None else np.repeat(owner, patches)
+        near, which = (a.reshape(images, patches) for a in self._index_.nearest(flat, 1, owner=own))
+        worst = near.argmax(axis=1)
+        at = np.arange(images)
+        distance: Scores = near[at, worst]
+        crowd = self.memory_[self._crowd_[which[at, worst]]].astype(np.float64)  # (N, b, D)
+        gaps = np.linalg.norm(crowd - rows[at, worst][:, None].astype(np.float64), axis=2)
+        if gaps.shape[1] == 1:
+            return distance
+        alone = np.isinf(distance)  # nothing is remembered of any other image
+        excess = np.where(alone[:, None], 0, gaps - np.where(alone, 0, distance)[:, None])
+        weight: Scores = 1 - 1 / np.exp(np.minimum(excess, 700)).sum(axis=1)
+        return distance * weight
+
+
+def _source(features: Any, least: int = 1) -> PatchSource:
+    if callable(features):
+        return features  # type: ignore[no-any-return]
+    rows = checked_features(features, "patches", least=least)
+    return lambda: (rows[block] for block in row_blocks(rows))
