@@ -1,0 +1,93 @@
+"""Every command and every Python block of README and docs, run in order on a small set; every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^( *)```(console|python)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+RUNNABLE = [page for page in PAGES if BLOCK.search(page.read_text()) and page.name != "CONTRIBUTING.md"]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def workplace(
+    tmp_path: Path, parts: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[str, ...]
+) -> Path:
+    """A folder with what the docs speak of: photos/, new/, parts.csv, sample_submission.csv and runs/first."""
+    shutil.copytree(parts, tmp_path / "photos")
+    (tmp_path / "new").mkdir()
+    for number, image in enumerate(sorted((parts / "chip").iterdir())[:4], 1):
+        shutil.copy(image, tmp_path / "new" / f"part_{number:03}.png")
+    lines = [
+        f"photos/{p.relative_to(parts)},{'good' if p.parent.name == 'good' else 'bad'}" for p in parts.rglob("*.png")
+    ]
+    (tmp_path / "parts.csv").write_text("image,label\n" + "\n".join(lines) + "\n")
+    (tmp_path / "sample_submission.csv").write_text("id,label\npart_002,0\npart_001,0\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
+def test_what_a_page_says_works(
+    page: Path, workplace: Path, run_cli: Callable[..., Any], small: tuple[str, ...], trained_run: Path
+) -> None:
+    makes_first = "train photos --out runs/first" in page.read_text()
+    if not makes_first:
+        shutil.copytree(trained_run, workplace / "runs" / "first")
+    for _, kind, body in BLOCK.findall(page.read_text()):
+        if kind == "python":
+            # the command above it has made the same run; Python finds it finished and returns it
+            text = body.replace('"runs/first")\n', f'"runs/first", model="{small[1]}", image_size={small[3]})\n', 1)
+            exec(compile(text if "train(" in body else body, str(page), "exec"), {})
+            continue
+        commands = [line[2:] for line in body.splitlines() if line.startswith("$ ")]
+        assert commands, f"a console block without a command in {page}"
+        for command in commands:
+            words = shlex.split(command)
+            assert words[0] == "knowngood"
+            answer = run_cli(*words[1:], *(small if words[1] == "train" else ()))
+            assert answer.code == 0, f"{command}\n{answer.err}"
+            if "--out" in words:
+                assert Path(words[words.index("--out") + 1]).exists(), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", page.read_text()):
+        link = target[0] or target[1]
+        if link.startswith("http"):
+            continue
+        file, _, anchor = link.partition("#")
+        place = (page.parent / file).resolve() if file else page
+        assert place.exists(), f"{link} in {page}"
+        if anchor:
+            heads = [line.lstrip("# ").strip().lower().replace(" ", "-") for line in place.read_text().splitlines()]
+            assert anchor in heads, f"{link} in {page}"
+
+
+def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
+    known = set()
+    for verb in ("check", "train", "predict", "weights"):
+        known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(verb, "--help").out))
+    known |= {"--help", "--version", "--install-completion", "--show-completion"}
+    for page in PAGES:
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
+        assert named <= known, f"{sorted(named - known)} in {page}"
+
+
+def test_the_changelog_names_this_version() -> None:
+    import knowngood
+
+    assert f"[{knowngood.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
