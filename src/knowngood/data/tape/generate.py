@@ -1,0 +1,174 @@
+"""Writes a look-alike set: pictures, masks, twins, and the manifest that says what everything is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from knowngood.data.tape import GENERATOR_VERSION
+from knowngood.data.tape.config import TapeConfig
+from knowngood.data.tape.writing import SCHEMA, Row, write_chunk
+from knowngood.errors import ConfigError, StorageError
+from knowngood.files import storage_errors, whole_file, write_json
+from knowngood.progress import reporter
+
+MANIFEST, FACTS = "manifest.parquet", "tape.json"
+FOLDERS = ("images", "masks", "parts", "twins")
+CHUNK = 50
+_BALLAST = ".ballast"  # given up when the disk is full, so that the manifest of what is whole still fits
+_BALLAST_BYTES = 4 << 20
+_Chunk = tuple[str, int, int]
+
+
+def generate(out: Path, config: TapeConfig, *, workers: int | None = None, force: bool = False) -> Path:
+    """Draws a look-alike set into a folder.
+
+    The same configuration gives the same bytes with any number of workers; image k does not depend on how many
+    are drawn. When the disk is full or Ctrl-C is pressed, the manifest lists the pictures that are whole.
+
+    Args:
+        out: Folder to write; must be empty or not there.
+        config: What to draw.
+        workers: Processes; by default one a processor core.
+        force: Replace a set that is in `out`.
+
+    Returns:
+        Path of manifest.parquet.
+
+    Raises:
+        ConfigError: `out` is not empty, nothing is asked for, or `workers` is below 1.
+        StorageError: The disk is full, or `out` may not be written.
+    """
+    out = Path(out)
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    _check(out, config, workers, force)
+    with storage_errors(out):
+        _clear(out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _BALLAST).write_bytes(b"\1" * _BALLAST_BYTES)
+    rows: dict[_Chunk, list[Row]] = {}
+    try:
+        for chunk, done, problem in _drawn(out, config, workers):
+            rows[chunk] = done
+            if problem is not None:
+                raise _refused(out, problem)
+    except BaseException:  # a full disk, Ctrl-C: what is whole stays usable
+        (out / _BALLAST).unlink(missing_ok=True)
+        _finish(out, config, rows, complete=False)
+        raise
+    (out / _BALLAST).unlink(missing_ok=True)
+    return _finish(out, config, rows, complete=True)
+
+
+def is_complete(folder: Path, config: TapeConfig) -> bool:
+    """Says whether a folder holds the whole set of a configuration, of this version."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    same = facts.get("config") == config.model_dump(mode="json") and facts.get("version") == GENERATOR_VERSION
+    return bool(same and facts.get("complete") and (folder / MANIFEST).is_file())
+
+
+def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
+    if workers < 1:
+        raise ConfigError(f"--workers is {workers}.", expected="1 or more")
+    if config.train + config.test == 0:
+        raise ConfigError("--train and --test are both 0: there is nothing to draw.", fix="Ask for some images.")
+    with storage_errors(out):
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out} is a file.", expected="a folder", fix="Choose another place.")
+        if out.is_dir() and any(out.iterdir()) and not force:
+            raise ConfigError(
+                f"{out} is not empty.",
+                expected="an empty folder, or none",
+                fix="Choose another place, or give --force to replace the set that is there.",
+            )
+
+
+def _clear(out: Path) -> None:
+    """Removes an earlier set, and nothing that is not one."""
+    for name in (MANIFEST, FACTS, _BALLAST):
+        (out / name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+
+
+def _chunks(config: TapeConfig) -> Iterator[_Chunk]:
+    for split, total in (("train", config.train), ("test", config.test)):
+        for start in range(0, total, CHUNK):
+            yield split, start, min(start + CHUNK, total)
+
+
+def _drawn(out: Path, config: TapeConfig, workers: int) -> Iterator[tuple[_Chunk, list[Row], int | None]]:
+    """Yields each chunk as it is written, whatever the order; never more than a few are under way."""
+    to, total = reporter(), config.train + config.test
+    task = to.start("Drawing look-alike parts", total)
+    chunks = _chunks(config)
+    try:
+        if workers == 1:
+            for chunk in chunks:
+                done, problem = write_chunk(out, config, *chunk)
+                yield chunk, done, problem
+                to.advance(task, len(done))
+            return
+        # spawn: forking a process with threads of numpy, OpenCV or a web server is not safe
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts) as pool:
+            running: dict[Future[tuple[list[Row], int | None]], _Chunk] = {}
+            try:
+                while True:
+                    for chunk in islice(chunks, 2 * workers - len(running)):
+                        running[pool.submit(write_chunk, out, config, *chunk)] = chunk
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        done, problem = future.result()
+                        to.advance(task, len(done))
+                        yield running.pop(future), done, problem
+            finally:
+                pool.shutdown(cancel_futures=True)
+    finally:
+        to.finish(task)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; only the first one shall answer it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _finish(out: Path, config: TapeConfig, rows: dict[_Chunk, list[Row]], complete: bool) -> Path:
+    ordered = [row for chunk in _chunks(config) for row in rows.get(chunk, ())]
+    frame = pl.DataFrame(ordered, schema=SCHEMA, orient="row")
+    with contextlib.nullcontext() if complete else contextlib.suppress(StorageError):
+        with whole_file(out / MANIFEST) as scratch:
+            frame.write_parquet(scratch)
+        facts = {
+            "what": "a look-alike of real parts, drawn by knowngood; no photograph",
+            "version": GENERATOR_VERSION,
+            "complete": complete,
+            "images": frame.height,
+            "config": config.model_dump(mode="json"),
+        }
+        write_json(out / FACTS, facts)
+    return out / MANIFEST
+
+
+def _refused(out: Path, problem: int) -> StorageError:
+    full = problem in (errno.ENOSPC, errno.EDQUOT)
+    return StorageError(
+        f"{'The disk is full' if full else os.strerror(problem)}: the set in {out} is not complete.",
+        expected=f"{MANIFEST} there lists the pictures that are whole",
+        fix=f"Free some space on the disk of {out}, or ask for fewer images; then draw again with --force.",
+    )
