@@ -1,5 +1,7 @@
 """Which rows make a batch."""
 
+import pickle
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,13 +37,22 @@ def test_the_same_epoch_is_the_same_and_the_next_is_another():
 @given(world=st.integers(1, 4), count=st.integers(40, 90))
 def test_processes_share_an_epoch_without_overlap(world, count):
     bad = np.arange(count) % 4 == 0
-    whole = epoch(bad, balanced=False)
-    parts = [epoch(bad, balanced=False, rank=rank, world=world) for rank in range(world)]
-    assert len({len(part) for part in parts}) == 1
-    together = [row for part in parts for batch in part for row in batch]
-    assert len(set(together)) == len(together)
-    if world == 1:
-        assert parts[0] == whole
+    sampler = EpochBatches(bad, 8, balanced=False, seed=3, world=world)
+    rows = np.arange(8 * world)
+    parts = [sampler.share(rows, rank) for rank in range(world)]
+    assert {len(part) for part in parts} == {8}
+    assert sorted(np.concatenate(parts).tolist()) == rows.tolist()
+    assert len(sampler) == max(1, count // (8 * world))
+
+
+def test_another_process_maps_the_same_file(tmp_path):
+    stored = np.memmap(tmp_path / "pixels", np.uint8, "w+", shape=(5, 1, 2, 2))
+    stored[:] = np.arange(5, dtype=np.uint8)[:, None, None, None]
+    targets = Targets(np.zeros(5, np.float32), np.ones(5, np.float32))
+    sent = pickle.dumps(FittedImages(stored, targets, np.arange(5)))
+    received = pickle.loads(sent)
+    assert isinstance(received.pixels, np.memmap)
+    assert received.__getitems__([3])[0].flatten().tolist() == [3, 3, 3, 3]
 
 
 def test_a_set_smaller_than_a_batch_still_makes_one():

@@ -1,5 +1,8 @@
 """Fine-tuning: it learns, repeats itself, goes on after being stopped, and stops on a loss that is not finite."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from knowngood.models.backbones import BACKBONES, Backbone
 from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.models.training.batches import Targets
 from knowngood.models.training.config import TrainConfig
-from knowngood.models.training.finetune import fine_tune
+from knowngood.models.training.finetune import fine_tune, read_history
 from knowngood.progress import Silent, reporting_to
 
 SIDE = 32
@@ -35,13 +38,14 @@ def photographs(count: int = 320) -> tuple[np.ndarray, Targets]:
     return np.clip(pixels, 0, 255).astype(np.uint8), targets
 
 
-def run(folder, epochs=5, **options):
+def run(folder, epochs=5, keep=False, **options):
     torch.manual_seed(0)
     classifier = Classifier(NetworkConfig(backbone="tiny", height=SIDE, width=SIDE, channels=1))
-    config = TrainConfig(epochs=epochs, batch_size=16, learning_rate=1e-3, augment="flip", precision="fp32", **options)
+    usual = {"batch_size": 16, "learning_rate": 1e-3, "augment": "flip", "precision": "fp32"}
+    config = TrainConfig(epochs=epochs, **{**usual, **options})
     pixels, targets = photographs()
     rows = np.arange(len(pixels))
-    history = fine_tune(classifier, config, pixels, targets, (rows[:240], rows[240:]), folder, keep_statistics=False)
+    history = fine_tune(classifier, config, pixels, targets, (rows[:240], rows[240:]), folder, keep_statistics=keep)
     return classifier, history
 
 
@@ -107,3 +111,43 @@ def test_patience_ends_a_training_that_no_longer_improves(tmp_path):
     scores = [row["val_auroc"] for row in history]
     assert len(history) < 31
     assert len(history) - 1 - int(np.argmax(scores)) == 2
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import numpy as np, torch
+from knowngood.models.classifier import Classifier, NetworkConfig
+from knowngood.models.training.batches import Targets
+from knowngood.models.training.config import TrainConfig
+from knowngood.models.training.finetune import fine_tune
+
+if __name__ == "__main__":
+    folder, devices = Path(sys.argv[1]), int(sys.argv[2])
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 200, (80, 1, 32, 32)).astype(np.uint8)
+    bad = np.arange(80) % 3 == 0
+    pixels[bad, :, 8:20, 8:20] += 50
+    classifier = Classifier(NetworkConfig(backbone="resnet18", height=32, width=32, channels=1))
+    config = TrainConfig(epochs=2, batch_size=16 // devices, devices=devices, augment="none", precision="fp32")
+    targets = Targets(bad.astype(np.float32), np.ones(80, np.float32))
+    rows = np.arange(64), np.arange(64, 80)
+    fine_tune(classifier, config, pixels, targets, rows, folder, keep_statistics=True)
+"""
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """Half of each batch in each of two processes under DDP: the same losses, epoch by epoch."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    histories = []
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        command = [sys.executable, str(script), str(folder), str(devices)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        histories.append(read_history(folder))
+    assert [row["epoch"] for row in histories[1]] == [0, 1, 2]
+    for ours, theirs in zip(*histories, strict=True):
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=2e-3)

@@ -15,7 +15,7 @@ from knowngood.data.augmentations.drawing import uniform
 class Rotate:
     """Turns by up to `degrees` either way about the centre, keeping the photograph's proportions."""
 
-    degrees: float = 8.0
+    degrees: float = 3.0
     kind: Literal["geometry"] = "geometry"
 
     def draw(self, count: int, generator: Generator) -> Tensor:

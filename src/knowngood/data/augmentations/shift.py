@@ -15,7 +15,7 @@ from knowngood.data.augmentations.drawing import uniform
 class Shift:
     """Moves by up to `fraction` of the width and of the height either way; edges are reflected."""
 
-    fraction: float = 0.06
+    fraction: float = 0.03
     kind: Literal["geometry"] = "geometry"
 
     def draw(self, count: int, generator: Generator) -> Tensor:

@@ -16,7 +16,7 @@ from knowngood.data.augmentations.drawing import uniform
 class Zoom:
     """Magnifies by a factor between 1 / `factor` and `factor`, even in the logarithm."""
 
-    factor: float = 1.15
+    factor: float = 1.08
     kind: Literal["geometry"] = "geometry"
 
     def draw(self, count: int, generator: Generator) -> Tensor:

@@ -40,6 +40,19 @@ class FittedImages(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process maps the same file instead of being sent the pixels."""
+        state = dict(self.__dict__)
+        if isinstance(self.pixels, np.memmap):
+            state["pixels"] = (self.pixels.filename, self.pixels.shape)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        stored: Any = self.pixels
+        if isinstance(stored, tuple):
+            self.pixels = np.memmap(stored[0], np.uint8, "r", shape=stored[1])
+
     def __getitems__(self, indices: list[int]) -> Batch:
         rows = self.rows[indices]
         return (
@@ -65,7 +78,7 @@ class EpochBatches(Sampler[list[int]]):
         batch_size: Rows a batch and process; the last incomplete batch is dropped when there are others.
         balanced: Whether to even out the classes.
         seed: With the epoch, decides the order.
-        rank, world: This process and how many share the epoch.
+        world: How many processes share the epoch; each takes its own part.
     """
 
     def __init__(
@@ -75,14 +88,13 @@ class EpochBatches(Sampler[list[int]]):
         *,
         balanced: bool,
         seed: int,
-        rank: int = 0,
         world: int = 1,
     ) -> None:
         self.bad = bad
         self.batch_size = batch_size
         self.balanced = balanced
         self.seed = seed
-        self.rank, self.world = rank, world
+        self.world = world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,9 +107,13 @@ class EpochBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = self._order(np.random.default_rng([self.seed, self.epoch]))
         size = min(self.batch_size * self.world, len(order))
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         for step in range(len(self)):
-            rows = order[step * size : (step + 1) * size]
-            yield rows[self.rank :: self.world].tolist()
+            yield self.share(order[step * size : (step + 1) * size], rank).tolist()
+
+    def share(self, rows: Rows, rank: int) -> Rows:
+        """Returns the part of a batch that falls to one process."""
+        return rows[rank :: self.world]
 
     def _order(self, random: np.random.Generator) -> Rows:
         if not self.balanced or self.bad.all() or not self.bad.any():

@@ -64,10 +64,7 @@ class TrainConfig(BaseModel):
         description="With it, scores between accept and a reject threshold of this overkill go to review.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
-    devices: int = Field(1, ge=1, description="Devices (GPUs or CPU processes) a machine to fine-tune on.")
-    nodes: int = Field(
-        1, ge=1, description="Machines to fine-tune on (start the same command on each, as for torchrun)."
-    )
+    devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
 
     @property
     def fine_tuning_epochs(self) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import signal
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ from torch.utils.data import DataLoader
 from knowngood.data.augmentations.policy import augment, policy_named
 from knowngood.decide.metrics import auroc
 from knowngood.errors import TrainingError
-from knowngood.files import whole_file
+from knowngood.files import whole_file, write_json
 from knowngood.models.classifier import Classifier
 from knowngood.models.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is
 from knowngood.models.training.config import TrainConfig
@@ -164,6 +166,8 @@ class EpochEnd(Callback):
         """Keeps the averaged weights if they are the best so far, and stops when nothing has improved for long."""
         best = max((r["val_auroc"] for r in self.history), default=-1.0)
         self.history.append(row)
+        if trainer.is_global_zero:
+            write_json(self.folder / "history.json", self.history)
         if row["val_auroc"] > best and trainer.is_global_zero:
             with whole_file(self.folder / "best.safetensors") as scratch:
                 save_file({n: t.contiguous() for n, t in module.classifier.state_dict().items()}, scratch)
@@ -216,15 +220,12 @@ def fine_tune(
     folder.mkdir(parents=True, exist_ok=True)
     epochs = config.fine_tuning_epochs
     bad = targets.bad[rows[0]] >= 0.5
-    world = config.devices * config.nodes
-    rank = int(torch.distributed.get_rank()) if torch.distributed.is_initialized() else 0
     sampler = EpochBatches(
         bad,
         config.batch_size,
         balanced=config.balance == "sampling",
         seed=config.seed,
-        rank=rank,
-        world=world,
+        world=config.devices,
     )
     learn, check = (FittedImages(pixels, targets, part) for part in rows)
     loader = DataLoader(learn, batch_sampler=sampler, collate_fn=as_is)
@@ -236,11 +237,10 @@ def fine_tune(
     trainer = pl.Trainer(
         accelerator="auto",
         devices=config.devices,
-        num_nodes=config.nodes,
-        strategy="ddp" if world > 1 else "auto",
+        strategy="ddp_spawn" if config.devices > 1 else "auto",  # only this process goes on after the training
         precision="bf16-mixed" if wants_bf16(config) else "32-true",
         max_epochs=epochs,
-        callbacks=[ending, EMAWeightAveraging(decay=decay)],
+        callbacks=[ending, WeightAveraging(avg_fn=_Average(decay))],
         plugins=[WholeCheckpoints()],
         gradient_clip_val=1.0,
         num_sanity_val_steps=-1,  # epoch 0: what training has to beat,
@@ -261,7 +261,23 @@ def fine_tune(
             weights_only=True,
         )
     classifier.load_state_dict(load_file(folder / "best.safetensors"))
-    return ending.history
+    return read_history(folder)
+
+
+@dataclass(frozen=True)
+class _Average:
+    """Exponential moving average of one tensor; a class, since other processes are sent it and closures cannot be."""
+
+    decay: float
+
+    def __call__(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        return torch.lerp(current, average, self.decay) if average.is_floating_point() else current
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Returns the epochs that a training has behind it; other processes and killed runs leave them in a file."""
+    path = folder / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def wants_bf16(config: TrainConfig) -> bool:

