@@ -51,7 +51,7 @@ def fill(cover: F32, height: int, width: int) -> F32:
     if not len(rows) or not len(columns):
         return np.ones((height, width), np.float32)
     cut = cover[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.asarray(np.clip(cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1), np.float32)
+    return np.asarray(np.clip(cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA), 0, 1), np.float32)
 
 
 def curve(points: npt.NDArray[np.float64], height: int, width: int, thickness: float) -> F32:

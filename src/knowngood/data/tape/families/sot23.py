@@ -49,7 +49,7 @@ class Sot23:
         draw_tape(scene, _TAPE, 0.02, 150.0, streams.of("tape"))
         shade_floor(scene, 132.0, 3.5, streams.of("floor"))
         rng = streams.of("pocket")
-        level = 118.0 * float(rng.uniform(0.75, 1.2))
+        level = 100.0 * float(rng.uniform(0.75, 1.2))
         below = float(rng.uniform(-25, 75)) if scene.lot.variant < 0.5 else 0.0
         strokes = [*wall(_WALL, 4.5, level, 18), *wall(mirrored(_WALL), 4.5, level, 18), *_glints()]
         if below > 10:
