@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```(console|python)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-RUNNABLE = [page for page in PAGES if BLOCK.search(page.read_text()) and page.name != "CONTRIBUTING.md"]
+RUNNABLE = [  # pages that tell how to add something show files, not programs
+    page for page in PAGES if BLOCK.search(page.read_text()) and not page.name.startswith(("CONTRIBUTING", "add-"))
+]
 
 
 def name_of(page: Path) -> str:
@@ -61,6 +64,22 @@ def test_what_a_page_says_works(
             assert answer.code == 0, f"{command}\n{answer.err}"
             if "--out" in words:
                 assert Path(words[words.index("--out") + 1]).exists(), command
+
+
+def test_the_source_that_contributing_shows_works(tmp_path: Path, parts: Path) -> None:
+    from knowngood.data.loading import load
+    from knowngood.data.sources import SOURCES
+
+    body = next(m[2] for m in BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text()) if "class PrefixSource" in m[2])
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(body), names)
+    for kind, image in (("OK", "good/good_000.png"), ("NG", "chip/chip_000.png")):
+        shutil.copy(parts / image, tmp_path / f"{kind}_1.png")
+    SOURCES.register("prefix", names["PrefixSource"])
+    try:
+        assert load(tmp_path).counts() == {"good": 1, "bad": 1, "unlabelled": 0}
+    finally:
+        SOURCES.unregister("prefix")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
