@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Preset = Literal["quick", "standard", "best"]
 
@@ -26,7 +26,9 @@ class TrainConfig(BaseModel):
         description="quick: frozen network and kernel head, minutes. standard: all layers fine-tuned. "
         "best: both, longer, combined.",
     )
-    epochs: int | None = Field(None, ge=1, le=1000, description="Epochs of fine-tuning; the preset's own if not given.")
+    epochs: int | None = Field(
+        None, ge=0, le=1000, description="Epochs of fine-tuning, 0 for none; the preset's own if not given."
+    )
     image_size: int | None = Field(
         None,
         ge=32,
@@ -65,6 +67,12 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
     devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> TrainConfig:
+        if self.preset == "standard" and self.epochs == 0:
+            raise ValueError("the preset standard is fine-tuning alone: it needs --epochs of at least 1")
+        return self
 
     @property
     def fine_tuning_epochs(self) -> int:
