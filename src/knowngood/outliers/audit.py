@@ -21,6 +21,7 @@ from knowngood.outliers.suspects import Rule, Suspects, find_suspects
 Ids: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 EXACT_UP_TO = 60_000  # images; the exact one-class machine takes about a minute there and grows with the square
+CHUNKING_UP_TO = 200_000  # the same solution, still growing with the square, but several times more slowly
 _UNKNOWN = 255
 
 
@@ -55,7 +56,8 @@ def audit_table(
         `detectors`, out_of_sample_score (probability of being bad), suspect_score (0..1, higher = more doubtful),
         suspect, suspect_other_side, suggested_label (null unless doubted), rare, good_distance, bad_distance,
         duplicate_of (first near-duplicate), opposing (a near-duplicate with the other label). With one class only,
-        what needs both is null.
+        what needs both is null. Above 60,000 images `ocsvm_chunking` stands in for the exact one-class machine, above
+        200,000 `ocsvm_nystroem`.
 
     Raises:
         DataError: Lengths differ, or the features cannot be used.
@@ -76,14 +78,19 @@ def audit_table(
 
 def _outliers(rows: Features, seed: int, detectors: Sequence[str]) -> dict[str, pl.Series]:
     others = {name: DETECTORS.get(name)(seed=seed) for name in detectors}  # a wrong name before the long work
-    many = len(rows) > EXACT_UP_TO
-    study = study_outliers(rows, seed, machine=DETECTORS.get("ocsvm_chunking")(seed=seed) if many else None)
+    study = study_outliers(rows, seed, machine=DETECTORS.get(_machine_for(len(rows)))(seed=seed))
     columns = {name: pl.Series(values) for name, values in vars(study).items()}
     for name, detector in others.items():
         score = detector.fit_score(rows)
         columns[f"{name}_score"] = pl.Series(score)
         columns[f"{name}_outlier"] = pl.Series(score > detector.threshold_)
     return columns
+
+
+def _machine_for(count: int) -> str:
+    if count <= EXACT_UP_TO:
+        return "ocsvm"
+    return "ocsvm_chunking" if count <= CHUNKING_UP_TO else "ocsvm_nystroem"
 
 
 def _doubts(

@@ -12,14 +12,14 @@ from knowngood.outliers.blocks import row_blocks
 Rows: TypeAlias = npt.NDArray[np.floating[Any]]
 Ids: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
-_SPARE = 4  # candidates beyond k: rounding of the float32 product must not lose a true neighbour
+_SPARE = 3  # candidates beyond k: rounding of the float32 product must not lose a true neighbour
 
 
 class Neighbours:
     """References to search in.
 
     Candidates come from one float32 matrix product a block; their distances are then taken again from the
-    differences in float64, so that they are exact, zero for copies, and the same in every batch.
+    differences, so that they are exact, zero for copies, and the same in every batch.
 
     Args:
         references: (M, D), copied as float32.
@@ -44,16 +44,17 @@ class Neighbours:
             Distances (N, k) float64, rising, infinite where there is no k-th reference; references (N, k) int64.
         """
         count = len(self._references)
-        wide = min(count, k + _SPARE)
+        wide = min(count, k + _SPARE) if k > 1 else 1  # of equally near ones either is the nearest
         distances, found = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
-        for block in row_blocks(queries, max(count, 2 * wide * queries.shape[1])):
+        for block in row_blocks(queries, max(count, wide * queries.shape[1])):
             rows = np.asarray(queries[block], np.float32) - self._centre
             far = self._norms - 2 * (rows @ self._references.T)  # squared distance less the query's own norm
             if owner is not None:
                 far[owner[block, None] == self._owner] = np.inf
-            near = np.argpartition(far, wide - 1, axis=1)[:, :wide] if wide < count else _all(far)
-            gap = (rows[:, None] - self._references[near]).astype(np.float64)
-            exact = np.sqrt(np.einsum("bkd,bkd->bk", gap, gap))
+            near = _candidates(far, wide)
+            gap = self._references[near]
+            gap -= rows[:, None]
+            exact = np.sqrt(np.einsum("bkd,bkd->bk", gap, gap), dtype=np.float64)
             exact[np.isinf(np.take_along_axis(far, near, axis=1))] = np.inf
             order = np.argsort(exact, axis=1, kind="stable")[:, :k]
             distances[block] = np.take_along_axis(exact, order, axis=1)
@@ -61,5 +62,9 @@ class Neighbours:
         return distances, found
 
 
-def _all(far: Rows) -> Ids:
-    return np.broadcast_to(np.arange(far.shape[1]), far.shape)
+def _candidates(far: Rows, wide: int) -> Ids:
+    if wide == 1:
+        return np.asarray(far.argmin(axis=1), np.int64)[:, None]
+    if wide == far.shape[1]:
+        return np.broadcast_to(np.arange(wide), far.shape)
+    return np.argpartition(far, wide - 1, axis=1)[:, :wide]

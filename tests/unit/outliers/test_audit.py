@@ -76,6 +76,18 @@ def test_a_set_of_good_images_alone_has_outliers_and_no_suspects():
     assert found.schema == audit_table(frame, rows, folds, clusters).schema
 
 
+def test_many_images_take_a_machine_that_grows_slowly(monkeypatch):
+    frame, rows, folds, clusters = planted()
+    exact = audit_table(frame, rows, folds, clusters)
+    monkeypatch.setattr("knowngood.outliers.audit.EXACT_UP_TO", 10)
+    chunks = audit_table(frame, rows, folds, clusters)
+    assert np.allclose(chunks["ocsvm_score"], exact["ocsvm_score"], atol=5e-3)
+    monkeypatch.setattr("knowngood.outliers.audit.CHUNKING_UP_TO", 20)
+    many = audit_table(frame, rows, folds, clusters)
+    assert not np.allclose(many["ocsvm_score"], exact["ocsvm_score"], atol=5e-3)
+    assert many.schema == exact.schema
+
+
 def test_what_cannot_be_is_refused():
     frame, rows, folds, clusters = planted()
     with pytest.raises(DataError, match="399 of folds"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from scipy.linalg import cho_factor, solve_triangular
+from scipy.linalg import solve_triangular
 
 from knowngood.outliers.blocks import row_blocks
 from knowngood.outliers.detectors import contract
@@ -84,7 +84,7 @@ def _root(covariance: Scores, shrinkage: float, trace: float | None = None) -> S
     shrunk = (1 - shrinkage) * covariance
     # Features that never vary leave the matrix singular when hardly anything is shrunk.
     shrunk[np.diag_indices(width)] += max(shrinkage * scale, 1e-9 * scale, _TINY)
-    return np.tril(cho_factor(shrunk, lower=True, overwrite_a=True)[0])
+    return np.asarray(np.linalg.cholesky(shrunk))  # several times as fast as scipy's here
 
 
 def _squares(rows: Features, mean: Scores, root: Scores) -> Scores:
