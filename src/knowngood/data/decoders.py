@@ -40,7 +40,7 @@ class Opened:
                 expected="PNG, JPEG, TIFF, BMP, WebP, GIF, PNM or JPEG 2000",
             ) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise self._bomb(str(error)) from error
+            raise self._bomb("more pixels than Pillow opens") from error
         except Exception as error:  # decoders raise nearly anything on damaged bytes
             raise self._damaged(error) from error
         width, height = self.image.size

@@ -245,7 +245,7 @@ def _read(path: Path, backbone: str) -> Weights:
         raise WeightsError(
             f"The weights file {path} cannot be read: {error}",
             expected=f"a .safetensors file with the tensors of {backbone}",
-            fix="Delete it and run `knowngood weights --fetch " + backbone + "`, or name another with --weights.",
+            fix=f"Name another with --weights; in the cache, replace it by `knowngood weights --fetch {backbone}`.",
         ) from error
     state = {n: _plain(t) for n, t in state.items()}
     ours = _timm_state(backbone)
