@@ -87,6 +87,17 @@ class Classifier(nn.Module):
         )
         return pool_stages(maps)
 
+    def penultimate(self, images: Tensor) -> Tensor:
+        """Returns what the last layer sees, (B, trunk.num_features) float32.
+
+        For VGG, whose registry weights have no fully connected layers, that is the average of the last maps.
+        """
+        maps: Tensor = self.trunk.forward_features(self.normalise(images))
+        if not BACKBONES.get(self.config.backbone).pooled_head:
+            return maps.mean((2, 3)).float()
+        rows: Tensor = self.trunk.forward_head(maps, pre_logits=True)
+        return rows.float()
+
     def logits(self, images: Tensor) -> Tensor:
         """Returns the two outputs (good, bad) of a linear head, (B, 2)."""
         outputs: Tensor = self.trunk(self.normalise(images))

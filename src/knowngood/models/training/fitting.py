@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import auroc
-from knowngood.errors import DataError, StorageError, WeightsError
+from knowngood.errors import DataError, WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size, network_for
-from knowngood.models.feature_cache import FeatureCache
+from knowngood.models.features import cached_rows
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import fine_tune
@@ -32,7 +31,6 @@ from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
 
 FOLDS = 4
-SHARD = 1024  # rows computed between two writes to the feature cache
 UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
 
 
@@ -206,19 +204,17 @@ class _Job:
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
         """Returns the stage features of every row, from the cache where it has them."""
-        made_by = [classifier.config.model_dump(mode="json"), weights.origin, list(self.store.pixels.shape[1:])]
-        cache = FeatureCache(made_by)
+        pixels = self.store.pixels
+
+        def compute(rows: Rows, title: str) -> npt.NDArray[np.float32]:
+            return over_batches(classifier, classifier.stage_features, pixels, rows, title)
+
+        made_by = [classifier.config.model_dump(mode="json"), weights.origin, list(pixels.shape[1:])]
         digests = self.records.frame["sha256"].to_list()
-        missing = cache.missing(digests)
-        features = np.zeros((len(digests), classifier.feature_length), np.float32)
-        for start in range(0, len(missing), SHARD):
-            rows = missing[start : start + SHARD]
-            title = f"features {start + 1} to {start + len(rows)} of {len(missing)}"
-            features[rows] = over_batches(classifier, classifier.stage_features, self.store.pixels, rows, title)
-            with contextlib.suppress(StorageError):  # a full cache is no reason not to train
-                cache.add([digests[row] for row in rows], features[rows])
-        for row, kept in cache.take(digests).items():
-            features[row] = kept
+        for row in self.store.failed:
+            digests[row] = None
+        features = np.empty((len(digests), classifier.feature_length), np.float32)
+        cached_rows(digests, made_by, compute, features)
         return features
 
     def fine_tuned(
@@ -281,13 +277,7 @@ def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows
 
     Reference: Kumar et al. 2022, "Fine-tuning can distort pretrained features", linear probing then fine-tuning.
     """
-
-    def penultimate(images: torch.Tensor) -> torch.Tensor:
-        maps = classifier.trunk.forward_features(classifier.normalise(images))
-        out: torch.Tensor = classifier.trunk.forward_head(maps, pre_logits=True)
-        return out
-
-    features = over_batches(classifier, penultimate, pixels, rows, "linear probe")
+    features = over_batches(classifier, classifier.penultimate, pixels, rows, "linear probe")
     mean, deviation = features.mean(0), features.std(0) + 1e-6
     probe = LogisticRegression(C=0.01, class_weight="balanced", max_iter=500)
     probe.fit((features - mean) / deviation, bad)

@@ -1,0 +1,76 @@
+"""Penultimate features: what the last layer sees, computed once, one photograph at a time."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from knowngood.data.loading import load
+from knowngood.models.classifier import Classifier, network_for
+from knowngood.models.features import features
+from knowngood.models.weights import available, find
+
+random = np.random.default_rng(0)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    if available("efficientnet_lite0") is None:
+        pytest.skip("the weights of efficientnet_lite0 are not on this machine")
+    for label in ("good", "chip"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(4):
+            coarse = Image.fromarray(random.integers(0, 256, (6, 6), dtype=np.uint8))
+            coarse.resize((48, 48)).save(tmp_path / "set" / label / f"{number}.png")
+    find("efficientnet_lite0")
+    monkeypatch.setenv("KNOWNGOOD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "set"
+
+
+def run(folder, **options):
+    return features(load(folder), "efficientnet_lite0", image_size=32, **options)
+
+
+def test_rows_are_what_the_last_layer_sees(folder):
+    made = run(folder)
+    assert made.rows.shape == (8, 1280)
+    weights = find("efficientnet_lite0")
+    classifier = Classifier(network_for("efficientnet_lite0", weights, 32, 32, 1)).eval()
+    classifier.load_trunk(weights)
+    from knowngood.data.images import decode
+    from knowngood.data.pixels import fit
+
+    pixels = np.stack([fit(decode(path), 32, 32, 1) for path in load(folder).frame["path"]])
+    with torch.inference_mode():
+        logits = classifier.logits(torch.from_numpy(pixels))
+        assert torch.allclose(classifier.head_layer()(torch.from_numpy(made.rows)), logits, atol=1e-4)
+
+
+def test_a_second_run_computes_nothing_and_a_changed_photograph_one_row(folder):
+    first = run(folder)
+    second = run(folder)
+    assert (first.computed, second.computed) == (8, 0)
+    assert np.array_equal(first.rows, second.rows)
+    Image.fromarray(np.full((48, 48), 99, np.uint8)).save(folder / "good" / "1.png")
+    third = run(folder)
+    assert third.computed == 1
+    changed = ~np.isclose(third.rows, first.rows).all(axis=1)
+    assert load(folder).frame["image"].to_numpy()[changed].tolist() == ["good/1.png"]
+
+
+def test_a_photograph_that_went_bad_is_not_kept(folder):
+    records = load(folder)
+    (folder / "chip" / "3.png").write_bytes(b"gone")
+    made = features(records, "efficientnet_lite0", image_size=32)
+    row = records.frame["image"].to_list().index("chip/3.png")
+    assert list(made.failed) == [row]
+    assert np.isnan(made.rows[row]).all()
+    assert np.isfinite(np.delete(made.rows, row, axis=0)).all()
+    assert features(records, "efficientnet_lite0", image_size=32).computed == 1
+
+
+def test_a_given_table_is_filled(folder, tmp_path):
+    table = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (8, 1280))
+    made = run(folder, into=table)
+    assert made.rows is table
+    assert np.array_equal(np.load(tmp_path / "rows.npy"), run(folder).rows)
