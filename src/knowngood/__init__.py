@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from knowngood.decide.metrics import Metrics, evaluate
     from knowngood.decide.threshold import Threshold, choose_threshold
     from knowngood.errors import KnownGoodError
+    from knowngood.models.features import Features, features
     from knowngood.models.training.config import TrainConfig
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.predicting import predict
+    from knowngood.study.auditing import Audit, audit
     from knowngood.study.training import Trained, train
 
 try:
@@ -28,6 +30,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {
+    "Audit": "knowngood.study.auditing",
+    "Features": "knowngood.models.features",
     "Health": "knowngood.data.health",
     "KnownGoodError": "knowngood.errors",
     "Metrics": "knowngood.decide.metrics",
@@ -37,9 +41,11 @@ _HOMES = {
     "Threshold": "knowngood.decide.threshold",
     "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
+    "audit": "knowngood.study.auditing",
     "check": "knowngood.data.health",
     "choose_threshold": "knowngood.decide.threshold",
     "evaluate": "knowngood.decide.metrics",
+    "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
     "split": "knowngood.data.splits",
@@ -47,6 +53,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
+    "Features",
     "Health",
     "KnownGoodError",
     "Metrics",
@@ -56,9 +64,11 @@ __all__ = [
     "Threshold",
     "TrainConfig",
     "Trained",
+    "audit",
     "check",
     "choose_threshold",
     "evaluate",
+    "features",
     "load",
     "predict",
     "split",

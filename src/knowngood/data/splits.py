@@ -112,6 +112,25 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
     return _assign(records, ids, pool, [1 / folds] * folds, seed, pinned=nobody, parts=names)
 
 
+def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
+    """Divides as `kfold` does, into as many folds (two at least) as the rarer class and its lots allow.
+
+    Raises:
+        DataError: Not even two folds can be made.
+    """
+    groups = groups_of(records) if groups is None else groups
+    for folds in range(most, 1, -1):
+        try:
+            return kfold(records, folds, seed, groups=groups)
+        except DataError as error:
+            refused = error
+    raise DataError(
+        f"The {len(records)} images are too few to judge a machine on images that it has not seen: {refused.what}",
+        expected="good and bad images from at least two lots each",
+        fix="Add images, or leave the column lot out if lots do not matter here.",
+    ) from refused
+
+
 def _check_shares(test: float, val: float, calibration: float) -> None:
     for name, share in (("test", test), ("val", val), ("calibration", calibration)):
         if not 0 <= share < 1:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from knowngood.data.pixels import fitted, needs_colour
 from knowngood.data.records import Records
 from knowngood.errors import ImageError, StorageError
+from knowngood.files import whole_file
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, input_size, network_for
@@ -93,6 +95,17 @@ def features(
     return Features(rows, backbone, known.origin, (height, width), computed, failed)
 
 
+def write_features(records: Records, made: Features, target: Path) -> None:
+    """Writes image, sha256 and features (a list of float32) as Parquet, whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    columns = {"features": pl.Series(made.rows, dtype=pl.Array(pl.Float32, made.rows.shape[1]))}
+    with whole_file(target) as scratch:
+        records.frame.select("image", "sha256").with_columns(**columns).write_parquet(scratch)
+
+
 def cached_rows(
     digests: Sequence[str | None], made_by: object, compute: Callable[[Indices, str], Rows], into: Rows
 ) -> int:
@@ -114,7 +127,7 @@ def cached_rows(
         wanted = missing[start : start + SHARD]
         rows = compute(wanted, f"features {start + 1} to {start + len(wanted)} of {len(missing)}")
         into[wanted] = rows
-        sound: npt.NDArray[np.bool_] = ~np.isnan(rows).any(axis=1)
+        sound = np.atleast_1d(~np.isnan(rows).any(axis=1))
         with contextlib.suppress(StorageError):  # a full cache is no reason not to go on
             cache.add([digests[i] if ok else None for i, ok in zip(wanted, sound, strict=True)], rows)
     for start in range(0, len(digests), SHARD):  # in pieces, so that memory does not grow with the set

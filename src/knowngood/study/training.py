@@ -21,6 +21,7 @@ from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
 from knowngood.data.splits import groups_of, split
+from knowngood.data.verdicts import read_verdicts, with_verdicts, without_outliers
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.decide.threshold import Threshold, choose_threshold, decide
@@ -98,6 +99,10 @@ def train(
     reporter().say(f"{len(records)} images, {_count_words(records)} (source: {records.source})")
     if records.licence:
         reporter().say(f"Licence of the data: {records.licence}")
+    if config.verdicts is not None:
+        said = read_verdicts(config.verdicts)
+        before, records = len(records), with_verdicts(records, said)
+        reporter().say(f"{said.height} verdicts taken over, {before - len(records)} images dropped")
     _check_trainable(records)
     groups = groups_of(records)
     divided = split(
@@ -109,6 +114,11 @@ def train(
         keep_given=not config.resplit,
         groups=groups,
     )
+    if config.without is not None:
+        divided = without_outliers(divided, config.without)
+        left = records.frame["image"].is_in(divided.frame["image"].to_list()).to_numpy()
+        groups = groups[left]
+        reporter().say(f"{(~left).sum()} outliers left out of training")
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))

@@ -53,6 +53,12 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="Arithmetic of training; auto takes bf16 where the machine has it in hardware."
     )
+    verdicts: Path | None = Field(
+        None, description="verdicts.csv of an audit, filled in by a person: labels to correct, images to drop."
+    )
+    without: Path | None = Field(
+        None, description="audit.parquet of an audit: its outliers are left out of the training split."
+    )
     test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
     val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest that chooses epoch and settings.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")

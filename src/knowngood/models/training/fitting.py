@@ -15,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import kfold
+from knowngood.data.splits import kfold_up_to
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import auroc
-from knowngood.errors import DataError, WeightsError
+from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size, network_for
@@ -183,7 +183,7 @@ class _Job:
         if self.config.preset == "quick":  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
         learning = self.records.with_frame(self.records.frame[rows])
-        folds = _folds(learning, self.groups[rows], self.config.seed)
+        folds = kfold_up_to(learning, FOLDS, self.config.seed, groups=self.groups[rows])
         sure = np.where((self.targets.bad > 0.1) & (self.targets.bad < 0.9), UNSURE, 1.0).astype(np.float32)
         labels = self._bad()
         fit = fit_kernel_head(features[rows], labels[rows], sure[rows], folds, self.config.seed)
@@ -248,20 +248,6 @@ class _Job:
 
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
-
-
-def _folds(records: Records, groups: Rows, seed: int) -> Rows:
-    """Returns as many folds as the rarer class, or the few lots that it comes from, allow."""
-    for count in range(FOLDS, 1, -1):
-        try:
-            return kfold(records, count, seed, groups=groups)
-        except DataError as error:
-            refused = error
-    raise DataError(
-        f"The {len(records)} training images are too few to choose settings on: {refused.what}",
-        expected="good and bad training images from at least two lots each",
-        fix="Add images, or leave the column lot out if lots do not matter here.",
-    ) from refused
 
 
 def targets_of(records: Records) -> Targets:

@@ -1,0 +1,102 @@
+"""What a person said of images after an audit, and taking it over into the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from knowngood.data.records import BAD, GOOD, Records
+from knowngood.errors import DataError
+
+VERDICTS = ("good", "bad", "drop", "keep")  # keep, or nothing at all: as it was
+
+
+def read_verdicts(path: Path) -> pl.DataFrame:
+    """Reads the verdicts that a person filled in.
+
+    Args:
+        path: CSV with columns image and verdict; optional defect. An empty verdict means that nobody has said.
+
+    Returns:
+        Columns image, verdict, defect, without the empty ones.
+
+    Raises:
+        DataError: Columns are missing, a verdict is not known, or an image has two verdicts.
+    """
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"The verdicts {path} cannot be read: {error}", expected="a CSV file") from error
+    if not {"image", "verdict"} <= set(frame.columns):
+        raise DataError(f"{path} has columns {frame.columns}.", expected="image and verdict, and perhaps defect")
+    if "defect" not in frame.columns:
+        frame = frame.with_columns(defect=pl.lit(None, pl.String))
+    frame = frame.select(
+        "image", pl.col("verdict").str.strip_chars().str.to_lowercase(), pl.col("defect").replace("", None)
+    ).filter(pl.col("verdict").fill_null("") != "")
+    wrong = frame.filter(~pl.col("verdict").is_in(VERDICTS))
+    if wrong.height:
+        raise DataError(
+            f"The verdict {wrong['verdict'][0]!r} of {wrong['image'][0]!r} in {path} is not known.",
+            expected=", ".join(VERDICTS) + ", or nothing",
+        )
+    twice = frame.filter(pl.col("image").is_duplicated())
+    if twice.height:
+        raise DataError(f"{path} has two verdicts on {twice['image'][0]!r}.", fix="Leave one of them.")
+    return frame
+
+
+def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
+    """Returns the records as a person corrected them: labels changed, dropped images gone.
+
+    Args:
+        records: Any rows.
+        verdicts: From `read_verdicts`.
+
+    Raises:
+        DataError: A verdict is about an image that is not in the set.
+    """
+    known = set(records.frame["image"].to_list())
+    stray = [image for image in verdicts["image"].to_list() if image not in known]
+    if stray:
+        raise DataError(
+            f"{len(stray)} of {verdicts.height} verdicts are about images that are not in this set, "
+            f"first {stray[0]!r}.",
+            fix="Give the verdicts of an audit of the same data.",
+        )
+    joined = records.frame.join(verdicts.rename({"defect": "said_defect"}), on="image", how="left")
+    said = pl.col("verdict")
+    changed = joined.filter(said.fill_null("") != "drop").with_columns(
+        label=pl.when(said == "good").then(GOOD).when(said == "bad").then(BAD).otherwise(pl.col("label")),
+        defect=pl.when(said == "good")
+        .then(None)
+        .when(said == "bad")
+        .then(pl.coalesce("said_defect", "defect", pl.lit("bad")))
+        .otherwise(pl.col("defect")),
+        probability=pl.when(said.is_in(["good", "bad"])).then(None).otherwise(pl.col("probability")),
+    )
+    return records.with_frame(changed)
+
+
+def without_outliers(records: Records, audit: Path) -> Records:
+    """Returns the records without the training images that an audit called outliers; other splits stay whole.
+
+    Args:
+        records: With splits.
+        audit: audit.parquet of the same set.
+
+    Raises:
+        DataError: The file is no audit, or it is about other images.
+    """
+    try:
+        frame = pl.read_parquet(audit)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"The audit {audit} cannot be read: {error}", expected="audit.parquet of an audit") from error
+    if not {"image", "outlier"} <= set(frame.columns):
+        raise DataError(f"{audit} has columns {frame.columns}.", expected="image and outlier")
+    flagged = set(frame.filter(pl.col("outlier"))["image"].to_list())
+    if flagged and not flagged & set(records.frame["image"].to_list()):
+        raise DataError(f"None of the outliers in {audit} is in this set.", fix="Give the audit of the same data.")
+    leaves = pl.col("image").is_in(list(flagged)) & (pl.col("split") == "train").fill_null(False)
+    return records.with_frame(records.frame.filter(~leaves))
