@@ -75,7 +75,18 @@ def draw_unit(index: int, split: str, config: TapeConfig) -> Drawn:
         split: "train" or "test".
         config: Of the set.
     """
-    plan = plan_unit(index, split, config)
+    return draw_planned(plan_unit(index, split, config), index, split, config)
+
+
+def draw_planned(plan: Plan, index: int, split: str, config: TapeConfig) -> Drawn:
+    """Draws a unit of which it is decided what it is, for example one with a defect of our choice.
+
+    Args:
+        plan: What it is.
+        index: From 0; with split and seed it decides everything else.
+        split: "train" or "test".
+        config: Of the set.
+    """
     streams, drift = Streams(config.seed, split, index), config.drift_of(split)
     lot, machine = lot_of(plan.lot, plan.family, config, drift), machine_of(plan.machine, config, drift)
     family = FAMILIES.get(plan.family)()

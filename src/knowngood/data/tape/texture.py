@@ -32,7 +32,7 @@ def grain(rng: np.random.Generator, height: int, width: int, size: float = 1.0) 
     return field(rng, height, width, max(2, round(height / size)), max(2, round(width / size)))
 
 
-def box_alpha(frame: Frame, box: Box, at: tuple[slice, slice], soft: float = 1.0) -> F32:
+def box_alpha(frame: Frame, box: Box, at: tuple[slice, slice], soft: float = 1.0, rounding: float = 0.0) -> F32:
     """Returns how much of each pixel a box of a frame covers.
 
     Args:
@@ -40,6 +40,7 @@ def box_alpha(frame: Frame, box: Box, at: tuple[slice, slice], soft: float = 1.0
         box: In that frame's pixels.
         at: Rows and columns of the image to answer for.
         soft: Width of the edge, pixels.
+        rounding: Radius of the corners, pixels.
 
     Returns:
         float32 in [0, 1].
@@ -48,7 +49,12 @@ def box_alpha(frame: Frame, box: Box, at: tuple[slice, slice], soft: float = 1.0
     x0, y0, x1, y1 = box
     dx = np.abs(u[at] - np.float32((x0 + x1) / 2)) - np.float32((x1 - x0) / 2)
     dy = np.abs(v[at] - np.float32((y0 + y1) / 2)) - np.float32((y1 - y0) / 2)
-    return np.asarray(np.clip(np.float32(0.5) - np.maximum(dx, dy) / np.float32(soft), 0, 1), np.float32)
+    outside = np.maximum(dx, dy)
+    if rounding:
+        dx, dy = dx + np.float32(rounding), dy + np.float32(rounding)
+        corner = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) - np.float32(rounding)
+        outside = np.maximum(corner, outside)
+    return np.asarray(np.clip(np.float32(0.5) - outside / np.float32(soft), 0, 1), np.float32)
 
 
 def profile(position: F32, stops: tuple[tuple[float, float], ...], reach: tuple[float, float]) -> F32:
@@ -63,7 +69,7 @@ def profile(position: F32, stops: tuple[tuple[float, float], ...], reach: tuple[
         Levels, float32, shape of `position`.
     """
     low, high = reach
-    steps = max(2, round((high - low) * 4))
+    steps = max(256, round((high - low) * 4))
     places, levels = zip(*stops, strict=True)
     ramp = np.interp(np.linspace(low, high, steps), places, levels).astype(np.float32)
     index = (position - np.float32(low)) * np.float32((steps - 1) / (high - low))

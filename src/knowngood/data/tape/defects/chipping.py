@@ -22,7 +22,7 @@ class Chipping:
     def draw(self, scene: Scene, severity: float, rng: np.random.Generator) -> F32:
         """Breaks a piece off the body."""
         box = FAMILIES.get(scene.family)().placed(sample_box("chipping", rng), scene)
-        box = _on_body(box, scene)
+        box = _on_body(_wider(box), scene)
         at = pixels_of(box, scene.height, scene.width)
         height, width = size_of(at)
         cover = wedge(rng, height, width, _corner(box, scene))
@@ -45,6 +45,12 @@ class Chipping:
         else:
             image[at] += cover * np.float32(amount) * texture * (1 - image[at] / np.float32(420))
         return image
+
+
+def _wider(box: Box) -> Box:
+    """Makes up for the thin ends of a wedge, which cannot be seen when it is faint."""
+    x0, y0, x1, y1 = box
+    return x0 - 0.02 * (x1 - x0), y0 - 0.04 * (y1 - y0), x1 + 0.02 * (x1 - x0), y1 + 0.04 * (y1 - y0)
 
 
 def _on_body(box: Box, scene: Scene) -> Box:

@@ -28,12 +28,12 @@ class MarkingDefect:
         amount = np.float32(min(1.0, contrast(severity, 0.10, 1.2)))
         ink = _ink(scene)
         kind = rng.random()
-        if kind < 0.55:  # written twice, the second time at another place and size
+        if kind < 0.60:  # written twice, the second time at another place and size
             text = ink[pixels_of(scene.marking_box, scene.height, scene.width)]
             second = cv2.resize(_cut(text), (width, height), interpolation=cv2.INTER_AREA)
             image[at] += second * amount * np.float32(0.95) - ink[at] * amount * np.float32(rng.uniform(0.0, 0.8))
-        elif kind < 0.93:  # smeared across the whole height of the box
-            soot = np.clip(cv2.blur(ink[at], (max(3, width // 12), height)) * np.float32(2.0), 6, 60)
+        elif kind < 0.97:  # smeared across the whole height of the box
+            soot = np.clip(cv2.blur(ink[at], (max(3, width // 12), height)) * np.float32(2.0), 11, 60)
             cloud = np.clip(np.float32(0.9) + np.float32(0.2) * field(rng, height, width, 4, 7), 0.4, 1.4)
             speckle = 1 + np.float32(0.2) * grain(rng, height, width, 1.6)
             image[at] += (soot * cloud * speckle - ink[at] * np.float32(rng.uniform(0.3, 0.9))) * amount
@@ -61,7 +61,7 @@ def _cut(text: F32) -> F32:
 def _on_text(box: Box, scene: Scene) -> Box:
     """Diodes carry their text above the middle of the body: the box goes with the text."""
     if scene.family == "sot23":
-        return box
+        return box[0], box[1] + 1, box[2], box[3] - 1  # soft focus widens what is drawn
     _, y0, _, y1 = scene.marking_box
     middle = (y0 + y1) / 2 + ((box[1] + box[3]) / 2 - scene.part.y + 10) * 0.5
     half = (box[3] - box[1]) * 0.3

@@ -45,11 +45,11 @@ _KNEED = LeadStyle(
         (0.0, 78), (0.04, 110), (0.12, 112), (0.17, 165), (0.21, 190), (0.27, 160), (0.33, 116), (0.39, 76), (0.43, 66),
         (0.48, 94), (0.55, 82), (0.62, 92), (0.67, 140), (0.71, 240), (0.75, 300), (0.9, 300), (0.94, 215), (1.0, 105),
     ),
-    foot_end=0.4, knee=(0.7, 0.93), banding=16.0, grain=0.08,
+    foot_end=0.4, knee=(0.7, 0.93), banding=22.0, grain=0.10,
 )  # fmt: skip
 _PLAIN = LeadStyle(
-    stops=((0.0, 190), (0.05, 250), (0.5, 262), (0.92, 258), (1.0, 170)),
-    foot_end=-1.0, knee=(0.05, 0.95), banding=0.0, grain=0.10,
+    stops=((0.0, 180), (0.05, 230), (0.5, 243), (0.92, 238), (1.0, 160)),
+    foot_end=-1.0, knee=(2.0, 3.0), banding=0.0, grain=0.10,
 )  # fmt: skip
 _GULL = Variant(
     "SOD-A",
@@ -116,12 +116,12 @@ class Sod:
             for v, level in _TAPE
         )
         draw_tape(scene, stops, 0.025 + 0.02 * own, 122.0, rng)
-        shade_floor(scene, 106.0, 5.0, rng)
+        shade_floor(scene, 106.0, 4.5, rng)
         rng = streams.of("pocket")
         level = 92.0 * float(rng.uniform(0.75, 1.25))
         if variant is _GULL:
-            curve = (_WALL, _ELBOW, _LEANING)[int(own * 3)]
-            strokes = [*wall(curve, 8.5, level, 12), *wall(mirrored(curve), 8.5, level, 12), *_outlines(0.0)]
+            curve = tuple((x * 1.035, y) for x, y in (_WALL, _ELBOW, _LEANING)[int(own * 3)])
+            strokes = [*wall(curve, 8.0, level, 16), *wall(mirrored(curve), 8.0, level, 16), *_outlines(0.0)]
         elif variant is _TALL:
             straight = ((-103.0, -92.0), (-103.5, 0.0), (-102.0, 92.0))
             strokes = [*wall(straight, 5.0, level, 30), *wall(mirrored(straight), 5.0, level, 30), *_outlines(14.0)]
@@ -131,7 +131,7 @@ class Sod:
         draw_pocket(scene, strokes, 86.0 + (variant is _TALL) * 10, rng)
         if scene.lot.floor and scene.lot.name.endswith("D"):
             draw_crackle(scene, 11.0, streams.of("crackle"))
-        debris(scene, streams.of("dust"), 30.0)
+        debris(scene, streams.of("dust"), 90.0)
 
     def draw_part(self, scene: Scene, streams: Streams) -> None:
         """Draws body, lines, characters and leads."""

@@ -21,9 +21,9 @@ _LEADS = (
 )
 _METAL = LeadStyle(
     stops=(
-        (0.0, 120), (0.03, 190), (0.08, 195), (0.16, 160), (0.28, 140), (0.36, 110), (0.42, 96), (0.5, 84),
-        (0.56, 74), (0.6, 80), (0.64, 112), (0.68, 185), (0.72, 275), (0.84, 300), (0.87, 215), (0.9, 270),
-        (0.93, 285), (0.955, 190), (1.0, 140),
+        (0.0, 120), (0.03, 190), (0.08, 195), (0.16, 160), (0.28, 140), (0.36, 110), (0.42, 96), (0.48, 84),
+        (0.53, 74), (0.57, 84), (0.61, 112), (0.65, 168), (0.70, 225), (0.76, 272), (0.84, 290), (0.87, 200), (0.9, 245),
+        (0.93, 262), (0.955, 190), (1.0, 140),
     ),
     foot_end=0.46, knee=(0.66, 0.96), banding=9.0, grain=0.10,
 )  # fmt: skip
@@ -58,7 +58,7 @@ class Sot23:
         draw_pocket(scene, strokes, 112.0, rng)
         if scene.lot.floor:
             draw_crackle(scene, 15.0, streams.of("crackle"))
-        debris(scene, streams.of("dust"), 160.0)
+        debris(scene, streams.of("dust"), 420.0)
 
     def draw_part(self, scene: Scene, streams: Streams) -> None:
         """Draws body, characters and leads."""

@@ -29,6 +29,7 @@ def draw_body(scene: Scene, level: float, rng: np.random.Generator) -> None:
     if scene.lot.double_edge:
         edge = _outline(scene, ghost_at, at, 1.0) * np.clip(wander * 0.5 + 0.3, 0, 1)
         scene.image[at] += edge * np.float32(scene.lot.outline * 0.8)
+    scene.image[at] += _flash(scene, at, wander, rng)
     alpha = box_alpha(scene.part, scene.body, at, 1.2)
     surface = np.float32(level) + field(rng, height, width, 4, 6) * np.float32(0.9)
     surface += grain(rng, height, width, 1.8) * np.float32(1.2)
@@ -38,6 +39,17 @@ def draw_body(scene: Scene, level: float, rng: np.random.Generator) -> None:
     breaks = np.clip(np.float32(0.75) + np.float32(0.35) * field(rng, height, width, 9, 16) + flash, 0.1, 1.6)
     sides = _side_weights(scene, at, rng)
     scene.image[at] += _outline(scene, scene.body, at, 1.0) * breaks * sides * np.float32(scene.lot.outline)
+
+
+def _flash(scene: Scene, at: tuple[slice, slice], wander: F32, rng: np.random.Generator) -> F32:
+    """Thin ragged film of mould compound that sticks out along the long edges."""
+    u, v = scene.part.grid
+    x0, y0, x1, y1 = scene.body
+    height, width = wander.shape
+    ragged = field(rng, 1, width, 1, max(4, width // 6)) * np.float32(1.3) + np.float32(2.2)
+    beyond = np.maximum(np.float32(y0) - v[at], v[at] - np.float32(y1))
+    film = np.clip(ragged - beyond, 0, 1) * ((u[at] > x0) & (u[at] < x1 + 3))
+    return np.asarray(film * np.clip(wander, 0, 1.5) * np.float32(9), np.float32)
 
 
 def _outline(scene: Scene, box: Box, at: tuple[slice, slice], width: float) -> F32:

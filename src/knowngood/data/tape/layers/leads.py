@@ -49,7 +49,7 @@ def draw_lead(scene: Scene, lead: Lead, style: LeadStyle, rng: np.random.Generat
     ragged = field(rng, height, width, 9, 1) * np.float32(0.35)
     narrow = float(rng.uniform(-1.0, 1.0))
     shift = float(rng.normal(0, 0.012))
-    wavy = field(rng, height, width, 3, 5) * np.float32(0.014) + grain(rng, height, width, 1.5) * np.float32(0.013)
+    wavy = field(rng, height, width, 3, 5) * np.float32(0.014) + grain(rng, height, width, 2) * np.float32(0.007)
     metal = _metal(along + np.float32(shift) + wavy, style, scene.lot.foot, (height, width), rng)
     alpha = _silhouette(scene, lead, at, narrow, ragged)
     light = 1 + np.float32(rng.normal(0, 0.05)) * (u[at] - np.float32((x0 + x1) / 2)) / np.float32((x1 - x0) / 2)
@@ -62,7 +62,7 @@ def _silhouette(scene: Scene, lead: Lead, at: tuple[slice, slice], narrow: float
     middle = (y0 + y1) / 2 + 2.0 * lead.tip
     foot = (x0 + narrow, y0, x1 - narrow, middle) if lead.tip < 0 else (x0 + narrow, middle, x1 - narrow, y1)
     knee = (x0, middle, x1, y1) if lead.tip < 0 else (x0, y0, x1, middle)
-    both = np.maximum(box_alpha(scene.part, foot, at), box_alpha(scene.part, knee, at))
+    both = np.maximum(box_alpha(scene.part, foot, at, 1.0, 2.5), box_alpha(scene.part, knee, at))
     return np.asarray(np.clip(both * (1 + ragged * np.float32(0.3)), 0, 1), np.float32)
 
 
@@ -80,5 +80,5 @@ def _metal(along: F32, style: LeadStyle, foot: float, shape: tuple[int, int], rn
     fine = grain(rng, height, width, 1.5)
     level *= 1 + np.float32(style.grain) * (fine * np.float32(0.8) + streaks * np.float32(0.5))
     brightness = np.float32(rng.uniform(0.96, 1.2))
-    level += in_knee * (brightness * np.float32(60) - 40)
+    level += in_knee * (brightness * np.float32(60) - 52)
     return np.maximum(level, 30)

@@ -14,12 +14,13 @@ Points = tuple[tuple[float, float], ...]
 
 
 def wall(points: Points, width: float, level: float, rim: float) -> list[Stroke]:
-    """Returns the strokes of a wall: a soft halo, a rim and a slightly darker middle."""
+    """Returns the strokes of a wall: a halo in two steps, a rim and a slightly darker middle."""
     return [
-        Stroke(points, width * 1.5, level * 0.2),
-        Stroke(points, width, level * 0.62),
-        Stroke(points, max(0.5, width - 1.2), level + rim),
-        Stroke(points, max(0.5, width - 4.0), level),
+        Stroke(points, width * 2.4, level * 0.09),
+        Stroke(points, width * 1.6, level * 0.22),
+        Stroke(points, width + 0.5, level * 0.72),
+        Stroke(points, max(0.5, width - 1.0), level + rim),
+        Stroke(points, max(0.5, width - 4.0), level + rim * 0.5),
     ]
 
 
@@ -42,7 +43,8 @@ def draw_pocket(
     """
     light = draw_strokes(scene.pocket, strokes, 0.12, rng)
     height, width = scene.height, scene.width
-    light *= 1 + np.float32(mottle) * (grain(rng, height, width, 1.4) + rng.standard_normal((height, 1), np.float32))
+    rows = rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.4)
+    light *= 1 + np.float32(mottle) * (grain(rng, height, width, 1.3) + rows)
     light *= np.clip(1 + np.float32(0.34) * field(rng, height, width, 11, 8), 0.25, 1.5)
     light *= _ends(scene, reach)
     scene.image += light
@@ -70,15 +72,15 @@ def shade_floor(scene: Scene, half: float, strength: float, rng: np.random.Gener
     side = np.abs(u) / np.float32(half)
     shadow = np.exp(-np.square((side - np.float32(0.78)) / np.float32(0.11)))
     creep = np.clip((side - np.float32(0.84)) * np.float32(6), 0, 1)
-    lines = field(rng, 1, scene.width, 1, scene.width // 3) * np.float32(1.1)
+    lines = field(rng, 1, scene.width, 1, scene.width // 3) * np.float32(0.7)
     inside = np.clip((np.float32(half) * np.float32(0.8) - np.abs(v)) / 12, 0, 1)
     amount = np.float32(strength * float(rng.uniform(0.6, 1.3)))
     scene.image += inside * ((creep * np.float32(1.5) - shadow) * amount + lines)
 
 
 def debris(scene: Scene, rng: np.random.Generator, mean: float) -> None:
-    """Adds the few bright dust points that clean floors show as well."""
+    """Adds the fine bright dust points that every floor shows."""
     count = int(rng.poisson(mean))
     for x, y, level in rng.random((count, 3)):
         row, column = int(y * (scene.height - 1)), int(x * (scene.width - 1))
-        scene.image[row : row + 2, column : column + 1 + (level > 0.8)] += np.float32(6 + 60 * level**6)
+        scene.image[row, column : column + 1 + (level > 0.9)] += np.float32(8 + 22 * level**2 + 80 * (level > 0.985))

@@ -30,7 +30,7 @@ def draw_tape(scene: Scene, stops: Stops, bow: float, reach: float, rng: np.rand
 def plastic(scene: Scene, rng: np.random.Generator) -> F32:
     """Returns the fine grain of the moulded plastic: clouds, scan lines and grains, (H, W) float32."""
     height, width = scene.height, scene.width
-    result = field(rng, height, width, 6, 6) * np.float32(1.1)
+    result = field(rng, height, width, 6, 6) * np.float32(1.5)
     result += grain(rng, height, width, 2.2) * np.float32(1.1)
     result += rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.5)
     return result
