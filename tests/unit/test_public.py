@@ -9,6 +9,8 @@ import pytest
 import knowngood
 
 PUBLIC = [
+    "Audit",
+    "Features",
     "Health",
     "KnownGoodError",
     "Metrics",
@@ -18,9 +20,11 @@ PUBLIC = [
     "Threshold",
     "TrainConfig",
     "Trained",
+    "audit",
     "check",
     "choose_threshold",
     "evaluate",
+    "features",
     "load",
     "predict",
     "split",

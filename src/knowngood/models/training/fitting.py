@@ -107,26 +107,19 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
     store = store_pixels(records, folder / "pixels", height, width, channels)
     clock.lap("decode")
     job = _Job(records, groups, config, store, folder)
-    members: list[Classifier] = []
-    margins: list[npt.NDArray[np.float32]] = []
-    honest = np.full(len(records), np.nan)
+    members: list[_Member] = []
     history: list[dict[str, float]] = []
     notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
     for name in frozen_models(config, main):
         weights = starts[name]
         assert weights is not None
-        member, scores, honest = job.frozen(bases[name], weights, notes)
-        members.append(member)
-        margins.append(scores)
+        members.append(job.frozen(bases[name], weights, notes))
         clock.lap(f"frozen {name} and kernel head")
     if config.fine_tuning_epochs > 0:
-        member, scores, history = job.fine_tuned(bases[main], starts[main], notes)
+        member, history = job.fine_tuned(bases[main], starts[main], notes)
         members.append(member)
-        margins.append(scores)
         clock.lap("fine-tuning")
-    inspector, combined = _combine(members, margins, job.rows("val"), job.targets, notes)
-    if len(members) > 1:
-        honest = np.full(len(records), np.nan)  # not every member was cross-validated
+    inspector, combined, honest = _combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
     used = [w for w in starts.values() if w is not None]
     source = {"weights": "; ".join(w.origin for w in used) or "random"}
@@ -144,6 +137,20 @@ def _bases(records: Records, config: TrainConfig, starts: Mapping[str, Weights |
         height, width = input_size(sizes, config.image_size or BACKBONES.get(name).size)
         bases[name] = network_for(name, weights, height, width, channels)
     return bases
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One classifier of an inspector with its margins for all rows, and for those that folds had not seen."""
+
+    classifier: Classifier
+    margins: npt.NDArray[np.float32]
+    honest: npt.NDArray[np.float64]  # NaN where no fold left the row out
+
+    def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Returns the margins of rows as a machine that had not seen them gives them."""
+        honest = self.honest[rows]
+        return np.where(np.isnan(honest), self.margins[rows].astype(np.float64), honest)
 
 
 class _Job:
@@ -169,9 +176,7 @@ class _Job:
         rows = np.flatnonzero(chosen.to_numpy())
         return rows[~np.isin(rows, list(self.store.failed))]
 
-    def frozen(
-        self, base: NetworkConfig, weights: Weights, notes: dict[str, object]
-    ) -> tuple[Classifier, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> _Member:
         """Fits the kernel head on a pretrained trunk."""
         stages = BACKBONES.get(base.backbone).stages
         stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
@@ -180,7 +185,7 @@ class _Job:
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
         rows = self.rows("train")
-        if self.config.preset == "quick":  # nothing else needs the validation rows: folds choose the settings
+        if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
         learning = self.records.with_frame(self.records.frame[rows])
         folds = kfold_up_to(learning, FOLDS, self.config.seed, groups=self.groups[rows])
@@ -200,7 +205,7 @@ class _Job:
             "grid": fit.table,
             "rows": len(fit.rows),
         }
-        return classifier, margins, honest
+        return _Member(classifier, margins, honest)
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
         """Returns the stage features of every row, from the cache where it has them."""
@@ -219,7 +224,7 @@ class _Job:
 
     def fine_tuned(
         self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object]
-    ) -> tuple[Classifier, npt.NDArray[np.float32], list[dict[str, float]]]:
+    ) -> tuple[_Member, list[dict[str, float]]]:
         """Fine-tunes all layers, the head started from a linear probe."""
         classifier = Classifier(base)
         train = self.rows("train")
@@ -244,7 +249,7 @@ class _Job:
             "best epoch": int(best["epoch"]),
             "val AUC": best["val_auroc"],
         }
-        return classifier, margins, history
+        return _Member(classifier, margins, np.full(len(self.records), np.nan)), history
 
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
@@ -276,26 +281,27 @@ def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows
 
 
 def _combine(
-    members: list[Classifier],
-    margins: list[npt.NDArray[np.float32]],
-    val: Rows,
-    targets: Targets,
-    notes: dict[str, object],
-) -> tuple[Inspector, npt.NDArray[np.float32]]:
-    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled."""
+    members: list[_Member], val: Rows, targets: Targets, notes: dict[str, object]
+) -> tuple[Inspector, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled.
+
+    Validation rows that a member was taught on count with the margin of the fold that had not seen them.
+    """
     scales = [1.0]
     bad = targets.bad[val] >= 0.5
     if len(members) > 1:
-        scales = [1 / fit_calibration(m[val], bad).temperature / len(members) for m in margins]
-        notes["members, val AUC"] = [auroc(bad, m[val]) for m in margins]
-    inspector = Inspector(tuple(m.config for m in members))
-    inspector.members = torch.nn.ModuleList(members)
+        unseen = [member.unseen(val) for member in members]
+        scales = [1 / fit_calibration(margins, bad).temperature / len(members) for margins in unseen]
+        notes["members, val AUC"] = [auroc(bad, margins) for margins in unseen]
+        both = sum(scale * margins for scale, margins in zip(scales, unseen, strict=True))
+        notes["combined, val AUC"] = auroc(bad, both)
+    inspector = Inspector(tuple(member.classifier.config for member in members))
+    inspector.members = torch.nn.ModuleList([member.classifier for member in members])
     inspector.scales.copy_(torch.tensor(scales))
-    combined = sum(s * m for s, m in zip(scales, margins, strict=True))
-    assert isinstance(combined, np.ndarray)
-    if len(members) > 1:
-        notes["combined, val AUC"] = auroc(bad, combined[val])
-    return inspector, combined.astype(np.float32)
+    pairs = list(zip(scales, members, strict=True))
+    combined = np.sum([scale * member.margins for scale, member in pairs], axis=0)
+    honest = np.sum([scale * member.honest for scale, member in pairs], axis=0)  # NaN where any member has none
+    return inspector, combined.astype(np.float32), honest
 
 
 class _Clock:
