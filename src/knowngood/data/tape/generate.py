@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from knowngood.data.tape import GENERATOR_VERSION
 from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.writing import SCHEMA, Row, write_chunk
+from knowngood.data.tape.writing import SCHEMA, Row, names_of, write_chunk
 from knowngood.errors import ConfigError, StorageError
 from knowngood.files import storage_errors, whole_file, write_json
 from knowngood.progress import reporter
@@ -35,7 +36,8 @@ def generate(out: Path, config: TapeConfig, *, workers: int | None = None, force
     """Draws a look-alike set into a folder.
 
     The same configuration gives the same bytes with any number of workers; image k does not depend on how many
-    are drawn. When the disk is full or Ctrl-C is pressed, the manifest lists the pictures that are whole.
+    are drawn. When the disk is full or Ctrl-C is pressed, the manifest lists the pictures that are whole, and the
+    same call goes on from there.
 
     Args:
         out: Folder to write; must be empty or not there.
@@ -53,13 +55,14 @@ def generate(out: Path, config: TapeConfig, *, workers: int | None = None, force
     out = Path(out)
     workers = (os.cpu_count() or 1) if workers is None else workers
     _check(out, config, workers, force)
+    rows = _unfinished(out, config)
     with storage_errors(out):
-        _clear(out)
+        if not rows:
+            _clear(out)
         out.mkdir(parents=True, exist_ok=True)
         (out / _BALLAST).write_bytes(b"\1" * _BALLAST_BYTES)
-    rows: dict[_Chunk, list[Row]] = {}
     try:
-        for chunk, done, problem in _drawn(out, config, workers):
+        for chunk, done, problem in _drawn(out, config, workers, [c for c in _chunks(config) if c not in rows]):
             rows[chunk] = done
             if problem is not None:
                 raise _refused(out, problem)
@@ -71,14 +74,63 @@ def generate(out: Path, config: TapeConfig, *, workers: int | None = None, force
     return _finish(out, config, rows, complete=True)
 
 
+def summary(manifest: Path) -> dict[str, dict[str, int]]:
+    """Counts what a set holds.
+
+    Args:
+        manifest: Path that `generate` returned.
+
+    Returns:
+        For each split: images, labelled good, labelled bad, bad hidden among the good, abnormal.
+    """
+    table = pl.read_parquet(manifest)
+    result = {}
+    for split in table["split"].unique(maintain_order=True):
+        part = table.filter(pl.col("split") == split)
+        bad = part["label"] == "bad"
+        result[str(split)] = {
+            "images": part.height,
+            "good": int((~bad).sum()),
+            "bad": int(bad.sum()),
+            "hidden bad": int((~bad & (part["true_label"] == "bad")).sum()),
+            "abnormal": part.height - part["abnormal"].null_count(),
+        }
+    return result
+
+
 def is_complete(folder: Path, config: TapeConfig) -> bool:
     """Says whether a folder holds the whole set of a configuration, of this version."""
+    facts = _facts(folder, config)
+    return bool(facts and facts.get("complete") and (folder / MANIFEST).is_file())
+
+
+def _facts(folder: Path, config: TapeConfig) -> dict[str, Any] | None:
+    """Returns what a folder says of its set, or None when that is of another configuration or version."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
+        return None
     same = facts.get("config") == config.model_dump(mode="json") and facts.get("version") == GENERATOR_VERSION
-    return bool(same and facts.get("complete") and (folder / MANIFEST).is_file())
+    return facts if same else None
+
+
+def _may_go_on(out: Path, config: TapeConfig) -> bool:
+    facts = _facts(out, config)
+    return bool(facts and not facts.get("complete"))
+
+
+def _unfinished(out: Path, config: TapeConfig) -> dict[_Chunk, list[Row]]:
+    """Returns the rows of the chunks that an interrupted call of the same configuration has finished."""
+    facts = _facts(out, config)
+    if facts is None or facts.get("complete"):
+        return {}
+    try:
+        table = pl.read_parquet(out / MANIFEST)
+    except (OSError, pl.exceptions.PolarsError):
+        return {}
+    there = {str(row[0]): row for row in table.iter_rows() if (out / str(row[0])).is_file()}
+    rows = {chunk: [there.get(name) for name in names_of(*chunk)] for chunk in _chunks(config)}
+    return {chunk: [row for row in kept if row] for chunk, kept in rows.items() if all(kept)}
 
 
 def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
@@ -89,7 +141,7 @@ def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
     with storage_errors(out):
         if out.exists() and not out.is_dir():
             raise ConfigError(f"{out} is a file.", expected="a folder", fix="Choose another place.")
-        if out.is_dir() and any(out.iterdir()) and not force:
+        if out.is_dir() and any(out.iterdir()) and not force and not _may_go_on(out, config):
             raise ConfigError(
                 f"{out} is not empty.",
                 expected="an empty folder, or none",
@@ -112,11 +164,13 @@ def _chunks(config: TapeConfig) -> Iterator[_Chunk]:
             yield split, start, min(start + CHUNK, total)
 
 
-def _drawn(out: Path, config: TapeConfig, workers: int) -> Iterator[tuple[_Chunk, list[Row], int | None]]:
+def _drawn(
+    out: Path, config: TapeConfig, workers: int, missing: list[_Chunk]
+) -> Iterator[tuple[_Chunk, list[Row], int | None]]:
     """Yields each chunk as it is written, whatever the order; never more than a few are under way."""
-    to, total = reporter(), config.train + config.test
+    to, total = reporter(), sum(stop - start for _, start, stop in missing)
     task = to.start("Drawing look-alike parts", total)
-    chunks = _chunks(config)
+    chunks = iter(missing)
     try:
         if workers == 1:
             for chunk in chunks:

@@ -75,7 +75,7 @@ def plan_unit(index: int, split: str, config: TapeConfig) -> Plan:
 
 def severity_shape(config: TapeConfig) -> tuple[float, float]:
     """Returns the two parameters of the Beta distribution that severities above the border follow."""
-    return 1.3 + 1.7 * (1 - config.difficulty), 0.8 + 1.8 * config.difficulty
+    return 1.5 + 2.2 * (1 - config.difficulty), 0.7 + 1.4 * config.difficulty
 
 
 def hiding_chance(severity: float, config: TapeConfig) -> float:

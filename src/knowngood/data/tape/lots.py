@@ -139,7 +139,7 @@ def lot_of(number: int, family: str, config: TapeConfig, drift: float) -> Lot:
     code = codes[int(rng.integers(len(codes)))]
     date = DATE_CODES[int(rng.choice(len(DATE_CODES), p=[0.55, 0.12, 0.07, 0.07, 0.07, 0.07, 0.05]))]
     font = int(rng.choice(4, p=[0.45, 0.25, 0.15, 0.15]))
-    stretch, brightness = float(rng.normal(1, 0.05)), float(np.exp(rng.normal(0, 0.10)))
+    stretch, brightness = float(rng.normal(1, 0.05)), float(np.exp(rng.normal(0, 0.08)))
     bright_lot = rng.random() < 0.35
     line = float(rng.uniform(70, 100) if bright_lot else rng.uniform(28, 55))
     if family == "sot23":

@@ -60,8 +60,17 @@ def write_chunk(out: Path, config: TapeConfig, split: str, start: int, stop: int
     return rows, None
 
 
+def names_of(split: str, start: int, stop: int) -> list[str]:
+    """Returns the image names of some units, as in the manifest."""
+    return [f"images/{_name(split, index)}" for index in range(start, stop)]
+
+
+def _name(split: str, index: int) -> str:
+    return f"{split}/{index // 1000:05d}/{index:08d}.png"
+
+
 def _write_unit(out: Path, unit: Drawn, split: str, index: int, config: TapeConfig) -> Row:
-    plan, name = unit.plan, f"{split}/{index // 1000:05d}/{index:08d}.png"
+    plan, name = unit.plan, _name(split, index)
     defects = unit.defects if plan.bad else ()
     files: dict[str, U8] = {}
     if defects and config.masks:

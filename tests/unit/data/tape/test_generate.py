@@ -164,5 +164,10 @@ def test_a_full_disk_or_ctrl_c_leaves_a_manifest_of_what_is_whole(tmp_path, monk
         assert cv2.imread(str(tmp_path / "set" / row["lead_mask"])) is not None
     assert not is_complete(tmp_path / "set", config)
     monkeypatch.setattr(writing, "_write", real)
-    generate(tmp_path / "set", config, workers=1, force=True)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set" / "images").rglob("*.png")}
+    generate(tmp_path / "set", config, workers=1)  # no --force: it is the same set, and goes on
     assert is_complete(tmp_path / "set", config)
+    first = tmp_path / "set" / table["image"][0]
+    assert first.stat().st_mtime_ns == before[first]
+    generate(tmp_path / "afresh", config, workers=1)
+    assert digests(tmp_path / "set") == digests(tmp_path / "afresh")

@@ -36,7 +36,7 @@ class Chipping:
         texture = (
             1 + np.float32(0.20) * grain(rng, height, width, 1.5) + np.float32(0.22) * field(rng, height, width, 7, 9)
         )
-        amount = contrast(severity, 3.2, 95.0)
+        amount = contrast(severity, 5.0, 105.0)
         if missing:
             edge = np.abs(cv2.GaussianBlur(cover, (0, 0), 1.2) - cover) * 2
             gap = np.minimum(scene.under_part[at] - 4, image[at] - min(amount, 30.0) * np.float32(0.5))

@@ -33,9 +33,9 @@ class ForeignMaterial:
                 wandering(rng, steps, float(rng.uniform(0.35, 0.9))), height, width, float(rng.uniform(1.5, 2.8))
             )
             cover *= np.clip(1 + np.float32(0.25) * field(rng, height, width, 4, 6), 0.4, 1.4)
-            image[at] += cover * np.float32(contrast(severity, 7.0, 190.0))
+            image[at] += cover * np.float32(contrast(severity, 9.0, 195.0))
         elif kind < 0.48:
-            image[at] += _splash(rng, height, width) * np.float32(contrast(severity, 6.0, 120.0))
+            image[at] += _splash(rng, height, width) * np.float32(contrast(severity, 8.0, 130.0))
         elif kind < 0.94:
             cover = blob(rng, height, width, 0.35, float(rng.uniform(1.5, 5)))
             fuzz = (
@@ -43,7 +43,7 @@ class ForeignMaterial:
                 + np.float32(0.09) * grain(rng, height, width, 2.0)
                 + np.float32(0.2) * field(rng, height, width, 6, 8)
             )
-            level = np.float32(scene.lot.brightness * 45 + contrast(severity, 4.0, 80.0))
+            level = np.float32(scene.lot.brightness * 45 + contrast(severity, 6.0, 85.0))
             veil = np.float32(min(0.9, 0.12 + severity))  # what lies below shows through thin material
             target = level * fuzz
             lift = np.maximum(target - image[at], np.float32(3)) * veil

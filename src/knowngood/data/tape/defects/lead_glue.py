@@ -29,7 +29,7 @@ class LeadGlue:
         )
         image = scene.image.copy()
         level = np.float32(rng.choice([rng.uniform(120, 165), rng.uniform(180, 235)]))
-        amount = np.float32(min(1.0, contrast(severity, 0.05, 1.1)))
+        amount = np.float32(min(1.0, contrast(severity, 0.12, 1.2)))
         beside = image[at] < 65  # glue beside the lead is thinner and stays darker
         target = np.where(beside, np.minimum(level, np.float32(60 + 110 * amount)), level) * texture
         image[at] += (target - image[at]) * cover * amount

@@ -30,9 +30,9 @@ class Scratch:
             relief = np.float32(0.55) + np.float32(0.35) * field(
                 rng, height, width, max(3, height // 5), max(3, width // 5)
             )
-            image[at] += torn * relief * texture * np.float32(contrast(severity, 5.0, 75.0))
+            image[at] += torn * relief * texture * np.float32(contrast(severity, 7.0, 85.0))
         else:
-            image[at] += _smear(rng, height, width) * texture * np.float32(contrast(severity, 6.0, 95.0))
+            image[at] += _smear(rng, height, width) * texture * np.float32(contrast(severity, 8.0, 110.0))
         return image
 
 

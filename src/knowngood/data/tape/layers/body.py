@@ -45,7 +45,7 @@ def _flash(scene: Scene, at: tuple[slice, slice], wander: F32, rng: np.random.Ge
     """Thin ragged film of mould compound that sticks out along the long edges."""
     u, v = scene.part.grid
     x0, y0, x1, y1 = scene.body
-    height, width = wander.shape
+    width = wander.shape[1]
     ragged = field(rng, 1, width, 1, max(4, width // 6)) * np.float32(1.3) + np.float32(2.2)
     beyond = np.maximum(np.float32(y0) - v[at], v[at] - np.float32(y1))
     film = np.clip(ragged - beyond, 0, 1) * ((u[at] > x0) & (u[at] < x1 + 3))

@@ -80,5 +80,5 @@ def _metal(along: F32, style: LeadStyle, foot: float, shape: tuple[int, int], rn
     fine = grain(rng, height, width, 1.5)
     level *= 1 + np.float32(style.grain) * (fine * np.float32(0.8) + streaks * np.float32(0.5))
     brightness = np.float32(rng.uniform(0.96, 1.2))
-    level += in_knee * (brightness * np.float32(60) - 52)
+    level += in_knee * (brightness * np.float32(60) - 64)
     return np.maximum(level, 30)
