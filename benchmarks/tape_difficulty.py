@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +71,14 @@ def judged(scores: np.ndarray, rows: pl.DataFrame) -> dict[str, Any]:
         return {"bad": len(found), "AUC": None if auc is None else round(float(auc), 4)}
 
     kinds = sorted({kind for kind in rows["true_defect"] if kind})
-    severity = rows["severity"].to_numpy()
+    of, severity = rows["true_defect"].fill_null("").to_numpy(), rows["severity"].to_numpy()
     return {
         "AUC against true labels": round(float(roc_auc_score(bad, scores)), 4),
         "AUC against given labels": round(float(roc_auc_score((rows["label"] == "bad").to_numpy(), scores)), 4),
-        "by defect": {
-            kind: against_good(bad & (rows["true_defect"] == kind).fill_null(False).to_numpy()) for kind in kinds
-        },
+        "by defect": {kind: against_good(bad & (of == kind)) for kind in kinds},
         "by severity": {
             f"{low} to {min(high, 1.0)}": against_good(bad & (severity >= low) & (severity < high) & (severity > 0))
-            for low, high in zip(BINS[:-1], BINS[1:], strict=True)
+            for low, high in pairwise(BINS)
         },
     }
 

@@ -25,11 +25,11 @@ def test_the_share_of_bad_units_is_exact_in_every_thousand(rate):
 
 
 def test_noise_is_one_sided_and_faint_defects_hide_first():
-    made = plans(20_000, label_noise=0.02, seed=3)
+    made = plans(8000, label_noise=0.03, seed=3)
     good = [plan for plan in made if not plan.labelled_bad]
     hidden = [plan for plan in good if plan.bad]
     wronged = [plan for plan in made if plan.labelled_bad and not plan.bad]
-    assert 0.016 < len(hidden) / len(good) < 0.024
+    assert 0.024 < len(hidden) / len(good) < 0.037
     assert len(wronged) < 0.2 * len(hidden)
     assert all(0 < plan.severity < BORDER for plan in wronged)
     seen = [plan.severity for plan in made if plan.bad and plan.labelled_bad and plan.defects]
@@ -41,11 +41,11 @@ def test_without_noise_labels_are_true():
 
 
 def test_types_come_in_real_proportions():
-    made = [plan for plan in plans(30_000, bad_rate=0.5) if plan.bad and plan.defects]
+    made = [plan for plan in plans(6000, bad_rate=1) if plan.bad and plan.defects]
     total = sum(kind.count for _, kind in DEFECTS.items())
     first = [plan.defects[0][0] for plan in made if len(plan.defects) == 1]
     for name, kind in DEFECTS.items():
-        assert first.count(name) / len(first) == pytest.approx(kind.count / total, abs=0.012)
+        assert first.count(name) / len(first) == pytest.approx(kind.count / total, abs=0.025)
     assert 0.03 < np.mean([len(plan.defects) > 1 for plan in made]) < 0.09
 
 
@@ -60,17 +60,17 @@ def test_severity_decides_what_is_bad():
 
 def test_difficulty_makes_defects_fainter():
     def middle(difficulty):
-        return np.median([p.severity for p in plans(4000, bad_rate=0.5, difficulty=difficulty) if p.bad])
+        return np.median([p.severity for p in plans(1000, bad_rate=0.5, difficulty=difficulty) if p.bad])
 
     assert middle(0.0) > middle(0.5) + 0.1 > middle(1.0) + 0.2
 
 
 def test_lot_and_machine_say_nothing_of_the_label():
-    made = plans(20_000, lots=5, machines=4, bad_rate=0.5)
+    made = plans(6000, lots=5, machines=4, bad_rate=0.5)
     for of in (lambda plan: plan.lot, lambda plan: plan.machine):
         for value in {of(plan) for plan in made}:
             share = np.mean([plan.bad for plan in made if of(plan) == value])
-            assert share == pytest.approx(0.5, abs=0.04)
+            assert share == pytest.approx(0.5, abs=0.06)
 
 
 @settings(max_examples=30, deadline=None)

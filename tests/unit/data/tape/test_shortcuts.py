@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from knowngood.data.tape.config import TapeConfig
 from knowngood.data.tape.drawing import draw_unit
 
-COUNT, EDGE = 700, 14
+COUNT, EDGE = 500, 14
 
 
 def auc_of(features: np.ndarray, bad: np.ndarray, model: str) -> float:
@@ -52,8 +52,8 @@ def units() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("model", ["linear", "trees"])
 @pytest.mark.parametrize("shortcut", ["border", "noise", "facts"])
 def test_a_shortcut_stays_at_chance(units, shortcut, model):
-    """The standard error of an AUC of 0.5 with 350 and 350 is 0.022; three of them are allowed."""
-    assert abs(auc_of(units[shortcut], units["bad"], model) - 0.5) < 0.066
+    """The standard error of an AUC of 0.5 with 250 and 250 is 0.026; three of them are allowed."""
+    assert abs(auc_of(units[shortcut], units["bad"], model) - 0.5) < 0.078
 
 
 def test_a_linear_model_on_pixels_is_not_enough(units):

@@ -20,7 +20,8 @@ class LeadGlue:
 
     def draw(self, scene: Scene, severity: float, rng: np.random.Generator) -> F32:
         """Smears glue on one lead."""
-        box, _ = on_lead(sample_box("lead_glue", rng), scene)
+        (x0, y0, x1, y1), _ = on_lead(sample_box("lead_glue", rng), scene)
+        box = x0 + 0.8, y0 + 0.8, x1 - 0.8, y1 - 0.8  # soft focus widens what is drawn
         at = pixels_of(box, scene.height, scene.width)
         height, width = size_of(at)
         cover = blob(rng, height, width, 0.3, 7.0)

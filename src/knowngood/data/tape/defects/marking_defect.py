@@ -61,7 +61,7 @@ def _cut(text: F32) -> F32:
 def _on_text(box: Box, scene: Scene) -> Box:
     """Diodes carry their text above the middle of the body: the box goes with the text."""
     if scene.family == "sot23":
-        return box[0], box[1] + 1, box[2], box[3] - 1  # soft focus widens what is drawn
+        return box[0] + 0.5, box[1] + 1, box[2] - 0.5, box[3] - 1  # soft focus widens what is drawn
     _, y0, _, y1 = scene.marking_box
     middle = (y0 + y1) / 2 + ((box[1] + box[3]) / 2 - scene.part.y + 10) * 0.5
     half = (box[3] - box[1]) * 0.3

@@ -118,7 +118,7 @@ class Sod:
         draw_tape(scene, stops, 0.025 + 0.02 * own, 122.0, rng)
         shade_floor(scene, 106.0, 4.5, rng)
         rng = streams.of("pocket")
-        level = 92.0 * float(rng.uniform(0.75, 1.25))
+        level = 102.0 * float(rng.uniform(0.75, 1.25))
         if variant is _GULL:
             curve = tuple((x * 1.035, y) for x, y in (_WALL, _ELBOW, _LEANING)[int(own * 3)])
             strokes = [*wall(curve, 8.0, level, 16), *wall(mirrored(curve), 8.0, level, 16), *_outlines(0.0)]
