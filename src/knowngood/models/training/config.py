@@ -37,7 +37,12 @@ class TrainConfig(BaseModel):
         "The network's own if not given.",
     )
     batch_size: int = Field(32, ge=2, le=4096, description="Images a step.")
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate of fine-tuning (AdamW).")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights, 1e-3 from random ones.",
+    )
     weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
     balance: Literal["sampling", "weights", "none"] = Field(
         "sampling",
@@ -79,6 +84,11 @@ class TrainConfig(BaseModel):
         if self.preset == "standard" and self.epochs == 0:
             raise ValueError("the preset standard is fine-tuning alone: it needs --epochs of at least 1")
         return self
+
+    @property
+    def peak_rate(self) -> float:
+        """Learning rate of fine-tuning when the user says nothing: small enough not to undo what was learned."""
+        return self.learning_rate if self.learning_rate is not None else (3e-5 if self.pretrained else 1e-3)
 
     @property
     def fine_tuning_epochs(self) -> int:

@@ -97,7 +97,7 @@ class FineTuning(pl.LightningModule):
                 groups.append(
                     {
                         "params": chosen,
-                        "lr": self.config.learning_rate * (5 if in_head else 1),
+                        "lr": self.config.peak_rate * (5 if in_head else 1),
                         "weight_decay": self.config.weight_decay if decays else 0.0,
                     }
                 )
