@@ -81,6 +81,6 @@ def shade_floor(scene: Scene, half: float, strength: float, rng: np.random.Gener
 def debris(scene: Scene, rng: np.random.Generator, mean: float) -> None:
     """Adds the fine bright dust points that every floor shows."""
     count = int(rng.poisson(mean))
-    for x, y, level in rng.random((count, 3)):
-        row, column = int(y * (scene.height - 1)), int(x * (scene.width - 1))
-        scene.image[row, column : column + 1 + (level > 0.9)] += np.float32(8 + 22 * level**2 + 80 * (level > 0.985))
+    x, y, level = rng.random((3, count), dtype=np.float32)
+    rows, columns = (y * (scene.height - 1)).astype(np.intp), (x * (scene.width - 1)).astype(np.intp)
+    np.add.at(scene.image, (rows, columns), 8 + 22 * level**2 + 80 * (level > 0.985))
