@@ -22,7 +22,6 @@ Run = Callable[..., Any]
         (["--escape-budget", "0"], ("--escape-budget", "greater than 0")),
         (["--preset", "fast"], ("--preset", "'fast'", "best")),
         (["--source", "mvtek"], ("no data source named 'mvtek'", "did you mean mvtec")),
-        (["--val", "0.4", "--calibration", "0.45", "--test", "0.89"], ("too few",)),
         (["--nonsense"], ("No such option", "--nonsense")),
     ],
 )
