@@ -1,4 +1,4 @@
-"""Solar cells (elpv): preset best, several seeds, a quarter held out; mean and spread into benchmarks/results/elpv.json.
+"""Solar cells (elpv): preset best, several seeds, a quarter held out; mean and spread as JSON.
 
 Deitsch et al. 2019 report accuracy 88.42 % (CNN) and 82.44 % (SVM) on one 75/25 split. Two differences to theirs:
 near-duplicates stay on one side of our split, and a fifth of our training part is set aside for calibration.
