@@ -62,6 +62,8 @@ def _close_up(curve: RocCurve, point: tuple[float, float] | None, marks: dict[fl
         chart.dots([(fpr, t) for t in tprs], "mark", 3.5)
         drop = drop + 16 if chart.px(fpr) - before < _LABEL else 0  # steps down where labels would collide
         before = chart.px(fpr)
+        if point and abs(chart.px(fpr) - chart.px(point[0])) < _LABEL:
+            drop = max(drop, 22)  # clear of the large mark
         label = "–".join(dict.fromkeys([f"{100 * tprs[0]:g}", f"{100 * tprs[-1]:g}"])) + "%"
         flip = chart.x.share(fpr) > 0.75
         chart.note(fpr, tprs[0], label, dx=-9 if flip else 9, dy=16 + drop, anchor="end" if flip else "start")
