@@ -112,8 +112,8 @@ class EpochBatches(Sampler[list[int]]):
             yield self.share(order[step * size : (step + 1) * size], rank).tolist()
 
     def share(self, rows: Rows, rank: int) -> Rows:
-        """Returns the part of a batch that falls to one process."""
-        return rows[rank :: self.world]
+        """Returns the part of a batch that falls to one process: a run of rows, so that it holds both classes."""
+        return np.array_split(rows, self.world)[rank]
 
     def _order(self, random: np.random.Generator) -> Rows:
         if not self.balanced or self.bad.all() or not self.bad.any():
