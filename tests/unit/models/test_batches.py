@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowngood.models.training.batches import EpochBatches, FittedImages, Targets
+from knowngood.models.training.batches import EpochBatches, FittedImages, Targets, class_weighted
 
 
 def epoch(bad, number=0, **options):
@@ -66,3 +66,13 @@ def test_rows_of_a_subset_are_those_of_the_whole():
     assert images.flatten().tolist() == [7, 5]
     assert np.allclose(bad.numpy(), [0.7, 0.5])
     assert weight.tolist() == [1, 1]
+
+
+def test_class_weights_let_both_classes_count_the_same():
+    bad = (np.arange(100) < 10).astype(np.float32)
+    targets = Targets(bad, np.where(np.arange(100) == 99, 0.5, 1).astype(np.float32))
+    rows = np.arange(5, 95)  # 5 bad, 85 good
+    weighted = class_weighted(targets, rows)
+    assert np.isclose(weighted.weight[rows][bad[rows] == 1].sum(), weighted.weight[rows][bad[rows] == 0].sum())
+    assert np.isclose(weighted.weight[99], weighted.weight[98] / 2)
+    assert class_weighted(targets, np.arange(20, 60)) is targets

@@ -113,6 +113,12 @@ def test_patience_ends_a_training_that_no_longer_improves(tmp_path):
     assert len(history) - 1 - int(np.argmax(scores)) == 2
 
 
+def test_class_weights_change_what_is_learned(unbroken, tmp_path):
+    weighted = run(tmp_path / "weights", epochs=1, balance="weights")[1]
+    plain = run(tmp_path / "none", epochs=1, balance="none")[1]
+    assert not np.isclose(weighted[-1]["train_loss"], plain[-1]["train_loss"], atol=1e-4)
+
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

@@ -29,6 +29,21 @@ class Targets:
     weight: npt.NDArray[np.float32]
 
 
+def class_weighted(targets: Targets, rows: Rows) -> Targets:
+    """Returns targets whose weights make both classes count the same over the given rows.
+
+    Args:
+        targets: Of all N rows.
+        rows: Indices of the training rows; one class alone keeps its weights.
+    """
+    bad = targets.bad >= 0.5
+    bads = int(bad[rows].sum())
+    if bads in (0, len(rows)):
+        return targets
+    factor = np.where(bad, len(rows) / (2 * bads), len(rows) / (2 * (len(rows) - bads)))
+    return Targets(targets.bad, (targets.weight * factor).astype(np.float32))
+
+
 class FittedImages(Dataset[Batch]):
     """Some rows of a pixel store with their targets, fetched a batch at a time."""
 

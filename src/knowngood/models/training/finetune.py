@@ -32,7 +32,7 @@ from knowngood.decide.metrics import auroc
 from knowngood.errors import TrainingError
 from knowngood.files import whole_file, write_json
 from knowngood.models.classifier import Classifier
-from knowngood.models.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is
+from knowngood.models.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
 from knowngood.models.training.config import TrainConfig
 from knowngood.progress import reporter
 
@@ -227,6 +227,8 @@ def fine_tune(
         seed=config.seed,
         world=config.devices,
     )
+    if config.balance == "weights":
+        targets = class_weighted(targets, rows[0])
     learn, check = (FittedImages(pixels, targets, part) for part in rows)
     loader = DataLoader(learn, batch_sampler=sampler, collate_fn=as_is)
     val_loader = DataLoader(check, batch_size=config.batch_size, collate_fn=as_is)
