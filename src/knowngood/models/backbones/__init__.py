@@ -17,6 +17,7 @@ class Backbone:
         stages: Indices into timm's `forward_intermediates`, coarse to fine order kept, whose maps are used.
         pooled_head: Whether the head is a linear layer on globally averaged maps (so that CAM exists).
         size: Side in pixels that images are brought to unless the user says otherwise.
+        last_maps: Module whose output the head averages, where that is not the last stage.
         strided_1x1: Names of blocks whose stride older (Caffe) weights have on the first 1x1 convolution.
     """
 
@@ -25,6 +26,7 @@ class Backbone:
     stages: tuple[int, ...] = (1, 2, 3, 4)
     pooled_head: bool = True
     size: int = 224
+    last_maps: str = ""
     strided_1x1: tuple[str, ...] = ()
 
 

@@ -7,4 +7,5 @@ VGG16 = Backbone(
     "VGG-16, 134.3 M parameters (14.7 M without its head), 15.5 GMAC at 224 px",
     stages=(2, 3, 4, 5),
     pooled_head=False,
+    last_maps="features.29",  # before the last pooling, where the places are still finest
 )

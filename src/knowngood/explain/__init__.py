@@ -1,0 +1,1 @@
+"""Where a network looked: maps, the regions in them, and how well they agree with the truth."""

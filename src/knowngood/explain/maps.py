@@ -1,0 +1,122 @@
+"""Raw maps of one classifier or of a whole inspector, for a batch of fitted photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from knowngood.errors import ConfigError
+from knowngood.explain.layers import LAST, layer_names, stage_names
+from knowngood.explain.methods import METHODS, Method
+from knowngood.explain.watching import Watch
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.classifier import Classifier, Inspector
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class LayerMaps:
+    """What one batch gave.
+
+    Attributes:
+        margins: (B,) float32, as the classifier gives them.
+        maps: Layer to raw maps (B, h, w) float32; not scaled to the picture, so comparable between pictures.
+    """
+
+    margins: Tensor
+    maps: dict[str, Tensor]
+
+
+def has_cam(classifier: Classifier) -> bool:
+    """Says whether the last layer is linear on averaged maps, so that CAM exists."""
+    return classifier.head is None and BACKBONES.get(classifier.config.backbone).pooled_head
+
+
+def method_for(classifier: Classifier, name: str = AUTO) -> Method:
+    """Returns the method asked for; "auto" is CAM where it exists, else HiResCAM, which equals it there.
+
+    Raises:
+        ConfigError: CAM is asked of a network that has none.
+        UnknownNameError: No such method.
+    """
+    if name == AUTO:
+        return METHODS.get("cam" if has_cam(classifier) else "hirescam")
+    method = METHODS.get(name)
+    if method.needs == "weights" and not has_cam(classifier):
+        head = "a kernel head" if classifier.head is not None else "layers between its maps and its outputs"
+        raise ConfigError(
+            f"There is no {name} for {classifier.config.backbone}: it has {head}.",
+            expected="a network whose last layer is linear on globally averaged maps",
+            fix="Use --method gradcam (or hirescam), which take any network.",
+        )
+    return method
+
+
+def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: str | Sequence[str] = LAST) -> LayerMaps:
+    """Returns raw maps of the layers asked for, in one forward pass and at most one backward pass.
+
+    Args:
+        classifier: In evaluation mode; left as it was.
+        images: (B, C, H, W) uint8.
+        method: From `method_for`.
+        layers: See `layer_names`; a method that needs the last layer's weights takes only "last".
+
+    Raises:
+        UnknownNameError: There is no such layer.
+        ConfigError: The method cannot say anything of that layer.
+    """
+    names = layer_names(classifier, layers)
+    if method.needs == "weights" and names != stage_names(classifier)[-1:]:
+        raise ConfigError(
+            "CAM speaks of the last stage only.", expected="--layers last", fix="Use --method gradcam for other layers."
+        )
+    with Watch(classifier.trunk, names, gradients=method.needs == "gradients") as watch:
+        margins = classifier(images)
+        extra: dict[str, Tensor | None] = dict.fromkeys(names)
+        if method.needs == "gradients":
+            extra |= watch.gradients_of(margins)
+        elif method.needs == "weights":
+            weight = classifier.head_layer().weight
+            extra[names[0]] = (weight[1] - weight[0]).detach()
+        maps = {
+            name: method.make(output.detach().float(), extra[name]).detach() for name, output in watch.outputs.items()
+        }
+        return LayerMaps(margins.detach().float(), maps)
+
+
+def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[Tensor, Tensor]:
+    """Returns margins and one raw map a photograph, of all members together.
+
+    A member's map is that of its last stage; of a kernel head, which sees several stages, their sum, if the method
+    lays out the margin. Members are added as their margins are.
+
+    Args:
+        inspector: In evaluation mode.
+        images: (B, C, H, W) uint8.
+        method: Name of a method, or "auto".
+
+    Returns:
+        Margins (B,) and maps (B, H, W) float32 at the size of `images`.
+    """
+    size = (int(images.shape[2]), int(images.shape[3]))
+    total = torch.zeros(len(images), *size, device=images.device)
+    margins = torch.zeros(len(images), device=images.device)
+    for scale, member in zip(inspector.scales.tolist(), inspector.members, strict=True):
+        assert isinstance(member, Classifier)
+        chosen = method_for(member, method)
+        several = chosen.adds_up and member.head is not None
+        made = layer_maps(member, images, chosen, "all" if several else LAST)
+        margins += scale * made.margins
+        for heat in made.maps.values():
+            total += scale * enlarged(heat, size)
+    return margins, total
+
+
+def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns maps (B, h, w) at (height, width), bilinear, each cell's value at its centre."""
+    return functional.interpolate(maps[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
