@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import torch
@@ -65,8 +65,8 @@ class Watch:
         made = torch.autograd.grad(margins.sum(), list(self.outputs.values()), materialize_grads=True)
         return dict(zip(self.outputs, made, strict=True))
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
-        def keep(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if not self.gradients:
                 self.outputs[name] = output.clone()
                 return output

@@ -27,7 +27,8 @@ def eigencam(output: Tensor, nothing: Tensor | None) -> Tensor:
     direction = torch.linalg.svd(centred, full_matrices=False).Vh[:, :1]  # (B, 1, C)
     along = (centred * direction).sum(2)
     sign = torch.where((along * rows.sum(2)).sum(1, keepdim=True) < 0, -1.0, 1.0)
-    return (sign * along).relu().unflatten(1, output.shape[2:])
+    heat: Tensor = (sign * along).relu().unflatten(1, output.shape[2:])
+    return heat
 
 
 EIGENCAM = Method("EigenCAM: what stands out in the picture, without a class", "nothing", eigencam)
