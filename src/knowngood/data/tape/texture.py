@@ -32,6 +32,12 @@ def grain(rng: np.random.Generator, height: int, width: int, size: float = 1.0) 
     return field(rng, height, width, max(2, round(height / size)), max(2, round(width / size)))
 
 
+def streaks(rng: np.random.Generator, height: int, width: int, length: float) -> F32:
+    """Returns what a line-scan camera leaves: each row its own, `length` pixels long; (height, width), unit variance."""
+    coarse = rng.standard_normal((height, max(2, round(width / length))), dtype=np.float32) * np.float32(1.22)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
 def box_alpha(frame: Frame, box: Box, at: tuple[slice, slice], soft: float = 1.0, rounding: float = 0.0) -> F32:
     """Returns how much of each pixel a box of a frame covers.
 
