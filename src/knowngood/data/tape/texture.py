@@ -24,6 +24,9 @@ def field(rng: np.random.Generator, height: int, width: int, rows: int, columns:
     coarse = rng.standard_normal((max(rows, 1), max(columns, 1)), dtype=np.float32)
     if (rows, columns) == (height, width):
         return coarse
+    if 8 * rows < height and 8 * columns < width:  # what is so soft may be cubic at a quarter and linear from there
+        coarse = cv2.resize(coarse, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
@@ -33,7 +36,7 @@ def grain(rng: np.random.Generator, height: int, width: int, size: float = 1.0) 
 
 
 def streaks(rng: np.random.Generator, height: int, width: int, length: float) -> F32:
-    """Returns what a line-scan camera leaves: each row its own, `length` pixels long; (height, width), unit variance."""
+    """Returns a line scan's traces: each row its own, `length` pixels long; (height, width) float32, unit variance."""
     coarse = rng.standard_normal((height, max(2, round(width / length))), dtype=np.float32) * np.float32(1.22)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 

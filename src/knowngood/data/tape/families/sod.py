@@ -78,7 +78,8 @@ _BLOCK = Variant(
 
 _TAPE = (
     (-122.0, 34.0), (-115.0, 36.0), (-113.0, 50.0), (-110.0, 27.0), (-92.0, 28.0), (-90.0, 62.0), (-89.0, 78.0),
-    (-88.0, 62.0), (-86.0, 92.0), (-84.5, 68.0), (-83.0, 74.0), (-81.5, 50.0), (-80.0, 46.0), (-77.0, 40.0), (-40.0, 42.0), (0.0, 42.0), (40.0, 41.0),
+    (-88.0, 62.0), (-86.0, 92.0), (-84.5, 68.0), (-83.0, 74.0), (-81.5, 50.0), (-80.0, 46.0), (-77.0, 40.0),
+    (-40.0, 42.0), (0.0, 42.0), (40.0, 41.0),
     (80.0, 38.0), (90.0, 36.0), (91.5, 92.0), (92.5, 100.0), (94.0, 52.0), (97.0, 42.0), (104.0, 40.0),
     (107.0, 28.0), (122.0, 28.0),
 )  # fmt: skip
@@ -123,10 +124,18 @@ class Sod:
         level = 102.0 * float(rng.uniform(0.75, 1.25))
         if variant is _GULL:
             curve = tuple((x * 1.035, y) for x, y in (_WALL, _ELBOW, _LEANING)[int(own * 3)])
-            strokes = [*wall(curve, 8.0, level, 16), *wall(mirrored(curve), 8.0, level, 16), *scattered(_outlines(0.0), rng)]
+            strokes = [
+                *wall(curve, 8.0, level, 16),
+                *wall(mirrored(curve), 8.0, level, 16),
+                *scattered(_outlines(0.0), rng),
+            ]
         elif variant is _TALL:
             straight = ((-103.0, -92.0), (-103.5, 0.0), (-102.0, 92.0))
-            strokes = [*wall(straight, 5.0, level, 30), *wall(mirrored(straight), 5.0, level, 30), *scattered(_outlines(14.0), rng)]
+            strokes = [
+                *wall(straight, 5.0, level, 30),
+                *wall(mirrored(straight), 5.0, level, 30),
+                *scattered(_outlines(14.0), rng),
+            ]
         else:
             faint = ((-92.0, -80.0), (-93.0, 0.0), (-91.0, 80.0))
             strokes = [Stroke(faint, 7.0, 24), Stroke(mirrored(faint), 7.0, 24), *scattered(_outlines(4.0), rng)]
@@ -165,7 +174,11 @@ def _variant(scene: Scene) -> Variant:
 
 def _edge_shine(v: float, own: float) -> float:
     return (
-        45 * (own - 0.55) if v in (-90.0, -89.0, -88.0, -86.0, -84.5, -83.0) else 50 * (own * 3 % 1 - 0.6) if v in (91.5, 92.5) else 0
+        45 * (own - 0.55)
+        if v in (-90.0, -89.0, -88.0, -86.0, -84.5, -83.0)
+        else 50 * (own * 3 % 1 - 0.6)
+        if v in (91.5, 92.5)
+        else 0
     )
 
 

@@ -33,7 +33,7 @@ def cathode_lines(
     place = (v[at] + waver - np.float32(y0)) / np.float32(pitch)
     nearest = np.clip(np.round(place), 0, count - 1)
     distance = np.abs(place - nearest) * np.float32(pitch)
-    rough = grain(rng, height, width, 1.4) * np.float32(0.24) + streaks(rng, height, width, 6) * np.float32(0.16)
+    rough = grain(rng, height, width, 1.4) * np.float32(0.16) + streaks(rng, height, width, 6) * np.float32(0.12)
     lines = np.clip(np.float32(thickness / 2 + 0.5) + rough - distance, 0, 1)
     ends = np.clip(u[at] - np.float32(x0 - over_left), 0, 1) * np.clip(np.float32(x1 + over_right) - u[at], 0, 1)
     strength = rng.uniform(0.85, 1.1, count).astype(np.float32)[nearest.astype(np.int32)]

@@ -88,7 +88,11 @@ def marking_layer(
     for points, _ in lines:
         cv2.polylines(ground, [((points - origin) * _SCALE * 16).astype(np.int32)], False, 0, 1, cv2.LINE_8, 4)
     distance = cv2.distanceTransform(ground, cv2.DIST_L2, 3) / np.float32(_SCALE)
-    distance += cv2.resize(_roughness(rng, height, width) * np.float32(1 - 0.5 * font.hollow), distance.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    distance += cv2.resize(
+        _roughness(rng, height, width) * np.float32(1 - 0.5 * font.hollow),
+        distance.shape[::-1],
+        interpolation=cv2.INTER_LINEAR,
+    )
     half = np.float32(font.width / 2 * float(np.exp(rng.normal(0, 0.06))))
     solid = np.clip((half - distance) * np.float32(1.2) + np.float32(0.5), 0, 1)
     core = np.clip((half * np.float32(0.62) - distance) * np.float32(1.2) + np.float32(0.5), 0, 1)

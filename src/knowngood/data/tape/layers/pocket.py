@@ -68,9 +68,13 @@ def draw_pocket(
     height, width = scene.height, scene.width
     light += _glow(light)
     ripple = streaks(rng, height, width, 6) + rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.4)
-    light *= 1 + np.float32(mottle) * (grain(rng, height, width, 1.3) + ripple * np.float32(scene.scan))
-    patches = field(rng, height, width, 17, 12) * np.where(light > 70, np.float32(0.22), np.float32(0.5))
-    light *= np.clip(1 + patches, 0.15, 1.7) * _ends(scene, reach)
+    ripple *= np.float32(mottle * scene.scan)
+    ripple += grain(rng, height, width, 1.5) * np.float32(mottle) + 1
+    patches = field(rng, height, width, 17, 12)
+    patches *= np.where(light > 70, np.float32(0.22), np.float32(0.5))
+    light *= ripple
+    light *= np.clip(1 + patches, 0.15, 1.7)
+    light *= _ends(scene, reach)
     scene.image += np.minimum(light, _BRIGHTEST)
     scene.tape |= light > 60
 
@@ -79,7 +83,9 @@ def _glow(light: F32) -> F32:
     """Light that bright walls throw on the floor beside them."""
     small = cv2.resize(light, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(small, (0, 0), 1.7)
-    return np.asarray(cv2.resize(soft, light.shape[::-1], interpolation=cv2.INTER_LINEAR) * np.float32(0.24), np.float32)
+    return np.asarray(
+        cv2.resize(soft, light.shape[::-1], interpolation=cv2.INTER_LINEAR) * np.float32(0.24), np.float32
+    )
 
 
 def _ends(scene: Scene, reach: float) -> F32:
