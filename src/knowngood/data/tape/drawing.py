@@ -14,7 +14,7 @@ from knowngood.data.tape.defects import DEFECTS
 from knowngood.data.tape.families import FAMILIES, Family
 from knowngood.data.tape.labels import Plan, plan_unit
 from knowngood.data.tape.later import glitched, tin_particles
-from knowngood.data.tape.layers.optics import expose, light_field, read_out, sensor_noise
+from knowngood.data.tape.layers.optics import expose, light_field, line_jitter, read_out, scanned, sensor_noise
 from knowngood.data.tape.lots import Lot, Machine, lot_of, machine_of
 from knowngood.data.tape.scene import F32, U8, Frame, Scene
 from knowngood.data.tape.streams import Streams
@@ -119,10 +119,12 @@ class _Camera:
         size = family.height, family.width
         self.machine, self.focus, self.drift, self.streams = machine, focus, drift, streams
         self.light = light_field(*size, lot, machine, streams.of("light"))
-        self.noise = sensor_noise(*size, streams.of("noise"))
+        self.noise = sensor_noise(*size, streams.of("noise"), family.softness)
+        self.jitter = line_jitter(*size, streams.of("scan"), family.scan)
 
     def exposed(self, image: F32) -> F32:
-        return np.minimum(expose(image, self.light, self.machine, self.focus), np.float32(262))
+        exposed = expose(image, self.light, self.machine, self.focus)
+        return np.minimum(scanned(exposed, self.jitter), np.float32(262))
 
     def read(self, exposed: F32) -> U8:
         if self.drift:
@@ -141,7 +143,8 @@ def _scene(family: Family, plan: Plan, lot: Lot, machine: Machine, streams: Stre
     at = body_at[0] + x + 3.5 * part_x, body_at[1] + y + 3.5 * part_y
     part = Frame(*at, tilt + 0.042 * part_turn, family.width, family.height)
     blank = np.zeros(size, np.float32)
-    scene = Scene(blank, pocket, part, lot, plan.family, marking=blank.copy(), tape=np.zeros(size, np.bool_))
+    tape = np.zeros(size, np.bool_)
+    scene = Scene(blank, pocket, part, lot, plan.family, marking=blank.copy(), tape=tape, scan=family.scan)
     return displaced(scene, streams.of("cell")) if plan.abnormal == "wrong_cell" else scene
 
 

@@ -163,7 +163,7 @@ def machine_of(number: int, config: TapeConfig, drift: float) -> Machine:
     later = stream(config.seed, "machine", number, "drift")
     gain = float(np.exp(rng.normal(0, 0.05) + drift * later.normal(0, 0.06)))
     blur = float(rng.uniform(0.55, 0.85) + drift * later.uniform(0.1, 0.5))
-    noise = float(rng.uniform(1.9, 2.2) + drift * later.uniform(0, 0.6))
+    noise = float(rng.uniform(1.75, 2.05) + drift * later.uniform(0, 0.6))
     dx, dy = rng.normal(0, 1.3, 2) + drift * later.normal(0, 4.0, 2)
     tilt, light, uneven = float(rng.normal(0, 0.005)), float(rng.uniform(0, 6.28)), float(rng.uniform(0.02, 0.08))
     count = int(rng.integers(0, 3))

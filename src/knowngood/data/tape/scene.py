@@ -46,7 +46,10 @@ class Frame:
         """Turns (N, 2) points of this frame into pixels of the image."""
         p = np.asarray(points, dtype=np.float64)
         c, s = math.cos(self.angle), math.sin(self.angle)
-        return np.stack([self.x + p[..., 0] * c - p[..., 1] * s, self.y + p[..., 0] * s + p[..., 1] * c], axis=-1)
+        turned = np.empty_like(p)
+        turned[..., 0] = self.x + p[..., 0] * c - p[..., 1] * s
+        turned[..., 1] = self.y + p[..., 0] * s + p[..., 1] * c
+        return turned
 
     def bounds(self, box: Box) -> Box:
         """Returns the upright box in the image around a box of this frame."""
@@ -100,6 +103,7 @@ class Scene:
         marking: (H, W) float32, what marking and cathode lines added.
         marking_box: Where the characters lie in the image.
         tape: (H, W) bool, tape and pocket walls.
+        scan: How strongly the lines of the camera's scan show, 1 = as on the diodes.
     """
 
     image: F32
@@ -114,6 +118,7 @@ class Scene:
     marking: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     marking_box: Box = (0.0, 0.0, 0.0, 0.0)
     tape: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+    scan: float = 1.0
 
     @property
     def width(self) -> int:

@@ -24,12 +24,21 @@ def field(rng: np.random.Generator, height: int, width: int, rows: int, columns:
     coarse = rng.standard_normal((max(rows, 1), max(columns, 1)), dtype=np.float32)
     if (rows, columns) == (height, width):
         return coarse
+    if 8 * rows < height and 8 * columns < width:  # what is so soft may be cubic at a quarter and linear from there
+        coarse = cv2.resize(coarse, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def grain(rng: np.random.Generator, height: int, width: int, size: float = 1.0) -> F32:
     """Returns a random field whose grains are `size` pixels wide; (height, width) float32, unit variance at 1."""
     return field(rng, height, width, max(2, round(height / size)), max(2, round(width / size)))
+
+
+def streaks(rng: np.random.Generator, height: int, width: int, length: float) -> F32:
+    """Returns a line scan's traces: each row its own, `length` pixels long; (height, width) float32, unit variance."""
+    coarse = rng.standard_normal((height, max(2, round(width / length))), dtype=np.float32) * np.float32(1.22)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def box_alpha(frame: Frame, box: Box, at: tuple[slice, slice], soft: float = 1.0, rounding: float = 0.0) -> F32:

@@ -29,7 +29,8 @@ class Chipping:
         outside = 1 - box_alpha(scene.part, scene.body, at, 2.0)
         small = height * width < 0.2 * (scene.body[2] - scene.body[0]) * (scene.body[3] - scene.body[1])
         missing = rng.random() < 0.35 and small
-        cover *= 1 - np.float32(0.85 if missing else 0.62) * outside
+        flakes = np.clip(grain(rng, height, width, 7) * np.float32(0.5) + np.float32(0.38), 0, 1)
+        cover *= 1 - outside * (np.float32(0.85) if missing else 1 - flakes)
         for lead in scene.leads:
             cover *= 1 - box_alpha(scene.part, lead.box, at, 1.5)
         image = scene.image.copy()

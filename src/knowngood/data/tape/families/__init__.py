@@ -15,6 +15,8 @@ class Family(Protocol):
     summary: str  # one line for the docs
     width: int  # of its pictures, pixels
     height: int
+    softness: tuple[float, float]  # sigma of what neighbours share of the noise, across and down, pixels
+    scan: float  # how strongly the lines of the camera's scan show, 1 = as on the diodes
 
     def product(self, scene: Scene) -> str:
         """Names the product that the scene's lot is."""

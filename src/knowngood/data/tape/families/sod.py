@@ -11,7 +11,7 @@ from knowngood.data.tape.layers.body import draw_body
 from knowngood.data.tape.layers.cathode import cathode_lines
 from knowngood.data.tape.layers.leads import LeadStyle, draw_lead
 from knowngood.data.tape.layers.marking import FONTS, Word, marking_layer
-from knowngood.data.tape.layers.pocket import debris, draw_pocket, mirrored, shade_floor, wall
+from knowngood.data.tape.layers.pocket import debris, draw_pocket, mirrored, scattered, shade_floor, wall
 from knowngood.data.tape.layers.strokes import Stroke
 from knowngood.data.tape.layers.tape import draw_crackle, draw_tape
 from knowngood.data.tape.placing import follow
@@ -77,8 +77,9 @@ _BLOCK = Variant(
 )
 
 _TAPE = (
-    (-122.0, 34.0), (-115.0, 36.0), (-113.0, 50.0), (-110.0, 27.0), (-92.0, 26.0), (-89.0, 52.0), (-87.0, 86.0),
-    (-85.0, 84.0), (-83.0, 66.0), (-80.0, 46.0), (-77.0, 40.0), (-40.0, 42.0), (0.0, 42.0), (40.0, 41.0),
+    (-122.0, 34.0), (-115.0, 36.0), (-113.0, 50.0), (-110.0, 27.0), (-92.0, 28.0), (-90.0, 62.0), (-89.0, 78.0),
+    (-88.0, 62.0), (-86.0, 92.0), (-84.5, 68.0), (-83.0, 74.0), (-81.5, 50.0), (-80.0, 46.0), (-77.0, 40.0),
+    (-40.0, 42.0), (0.0, 42.0), (40.0, 41.0),
     (80.0, 38.0), (90.0, 36.0), (91.5, 92.0), (92.5, 100.0), (94.0, 52.0), (97.0, 42.0), (104.0, 40.0),
     (107.0, 28.0), (122.0, 28.0),
 )  # fmt: skip
@@ -102,6 +103,8 @@ class Sod:
     summary = "SOD, two leads, 224 x 224 pixels, three variants (batch 1 of the contest)"
     width = 224
     height = 224
+    softness = (0.72, 0.6)
+    scan = 1.0
 
     def product(self, scene: Scene) -> str:
         """Names the product: its variant and marking code."""
@@ -115,19 +118,27 @@ class Sod:
             (v + 8 * (own - 0.5) * (v < -70), level + (variant.floor if abs(v) < 85 else 0) + _edge_shine(v, own))
             for v, level in _TAPE
         )
-        draw_tape(scene, stops, 0.025 + 0.02 * own, 122.0, rng)
+        draw_tape(scene, stops, 0.003 + 0.009 * own, 122.0, rng)
         shade_floor(scene, 106.0, 4.5, rng)
         rng = streams.of("pocket")
         level = 102.0 * float(rng.uniform(0.75, 1.25))
         if variant is _GULL:
             curve = tuple((x * 1.035, y) for x, y in (_WALL, _ELBOW, _LEANING)[int(own * 3)])
-            strokes = [*wall(curve, 8.0, level, 16), *wall(mirrored(curve), 8.0, level, 16), *_outlines(0.0)]
+            strokes = [
+                *wall(curve, 8.0, level, 16),
+                *wall(mirrored(curve), 8.0, level, 16),
+                *scattered(_outlines(0.0), rng),
+            ]
         elif variant is _TALL:
             straight = ((-103.0, -92.0), (-103.5, 0.0), (-102.0, 92.0))
-            strokes = [*wall(straight, 5.0, level, 30), *wall(mirrored(straight), 5.0, level, 30), *_outlines(14.0)]
+            strokes = [
+                *wall(straight, 5.0, level, 30),
+                *wall(mirrored(straight), 5.0, level, 30),
+                *scattered(_outlines(14.0), rng),
+            ]
         else:
             faint = ((-92.0, -80.0), (-93.0, 0.0), (-91.0, 80.0))
-            strokes = [Stroke(faint, 7.0, 24), Stroke(mirrored(faint), 7.0, 24), *_outlines(4.0)]
+            strokes = [Stroke(faint, 7.0, 24), Stroke(mirrored(faint), 7.0, 24), *scattered(_outlines(4.0), rng)]
         draw_pocket(scene, strokes, 86.0 + (variant is _TALL) * 10, rng)
         if scene.lot.floor and scene.lot.name.endswith("D"):
             draw_crackle(scene, 11.0, streams.of("crackle"))
@@ -163,7 +174,11 @@ def _variant(scene: Scene) -> Variant:
 
 def _edge_shine(v: float, own: float) -> float:
     return (
-        45 * (own - 0.55) if v in (-89.0, -87.0, -85.0, -83.0) else 50 * (own * 3 % 1 - 0.6) if v in (91.5, 92.5) else 0
+        45 * (own - 0.55)
+        if v in (-90.0, -89.0, -88.0, -86.0, -84.5, -83.0)
+        else 50 * (own * 3 % 1 - 0.6)
+        if v in (91.5, 92.5)
+        else 0
     )
 
 
@@ -182,11 +197,13 @@ def _words(scene: Scene, variant: Variant, rng: np.random.Generator) -> list[Wor
 def _outlines(taller: float) -> list[Stroke]:
     """The floor's pale rounded outline above and below the part, with glints beside it."""
     left = [
-        Stroke(((-57.0, -66.0 - taller), (-64.0, -65.0 - taller), (-65.5, -54.0 - taller), (-65.5, -30.0)), 1.8, 26),
-        Stroke(((-66.5, 58.0), (-65.0, 79.0 + taller), (-60.0, 82.0 + taller)), 1.6, 22),
-        Stroke(((-76.0, -64.0), (-79.0, -50.0), (-78.0, -36.0)), 1.0, 14),
-        Stroke(((-72.0, -62.0), (-73.0, -40.0)), 1.0, 12),
-        Stroke(((-77.0, 60.0), (-79.0, 72.0), (-75.0, 80.0)), 1.0, 13),
+        Stroke(((-57.0, -66.0 - taller), (-64.0, -65.0 - taller), (-65.5, -54.0 - taller), (-65.5, -30.0)), 1.8, 36),
+        Stroke(((-66.5, 58.0), (-65.0, 79.0 + taller), (-60.0, 82.0 + taller)), 1.6, 32),
+        Stroke(((-76.0, -64.0), (-79.0, -50.0), (-78.0, -36.0)), 1.0, 24),
+        Stroke(((-72.0, -62.0), (-73.0, -40.0)), 1.0, 20),
+        Stroke(((-77.0, 60.0), (-79.0, 72.0), (-75.0, 80.0)), 1.0, 22),
+        Stroke(((-82.0, -58.0), (-84.0, -48.0)), 1.0, 26),
+        Stroke(((-83.0, 62.0), (-84.0, 70.0)), 1.0, 20),
     ]
     right = [Stroke(mirrored(s.points), s.width, s.level * 0.9) for s in left]
     bars = [

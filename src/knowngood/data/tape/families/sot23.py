@@ -5,7 +5,7 @@ from __future__ import annotations
 from knowngood.data.tape.layers.body import draw_body
 from knowngood.data.tape.layers.leads import LeadStyle, draw_lead
 from knowngood.data.tape.layers.marking import Font, Word, marking_layer
-from knowngood.data.tape.layers.pocket import debris, draw_pocket, mirrored, shade_floor, wall
+from knowngood.data.tape.layers.pocket import debris, draw_pocket, mirrored, scattered, shade_floor, wall
 from knowngood.data.tape.layers.strokes import Stroke
 from knowngood.data.tape.layers.tape import draw_crackle, draw_tape
 from knowngood.data.tape.placing import follow
@@ -22,7 +22,7 @@ _LEADS = (
 _METAL = LeadStyle(
     stops=(
         (0.0, 120), (0.03, 190), (0.08, 195), (0.16, 160), (0.28, 140), (0.36, 110), (0.42, 96), (0.48, 84),
-        (0.53, 74), (0.57, 84), (0.61, 112), (0.65, 168), (0.70, 225), (0.76, 272), (0.84, 290), (0.87, 200),
+        (0.53, 74), (0.57, 84), (0.61, 116), (0.65, 205), (0.68, 268), (0.76, 286), (0.84, 290), (0.87, 200),
         (0.9, 245), (0.93, 262), (0.955, 190), (1.0, 140),
     ),
     foot_end=0.46, knee=(0.66, 0.96), banding=9.0, grain=0.10,
@@ -39,6 +39,8 @@ class Sot23:
     summary = "SOT23, three leads, 275 x 267 pixels (batches 2 and 3 of the contest)"
     width = 275
     height = 267
+    softness = (0.52, 0.5)
+    scan = 0.3
 
     def product(self, scene: Scene) -> str:
         """Names the product: its marking code."""
@@ -46,12 +48,12 @@ class Sot23:
 
     def draw_pocket(self, scene: Scene, streams: Streams) -> None:
         """Draws tape, walls, glints and arcs."""
-        draw_tape(scene, _TAPE, 0.02, 150.0, streams.of("tape"))
+        draw_tape(scene, _TAPE, 0.006, 150.0, streams.of("tape"))
         shade_floor(scene, 132.0, 3.5, streams.of("floor"))
         rng = streams.of("pocket")
         level = 100.0 * float(rng.uniform(0.75, 1.2))
         below = float(rng.uniform(-25, 75)) if scene.lot.variant < 0.5 else 0.0
-        strokes = [*wall(_WALL, 4.5, level, 18), *wall(mirrored(_WALL), 4.5, level, 18), *_glints()]
+        strokes = [*wall(_WALL, 4.5, level, 18), *wall(mirrored(_WALL), 4.5, level, 18), *scattered(_glints(), rng)]
         if below > 10:
             edge = ((-136.0, 104.0), (-118.0, 111.0), (-60.0, 116.0), (60.0, 117.0), (104.0, 111.0))
             strokes.append(Stroke(edge, 2.4, below))

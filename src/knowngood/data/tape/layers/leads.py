@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from knowngood.data.tape.scene import F32, Lead, Scene
-from knowngood.data.tape.texture import box_alpha, field, grain, profile
+from knowngood.data.tape.texture import box_alpha, field, grain, profile, streaks
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def draw_lead(scene: Scene, lead: Lead, style: LeadStyle, rng: np.random.Generat
     shift = float(rng.normal(0, 0.012))
     wavy = field(rng, height, width, 3, 5) * np.float32(0.014) + grain(rng, height, width, 2) * np.float32(0.007)
     metal = _metal(along + np.float32(shift) + wavy, style, scene.lot.foot, (height, width), rng)
+    metal *= 1 + streaks(rng, height, width, 12) * np.float32(0.04 + 0.05 * scene.scan)
     alpha = _silhouette(scene, lead, at, narrow, ragged)
     light = 1 + np.float32(rng.normal(0, 0.05)) * (u[at] - np.float32((x0 + x1) / 2)) / np.float32((x1 - x0) / 2)
     scene.image[at] += (metal * light - scene.image[at]) * alpha
@@ -76,9 +77,9 @@ def _metal(along: F32, style: LeadStyle, foot: float, shape: tuple[int, int], rn
     bands = field(rng, height, width, max(4, height // 2), 2) + field(rng, height, width, max(4, height // 2), 5)
     plate = field(rng, height, width, 5, 6) * np.float32(0.8) + field(rng, height, width, 3, 2)
     level += is_foot * (bands * np.float32(style.banding) + plate * np.float32(style.banding * 0.7))
-    streaks = field(rng, height, width, 2, max(4, width // 2))
+    brushed = field(rng, height, width, 2, max(4, width // 2))
     fine = grain(rng, height, width, 1.5)
-    level *= 1 + np.float32(style.grain) * (fine * np.float32(0.8) + streaks * np.float32(0.5))
+    level *= 1 + np.float32(style.grain) * (fine * np.float32(0.9) + brushed * np.float32(0.5))
     brightness = np.float32(rng.uniform(0.96, 1.2))
     level += in_knee * (brightness * np.float32(60) - 64)
     return np.maximum(level, 30)

@@ -88,13 +88,25 @@ def marking_layer(
     for points, _ in lines:
         cv2.polylines(ground, [((points - origin) * _SCALE * 16).astype(np.int32)], False, 0, 1, cv2.LINE_8, 4)
     distance = cv2.distanceTransform(ground, cv2.DIST_L2, 3) / np.float32(_SCALE)
+    distance += cv2.resize(
+        _roughness(rng, height, width) * np.float32(1 - 0.5 * font.hollow),
+        distance.shape[::-1],
+        interpolation=cv2.INTER_LINEAR,
+    )
     half = np.float32(font.width / 2 * float(np.exp(rng.normal(0, 0.06))))
     solid = np.clip((half - distance) * np.float32(1.2) + np.float32(0.5), 0, 1)
     core = np.clip((half * np.float32(0.62) - distance) * np.float32(1.2) + np.float32(0.5), 0, 1)
     alpha = cv2.resize(solid - core * np.float32(font.hollow), (width, height), interpolation=cv2.INTER_AREA)
-    beads = 1 + np.float32(font.beads) * grain(rng, height, width, 1.7)
-    wear = 1 + np.float32(0.08) * field(rng, height, width, 3, 5)
-    return at, alpha * beads * wear * np.float32(scene.lot.line_level)
+    beads = 1 + np.float32(font.beads + 0.08) * grain(rng, height, width, 1.5)
+    wear = 1 + np.float32(0.14) * field(rng, height, width, max(3, height // 7), max(5, width // 7))
+    return at, alpha * np.clip(beads * wear, 0.25, 1.8) * np.float32(scene.lot.line_level)
+
+
+def _roughness(rng: np.random.Generator, height: int, width: int) -> F32:
+    """A laser burns spot by spot: how much nearer or farther a stroke's edge lies, pixels, (height, width) float32."""
+    return grain(rng, height, width, 1.4) * np.float32(0.30) + field(
+        rng, height, width, max(2, height // 3), max(2, width // 5)
+    ) * np.float32(0.24)
 
 
 def _strokes(word: Word, font: Font) -> list[npt.NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""From the scene to the camera: uneven dark-field light, soft focus, bloom, gain, noise, dead pixels, 8 bits."""
+"""From the scene to the camera: uneven dark-field light, soft focus, bloom, line jitter, noise, dead pixels, 8 bits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import numpy as np
 
 from knowngood.data.tape.lots import Lot, Machine
 from knowngood.data.tape.scene import F32, U8
-from knowngood.data.tape.texture import field
+from knowngood.data.tape.texture import field, streaks
 
 _WELL = 320.0  # grey levels at which the sensor itself stops counting, before bloom
+_REACH = 0.8  # pixels that a scan line may lie beside its place, at most
 _BLACK = 16.0  # black level: no light still reads so much
 
 
@@ -28,11 +29,14 @@ def light_field(height: int, width: int, lot: Lot, machine: Machine, rng: np.ran
     """
     xs = np.linspace(-1, 1, width, dtype=np.float32)
     ys = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    slope = np.float32(np.cos(machine.light)) * xs + np.float32(np.sin(machine.light)) * ys
-    vignette = (xs * xs + ys * ys) * np.float32(-0.035)
-    wander = field(rng, height, width, 3, 3) * np.float32(0.02)
+    across = xs * np.float32(np.cos(machine.light) * machine.uneven) - xs * xs * np.float32(0.035)
+    down = ys * np.float32(np.sin(machine.light) * machine.uneven) - ys * ys * np.float32(0.035)
+    light = field(rng, height, width, 3, 3) * np.float32(0.02)
     level = lot.brightness * machine.gain * float(np.exp(rng.normal(0, 0.035)))
-    return (1 + slope * np.float32(machine.uneven) + vignette + wander) * np.float32(level)
+    light += across
+    light += 1 + down
+    light *= np.float32(level)
+    return light
 
 
 def expose(scene: F32, light: F32, machine: Machine, focus: float = 1.0) -> F32:
@@ -55,6 +59,40 @@ def expose(scene: F32, light: F32, machine: Machine, focus: float = 1.0) -> F32:
     return np.asarray(sharp + bloom * np.float32(0.22), np.float32)
 
 
+def line_jitter(height: int, width: int, rng: np.random.Generator, scan: float) -> F32:
+    """Returns how far each place of each scan line lies beside its own place, pixels.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        rng: Stream of the camera.
+        scan: How strongly the lines show, 1 = as on the diodes.
+
+    Returns:
+        (height, width) float32 in [-0.8, 0.8].
+    """
+    rows = rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.10)
+    jitter = (rows + streaks(rng, height, width, 9) * np.float32(0.20)) * np.float32(scan)
+    return np.clip(jitter, -_REACH, _REACH)
+
+
+def scanned(exposed: F32, jitter: F32) -> F32:
+    """Returns the picture as scan lines that do not quite lie below each other: edges fray sideways.
+
+    Args:
+        exposed: (H, W) float32 from `expose`.
+        jitter: (H, W) float32 from `line_jitter`; the same for a unit and its twin.
+
+    Returns:
+        (H, W) float32; each pixel lies between itself and a neighbour in its row.
+    """
+    result = exposed.copy()
+    step = exposed[:, 1:] - exposed[:, :-1]
+    result[:, :-1] += np.maximum(jitter[:, :-1], 0) * step
+    result[:, 1:] += np.minimum(jitter[:, 1:], 0) * step
+    return result
+
+
 def read_out(exposed: F32, noise: F32, machine: Machine) -> U8:
     """Returns the picture: noise that grows with the signal, dead pixels, 8 bits.
 
@@ -75,6 +113,19 @@ def read_out(exposed: F32, noise: F32, machine: Machine) -> U8:
     return np.asarray(picture, np.uint8)
 
 
-def sensor_noise(height: int, width: int, rng: np.random.Generator) -> F32:
-    """Returns (height, width) float32, standard normal."""
-    return rng.standard_normal((height, width), dtype=np.float32)
+def sensor_noise(height: int, width: int, rng: np.random.Generator, softness: tuple[float, float]) -> F32:
+    """Returns noise of unit variance that neighbours share, as cameras and resampling leave it.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        rng: Stream of the layer.
+        softness: Sigma of what neighbours share, across and down, pixels.
+
+    Returns:
+        (height, width) float32.
+    """
+    noise = rng.standard_normal((height, width), dtype=np.float32)
+    kernels = [cv2.getGaussianKernel(5, sigma) for sigma in softness]
+    kernels = [kernel / np.linalg.norm(kernel) for kernel in kernels]
+    return np.asarray(cv2.sepFilter2D(noise, cv2.CV_32F, *kernels), np.float32)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from knowngood.data.tape.layers.strokes import Stroke, draw_strokes
 from knowngood.data.tape.scene import F32, Scene
-from knowngood.data.tape.texture import field, grain
+from knowngood.data.tape.texture import field, grain, profile, streaks
 
+_BRIGHTEST = np.float32(168)  # grey levels that a wall adds at most: only metal saturates the camera
 Points = tuple[tuple[float, float], ...]
 
 
 def wall(points: Points, width: float, level: float, rim: float) -> list[Stroke]:
-    """Returns the strokes of a wall: a halo in two steps, a rim and a slightly darker middle."""
+    """Returns the strokes of a wall: a faint foot, a rim and a slightly darker middle."""
     return [
-        Stroke(points, width * 2.4, level * 0.09),
-        Stroke(points, width * 1.6, level * 0.22),
+        Stroke(points, width * 1.5, level * 0.2),
         Stroke(points, width + 0.5, level * 0.72),
         Stroke(points, max(0.5, width - 1.0), level + rim),
         Stroke(points, max(0.5, width - 4.0), level + rim * 0.5),
@@ -29,8 +33,27 @@ def mirrored(points: Points) -> Points:
     return tuple((-x, y) for x, y in points)
 
 
+def scattered(strokes: Sequence[Stroke], rng: np.random.Generator) -> list[Stroke]:
+    """Returns glints and arcs as light makes them: each a little elsewhere, brighter or dimmer, in a soft shine.
+
+    Args:
+        strokes: In the pocket's frame.
+        rng: Stream of the layer.
+
+    Returns:
+        Twice as many strokes: the soft ones below the fine ones.
+    """
+    moves = rng.normal(0, 0.9, (len(strokes), 2))
+    gains = np.exp(rng.normal(-0.05, 0.35, len(strokes)))
+    fine = [
+        replace(s, level=s.level * gain, moved=(dx, 2 * dy))
+        for s, (dx, dy), gain in zip(strokes, moves.tolist(), gains.tolist(), strict=True)
+    ]
+    return [replace(s, width=s.width + 2.6, level=s.level * 0.28) for s in fine] + fine
+
+
 def draw_pocket(
-    scene: Scene, strokes: Sequence[Stroke], reach: float, rng: np.random.Generator, mottle: float = 0.13
+    scene: Scene, strokes: Sequence[Stroke], reach: float, rng: np.random.Generator, mottle: float = 0.15
 ) -> None:
     """Adds bright curves, with a level that wanders from place to place.
 
@@ -43,12 +66,26 @@ def draw_pocket(
     """
     light = draw_strokes(scene.pocket, strokes, 0.12, rng)
     height, width = scene.height, scene.width
-    rows = rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.4)
-    light *= 1 + np.float32(mottle) * (grain(rng, height, width, 1.3) + rows)
-    light *= np.clip(1 + np.float32(0.34) * field(rng, height, width, 11, 8), 0.25, 1.5)
+    light += _glow(light)
+    ripple = streaks(rng, height, width, 6) + rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.4)
+    ripple *= np.float32(mottle * scene.scan)
+    ripple += grain(rng, height, width, 1.5) * np.float32(mottle) + 1
+    patches = field(rng, height, width, 17, 12)
+    patches *= np.where(light > 70, np.float32(0.22), np.float32(0.5))
+    light *= ripple
+    light *= np.clip(1 + patches, 0.15, 1.7)
     light *= _ends(scene, reach)
-    scene.image += light
+    scene.image += np.minimum(light, _BRIGHTEST)
     scene.tape |= light > 60
+
+
+def _glow(light: F32) -> F32:
+    """Light that bright walls throw on the floor beside them."""
+    small = cv2.resize(light, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(small, (0, 0), 1.7)
+    return np.asarray(
+        cv2.resize(soft, light.shape[::-1], interpolation=cv2.INTER_LINEAR) * np.float32(0.24), np.float32
+    )
 
 
 def _ends(scene: Scene, reach: float) -> F32:
@@ -69,13 +106,21 @@ def shade_floor(scene: Scene, half: float, strength: float, rng: np.random.Gener
         rng: Stream of the layer.
     """
     u, v = scene.pocket.grid
-    side = np.abs(u) / np.float32(half)
-    shadow = np.exp(-np.square((side - np.float32(0.78)) / np.float32(0.11)))
-    creep = np.clip((side - np.float32(0.84)) * np.float32(6), 0, 1)
     lines = field(rng, 1, scene.width, 1, scene.width // 3) * np.float32(0.7)
     inside = np.clip((np.float32(half) * np.float32(0.8) - np.abs(v)) / 12, 0, 1)
     amount = np.float32(strength * float(rng.uniform(0.6, 1.3)))
-    scene.image += inside * ((creep * np.float32(1.5) - shadow) * amount + lines)
+    shade = profile(np.abs(u), _across(half), (0.0, 1.4 * half))
+    scene.image += inside * (shade * amount + lines)
+
+
+@lru_cache(maxsize=8)
+def _across(half: float) -> Points:
+    """(distance from the middle, shade): a shadow beside the part, then the light that creeps in from the wall."""
+    sides = [n / 40 for n in range(57)]
+    return tuple(
+        (side * half, 1.5 * min(max((side - 0.84) * 6, 0), 1) - math.exp(-(((side - 0.78) / 0.11) ** 2)))
+        for side in sides
+    )
 
 
 def debris(scene: Scene, rng: np.random.Generator, mean: float) -> None:

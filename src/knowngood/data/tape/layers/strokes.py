@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -23,11 +24,13 @@ class Stroke:
         points: (N, 2) in a frame's pixels.
         width: Pixels.
         level: Grey levels above the ground.
+        moved: How far from `points` it lies, across and down, pixels.
     """
 
     points: tuple[tuple[float, float], ...]
     width: float
     level: float
+    moved: tuple[float, float] = (0.0, 0.0)
 
 
 def draw_strokes(frame: Frame, strokes: Iterable[Stroke], wobble: float, rng: np.random.Generator) -> F32:
@@ -45,11 +48,16 @@ def draw_strokes(frame: Frame, strokes: Iterable[Stroke], wobble: float, rng: np
     canvas = np.zeros((frame.height * _SCALE, frame.width * _SCALE), np.uint8)
     for stroke in strokes:
         level = min(255.0, max(0.0, stroke.level * (1 + wobble * float(rng.standard_normal()))))
-        points = frame.to_image(smooth(np.array(stroke.points))) * _SCALE * (1 << _SHIFT)
+        points = frame.to_image(_smoothed(stroke.points) + stroke.moved) * _SCALE * (1 << _SHIFT)
         thickness = max(1, round(stroke.width * _SCALE))
         level *= min(1.0, stroke.width * _SCALE)  # thinner than half a pixel: fainter instead
         cv2.polylines(canvas, [points.round().astype(np.int32)], False, level, thickness, cv2.LINE_AA, _SHIFT)
     return np.asarray(cv2.resize(canvas, (frame.width, frame.height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+@lru_cache(maxsize=512)
+def _smoothed(points: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
+    return smooth(np.array(points))
 
 
 def smooth(points: npt.NDArray[np.float64], rounds: int = 2) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from knowngood.data.tape.scene import F32, Scene
-from knowngood.data.tape.texture import field, grain, profile
+from knowngood.data.tape.texture import field, grain, profile, streaks
 
 Stops = tuple[tuple[float, float], ...]
 
@@ -21,9 +21,11 @@ def draw_tape(scene: Scene, stops: Stops, bow: float, reach: float, rng: np.rand
         rng: Stream of the layer.
     """
     u, v = scene.pocket.grid
-    waver = field(rng, 1, scene.width, 1, 7) * np.float32(0.5)
+    waver = field(rng, 1, scene.width, 1, 7) * np.float32(0.3)
     position = v * (1 + np.float32(bow) * np.square(u / np.float32(100))) + waver
     scene.image = profile(position, stops, (-reach, reach))
+    shine = field(rng, 1, scene.width, 1, 22) * np.float32(0.13)
+    scene.image += np.maximum(scene.image - np.float32(46), 0) * shine
     scene.image += plastic(scene, rng)
 
 
@@ -32,7 +34,8 @@ def plastic(scene: Scene, rng: np.random.Generator) -> F32:
     height, width = scene.height, scene.width
     result = field(rng, height, width, 6, 6) * np.float32(1.5)
     result += grain(rng, height, width, 2.2) * np.float32(1.1)
-    result += rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.5)
+    result += rng.standard_normal((height, 1), dtype=np.float32) * np.float32(0.4)
+    result += streaks(rng, height, width, 22) * np.float32(0.9 * scene.scan)
     return result
 
 
