@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-_SEED = 225  # grey level that only metal reaches under dark-field light
+_DIM, _GLARING = 150, 225  # a lot's metal shines at a level between these; nothing else does
 _LEAST, _MOST = 0.0012, 0.09  # area of a lead as shares of the picture
 
 
@@ -31,16 +31,17 @@ def find_leads(image: Pixels) -> npt.NDArray[np.bool_]:
     smooth = cv2.GaussianBlur(grey, (0, 0), max(0.8, side / 224))
     floor = float(np.median(smooth))
     thick = cv2.morphologyEx(smooth, cv2.MORPH_OPEN, _disc(side, 0.022))
-    seeds = thick >= _SEED
-    bright = (thick > floor + 0.3 * (_SEED - floor)).astype(np.uint8)
+    metal = float(np.clip(0.85 * np.quantile(smooth, 0.995), _DIM, _GLARING))
+    seeds = thick >= metal
+    bright = (thick > floor + 0.3 * (metal - floor)).astype(np.uint8)
     joined = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, _tall(side))
     count, places, facts, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     lit = np.bincount(places[seeds], minlength=count)
     found = np.zeros(grey.shape, bool)
     for number in range(1, count):
         if lit[number] >= 0.0005 * grey.size and _is_compact(facts[number], grey.shape):
-            found |= places == number
-    return np.asarray(cv2.dilate(found.astype(np.uint8), _disc(side, 0.014)), bool)
+            found |= _box_of(places == number)
+    return np.asarray(cv2.dilate(found.astype(np.uint8), _disc(side, 0.009)), bool)
 
 
 def without_leads(image: Pixels) -> Pixels:
@@ -58,11 +59,23 @@ def without_leads(image: Pixels) -> Pixels:
     return np.asarray(cv2.inpaint(np.ascontiguousarray(image), leads.astype(np.uint8), 3, cv2.INPAINT_TELEA), np.uint8)
 
 
+def _box_of(piece: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Returns the smallest turned rectangle around a piece: a lead is one, and its groove is as much of it as its knee."""
+    corners = cv2.boxPoints(cv2.minAreaRect(np.argwhere(piece)[:, ::-1].astype(np.float32)))
+    drawn = np.zeros(piece.shape, np.uint8)
+    return np.asarray(cv2.fillPoly(drawn, [np.rint(corners).astype(np.int32)], 1), bool)
+
+
 def _is_compact(facts: npt.NDArray[Any], shape: tuple[int, ...]) -> bool:
     x, y, width, height, area = (int(n) for n in facts)
     inside = x > 0 and y > 0 and x + width < shape[1] and y + height < shape[0]
     share = area / (shape[0] * shape[1])
-    return inside and _LEAST <= share <= _MOST and area >= 0.45 * width * height and max(width, height) < 5 * min(width, height)
+    return (
+        inside
+        and _LEAST <= share <= _MOST
+        and area >= 0.45 * width * height
+        and max(width, height) < 5 * min(width, height)
+    )
 
 
 def _disc(side: int, share: float) -> npt.NDArray[np.uint8]:
