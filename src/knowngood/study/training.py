@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from pydantic import BaseModel
 
 from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.loading import load
@@ -102,7 +103,7 @@ def train(
         said = read_verdicts(config.verdicts)
         before, records = len(records), with_verdicts(records, said)
         reporter().say(f"{said.height} verdicts taken over, {before - len(records)} images dropped")
-    _check_trainable(records)
+    check_trainable(records)
     groups = groups_of(records)
     divided = split(
         records,
@@ -118,7 +119,7 @@ def train(
         left = records.frame["image"].is_in(divided.frame["image"].to_list()).to_numpy()
         groups = groups[left]
         reporter().say(f"{(~left).sum()} outliers left out of training")
-    return train_divided(divided, groups, folder, config, command_for(_shown(data), folder, config, source), force=force)
+    return train_divided(divided, groups, folder, config, command_for(shown(data), folder, config, source), force=force)
 
 
 def train_divided(
@@ -165,7 +166,12 @@ def train_divided(
     return Trained(folder, recipe, metrics)
 
 
-def _check_trainable(records: Records) -> None:
+def check_trainable(records: Records) -> None:
+    """Looks whether there is something to learn from.
+
+    Raises:
+        DataError: Nothing can be read, or there is one class only.
+    """
     usable = records.usable()
     if not len(usable):
         first = records.frame["error"].drop_nulls().to_list()
@@ -315,24 +321,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def command_for(data: object, out: Path, config: TrainConfig, source: str | None) -> str:
-    """Returns the command that repeats a training: only options that differ from their defaults."""
-    parts = ["knowngood", "train", str(data), "--out", str(out)]
+def command_for(data: object, out: Path, config: BaseModel, source: str | None, verb: str = "train") -> str:
+    """Returns the command that repeats a run: only options that differ from their defaults."""
+    parts = ["knowngood", verb, str(data), "--out", str(out)]
     if source:
         parts += ["--source", source]
-    default = TrainConfig()
+    default = type(config)().model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
-        if value == getattr(default, name):
+        if value == default[name]:
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             parts.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            parts += [f"--{flag}", str(value)]
+            parts += [f"--{flag}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(parts)
 
 
-def _shown(data: str | Path | Records) -> str:
+def shown(data: str | Path | Records) -> str:
+    """Returns what to call a set of photographs in a command."""
     return str(data.root if isinstance(data, Records) else data)
 
 

@@ -65,7 +65,9 @@ class CompareConfig(BaseModel):
         False, description="Refuse a model without ImageNet weights instead of starting it from random ones."
     )
     image_size: int | None = _as_in_training("image_size")
-    epochs: int | None = _as_in_training("epochs", "Epochs of each training; those of the preset standard if not given.")
+    epochs: int | None = _as_in_training(
+        "epochs", "Epochs of each training; those of the preset standard if not given."
+    )
     batch_size: int = _as_in_training("batch_size")
     learning_rate: float | None = _as_in_training(
         "learning_rate",
