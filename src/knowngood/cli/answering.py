@@ -79,14 +79,9 @@ def answer_json(document: Any) -> None:
 
 
 def show_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    right: Collection[int] = (),
-    whole: Collection[int] = (),
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[int] = ()
 ) -> None:
-    """Prints a table; columns whose cells are numbers, and those in `right`, stand to the right, `whole` ones unbroken."""
+    """Prints a table; columns whose cells are numbers, and those in `right`, stand to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
@@ -107,8 +102,6 @@ def show_table(
         numeric = bool(rows) and all(isinstance(row[index], (int, float)) or row[index] == "" for row in rows)
         longest = max(map(len, name.split()), default=0)  # a heading may break between words, never inside one
         side: Literal["right", "left"] = "right" if numeric or index in right else "left"
-        if index in whole:
-            longest = max([longest, *(len(line) for row in rows for line in _shown(row[index]).split("\n"))])
         table.add_column(name, justify=side, overflow="fold", min_width=longest)
     for row in rows:
         table.add_row(*(escape(_shown(cell)) for cell in row))

@@ -48,9 +48,9 @@ def compare(
         f"How well, in %, on {tested['n_good']} good and {tested['n_bad']} bad test images (seeds: {seeds}).\n"
         "FPR is the overkill when so many % of the bads are caught."
     )
-    names = ("row", "starts from", "train acc.", "test acc.", "AUC, interval")
-    overkill = [f"FPR {100 * float(tpr):g}" for tpr in _TPRS]
-    show_table(title, (*names, *overkill), map(_skill, rows), right=range(2, 9), whole=(0, 4))
+    names = ("row", "starts\nfrom", "train\nacc.", "test\nacc.", "AUC,\ninterval")
+    overkill = [f"FPR\n{100 * float(tpr):g}" for tpr in _TPRS]
+    show_table(title, (*names, *overkill), map(_skill, rows), right=range(2, 9))
     cost = ("row", "M parameters", "GFLOPs", "images/s", "minutes")
     show_table("What it costs", cost, map(_cost, rows), right=range(1, 5))
     left_out = done.document["left_out"]
@@ -73,7 +73,7 @@ def _skill(row: Mapping[str, Any]) -> list[str]:
         "ImageNet" if row["pretrained"] else "random",
         *("" if share is None else f"{100 * share:.2f}" for share in shares),
         f"{100 * row['auroc']:.2f}\n{100 * low:.2f}-{100 * high:.2f}",
-        *(f"{100 * row['fpr_at_tpr'][tpr]:.2f}" for tpr in _TPRS),
+        *(f"{100 * row['fpr_at_tpr'][tpr]:.1f}" for tpr in _TPRS),
     ]
 
 

@@ -48,7 +48,7 @@ def describe(rows: Sequence[Row], pairs: Sequence[Pair], confidence: float) -> d
         "pairs": {
             "test_of_auroc": "DeLong's test, paired by image",
             "test_of_accuracy": "McNemar's test, paired by image; units count as bad from score 0.5",
-            "over_seeds": "mean difference; its error is that of the images (as if seeds shared them all) and the spread",
+            "over_seeds": "mean difference, with the error of the images (as if shared by all seeds) and the spread",
             "correction": f"Holm over {len(pairs)} pairs, AUC and accuracy apart",
             "level": round(level, 6),
             "all": [pair.to_dict() for pair in pairs],
