@@ -260,9 +260,11 @@ def fine_tune(
     )
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoint = folder / "last.ckpt"
+    module = FineTuning(classifier, config, steps, keep_statistics=keep_statistics)
+    module.train()  # Lightning takes layers in the mode that it finds them in, and a linear probe leaves eval behind
     with _ctrl_c_stays_ctrl_c():
         trainer.fit(
-            FineTuning(classifier, config, steps, keep_statistics=keep_statistics),
+            module,
             loader,
             val_loader,
             ckpt_path=checkpoint if checkpoint.is_file() else None,
