@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
+    from knowngood.study.comparison.comparing import Compared, compare
+    from knowngood.study.comparison.config import CompareConfig
     from knowngood.study.training import Trained, train
 
 try:
@@ -31,6 +33,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 _HOMES = {
     "Audit": "knowngood.study.auditing",
+    "CompareConfig": "knowngood.study.comparison.config",
+    "Compared": "knowngood.study.comparison.comparing",
     "Features": "knowngood.models.features",
     "Health": "knowngood.data.health",
     "KnownGoodError": "knowngood.errors",
@@ -44,6 +48,7 @@ _HOMES = {
     "audit": "knowngood.study.auditing",
     "check": "knowngood.data.health",
     "choose_threshold": "knowngood.decide.threshold",
+    "compare": "knowngood.study.comparison.comparing",
     "evaluate": "knowngood.decide.metrics",
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
@@ -54,6 +59,8 @@ _HOMES = {
 
 __all__ = [
     "Audit",
+    "CompareConfig",
+    "Compared",
     "Features",
     "Health",
     "KnownGoodError",
@@ -67,6 +74,7 @@ __all__ = [
     "audit",
     "check",
     "choose_threshold",
+    "compare",
     "evaluate",
     "features",
     "load",

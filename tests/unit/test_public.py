@@ -10,6 +10,8 @@ import knowngood
 
 PUBLIC = [
     "Audit",
+    "CompareConfig",
+    "Compared",
     "Features",
     "Health",
     "KnownGoodError",
@@ -23,6 +25,7 @@ PUBLIC = [
     "audit",
     "check",
     "choose_threshold",
+    "compare",
     "evaluate",
     "features",
     "load",

@@ -41,6 +41,8 @@ def with_options(model: type[BaseModel]) -> Callable[[Callable[..., None]], Call
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind, default = _typer_type(name, field.annotation), field.get_default()
+    if isinstance(default, tuple):
+        default = ",".join(default)
     if isinstance(kind, type) and issubclass(kind, Enum) and default is not None:
         default = kind(default)
     flag = "--" + name.replace("_", "-")
@@ -50,7 +52,9 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _typer_type(name: str, annotation: Any) -> Any:
-    """Literal types become enumerations, since that is what typer lists in its help."""
+    """Literal types become enumerations, since that is what typer lists in its help; lists are text with commas."""
+    if get_origin(annotation) is tuple:
+        return str
     if get_origin(annotation) is Literal:
         return Enum(name, {str(v): v for v in get_args(annotation)}, type=str)
     return annotation

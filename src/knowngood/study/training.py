@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from pydantic import BaseModel
 
 from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.loading import load
@@ -91,7 +92,6 @@ def train(
         ConfigError: `out` holds another run, or an option is impossible.
         WeightsError: Pretrained weights are asked for and not to be had.
     """
-    started = time.perf_counter()
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
@@ -103,7 +103,7 @@ def train(
         said = read_verdicts(config.verdicts)
         before, records = len(records), with_verdicts(records, said)
         reporter().say(f"{said.height} verdicts taken over, {before - len(records)} images dropped")
-    _check_trainable(records)
+    check_trainable(records)
     groups = groups_of(records)
     divided = split(
         records,
@@ -119,24 +119,59 @@ def train(
         left = records.frame["image"].is_in(divided.frame["image"].to_list()).to_numpy()
         groups = groups[left]
         reporter().say(f"{(~left).sum()} outliers left out of training")
+    return train_divided(divided, groups, folder, config, command_for(shown(data), folder, config, source), force=force)
+
+
+def train_divided(
+    divided: Records,
+    groups: npt.NDArray[np.int64],
+    folder: Path,
+    config: TrainConfig,
+    command: str,
+    *,
+    force: bool = False,
+    pixels: Path | None = None,
+) -> Trained:
+    """Trains as `train` does, on a set that is divided already.
+
+    Args:
+        divided: With a split in every row that is to be used.
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        folder: For the run.
+        config: What to do; its shares of the splits are not looked at.
+        command: What to type to run it again, for the report.
+        force: Replace whatever run is in `folder`.
+        pixels: Folder for decoded photographs that other runs share; otherwise the run keeps its own and clears it.
+
+    Raises:
+        ConfigError: `folder` holds another run.
+        WeightsError: Pretrained weights are asked for and not to be had.
+        TrainingError: Fine-tuning failed.
+    """
+    started = time.perf_counter()
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
-    fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work")
+    fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
-    write_report(_summary(data, folder, config, source, fitted, metrics, table), folder / "report.html")
+    write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html")
     write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
     shutil.rmtree(folder / "work", ignore_errors=True)
     return Trained(folder, recipe, metrics)
 
 
-def _check_trainable(records: Records) -> None:
+def check_trainable(records: Records) -> None:
+    """Looks whether there is something to learn from.
+
+    Raises:
+        DataError: Nothing can be read, or there is one class only.
+    """
     usable = records.usable()
     if not len(usable):
         first = records.frame["error"].drop_nulls().to_list()
@@ -189,6 +224,7 @@ def _judge(
     metrics["calibration_fit"] = calibration.model_dump()
     metrics["data"] = _data_facts(divided, fingerprint)
     metrics["training"] = fitted.notes
+    metrics["history"] = fitted.history
     manifest = RecipeManifest(
         name=folder.name,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -285,36 +321,34 @@ def versions() -> dict[str, str]:
     return found
 
 
-def command_for(data: object, out: Path, config: TrainConfig, source: str | None) -> str:
-    """Returns the command that repeats a training: only options that differ from their defaults."""
-    parts = ["knowngood", "train", str(data), "--out", str(out)]
+def command_for(data: object, out: Path, config: BaseModel, source: str | None, verb: str = "train") -> str:
+    """Returns the command that repeats a run: only options that differ from their defaults."""
+    parts = ["knowngood", verb, str(data), "--out", str(out)]
     if source:
         parts += ["--source", source]
-    default = TrainConfig()
+    default = type(config)().model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
-        if value == getattr(default, name):
+        if value == default[name]:
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             parts.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            parts += [f"--{flag}", str(value)]
+            parts += [f"--{flag}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(parts)
 
 
+def shown(data: str | Path | Records) -> str:
+    """Returns what to call a set of photographs in a command."""
+    return str(data.root if isinstance(data, Records) else data)
+
+
 def _summary(
-    data: object,
-    folder: Path,
-    config: TrainConfig,
-    source: str | None,
-    fitted: Fitted,
-    metrics: dict[str, Any],
-    table: pl.DataFrame,
+    folder: Path, command: str, config: TrainConfig, fitted: Fitted, metrics: dict[str, Any], table: pl.DataFrame
 ) -> RunSummary:
-    shown = data.root if isinstance(data, Records) else data
     return RunSummary(
         title=f"{folder.name}: {fitted.notes['network']} on {metrics['data']['source']}",
-        command=command_for(shown, folder, config, source),
+        command=command,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         metrics=metrics,
         history=fitted.history,

@@ -8,6 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Preset = Literal["quick", "standard", "best"]
+Freeze = Literal["none", "stem", "all-but-head"]
+Balance = Literal["sampling", "weights", "none"]
+Precision = Literal["auto", "bf16", "fp32"]
 
 # Tried in this order when no --model is given: the first whose weights are on this machine.
 PREFERRED = ("resnet50", "efficientnet_lite2", "efficientnet_lite0", "mobilenetv2", "vgg16")
@@ -44,9 +47,12 @@ class TrainConfig(BaseModel):
         description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights, 1e-3 from random ones.",
     )
     weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
-    balance: Literal["sampling", "weights", "none"] = Field(
+    balance: Balance = Field(
         "sampling",
         description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not.",
+    )
+    freeze: Freeze = Field(
+        "none", description="What fine-tuning leaves as it came: nothing, the stem, or all but the head."
     )
     augment: str = Field(
         "standard",
@@ -55,7 +61,7 @@ class TrainConfig(BaseModel):
     pretrained: bool = Field(True, description="Start from ImageNet weights.")
     weights: Path | None = Field(None, description="File or folder with the weights to start from.")
     patience: int = Field(6, ge=1, description="Epochs without a better validation AUC before stopping.")
-    precision: Literal["auto", "bf16", "fp32"] = Field(
+    precision: Precision = Field(
         "auto", description="Arithmetic of training; auto takes bf16 where the machine has it in hardware."
     )
     verdicts: Path | None = Field(
@@ -83,6 +89,10 @@ class TrainConfig(BaseModel):
     def _something_to_train(self) -> TrainConfig:
         if self.preset == "standard" and self.epochs == 0:
             raise ValueError("the preset standard is fine-tuning alone: it needs --epochs of at least 1")
+        if self.freeze != "none" and not self.pretrained:
+            raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
+        if self.freeze != "none" and not self.fine_tuning_epochs:
+            raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
         return self
 
     @property

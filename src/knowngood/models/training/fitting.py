@@ -78,7 +78,9 @@ def frozen_models(config: TrainConfig, main: str) -> list[str]:
     return [main, *others[:1]] if config.preset == "best" else [main]
 
 
-def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: Path) -> Fitted:
+def fit_inspector(
+    records: Records, groups: Rows, config: TrainConfig, folder: Path, *, pixels: Path | None = None
+) -> Fitted:
     """Trains an inspector as the preset says.
 
     Args:
@@ -86,6 +88,7 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
         groups: (N,) what belongs together in cross-validation, from `groups_of`.
         config: What to do.
         folder: For decoded photographs and checkpoints; a killed run continues from there.
+        pixels: For decoded photographs instead, shared by trainings on the same images.
 
     Raises:
         WeightsError: Pretrained weights are asked for and not to be had.
@@ -104,7 +107,7 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
         starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
     bases = _bases(records, config, starts)
     channels, height, width = common_shape(list(bases.values()))
-    store = store_pixels(records, folder / "pixels", height, width, channels)
+    store = store_pixels(records, pixels or folder / "pixels", height, width, channels)
     clock.lap("decode")
     job = _Job(records, groups, config, store, folder)
     members: list[_Member] = []
