@@ -127,7 +127,7 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
 
 def teaches(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
     """Returns which rows (N,) may teach while `fold` is held out: not its own, and no generated copies of them."""
-    return (folds != fold) & (folds != -2 - fold)
+    return np.asarray(~np.isin(folds, (fold, -2 - fold)), np.bool_)
 
 
 def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -160,17 +160,12 @@ def _check_shares(test: float, val: float, calibration: float) -> None:
 
 
 def groups_of(records: Records) -> Ids:
-    """Returns one number (N,) for what belongs together: the lot, or else the cluster of near-duplicates.
-
-    A generated copy belongs to what it was made from, whatever it looks like.
-    """
+    """Returns one number (N,) for what belongs together: the lot, or the near-duplicates; copies with their source."""
     made_from = source_rows(records.frame)
-    copies = made_from >= 0
-    if copies.any():
+    if (copies := made_from >= 0).any():
         ids = np.zeros(len(records), np.int64)
         ids[~copies] = groups_of(records.with_frame(records.frame.filter(pl.Series(~copies))))
-        ids[copies] = ids[made_from[copies]]
-        return ids
+        return np.where(copies, ids[made_from], ids)
     lots = records.frame["lot"]
     if not lots.null_count():
         return lots.rank("dense").to_numpy().astype(np.int64)
