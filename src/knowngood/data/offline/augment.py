@@ -120,7 +120,8 @@ def _check_place(out: Path, records: Records) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file.", expected="a folder", fix="Choose another --out.")
     place, root = out.resolve(), records.root.resolve()
-    if place == root or (root.is_dir() and root in place.parents):
+    walked = records.source != "manifest"  # a table lists its images, whatever else lies beside them
+    if place == root or (walked and root.is_dir() and root in place.parents):
         raise ConfigError(
             f"{out} lies inside of the data {root}: the copies would be read as photographs.",
             fix="Choose an --out beside the data.",
