@@ -1,4 +1,4 @@
-"""Augmented sets: copies of training images only, traceable, equal bytes whatever the workers, whole or gone on with."""
+"""Augmented sets: only training images are copied, traceably, the same bytes with any workers, kill or no kill."""
 
 from __future__ import annotations
 
