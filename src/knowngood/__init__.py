@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knowngood.data.health import Health, check
     from knowngood.data.loading import load
+    from knowngood.data.offline.augment import Augmented, augment
     from knowngood.data.records import Records
     from knowngood.data.splits import split
     from knowngood.decide.metrics import Metrics, evaluate
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
+    from knowngood.study.classical import Classical, classical
     from knowngood.study.training import Trained, train
 
 try:
@@ -31,6 +33,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 _HOMES = {
     "Audit": "knowngood.study.auditing",
+    "Augmented": "knowngood.data.offline.augment",
+    "Classical": "knowngood.study.classical",
     "Features": "knowngood.models.features",
     "Health": "knowngood.data.health",
     "KnownGoodError": "knowngood.errors",
@@ -42,8 +46,10 @@ _HOMES = {
     "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
     "audit": "knowngood.study.auditing",
+    "augment": "knowngood.data.offline.augment",
     "check": "knowngood.data.health",
     "choose_threshold": "knowngood.decide.threshold",
+    "classical": "knowngood.study.classical",
     "evaluate": "knowngood.decide.metrics",
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
@@ -54,6 +60,8 @@ _HOMES = {
 
 __all__ = [
     "Audit",
+    "Augmented",
+    "Classical",
     "Features",
     "Health",
     "KnownGoodError",
@@ -65,8 +73,10 @@ __all__ = [
     "TrainConfig",
     "Trained",
     "audit",
+    "augment",
     "check",
     "choose_threshold",
+    "classical",
     "evaluate",
     "features",
     "load",

@@ -10,6 +10,8 @@ import knowngood
 
 PUBLIC = [
     "Audit",
+    "Augmented",
+    "Classical",
     "Features",
     "Health",
     "KnownGoodError",
@@ -21,8 +23,10 @@ PUBLIC = [
     "TrainConfig",
     "Trained",
     "audit",
+    "augment",
     "check",
     "choose_threshold",
+    "classical",
     "evaluate",
     "features",
     "load",

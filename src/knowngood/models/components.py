@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class Line:
     """How well a straight line (a plane) separates good and bad, on images that it was not fitted on.
 
     Attributes:
-        auroc: Cross-validated.
+        auroc: Cross-validated, mean over the folds.
         accuracy: Cross-validated share of images on the right side.
     """
 
@@ -76,13 +77,11 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
         components: How many; None for all features, with a covariance shrunken after Ledoit and Wolf.
         seed: Of the randomised solver.
     """
-    rows, margins, right = checked_rows(features), np.zeros(len(bad)), np.zeros(len(bad), bool)
-    held = folds >= 0
-    for fold in np.unique(folds[held]):
+    rows, areas, right = checked_rows(features), [], []
+    for fold in np.unique(folds[folds >= 0]):
         teach, hold = teaches(folds, int(fold)), folds == fold
         if bad[teach].all() or not bad[teach].any():
-            right[hold] = bad[hold] == bad[teach].any()
-            continue
+            continue  # the fold holds every example of a class
         learned, asked = rows[teach], rows[hold]
         if components is not None:
             pca = PCA(components, svd_solver="randomized", random_state=seed).fit(learned)
@@ -91,9 +90,11 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
         else:
             line = ShrunkenLda()
         line.fit(learned, bad[teach].astype(np.uint8))
-        margins[hold] = margins_of(line, asked)
-        right[hold] = (margins[hold] > 0) == bad[hold]
-    return Line(auroc(bad[held], margins[held]) or 0.5, float(right[held].mean()))
+        margins = margins_of(line, asked)
+        areas.append(auroc(bad[hold], margins))
+        right.append((margins > 0) == bad[hold])
+    known = [area for area in areas if area is not None]
+    return Line(fmean(known) if known else 0.5, float(np.concatenate(right).mean()) if right else 0.5)
 
 
 def line_through(points: Floats, bad: Bools) -> tuple[float, float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class FittedClassifier:
     Attributes:
         estimator: Of scikit-learn.
         setting: That cross-validation chose.
-        auroc: Of rows scored by machines that had not seen them, with that setting; it is the best of `table`.
+        auroc: Mean over the folds of rows scored by a machine that had not seen them; the best of `table`.
         table: One row a setting: the setting, and its cross-validated AUC.
         width: Number of features.
         taught: How many rows it was fitted on.
@@ -63,17 +64,18 @@ def fit_classifier(kind: Conventional, features: Any, bad: Bools, folds: Ids, se
     _check_classes(bad, len(rows))
     chosen = _at_most(kind.most_rows, bad, np.random.default_rng(seed))
     rows, bad, folds = rows[chosen], bad[chosen], folds[chosen]
-    held = folds >= 0
-    numbers = np.unique(folds[held])
+    numbers = np.unique(folds[folds >= 0])
     smallest = min((int(teaches(folds, int(fold)).sum()) for fold in numbers), default=len(rows))
     table = []
     for setting in track(kind.settings(smallest), kind.summary):
-        margins = np.zeros(len(rows))
+        areas = []  # a fold at a time: margins of different machines need not be of one scale
         for fold in numbers:
             teach, hold = teaches(folds, int(fold)), folds == fold
             if bad[teach].any() and not bad[teach].all():  # else the fold holds every example of a class
-                margins[hold] = margins_of(_fitted(kind, setting, rows[teach], bad[teach], seed), rows[hold])
-        table.append({**setting, "auroc": auroc(bad[held], margins[held]) or 0.5})
+                margins = margins_of(_fitted(kind, setting, rows[teach], bad[teach], seed), rows[hold])
+                areas.append(auroc(bad[hold], margins))
+        known = [area for area in areas if area is not None]
+        table.append({**setting, "auroc": fmean(known) if known else 0.5})
     best = max(range(len(table)), key=lambda i: table[i]["auroc"])
     setting = kind.settings(smallest)[best]
     estimator = _fitted(kind, setting, rows, bad, seed)

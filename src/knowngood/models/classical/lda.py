@@ -55,6 +55,8 @@ class ShrunkenLda(ClassifierMixin, BaseEstimator):
         return (self.decision_function(X) > 0).astype(np.int64)
 
     def _covariance(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if len(rows) < 2:  # one image does not vary
+            return np.zeros((rows.shape[1], rows.shape[1]))
         if self.shrinkage == "auto":
             return np.asarray(ledoit_wolf(rows)[0], np.float64)
         return np.asarray(shrunk_covariance(empirical_covariance(rows), float(self.shrinkage)), np.float64)

@@ -22,8 +22,8 @@ def conventional_section(rows: Rows) -> Section:
     first = rows[0]
     body = render(
         "sections/conventional.html",
-        columns=columns_of(rows),
-        table=[[name, *cells_of([row for row in rows if row["model"] == name])] for name in models],
+        tprs=[f"{100 * float(tpr):g} %" for tpr in first["test"]["fpr_at_tpr"]],
+        table=[_words(name, [row for row in rows if row["model"] == name]) for name in models],
         settings=[(row["model"], row["seed"], row["setting"], row["grid"]) for row in rows],
         seeds=len({row["seed"] for row in rows}),
         test=(first["test"]["n_good"], first["test"]["n_bad"]),
@@ -32,27 +32,19 @@ def conventional_section(rows: Rows) -> Section:
     return Section("conventional", "Conventional classifiers", body, lead)
 
 
-def columns_of(rows: Rows) -> list[str]:
-    """Returns the headings of `cells_of`, without that of the model."""
-    tprs = [f"overkill at TPR {100 * float(tpr):g} %" for tpr in rows[0]["test"]["fpr_at_tpr"]]
-    return ["cross-validated AUC", "train accuracy", "test accuracy", "test AUC", *tprs, "fit, s", "images/s"]
-
-
-def cells_of(rows: Rows) -> list[str]:
+def _words(name: str, rows: Rows) -> dict[str, Any]:
     """Returns one model's figures in words: with one seed the AUC has its interval, with several its spread."""
     tests = [row["test"] for row in rows]
-    auc = wording.several([test["auroc"] for test in tests], wording.decimal)
-    if len(tests) == 1 and tests[0]["auroc_ci"]:
-        auc += f" ({wording.decimal_range(tests[0]['auroc_ci'])})"
-    overkill = [
-        wording.several([test["fpr_at_tpr"][tpr] for test in tests], wording.percent) for tpr in tests[0]["fpr_at_tpr"]
-    ]
-    return [
-        wording.several([row["cv_auroc"] for row in rows], wording.decimal),
-        wording.several([row["train_accuracy"] for row in rows], wording.percent),
-        wording.several([test["accuracy"] for test in tests], wording.percent),
-        auc,
-        *overkill,
-        f"{sum(row['seconds'] for row in rows) / len(rows):.1f}",
-        f"{sum(row['images_per_second'] for row in rows) / len(rows):.1f}",
-    ]
+    return {
+        "name": name,
+        "cv": wording.several([row["cv_auroc"] for row in rows], wording.decimal),
+        "train": wording.several([row["train_accuracy"] for row in rows], wording.percent),
+        "test": wording.several([test["accuracy"] for test in tests], wording.percent),
+        "auroc": wording.several([test["auroc"] for test in tests], wording.decimal),
+        "interval": wording.decimal_range(tests[0]["auroc_ci"]) if len(tests) == 1 else "",
+        "overkill": [
+            wording.several([test["fpr_at_tpr"][t] for test in tests], wording.percent) for t in tests[0]["fpr_at_tpr"]
+        ],
+        "fit": f"{sum(row['seconds'] for row in rows) / len(rows):.1f}",
+        "speed": f"{sum(row['images_per_second'] for row in rows) / len(rows):.1f}",
+    }
