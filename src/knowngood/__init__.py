@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knowngood.data.health import Health, check
     from knowngood.data.loading import load
+    from knowngood.data.offline.augment import Augmented, augment
     from knowngood.data.records import Records
     from knowngood.data.splits import split
     from knowngood.decide.metrics import Metrics, evaluate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from knowngood.study.auditing import Audit, audit
     from knowngood.study.comparison.comparing import Compared, compare
     from knowngood.study.comparison.config import CompareConfig
+    from knowngood.study.classical import Classical, classical
     from knowngood.study.training import Trained, train
 
 try:
@@ -33,6 +35,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 _HOMES = {
     "Audit": "knowngood.study.auditing",
+    "Augmented": "knowngood.data.offline.augment",
+    "Classical": "knowngood.study.classical",
     "CompareConfig": "knowngood.study.comparison.config",
     "Compared": "knowngood.study.comparison.comparing",
     "Features": "knowngood.models.features",
@@ -46,8 +50,10 @@ _HOMES = {
     "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
     "audit": "knowngood.study.auditing",
+    "augment": "knowngood.data.offline.augment",
     "check": "knowngood.data.health",
     "choose_threshold": "knowngood.decide.threshold",
+    "classical": "knowngood.study.classical",
     "compare": "knowngood.study.comparison.comparing",
     "evaluate": "knowngood.decide.metrics",
     "features": "knowngood.models.features",
@@ -59,6 +65,8 @@ _HOMES = {
 
 __all__ = [
     "Audit",
+    "Augmented",
+    "Classical",
     "CompareConfig",
     "Compared",
     "Features",
@@ -72,8 +80,10 @@ __all__ = [
     "TrainConfig",
     "Trained",
     "audit",
+    "augment",
     "check",
     "choose_threshold",
+    "classical",
     "compare",
     "evaluate",
     "features",

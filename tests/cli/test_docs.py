@@ -98,7 +98,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
     known = set()
-    for verb in ("audit", "check", "features", "predict", "tape", "train", "weights"):
+    for verb in ("audit", "augment", "check", "classical", "features", "predict", "tape", "train", "weights"):
         known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(verb, "--help").out))
     known |= {"--help", "--version", "--install-completion", "--show-completion"}
     for page in PAGES:

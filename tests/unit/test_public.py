@@ -10,6 +10,8 @@ import knowngood
 
 PUBLIC = [
     "Audit",
+    "Augmented",
+    "Classical",
     "CompareConfig",
     "Compared",
     "Features",
@@ -23,8 +25,10 @@ PUBLIC = [
     "TrainConfig",
     "Trained",
     "audit",
+    "augment",
     "check",
     "choose_threshold",
+    "classical",
     "compare",
     "evaluate",
     "features",

@@ -45,7 +45,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         default = ",".join(default)
     if isinstance(kind, type) and issubclass(kind, Enum) and default is not None:
         default = kind(default)
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + name.rstrip("_").replace("_", "-")  # class_ is --class
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
     option = typer.Option(*flags, help=field.description, show_default=default is not None)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.duplicates import near_clusters
-from knowngood.data.records import BAD, GOOD, Records
+from knowngood.data.records import BAD, GOOD, Records, source_rows
 from knowngood.errors import ConfigError, DataError
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -36,7 +36,8 @@ def split(
 
     Splits that the source gave are kept; those it did not give are carved out of its training part.
     Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
-    Generated images, and all that is grouped with them, go to train.
+    Generated images go to train, and so does all that is grouped with them. Copies that say what they were made
+    from decide nothing: they train where their source does, and otherwise they are left out.
 
     Args:
         records: (N rows).
@@ -77,12 +78,19 @@ def split(
         **{name: share for name, share in shares.items() if share > 0},
     }
     ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
-    parts = _assign(records, ids, pool, list(shares.values()), seed, pinned=generated, parts=list(shares))
+    made_from = source_rows(frame)
+    pinned = generated & (made_from < 0)
+    parts = _assign(records, ids, pool, list(shares.values()), seed, pinned=pinned, parts=list(shares))
     names = np.array([*shares, None], dtype=object)
     result = np.where(pool, names[parts], given)
     result[usable & generated & frame["split"].is_null().to_numpy()] = "train"
+    strays = (made_from >= 0) & (result[made_from] != "train")
+    result[strays] = None
     done = records.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
-    return replace(done, notes=(*records.notes, *_notes(labels, usable, result)))
+    notes = _notes(labels, usable, result)
+    if strays.any():
+        notes += (f"{strays.sum()} generated copies are left out, since what they were made from does not train.",)
+    return replace(done, notes=(*records.notes, *notes))
 
 
 def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -95,8 +103,9 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
         groups: As in `split`.
 
     Returns:
-        int64 (N,), fold 0..folds-1 in which the image is held out; -1 for images that are never held out
-        (unlabelled, unreadable or generated).
+        int64 (N,), fold 0..folds-1 in which the image is held out; negative for images that are never held out
+        (unlabelled, unreadable or generated): -1 teaches always, -2 - k not while fold k is held out, since it is a
+        copy of an image there. `teaches` reads them.
 
     Raises:
         ConfigError: Fewer than two folds.
@@ -109,7 +118,16 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
     ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
     nobody = np.zeros(len(records), bool)
     names = [f"fold {k}" for k in range(folds)]
-    return _assign(records, ids, pool, [1 / folds] * folds, seed, pinned=nobody, parts=names)
+    result = _assign(records, ids, pool, [1 / folds] * folds, seed, pinned=nobody, parts=names)
+    made_from = source_rows(frame)
+    copies = (made_from >= 0) & (result[made_from] >= 0)
+    result[copies] = -2 - result[made_from[copies]]
+    return result
+
+
+def teaches(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
+    """Returns which rows (N,) may teach while `fold` is held out: not its own, and no generated copies of them."""
+    return np.asarray(~np.isin(folds, (fold, -2 - fold)), np.bool_)
 
 
 def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -142,7 +160,12 @@ def _check_shares(test: float, val: float, calibration: float) -> None:
 
 
 def groups_of(records: Records) -> Ids:
-    """Returns one number (N,) for what belongs together: the lot, or else the cluster of near-duplicates."""
+    """Returns one number (N,) for what belongs together: the lot, or the near-duplicates; copies with their source."""
+    made_from = source_rows(records.frame)
+    if (copies := made_from >= 0).any():
+        ids = np.zeros(len(records), np.int64)
+        ids[~copies] = groups_of(records.with_frame(records.frame.filter(pl.Series(~copies))))
+        return np.where(copies, ids[made_from], ids)
     lots = records.frame["lot"]
     if not lots.null_count():
         return lots.rank("dense").to_numpy().astype(np.int64)

@@ -1,0 +1,99 @@
+"""What the conventional classifiers leave behind: tables, figures, one page."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from knowngood.data.records import Records
+from knowngood.files import write_json, write_text
+from knowngood.models.classical.config import ClassicalConfig
+from knowngood.models.features import Features
+from knowngood.recipe.predicting import write_table
+from knowngood.report.page import page
+from knowngood.report.sections.conventional import conventional_section
+from knowngood.report.sections.pca import PcaSummary, pca_section
+from knowngood.report.sections.provenance import Origin, origin_section
+from knowngood.study.training import versions
+
+FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet", "pca.parquet", "classical.html"
+
+
+def write_results(
+    folder: Path, rows: list[dict[str, Any]], scores: pl.DataFrame, pca: PcaSummary, facts: dict[str, Any]
+) -> None:
+    """Writes the tables, the page, and last the figures: their presence says that the rest is whole.
+
+    Args:
+        folder: Of the results.
+        rows: As in `Classical.rows`.
+        scores: As in `Classical.scores`.
+        pca: As in `Classical.pca`.
+        facts: Of `facts_of`.
+    """
+    write_table(scores, folder / SCORES)
+    write_table(pca.points.select("image", "label", "pc1", "pc2"), folder / COMPONENTS)
+    data = facts["data"]
+    origin = Origin(
+        facts["command"],
+        facts["config"]["seed"],
+        data,
+        facts["versions"],
+        facts["config"],
+        {"total": facts["seconds"]},
+    )
+    sections = [conventional_section(rows), pca_section(pca, origin.seed), origin_section(origin)]
+    subtitle = f"{facts['created']} · {data['images']:,} images of {data['source']} · {pca.features}"
+    write_text(folder / PAGE, page("Would something simple do as well?", subtitle, sections))
+    found = {
+        "explained": list(pca.explained),
+        "two_components": _line(pca.two),
+        "all_features": _line(pca.whole),
+        "larger_class": pca.larger,
+        "fitted_on": pca.fitted_on,
+    }
+    write_json(folder / FIGURES, {"rows": rows, "pca": found, **facts})
+
+
+def facts_of(records: Records, deep: Features, config: ClassicalConfig, command: str, seconds: float) -> dict[str, Any]:
+    """Returns what decided the figures: data, features, configuration, versions, command; JSON types."""
+    return {
+        "features": {
+            "backbone": deep.backbone,
+            "weights": deep.origin,
+            "size": list(deep.size),
+            "computed": deep.computed,
+            "unreadable": len(deep.failed),
+        },
+        "data": {
+            "source": records.source,
+            "root": str(records.root),
+            "licence": records.licence,
+            "notes": list(records.notes),
+            "images": len(records),
+        },
+        "config": config.model_dump(mode="json"),
+        "command": command,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def command_of(data: object, out: str | Path, config: ClassicalConfig, source: str | None) -> str:
+    """Returns the command that repeats it: only options that differ from their defaults."""
+    shown = data.root if isinstance(data, Records) else data
+    parts = ["knowngood", "classical", str(shown), "--out", str(out), *(["--source", source] if source else [])]
+    for name, value in config.model_dump(mode="json").items():
+        if value != getattr(ClassicalConfig(), name):
+            flag = "--" + name.replace("_", "-")
+            parts += [flag] if value is True else [flag, str(value)]
+    return shlex.join(parts)
+
+
+def _line(line: tuple[float, float] | None) -> dict[str, float] | None:
+    return None if line is None else {"auroc": line[0], "accuracy": line[1]}
