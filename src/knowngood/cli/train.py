@@ -42,8 +42,13 @@ def train(
     splits = [name for name in SPLITS if name in done.metrics]
     columns = [_column(done.metrics[name]) for name in splits]
     rows = [(name, *cells) for name, *cells in zip(_figures(config.confidence), *columns, strict=True)]
+    if config.one_class:
+        rows = [row for row in rows if any(row[1:])]  # without bad images most figures do not exist
     show_table("What the inspector does", ("", *splits), rows, right=range(1, 5))
     typer.echo(done.metrics["threshold"]["sentence"])
+    if config.one_class:
+        said = done.metrics["threshold"]["escape_rate"]
+        typer.echo(said[0].upper() + said[1:])
     typer.echo(f"Report: {done.folder / 'report.html'}\nRecipe: {done.folder / 'recipe'}")
 
 

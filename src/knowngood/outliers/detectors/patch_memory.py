@@ -49,6 +49,14 @@ class PatchMemory(Detector):
     def fit(self, features: Any) -> PatchMemory:
         """Remembers normal patches; see `Detector.fit`. `features` may be a callable that returns blocks."""
         source = _source(features, least=self.least_rows)
+        self.remember(source)
+        self._index()
+        self.own_score_ = self._scores(source, leave_out=True)
+        self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
+        return self
+
+    def remember(self, source: PatchSource) -> npt.NDArray[np.float32]:
+        """Chooses the patches to remember, (M, D) float32, reading the blocks once; sets no threshold."""
         self.__dict__.pop("width_", None)
         random = np.random.default_rng(self.parameters.seed)
         rows, owner, total = reservoir(self._blocks(source), self.parameters.pool, random)
@@ -56,11 +64,8 @@ class PatchMemory(Detector):
             raise DataError("Patches of one image are too few.", expected=f"at least {self.least_rows} images")
         wanted = int(np.clip(round(self.parameters.share * total), 2, self.parameters.most))
         chosen = k_centres(rows, wanted, random)
-        self.memory_, self.owner_ = rows[chosen], owner[chosen]
-        self._index()
-        self.own_score_ = self._scores(source, leave_out=True)
-        self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
-        return self
+        self.memory_, self.owner_ = rows[chosen].astype(np.float32), owner[chosen]
+        return self.memory_
 
     def score(self, features: Any) -> Scores:
         """Returns the images' scores, (N,) float64; `features` may be a callable that returns blocks."""
