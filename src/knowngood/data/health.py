@@ -226,7 +226,11 @@ def _classes(a: _Set) -> list[Finding]:
             message = (
                 f"There are no usable bad images ({good} good): train with --one-class; the escape rate stays unknown."
             )
-            return [Finding("info", "one-class", message, good)]
+            found.append(Finding("info", "one-class", message, good))
+            if good < _FEW:
+                message = f"Only {good} good images: the figures will mean little, and fewer than 3 cannot be divided."
+                found.append(Finding("warning" if good > 2 else "error", "few", message, good))
+            return found
         message = f"There are no usable good images ({bad} bad); a classifier needs both."
         return [Finding("error", "one-class", message, bad)]
     if min(good, bad) < 4:

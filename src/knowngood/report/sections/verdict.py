@@ -68,7 +68,7 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
     auc = run.figures.get("auroc")
     learned_alone = run.config.get("one_class") and not counts.bads
     if learned_alone:
-        parts = [f"On {wording.counted(run.shown.height, 'good image')} {where}:"]
+        parts = [f"On {wording.counted(run.shown.height, 'good image')} {where} were scored."]
     elif auc is None:
         parts.append("no AUC can be given, because one class is missing.")
     else:
