@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from knowngood.models.memory_heads import CROWD, NEAREST, SMOOTHING, NearestHead, PatchHead, patch_maps, smooth_maps
+from knowngood.models.memory_heads import NEAREST, SMOOTHING, STRANGEST, NearestHead, PatchHead, patch_maps, smooth_maps
 from knowngood.outliers.detectors.knn import NearestNeighbours
 from knowngood.outliers.detectors.patch_memory import PatchMemory
 
@@ -29,20 +31,16 @@ def head_of(memory: np.ndarray) -> PatchHead:
 
 
 def by_hand(image: np.ndarray, memory: np.ndarray) -> tuple[float, np.ndarray]:
-    """Equations 5 to 7 of Roth et al. 2022, one image (P, D), one distance at a time."""
-    distance = np.array([[np.sqrt(((p - m) ** 2).sum()) for m in memory] for p in image.astype(float)])
-    nearest = distance.min(axis=1)
-    strangest = int(nearest.argmax())
-    star = memory[distance[strangest].argmin()]
-    crowd = np.argsort([np.sqrt(((star - m) ** 2).sum()) for m in memory])[:CROWD]
-    far = np.exp(distance[strangest][crowd])
-    weight = 1 - np.exp(nearest[strangest]) / far.sum()
-    return weight * nearest[strangest], nearest
+    """Equation 5 of Roth et al. 2022 for every patch of an image (P, D), and the mean of the strangest of them."""
+    nearest = np.array([min(np.sqrt(((p - m) ** 2).sum()) for m in memory) for p in image.astype(float)])
+    return float(np.sort(nearest)[-math.ceil(STRANGEST * len(image)) :].mean()), nearest
 
 
-def test_scores_and_maps_are_the_papers() -> None:
-    memory, new = patches(8)[:, :5].reshape(-1, 10), patches(6, seed=1)
-    margins, distances = head_of(memory).judged(as_maps(new, 3))
+@pytest.mark.parametrize("places", [12, 150, 201])
+def test_scores_and_maps_are_those_of_the_equations(places: int) -> None:
+    memory, new = patches(8)[:, :5].reshape(-1, 10), patches(4, places, seed=1)
+    head = head_of(memory)
+    margins, distances = head(as_maps(new, 3)), head.distances(as_maps(new, 3))
     for row, image in enumerate(new):
         score, near = by_hand(image, memory)
         assert float(margins[row]) == pytest.approx(score, rel=1e-5)
@@ -52,9 +50,9 @@ def test_scores_and_maps_are_the_papers() -> None:
 @pytest.mark.parametrize("share", [0.05, 1.0])
 def test_the_head_scores_as_the_detector(share: float) -> None:
     """With 1.0 there are more remembered patches than are compared at a time."""
-    detector = PatchMemory(share=share).fit(patches(100))
+    detector = PatchMemory(share=share, strangest=STRANGEST).fit(patches(100))
     assert (len(detector.memory_) > 1024) == (share == 1.0)
-    new = patches(20, seed=2)
+    new = patches(20, 240, seed=2)
     head = head_of(detector.memory_)
     np.testing.assert_allclose(head(as_maps(new, 4)).numpy(), detector.score(new), rtol=1e-4)
     near = head.distances(as_maps(new, 4)).numpy().reshape(20, -1)

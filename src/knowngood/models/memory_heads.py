@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CROWD = 9  # remembered patches that weigh an image's score (b of the paper)
+STRANGEST = 0.01  # share of an image's patches, the strangest ones, whose mean distance is its score
 NEAREST = 5  # which nearest remembered photograph's distance is the score
 SMOOTHING = 4.0  # deviation of the Gaussian that smooths a map, in pixels of the network's input
 _AT_ONCE = 1024  # remembered rows compared at a time: bounds memory, and stays one graph when exported
@@ -48,6 +50,11 @@ def smooth_maps(distances: Tensor, height: int, width: int) -> Tensor:
     return smooth
 
 
+def strangest(patches: int, share: float) -> int:
+    """Returns how many of an image's patches make its score: that share of them, rounded up, one at least."""
+    return max(1, math.ceil(share * patches))
+
+
 class MemoryHead(nn.Module):
     """Remembered rows and exact Euclidean distances to them, as plain matrix products.
 
@@ -82,66 +89,30 @@ class MemoryHead(nn.Module):
 
 
 class PatchHead(MemoryHead):
-    """PatchCore's score: the largest distance of a patch to its nearest remembered one, weighed by how lonely that is.
+    """An image is as abnormal as its strangest patches are far from what is remembered.
 
-    margin = w d: d the distance of the strangest patch to its nearest remembered patch m, and
-    w = 1 - 1 / sum_b exp(d_b - d) over the `CROWD` remembered patches nearest to m. Any number from 0, in the unit
-    of the features; higher is more abnormal.
+    margin = mean of the largest `STRANGEST` of the image's patch distances, any number from 0, in the unit of the
+    features; higher is more abnormal.
 
     Reference:
-        Roth et al. 2022, equations 5 to 7.
+        Roth et al. 2022, equation 5. Ours: the mean of the strangest patches instead of the largest distance
+        weighed by how crowded its neighbour is (equations 6 and 7): better on every set that was tried.
     """
-
-    crowd: Tensor
-
-    def __init__(self, features: int, rows: int) -> None:
-        super().__init__(features, rows)
-        self.register_buffer("crowd", torch.zeros(rows, min(CROWD, rows), dtype=torch.int64))
-
-    def remember(self, rows: Tensor) -> None:
-        """Takes the patches (M, D) to remember and finds the neighbours of each among them."""
-        super().remember(rows)
-        size = self.crowd.shape[1]
-        near = [self.squared(p, self.memory).topk(size, dim=1, largest=False)[1] for p in self.pieces()]
-        self.crowd.copy_(torch.cat(near))
 
     def distances(self, maps: Tensor) -> Tensor:
         """Returns each patch's distance to the nearest remembered one, (B, h, w), for patch maps (B, D, h, w)."""
-        return self._nearest(maps)[0].reshape(maps.shape[0], *maps.shape[2:])
+        rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) - self.centre
+        nearest = [self.squared(rows, piece).amin(1) for piece in self.pieces()]
+        return torch.stack(nearest).amin(0).sqrt().reshape(maps.shape[0], *maps.shape[2:])
+
+    def margins(self, distances: Tensor) -> Tensor:
+        """Returns the margins (B,) of patch distances (B, h, w)."""
+        near = distances.flatten(1)
+        return near.topk(strangest(near.shape[1], STRANGEST), dim=1)[0].mean(1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the margins (B,) of patch maps (B, D, h, w)."""
-        return self.judged(maps)[0]
-
-    def judged(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns margins (B,) and patch distances (B, h, w) from one search."""
-        count, width = maps.shape[:2]
-        distances, nearest = self._nearest(maps)
-        near, which = distances.reshape(count, -1), nearest.reshape(count, -1)
-        worst = near.argmax(1, keepdim=True)
-        distance = near.gather(1, worst)  # (B, 1)
-        patches = maps.flatten(2).transpose(1, 2) - self.centre  # (B, P, D)
-        strangest = patches.gather(1, worst[..., None].expand(-1, 1, width))  # (B, 1, D)
-        crowd = self.memory[self.crowd[which.gather(1, worst)[:, 0]]]  # (B, b, D)
-        excess = (crowd - strangest).square().sum(2).sqrt() - distance
-        if self.crowd.shape[1] == 1:
-            weight = torch.ones_like(distance[:, 0])
-        else:
-            weight = 1 - 1 / excess.clamp(max=80.0).exp().sum(1)
-        return distance[:, 0] * weight, distances.reshape(count, *maps.shape[2:])
-
-    def _nearest(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns distance and number of the nearest remembered patch of every patch, each (B * h * w,)."""
-        rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) - self.centre
-        best, which = torch.empty(0), torch.empty(0)
-        for number, piece in enumerate(self.pieces()):
-            far, at = self.squared(rows, piece).min(1)
-            at = at + number * _AT_ONCE
-            if number:
-                closer = far < best
-                far, at = torch.where(closer, far, best), torch.where(closer, at, which)
-            best, which = far, at
-        return best.sqrt(), which
+        return self.margins(self.distances(maps))
 
 
 class NearestHead(MemoryHead):

@@ -111,8 +111,10 @@ class _Job:
         classifier.head, classifier.config = head, config.model_copy(update={"supports": len(memory)})
 
         def judge(images: Tensor) -> Tensor:
-            margins, distances = head.judged(classifier.patch_maps(images))
-            return torch.stack([margins, smooth_maps(distances, base.height, base.width).amax((1, 2))], dim=1)
+            distances = head.distances(classifier.patch_maps(images))
+            return torch.stack(
+                [head.margins(distances), smooth_maps(distances, base.height, base.width).amax((1, 2))], dim=1
+            )
 
         judged = np.full((len(self.records), 2), np.nan, np.float32)
         judged[self.others] = over_batches(classifier, judge, self.store.pixels, self.others, "scores")

@@ -134,8 +134,8 @@ class Recipe:
         channels, height, width = self.input_shape
 
         def judge(batch: Tensor) -> tuple[Tensor, Tensor]:
-            margins, distances = head.judged(member.patch_maps(batch))
-            return margins.cpu(), smooth_maps(distances, height, width)[0].cpu()
+            distances = head.distances(member.patch_maps(batch))
+            return head.margins(distances).cpu(), smooth_maps(distances, height, width)[0].cpu()
 
         for number, image in enumerate(images):
             name = names[number] if names is not None else named(image, number)
