@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
+    from knowngood.study.classical import Classical, classical
     from knowngood.study.comparison.comparing import Compared, compare
     from knowngood.study.comparison.config import CompareConfig
-    from knowngood.study.classical import Classical, classical
     from knowngood.study.training import Trained, train
 
 try:

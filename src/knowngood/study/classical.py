@@ -25,7 +25,8 @@ from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.report.sections.pca import PcaSummary
-from knowngood.study.classical_results import command_of, facts_of, write_results
+from knowngood.study.classical_results import facts_of, write_results
+from knowngood.study.facts import command_for, shown
 from knowngood.study.training import CLASS_THRESHOLD
 
 _TIMED = 64  # images whose features are made anew, to time it
@@ -110,7 +111,13 @@ def classical(
             reporter().say(f"{name}, seed {seed}: test AUC {row['test']['auroc']:.4f}")
     pca = _pca(records, deep, bad, _sound(parts[config.seed], sound), sound, config)
     done = Classical(Path(out), rows, pl.concat(tables), pca)
-    facts = facts_of(whole, deep, config, command_of(data, out, config, source), time.perf_counter() - started)
+    facts = facts_of(
+        whole,
+        deep,
+        config,
+        command_for(shown(data), Path(out), config, source, "classical"),
+        time.perf_counter() - started,
+    )
     write_results(done.folder, done.rows, done.scores, done.pca, facts)
     return done
 

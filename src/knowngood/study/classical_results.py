@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from knowngood.report.page import page
 from knowngood.report.sections.conventional import conventional_section
 from knowngood.report.sections.pca import PcaSummary, pca_section
 from knowngood.report.sections.provenance import Origin, origin_section
-from knowngood.study.training import versions
+from knowngood.study.facts import versions
 
 FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet", "pca.parquet", "classical.html"
 
@@ -82,17 +81,6 @@ def facts_of(records: Records, deep: Features, config: ClassicalConfig, command:
         "versions": versions(),
         "seconds": round(seconds, 1),
     }
-
-
-def command_of(data: object, out: str | Path, config: ClassicalConfig, source: str | None) -> str:
-    """Returns the command that repeats it: only options that differ from their defaults."""
-    shown = data.root if isinstance(data, Records) else data
-    parts = ["knowngood", "classical", str(shown), "--out", str(out), *(["--source", source] if source else [])]
-    for name, value in config.model_dump(mode="json").items():
-        if value != getattr(ClassicalConfig(), name):
-            flag = "--" + name.replace("_", "-")
-            parts += [flag] if value is True else [flag, str(value)]
-    return shlex.join(parts)
 
 
 def _line(line: tuple[float, float] | None) -> dict[str, float] | None:

@@ -53,7 +53,10 @@ class StudyConfig(BaseModel):
         None, description="Networks to compare, with commas; the preset's own if not given, none if empty."
     )
     compare_size: int | None = Field(
-        None, ge=32, le=2048, description="Side in pixels that the compared networks see; the preset's own if not given."
+        None,
+        ge=32,
+        le=2048,
+        description="Side in pixels that the compared networks see; the preset's own if not given.",
     )
     epochs: int | None = Field(
         None, ge=0, le=1000, description="Epochs of each compared network; the preset's own if not given."

@@ -16,6 +16,9 @@ Precision = Literal["auto", "bf16", "fp32"]
 PREFERRED = ("resnet50", "efficientnet_lite2", "efficientnet_lite0", "mobilenetv2", "vgg16")
 
 
+_ONE_CLASS = ("detector", "memory", "overkill_budget")  # options that say nothing without it
+
+
 class TrainConfig(BaseModel):
     """Everything that decides what a training does; saved with the recipe."""
 
@@ -75,6 +78,19 @@ class TrainConfig(BaseModel):
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
+    one_class: bool = Field(
+        False, description="Learn from good images alone; bad ones are for the test. The escape rate is then unknown."
+    )
+    detector: Literal["patch_memory", "knn"] = Field(
+        "patch_memory",
+        description="With --one-class: patch_memory compares patches and draws maps and boxes, knn whole images.",
+    )
+    memory: int = Field(
+        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) that are remembered."
+    )
+    overkill_budget: float = Field(
+        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on good images held out."
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the certificate.")
     review_overkill: float | None = Field(
         None,
@@ -93,6 +109,20 @@ class TrainConfig(BaseModel):
             raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
         if self.freeze != "none" and not self.fine_tuning_epochs:
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_with_one_class(self) -> TrainConfig:
+        if not self.one_class:
+            given = {name for name in _ONE_CLASS if getattr(self, name) != type(self).model_fields[name].default}
+            if given:
+                flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given))
+                raise ValueError(f"{flags} means something with --one-class only")
+            return self
+        if self.preset != "quick" or self.epochs:
+            raise ValueError("--one-class fine-tunes nothing: leave --preset and --epochs out")
+        if self.review_overkill is not None and self.review_overkill >= self.overkill_budget:
+            raise ValueError("with --one-class, --review-overkill has to be below --overkill-budget")
         return self
 
     @property

@@ -101,11 +101,11 @@ def fit_inspector(
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    clock = _Clock()
+    clock = Clock()
     starts: dict[str, Weights | None] = {main: None}
     if config.pretrained:
         starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
-    bases = _bases(records, config, starts)
+    bases = base_networks(records, config, starts)
     channels, height, width = common_shape(list(bases.values()))
     store = store_pixels(records, pixels or folder / "pixels", height, width, channels)
     clock.lap("decode")
@@ -131,7 +131,9 @@ def fit_inspector(
     return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps)
 
 
-def _bases(records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]) -> dict[str, NetworkConfig]:
+def base_networks(
+    records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]
+) -> dict[str, NetworkConfig]:
     """Returns what each network sees: the photographs' own proportions, at its own size or the one asked for."""
     sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
     channels = 3 if needs_colour(records) else 1
@@ -307,7 +309,9 @@ def _combine(
     return inspector, combined.astype(np.float32), honest
 
 
-class _Clock:
+class Clock:
+    """Seconds that each stage took."""
+
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()

@@ -32,8 +32,9 @@ from knowngood.study.comparison.rows import Row
 from knowngood.study.comparison.running import Made, Trainings, find_starts, plan_rows
 from knowngood.study.comparison.sets import divide
 from knowngood.study.comparison.variants import VariantOptions, variant_named
+from knowngood.study.facts import command_for, shown, versions
 from knowngood.study.runs import fingerprint_of, open_run
-from knowngood.study.training import check_trainable, command_for, shown, versions
+from knowngood.study.training import check_trainable
 
 DOCUMENT = "compare.json"  # the last thing that a comparison writes
 

@@ -21,7 +21,9 @@ class DataStep:
     def sections(self, material: Material, found: Found) -> list[Section]:
         counts = found["counts"]
         said = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
-        rows = [(f["severity"], f"{f['count']:,}", f["message"], ", ".join(f["examples"][:2])) for f in found["findings"]]
+        rows = [
+            (f["severity"], f"{f['count']:,}", f["message"], ", ".join(f["examples"][:2])) for f in found["findings"]
+        ]
         sentences = [f"{found['images']:,} photographs: {said}.", *found["notes"]]
         body = render(
             "sections/study_step.html",

@@ -58,7 +58,9 @@ class InspectorStep:
     def advice(self, found: Found) -> list[str]:
         threshold = found["metrics"].get("threshold") or {}
         if found["one_class"]:
-            return ["Keep every bad unit that turns up, with a photograph: without them no escape rate can be measured."]
+            return [
+                "Keep every bad unit that turns up, with a photograph: without them no escape rate can be measured."
+            ]
         if not threshold.get("certified", False):
             return [
                 "Do not promise the escape budget yet: it is not proven on the calibration images. More bad images of the "

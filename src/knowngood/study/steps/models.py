@@ -24,7 +24,9 @@ class ModelsStep:
         return None
 
     def run(self, material: Material) -> Found:
-        done = compare(material.records, material.folder / FOLDER, comparison(material, models=material.config.compared))
+        done = compare(
+            material.records, material.folder / FOLDER, comparison(material, models=material.config.compared)
+        )
         return {"best": done.document["best"], "verdict": done.document["verdict"]}
 
     def sections(self, material: Material, found: Found) -> list[Section]:
