@@ -113,7 +113,7 @@ def sentence(pair: Pair, names: dict[str, str], level: float) -> str:
         level: p values below it are called real.
     """
     first, second = names[pair.first], names[pair.second]
-    low, high = pair.auroc.interval
+    low, high = max(pair.auroc.interval[0], -1.0), min(pair.auroc.interval[1], 1.0)
     figures = f"{pair.auroc.mean:.4f} ({low:.4f} to {high:.4f}), p {p_words(pair.auroc_p)}"
     auroc = (
         f"{first} separates better than {second}: AUC higher by {figures}"

@@ -117,8 +117,9 @@ class Trainings:
 
     def add(self, divided: Records, plans: Sequence[Plan], seed: int) -> None:
         """Trains every row on the splits of one seed."""
-        for variant in dict.fromkeys(plan.variant for plan in plans):
-            training_set = self._varied(divided, variant, seed)
+        variants = dict.fromkeys(plan.variant for plan in plans)
+        sets = {variant: self._varied(divided, variant, seed) for variant in variants}  # errors before hours of work
+        for variant, training_set in sets.items():
             self._clear_other_pixels(training_set.records)
             for plan in plans:
                 if plan.variant == variant and plan.key not in self.failed:

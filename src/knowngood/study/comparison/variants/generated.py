@@ -10,6 +10,7 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
+from knowngood.data.sources import SOURCES
 from knowngood.errors import ConfigError, DataError
 from knowngood.study.comparison.variants import TrainingSet, VariantOptions
 
@@ -26,6 +27,7 @@ class Generated:
 
         Raises:
             ConfigError: `--generated` is not given.
+            DataError: There is nothing there.
         """
         if options.generated is None:
             raise ConfigError(
@@ -33,6 +35,8 @@ class Generated:
                 expected="a folder of images for each defect beside good/, or a manifest with image,label",
                 fix="--generated FOLDER, or leave generated out of --variants.",
             )
+        if not any(source().recognises(options.generated) for _, source in SOURCES.items()):
+            load(options.generated)  # says what is there, and what was expected
 
     def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
         """Returns the set with them; one that was made from a held-out image, or is one, stays out.
