@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from knowngood.data.splits import Ids, teaches
 from knowngood.decide.metrics import auroc
@@ -74,7 +76,7 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
         features: (N, D).
         bad: (N,) bool, both classes.
         folds: int64 (N,) from `data.splits.kfold`.
-        components: How many; None for all features, with a covariance shrunken after Ledoit and Wolf.
+        components: How many; None for all features, standardised, with a covariance shrunken after Ledoit and Wolf.
         seed: Of the randomised solver.
     """
     rows, areas, right = checked_rows(features), [], []
@@ -88,7 +90,7 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
             learned, asked = pca.transform(learned), pca.transform(asked)
             line = LinearDiscriminantAnalysis()
         else:
-            line = ShrunkenLda()
+            line = make_pipeline(StandardScaler(), ShrunkenLda())
         line.fit(learned, bad[teach].astype(np.uint8))
         margins = margins_of(line, asked)
         areas.append(auroc(bad[hold], margins))

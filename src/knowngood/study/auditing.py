@@ -188,14 +188,19 @@ def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) 
         )
     return {
         "data": {"source": records.source, "root": str(records.root), "images": len(records)},
-        "features": {
-            "backbone": deep.backbone,
-            "weights": deep.origin,
-            "size": list(deep.size),
-            "computed": deep.computed,
-            "unreadable": len(deep.failed),
-        },
+        "features": feature_facts(deep),
         "counts": counts,
         "seed": seed,
         "notes": notes,
+    }
+
+
+def feature_facts(deep: Features) -> dict[str, Any]:
+    """Returns what made a table of features, as JSON types."""
+    return {
+        "backbone": deep.backbone,
+        "weights": deep.origin,
+        "size": list(deep.size),
+        "computed": deep.computed,
+        "unreadable": len(deep.failed),
     }

@@ -17,6 +17,7 @@ from knowngood.report.page import page
 from knowngood.report.sections.conventional import conventional_section
 from knowngood.report.sections.pca import PcaSummary, pca_section
 from knowngood.report.sections.provenance import Origin, origin_section
+from knowngood.study.auditing import feature_facts
 from knowngood.study.facts import versions
 
 FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet", "pca.parquet", "classical.html"
@@ -61,13 +62,7 @@ def write_results(
 def facts_of(records: Records, deep: Features, config: ClassicalConfig, command: str, seconds: float) -> dict[str, Any]:
     """Returns what decided the figures: data, features, configuration, versions, command; JSON types."""
     return {
-        "features": {
-            "backbone": deep.backbone,
-            "weights": deep.origin,
-            "size": list(deep.size),
-            "computed": deep.computed,
-            "unreadable": len(deep.failed),
-        },
+        "features": feature_facts(deep),
         "data": {
             "source": records.source,
             "root": str(records.root),

@@ -98,6 +98,8 @@ def augment(
         raise ConfigError("--augment none makes no copies that differ.", fix="--augment study")
     records = data if isinstance(data, Records) else load(data, source)
     _check_place(out, records)
+    if records.licence:
+        reporter().say(f"Licence of the data, and of copies: {records.licence}")
     divided = split(
         records,
         test=config.test,
@@ -162,7 +164,8 @@ def _copies_folder(records: Records) -> str:
 def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str, Any]:
     columns = ["image", "sha256", "label", "split", "mask", "box"]
     rows = records.frame.select(columns).sort("image").rows()
-    notes = [*records.notes, "Part of the training images are transformed copies; the manifest says of what and how."]
+    told = "Part of the training images are transformed copies; the manifest says of what and how."
+    notes = list(dict.fromkeys([*records.notes, told]))
     if unreadable:
         notes.append(f"{unreadable} images that cannot be read were left out.")
     return {

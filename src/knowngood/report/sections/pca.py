@@ -16,6 +16,7 @@ from knowngood.report.thumbnails import thumbnail
 
 MOST_POINTS = 1500  # pictures embedded in the page: about 5 MB
 _MOST_BAD = 500  # of them, so that a common class does not hide a rare one, nor the other way round
+_CROWD = 400  # points above which the marks are smaller
 _SIDE = 112  # pixels of an embedded picture
 
 
@@ -83,10 +84,12 @@ def _scatter(pca: PcaSummary, shown: pl.DataFrame) -> Markup:
     chart = Chart(x, y, width=900, height=560)
     if pca.line is not None and len(ends := _ends(pca.line, x, y)) == 2:
         chart.line(ends, "cut")
+    size = 3.6 if shown.height <= _CROWD else 2.8
     for row in shown.sort("label").iter_rows(named=True):
         bad = row["label"] == 1
         said = f"{(row['defect'] or 'bad') if bad else 'good'}: {row['image']}"
-        chart.picture_point(row["pc1"], row["pc2"], "bad" if bad else "good", thumbnail(row["path"], _SIDE).uri, said)
+        uri = thumbnail(row["path"], _SIDE).uri
+        chart.picture_point(row["pc1"], row["pc2"], "bad" if bad else "good", uri, said, size)
     return chart.svg("Scatter of the photographs by their first two principal components, good and bad marked apart")
 
 
