@@ -30,7 +30,8 @@ from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.decide.tally import Tally
 from knowngood.files import write_json
-from knowngood.study.training import Trained, train, versions
+from knowngood.study.facts import versions
+from knowngood.study.training import Trained, train
 
 RESULTS = Path(__file__).parent / "results"
 BINS = 20_000  # of the histograms that the pixel AUROC is counted from
