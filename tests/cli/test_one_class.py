@@ -248,3 +248,14 @@ def test_bad_images_alone_and_too_few_goods(
     answer = run_cli(*words)
     assert answer.code == 2
     assert "too few" in answer.err
+
+
+def test_the_whole_inspector_can_be_exported(run: Path) -> None:
+    """One graph for any number of photographs: what ONNX and OpenVINO will take."""
+    import torch
+
+    recipe = Recipe.load(run)
+    images = torch.randint(0, 256, (4, *recipe.input_shape), dtype=torch.uint8)
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(recipe.inspector.cpu(), (images,), dynamic_shapes=(batch,)).module()
+    torch.testing.assert_close(program(images[:3]), recipe.inspector(images[:3]))
