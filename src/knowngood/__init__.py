@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
+    from knowngood.study.removal_config import RemovalConfig
+    from knowngood.study.removing import RemovalTrial, removal_trial
     from knowngood.study.training import Trained, train
 
 try:
@@ -38,6 +40,8 @@ _HOMES = {
     "Prediction": "knowngood.recipe.bundle",
     "Recipe": "knowngood.recipe.bundle",
     "Records": "knowngood.data.records",
+    "RemovalConfig": "knowngood.study.removal_config",
+    "RemovalTrial": "knowngood.study.removing",
     "Threshold": "knowngood.decide.threshold",
     "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
@@ -48,6 +52,7 @@ _HOMES = {
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
+    "removal_trial": "knowngood.study.removing",
     "split": "knowngood.data.splits",
     "train": "knowngood.study.training",
 }
@@ -61,6 +66,8 @@ __all__ = [
     "Prediction",
     "Recipe",
     "Records",
+    "RemovalConfig",
+    "RemovalTrial",
     "Threshold",
     "TrainConfig",
     "Trained",
@@ -71,6 +78,7 @@ __all__ = [
     "features",
     "load",
     "predict",
+    "removal_trial",
     "split",
     "train",
 ]
