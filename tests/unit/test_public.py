@@ -17,6 +17,8 @@ PUBLIC = [
     "Prediction",
     "Recipe",
     "Records",
+    "RemovalConfig",
+    "RemovalTrial",
     "Threshold",
     "TrainConfig",
     "Trained",
@@ -27,6 +29,7 @@ PUBLIC = [
     "features",
     "load",
     "predict",
+    "removal_trial",
     "split",
     "train",
 ]

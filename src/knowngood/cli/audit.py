@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
-from knowngood.cli.options import Backbone, Data, Source, Weights, with_options
+from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, with_options
 from knowngood.errors import ConfigError
 from knowngood.study.removal_config import RemovalConfig
 
@@ -28,6 +28,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
     config: RemovalConfig,
     backbone: Backbone = "resnet50",
     weights: Weights = None,
+    image_size: ImageSize = None,
     source: Source = None,
     detector: Annotated[
         list[str] | None, typer.Option(help="A further outlier detector to ask (may be repeated).")
@@ -55,6 +56,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
             out,
             backbone=backbone,
             weights=weights,
+            image_size=image_size,
             source=source,
             detectors=detector or (),
             one_sided=one_sided,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work
-from knowngood.cli.options import Backbone, Data, Source, Weights
+from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def features(
     out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features.")],
     backbone: Backbone = "resnet50",
     weights: Weights = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.")] = None,
+    image_size: ImageSize = None,
     source: Source = None,
     json: Json = False,
 ) -> None:

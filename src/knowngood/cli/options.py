@@ -19,6 +19,7 @@ from knowngood.parameters import checked_parameters
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")]
 Backbone = Annotated[str, typer.Option(help="Pretrained network whose features are used.")]
 Weights = Annotated[Path | None, typer.Option(help="File or folder with its weights.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
 Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
 
 

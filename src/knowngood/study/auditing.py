@@ -15,6 +15,7 @@ from knowngood.data.duplicates import near_clusters
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
+from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
 from knowngood.models.features import Features, features
@@ -50,6 +51,7 @@ def audit(
     *,
     backbone: str = "resnet50",
     weights: Path | None = None,
+    image_size: int | None = None,
     source: str | None = None,
     detectors: Sequence[str] = (),
     one_sided: bool = False,
@@ -67,6 +69,7 @@ def audit(
         out: Folder for the results; an older audit in it is replaced.
         backbone: Pretrained network whose features are used.
         weights: File or folder with its weights.
+        image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
         detectors: Registered detectors to ask besides the two.
         one_sided: Report doubts about images labelled bad apart: usually the mistakes are bad units among the good.
@@ -81,7 +84,9 @@ def audit(
     records = (data if isinstance(data, Records) else load(data, source)).usable()
     if len(records) < 2 * FOLDS:
         raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
-    deep = features(records, backbone, weights=weights, stages=True)
+    if trial is not None and trial.verdicts is not None:
+        with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
+    deep = features(records, backbone, weights=weights, image_size=image_size, stages=True)
     sound = np.isfinite(deep.rows).all(axis=1)
     judged = records.with_frame(records.frame.filter(pl.Series(sound)))
     clusters = near_clusters(judged)
@@ -105,7 +110,14 @@ def audit(
     tried = None
     if trial is not None:
         tried = removal_trial(
-            records, folder, trial, backbone=backbone, weights=weights, one_sided=one_sided, seed=seed
+            records,
+            folder,
+            trial,
+            backbone=backbone,
+            weights=weights,
+            image_size=image_size,
+            one_sided=one_sided,
+            seed=seed,
         )
         write_text(folder / "audit.html", audit_page(facts, table, tried.document))
     return Audit(folder, table, counts, tried)
@@ -131,8 +143,6 @@ def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     )
     doubts = doubts.select("image", "verdict", "defect", "why", "label", "score")
     if path.is_file():
-        from knowngood.data.verdicts import read_verdicts
-
         before = read_verdicts(path).rename({"verdict": "said", "defect": "said_defect"})
         doubts = doubts.join(before, on="image", how="full", coalesce=True).with_columns(
             verdict=pl.coalesce("verdict", "said"), defect=pl.coalesce("defect", "said_defect")

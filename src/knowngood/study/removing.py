@@ -17,7 +17,7 @@ import polars as pl
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import groups_of, split
-from knowngood.data.verdicts import read_verdicts
+from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.decide.metrics import auroc, fpr_at_tpr
 from knowngood.errors import DataError
 from knowngood.files import write_json
@@ -59,6 +59,7 @@ def removal_trial(
     *,
     backbone: str = "resnet50",
     weights: Path | None = None,
+    image_size: int | None = None,
     source: str | None = None,
     one_sided: bool = False,
     seed: int = 0,
@@ -76,6 +77,7 @@ def removal_trial(
         config: Seeds, preset, verdicts to try.
         backbone: Network of the audit and of the trainings.
         weights: File or folder with its weights.
+        image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
         one_sided: Leave images labelled bad alone.
         seed: The first of the seeds.
@@ -88,12 +90,14 @@ def removal_trial(
     config, folder = config or RemovalConfig(), Path(out)
     records = (data if isinstance(data, Records) else load(data, source)).usable().labelled()
     verdicts = None if config.verdicts is None else read_verdicts(config.verdicts)
-    deep = features(records, backbone, weights=weights, stages=True)
+    if verdicts is not None:
+        with_verdicts(records, verdicts)  # refuses those of another set before the long work
+    deep = features(records, backbone, weights=weights, image_size=image_size, stages=True)
     sound = np.isfinite(deep.rows).all(axis=1)
     trial = _Trial(
         records.with_frame(records.frame.filter(pl.Series(sound))),
         deep.of(np.flatnonzero(sound)),
-        TrainConfig(model=backbone, preset=config.train_preset, weights=weights),
+        TrainConfig(model=backbone, preset=config.train_preset, weights=weights, image_size=image_size),
         one_sided,
         verdicts,
         folder / "removal.work",
@@ -201,12 +205,6 @@ def _judges(records: Records, verdicts: pl.DataFrame | None, truth: Mapping[str,
     judges = {"given": frame["label"].to_numpy().astype(np.uint8)}
     if verdicts is not None:
         said = dict(verdicts.select("image", "verdict").iter_rows())
-        stray = sorted(set(said) - set(frame["image"].to_list()))
-        if stray:
-            raise DataError(
-                f"{len(stray)} of {len(said)} verdicts are about images that are not in this set, first {stray[0]!r}.",
-                fix="Give the verdicts of an audit of the same data.",
-            )
         meaning = {"good": GOOD, "bad": BAD, "drop": _NOBODY}
         pairs = zip(frame["image"], judges["given"], strict=True)
         judges["corrected"] = np.array([meaning.get(said.get(name, ""), label) for name, label in pairs], np.uint8)
