@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from knowngood.study.classical import Classical, classical
     from knowngood.study.comparison.comparing import Compared, compare
     from knowngood.study.comparison.config import CompareConfig
+    from knowngood.study.removal_config import RemovalConfig
+    from knowngood.study.removing import RemovalTrial, removal_trial
     from knowngood.study.training import Trained, train
 
 try:
@@ -46,6 +48,8 @@ _HOMES = {
     "Prediction": "knowngood.recipe.bundle",
     "Recipe": "knowngood.recipe.bundle",
     "Records": "knowngood.data.records",
+    "RemovalConfig": "knowngood.study.removal_config",
+    "RemovalTrial": "knowngood.study.removing",
     "Threshold": "knowngood.decide.threshold",
     "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
@@ -59,6 +63,7 @@ _HOMES = {
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
+    "removal_trial": "knowngood.study.removing",
     "split": "knowngood.data.splits",
     "train": "knowngood.study.training",
 }
@@ -76,6 +81,8 @@ __all__ = [
     "Prediction",
     "Recipe",
     "Records",
+    "RemovalConfig",
+    "RemovalTrial",
     "Threshold",
     "TrainConfig",
     "Trained",
@@ -89,6 +96,7 @@ __all__ = [
     "features",
     "load",
     "predict",
+    "removal_trial",
     "split",
     "train",
 ]

@@ -21,6 +21,8 @@ PUBLIC = [
     "Prediction",
     "Recipe",
     "Records",
+    "RemovalConfig",
+    "RemovalTrial",
     "Threshold",
     "TrainConfig",
     "Trained",
@@ -34,6 +36,7 @@ PUBLIC = [
     "features",
     "load",
     "predict",
+    "removal_trial",
     "split",
     "train",
 ]

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -13,6 +14,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from knowngood.parameters import checked_parameters
+
+# What verbs that look at a set through a pretrained network share.
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")]
+Backbone = Annotated[str, typer.Option(help="Pretrained network whose features are used.")]
+Weights = Annotated[Path | None, typer.Option(help="File or folder with its weights.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
+Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
 
 
 def with_options(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:

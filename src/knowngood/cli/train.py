@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, with_options
 from knowngood.models.training.config import TrainConfig
 
 SPLITS = ("train", "val", "calibration", "test")
@@ -21,10 +21,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(TrainConfig)
 def train(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
+    data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
     config: TrainConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that is in --out.")] = False,
     json: Json = False,
 ) -> None:

@@ -111,6 +111,13 @@ class Classifier(nn.Module):
         rows: Tensor = self.trunk.forward_head(maps, pre_logits=True)
         return rows.float()
 
+    def penultimate_and_stages(self, images: Tensor) -> Tensor:
+        """Returns `penultimate` and `stage_features` side by side, (B, trunk.num_features + D), from one pass."""
+        last, maps = self.trunk.forward_intermediates(self.normalise(images), indices=list(self.config.stages))
+        pooled = BACKBONES.get(self.config.backbone).pooled_head
+        rows: Tensor = self.trunk.forward_head(last, pre_logits=True) if pooled else last.mean((2, 3))
+        return torch.cat([rows.float(), pool_stages(maps)], dim=1)
+
     def logits(self, images: Tensor) -> Tensor:
         """Returns the two outputs (good, bad) of a linear head, (B, 2)."""
         outputs: Tensor = self.trunk(self.normalise(images))
@@ -179,6 +186,13 @@ def network_for(backbone: str, weights: Weights | None, height: int, width: int,
     if weights is not None:
         described |= {name: getattr(weights, name) for name in ("mean", "std", "strided_1x1", "norm_epsilon")}
     return NetworkConfig.model_validate(described)
+
+
+def kernel_config(base: NetworkConfig) -> NetworkConfig:
+    """Returns the configuration with a kernel head that sees several stages; it has no support vectors yet."""
+    stages = BACKBONES.get(base.backbone).stages
+    stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
+    return base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
 
 
 def common_shape(configs: Sequence[NetworkConfig]) -> tuple[int, int, int]:

@@ -21,7 +21,15 @@ from knowngood.decide.metrics import auroc
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size, network_for
+from knowngood.models.classifier import (
+    Classifier,
+    Inspector,
+    NetworkConfig,
+    common_shape,
+    input_size,
+    kernel_config,
+    network_for,
+)
 from knowngood.models.features import cached_rows
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
@@ -183,9 +191,7 @@ class _Job:
 
     def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> _Member:
         """Fits the kernel head on a pretrained trunk."""
-        stages = BACKBONES.get(base.backbone).stages
-        stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
-        config = base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
+        config = kernel_config(base)
         classifier = Classifier(config)
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
