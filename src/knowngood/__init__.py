@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from knowngood.study.comparison.config import CompareConfig
     from knowngood.study.removal_config import RemovalConfig
     from knowngood.study.removing import RemovalTrial, removal_trial
+    from knowngood.study.study_config import StudyConfig
+    from knowngood.study.studying import Studied, study
     from knowngood.study.training import Trained, train
 
 try:
@@ -52,6 +54,8 @@ _HOMES = {
     "RemovalTrial": "knowngood.study.removing",
     "Threshold": "knowngood.decide.threshold",
     "TrainConfig": "knowngood.models.training.config",
+    "Studied": "knowngood.study.studying",
+    "StudyConfig": "knowngood.study.study_config",
     "Trained": "knowngood.study.training",
     "audit": "knowngood.study.auditing",
     "augment": "knowngood.data.offline.augment",
@@ -65,6 +69,7 @@ _HOMES = {
     "predict": "knowngood.recipe.predicting",
     "removal_trial": "knowngood.study.removing",
     "split": "knowngood.data.splits",
+    "study": "knowngood.study.studying",
     "train": "knowngood.study.training",
 }
 
@@ -83,6 +88,8 @@ __all__ = [
     "Records",
     "RemovalConfig",
     "RemovalTrial",
+    "Studied",
+    "StudyConfig",
     "Threshold",
     "TrainConfig",
     "Trained",
@@ -98,6 +105,7 @@ __all__ = [
     "predict",
     "removal_trial",
     "split",
+    "study",
     "train",
 ]
 

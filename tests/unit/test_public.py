@@ -25,6 +25,8 @@ PUBLIC = [
     "RemovalTrial",
     "Threshold",
     "TrainConfig",
+    "Studied",
+    "StudyConfig",
     "Trained",
     "audit",
     "augment",
@@ -38,6 +40,7 @@ PUBLIC = [
     "predict",
     "removal_trial",
     "split",
+    "study",
     "train",
 ]
 

@@ -35,6 +35,20 @@ def comparison_page(document: Document) -> str:
     return page(f"Comparison: {wording.counted(len(rows), 'row')}", subtitle, [s for s in sections if s is not None])
 
 
+def comparison_sections(document: Document, key: str, title: str, link: str) -> list[Section]:
+    """Returns verdict and table of a comparison as one section of a larger page.
+
+    Args:
+        document: As in compare.json.
+        key: Anchor of the section.
+        title: Its heading.
+        link: Where the comparison's own page is.
+    """
+    table = _table(document)
+    more = render("sections/study_step.html", sentences=[], rows=[], link=(link, "The whole page of this comparison"))
+    return [Section(key, title, _verdict(document).body + table.body + more, table.lead)]
+
+
 def _verdict(document: Document) -> Section:
     body = render(
         "sections/comparison_verdict.html",

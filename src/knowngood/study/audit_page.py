@@ -60,6 +60,25 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
     return page("Audit: what to look at before training", subtitle, sections)
 
 
+def audit_sections(table: pl.DataFrame, trial: dict[str, Any] | None, link: str) -> list[Section]:
+    """Returns the audit as sections of a larger page: every list with a few pictures, and the trial.
+
+    Args:
+        table: A row an image.
+        trial: What removal.json holds, where a removal trial was made.
+        link: Where the audit's own page is.
+    """
+    groups = []
+    for name, rows in lists_of(table).items():
+        score = "iforest_score" if name == "outliers" else "out_of_sample_score"
+        groups.append(_group(name.capitalize(), _SAID[name], rows, score, _FEWER))
+    more = render("sections/study_step.html", sentences=[], rows=[], link=(link, "The whole audit, every picture"))
+    body = render("sections/mistakes.html", groups=groups) + more
+    lead = "A doubt is not a verdict: a person looks before anything is removed or relabelled."
+    made = [Section("audit", "Outliers and doubtful labels", body, lead)]
+    return made if trial is None else [*made, removal(trial)]
+
+
 def _groups(name: str, rows: pl.DataFrame, table: pl.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
     """Returns the groups of pictures of one list, and how to read the number under each."""
     if name == "outliers":

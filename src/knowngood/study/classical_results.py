@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def write_results(
         facts: Of `facts_of`.
     """
     write_table(scores, folder / SCORES)
-    write_table(pca.points.select("image", "label", "pc1", "pc2"), folder / COMPONENTS)
+    write_table(pca.points, folder / COMPONENTS)
     data = facts["data"]
     origin = Origin(
         facts["command"],
@@ -55,8 +56,29 @@ def write_results(
         "all_features": _line(pca.whole),
         "larger_class": pca.larger,
         "fitted_on": pca.fitted_on,
+        "line": pca.line,
+        "features": pca.features,
     }
     write_json(folder / FIGURES, {"rows": rows, "pca": found, **facts})
+
+
+def read_pca(folder: Path) -> PcaSummary:
+    """Returns what the PCA section shows, from the files that `write_results` left."""
+    kept = json.loads((folder / FIGURES).read_text(encoding="utf-8"))["pca"]
+
+    def pair(found: dict[str, float] | None) -> tuple[float, float] | None:
+        return None if found is None else (found["auroc"], found["accuracy"])
+
+    return PcaSummary(
+        points=pl.read_parquet(folder / COMPONENTS),
+        explained=kept["explained"],
+        line=None if kept["line"] is None else tuple(kept["line"]),
+        two=pair(kept["two_components"]),
+        whole=pair(kept["all_features"]),
+        larger=kept["larger_class"],
+        fitted_on=kept["fitted_on"],
+        features=kept["features"],
+    )
 
 
 def facts_of(records: Records, deep: Features, config: ClassicalConfig, command: str, seconds: float) -> dict[str, Any]:

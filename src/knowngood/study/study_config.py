@@ -71,7 +71,7 @@ class StudyConfig(BaseModel):
         None,
         ge=0,
         le=100,
-        description="Seeds of the trial that removes and relabels what the audit doubts; 0 for no trial, else 3 or more.",
+        description="Seeds of the trial that removes and relabels what is doubted; 0 for no trial, else 3 or more.",
     )
     generated: Path | None = Field(
         None, description="Folder or manifest of generated bad images: they are tried as one more training set."

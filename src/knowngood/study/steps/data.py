@@ -39,8 +39,8 @@ class DataStep:
         counts, said = found["counts"], []
         if 0 < counts["bad"] < 300:
             said.append(
-                f"Collect bad images: {counts['bad']} are too few to prove an escape rate of 1 %, which takes about 300 "
-                "in the calibration split alone."
+                f"Collect bad images: {counts['bad']} are too few to prove an escape rate of 1 %, which takes about "
+                "300 in the calibration split alone."
             )
         errors = [f for f in found["findings"] if f["severity"] == "error"]
         return said + [f"Mend the data before you believe a figure: {f['message']}" for f in errors]

@@ -63,8 +63,8 @@ class InspectorStep:
             ]
         if not threshold.get("certified", False):
             return [
-                "Do not promise the escape budget yet: it is not proven on the calibration images. More bad images of the "
-                "same line prove it; a larger --escape-budget states what is proven now."
+                "Do not promise the escape budget yet: it is not proven on the calibration images. More bad images of "
+                "the same line prove it; a larger --escape-budget states what is proven now."
             ]
         return []
 

@@ -44,8 +44,7 @@ class OutliersStep:
         folder = material.folder / FOLDER
         trial = folder / "removal.json"
         tried = json.loads(trial.read_text(encoding="utf-8")) if found["trial"] is not None else None
-        facts = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-        return audit_sections(facts, pl.read_parquet(folder / "audit.parquet"), tried, f"{FOLDER}/audit.html")
+        return audit_sections(pl.read_parquet(folder / "audit.parquet"), tried, f"{FOLDER}/audit.html")
 
     def advice(self, found: Found) -> list[str]:
         counts = found["counts"]
@@ -53,8 +52,8 @@ class OutliersStep:
         if counts["suspected labels"]:
             said.append(
                 f"Look at the {counts['suspected labels']} images whose label is doubted and write what you see into "
-                f"{FOLDER}/verdicts.csv; then `knowngood train --verdicts` takes it over. Correcting labels has been worth "
-                "more than a larger network."
+                f"{FOLDER}/verdicts.csv; `knowngood train --verdicts` takes it over. Correcting labels has been "
+                "worth more than a larger network."
             )
         if counts["outliers"]:
             said.append(f"Look at the {counts['outliers']} outliers; remove none without having seen it.")
