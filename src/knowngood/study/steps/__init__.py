@@ -63,8 +63,8 @@ STEPS: Registry[type[Step]] = Registry(
     {
         "data": "knowngood.study.steps.data:DataStep",
         "inspector": "knowngood.study.steps.inspector:InspectorStep",
-        "training-sets": "knowngood.study.steps.training_sets:TrainingSetsStep",
         "models": "knowngood.study.steps.models:ModelsStep",
+        "training-sets": "knowngood.study.steps.training_sets:TrainingSetsStep",
         "conventional": "knowngood.study.steps.conventional:ConventionalStep",
         "outliers": "knowngood.study.steps.outliers:OutliersStep",
     },

@@ -9,6 +9,7 @@ import polars as pl
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import choose_model
 from knowngood.report.page import Section
+from knowngood.report.wording import counted
 from knowngood.study.audit_page import audit_sections
 from knowngood.study.auditing import audit
 from knowngood.study.removal_config import RemovalConfig
@@ -51,10 +52,10 @@ class OutliersStep:
         said = []
         if counts["suspected labels"]:
             said.append(
-                f"Look at the {counts['suspected labels']} images whose label is doubted and write what you see into "
+                f"Look at {counted(counts['suspected labels'], 'image')} whose label is doubted and write what you see into "
                 f"{FOLDER}/verdicts.csv; `knowngood train --verdicts` takes it over. Correcting labels has been "
                 "worth more than a larger network."
             )
         if counts["outliers"]:
-            said.append(f"Look at the {counts['outliers']} outliers; remove none without having seen it.")
+            said.append(f"Look at {counted(counts['outliers'], 'outlier')}; remove none without having seen it.")
         return said
