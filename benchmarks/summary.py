@@ -40,12 +40,13 @@ def summarise(runs: Sequence[Trained], command: str) -> dict[str, Any]:
         "versions": versions(),
         "config": runs[0].recipe.manifest.config,
         "weights": runs[0].recipe.manifest.provenance,
-        "test": {name: _spread([row[name] for row in rows]) for name in FIGURES},
-        "overkill_at_tpr": {t: _spread([row["fpr_at_tpr"][t] for row in rows]) for t in rows[0]["fpr_at_tpr"]},
+        "test": {name: spread([row[name] for row in rows]) for name in FIGURES},
+        "overkill_at_tpr": {t: spread([row["fpr_at_tpr"][t] for row in rows]) for t in rows[0]["fpr_at_tpr"]},
         "seeds": rows,
     }
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Returns mean, standard deviation and range of one figure over the seeds."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.fmean(values), "stdev": deviation, "min": min(values), "max": max(values)}

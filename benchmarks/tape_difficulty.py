@@ -112,7 +112,7 @@ def main() -> None:
         print(document, flush=True)
         options = TrainConfig(
             model=chosen.model, preset="standard", epochs=chosen.epochs, pretrained=False, image_size=chosen.image_size,
-            seed=chosen.seed, learning_rate=1e-3, patience=chosen.epochs,
+            seed=chosen.seed, learning_rate=1e-3, patience=chosen.epochs, val=0.05, calibration=0.05,
         )  # fmt: skip
         run = train(place / "first", place / "run", options)
         document["first batch"] = judged(*scored(run.folder / "recipe", place / "first"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knowngood.data.health import Health, check
     from knowngood.data.loading import load
+    from knowngood.data.offline.augment import Augmented, augment
     from knowngood.data.records import Records
     from knowngood.data.splits import split
     from knowngood.decide.metrics import Metrics, evaluate
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
+    from knowngood.study.classical import Classical, classical
+    from knowngood.study.comparison.comparing import Compared, compare
+    from knowngood.study.comparison.config import CompareConfig
+    from knowngood.study.removal_config import RemovalConfig
+    from knowngood.study.removing import RemovalTrial, removal_trial
+    from knowngood.study.study_config import StudyConfig
+    from knowngood.study.studying import Studied, study
     from knowngood.study.training import Trained, train
 
 try:
@@ -31,6 +39,10 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 _HOMES = {
     "Audit": "knowngood.study.auditing",
+    "Augmented": "knowngood.data.offline.augment",
+    "Classical": "knowngood.study.classical",
+    "CompareConfig": "knowngood.study.comparison.config",
+    "Compared": "knowngood.study.comparison.comparing",
     "Features": "knowngood.models.features",
     "Health": "knowngood.data.health",
     "KnownGoodError": "knowngood.errors",
@@ -38,22 +50,35 @@ _HOMES = {
     "Prediction": "knowngood.recipe.bundle",
     "Recipe": "knowngood.recipe.bundle",
     "Records": "knowngood.data.records",
+    "RemovalConfig": "knowngood.study.removal_config",
+    "RemovalTrial": "knowngood.study.removing",
     "Threshold": "knowngood.decide.threshold",
     "TrainConfig": "knowngood.models.training.config",
+    "Studied": "knowngood.study.studying",
+    "StudyConfig": "knowngood.study.study_config",
     "Trained": "knowngood.study.training",
     "audit": "knowngood.study.auditing",
+    "augment": "knowngood.data.offline.augment",
     "check": "knowngood.data.health",
     "choose_threshold": "knowngood.decide.threshold",
+    "classical": "knowngood.study.classical",
+    "compare": "knowngood.study.comparison.comparing",
     "evaluate": "knowngood.decide.metrics",
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
+    "removal_trial": "knowngood.study.removing",
     "split": "knowngood.data.splits",
+    "study": "knowngood.study.studying",
     "train": "knowngood.study.training",
 }
 
 __all__ = [
     "Audit",
+    "Augmented",
+    "Classical",
+    "CompareConfig",
+    "Compared",
     "Features",
     "Health",
     "KnownGoodError",
@@ -61,17 +86,26 @@ __all__ = [
     "Prediction",
     "Recipe",
     "Records",
+    "RemovalConfig",
+    "RemovalTrial",
+    "Studied",
+    "StudyConfig",
     "Threshold",
     "TrainConfig",
     "Trained",
     "audit",
+    "augment",
     "check",
     "choose_threshold",
+    "classical",
+    "compare",
     "evaluate",
     "features",
     "load",
     "predict",
+    "removal_trial",
     "split",
+    "study",
     "train",
 ]
 

@@ -22,7 +22,7 @@ def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
         return model.model_validate(dict(fields))
     except ValidationError as error:
         first = error.errors()[0]
-        flag = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        flag = "--" + "-".join(str(part).rstrip("_") for part in first["loc"]).replace("_", "-")
         value = f"{flag} {first['input']!r}" if first["loc"] else "These options do not go together"
         raise ConfigError(
             f"{value}: {first['msg'].removeprefix('Value error, ')}.", fix="See the command's --help for what it takes."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -84,6 +85,43 @@ def test_outliers_leave_the_training_split_only(audited, doubtful, run_cli, smal
     kept = pl.read_parquet(tmp_path / "run" / "records.parquet")
     assert kept.filter((pl.col("split") == "train") & pl.col("image").str.contains("_00")).is_empty()
     assert not kept.filter((pl.col("split") != "train") & pl.col("image").str.contains("_00")).is_empty()
+
+
+def test_removal_is_tried_before_it_is_believed(doubtful, run_cli, tmp_path):
+    out = tmp_path / "tried"
+    words = ("audit", doubtful, "--out", out, *BACKBONE, "--image-size", "64", "--test-removal", "--seeds", "3")
+    said = tmp_path / "said.csv"
+    said.write_text("image,verdict,defect\ngood/hidden_0.png,bad,chip\ngood/noise.png,drop,\n")
+    answer = run_cli(*words, "--verdicts", said, "--json")
+    assert answer.code == 0, answer.err
+    document = json.loads((out / "removal.json").read_text(encoding="utf-8"))
+    arms = {effect["arm"] for effect in answer.json["removal"]["effects"]}
+    assert arms == {
+        "outliers removed", "suspects relabelled", "suspects removed", "as many removed at random", "verdicts applied"
+    }  # fmt: skip
+    assert document["seeds"] == [0, 1, 2]
+    assert len(document["table"]) == 3 * 6 * 2  # seeds, arms, given and corrected labels
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert "Does removing or relabelling help?" in page
+    assert all(effect["sentence"] in page for effect in document["effects"])
+    table = run_cli(*words)
+    assert "suspects relabelled" in table.out
+    assert table.out.count("3 seeds") >= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (("--test-removal", "--seeds", "2"), "--seeds"),
+        (("--seeds", "4"), "--test-removal"),
+        (("--test-removal", "--verdicts", "nowhere.csv"), "nowhere.csv"),
+        (("--test-removal", "--train-preset", "slow"), "quick"),
+    ],
+)
+def test_wrong_trials_are_refused(doubtful, run_cli, tmp_path, words, word):
+    answer = run_cli("audit", doubtful, "--out", tmp_path / "x", *BACKBONE, "--image-size", "64", *words)
+    assert answer.code == 2
+    assert word in answer.err
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,19 @@ def test_too_many_rows_keep_the_bad_ones(monkeypatch):
     fit = fit_kernel_head(rows, bad, np.ones(400, np.float32), np.arange(400) % 4, seed=0)
     assert len(fit.rows) == 100
     assert set(range(30)) <= set(fit.rows.tolist())
+
+
+def test_a_copy_never_teaches_against_its_own_source():
+    """Labels are noise: out of sample nobody does better than chance, unless copies of held-out rows teach."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 20)).astype(np.float32)
+    bad, folds = rng.random(120) < 0.5, np.arange(120) % 4
+    both, labels = np.concatenate([rows, rows + 0.01]).astype(np.float32), np.concatenate([bad, bad])
+    weight = np.ones(240, np.float32)
+    areas = []
+    for copies in (np.full(120, -1), -2 - folds):
+        fit = fit_kernel_head(both, labels, weight, np.concatenate([folds, copies]).astype(np.int64), 0)
+        assert np.isnan(fit.out_of_fold[120:]).all()
+        areas.append(max(row["auroc"] for row in fit.table))
+    assert areas[0] > 0.9
+    assert areas[1] < 0.68

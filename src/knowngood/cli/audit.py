@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, with_options
+from knowngood.errors import ConfigError
+from knowngood.study.removal_config import RemovalConfig
+
+if TYPE_CHECKING:
+    from knowngood.study.auditing import Audit
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(audit)
+    app.command(short_help="Find outliers and suspected wrong labels.")(audit)
 
 
-def audit(
-    data: Annotated[str, typer.Argument(help="Folder, manifest, or the word of a source, such as elpv.")],
+@with_options(RemovalConfig)
+def audit(  # noqa: PLR0913, PLR0917  (an option each)
+    data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
-    backbone: Annotated[str, typer.Option(help="Pretrained network whose features are used.")] = "resnet50",
-    weights: Annotated[Path | None, typer.Option(help="File or folder with its weights.")] = None,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed if not given.")] = None,
+    config: RemovalConfig,
+    backbone: Backbone = "resnet50",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    source: Source = None,
     detector: Annotated[
         list[str] | None, typer.Option(help="A further outlier detector to ask (may be repeated).")
     ] = None,
@@ -28,12 +37,17 @@ def audit(
         bool, typer.Option("--one-sided", help="List doubts about images labelled bad apart.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of folds and of everything drawn.", min=0)] = 0,
+    test_removal: Annotated[
+        bool, typer.Option("--test-removal", help="Measure whether removing or relabelling the doubts helps.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Find outliers and suspected wrong labels; nothing is removed or changed.
 
     Fill in the column verdict of verdicts.csv (good, bad, drop, keep) and give it to `knowngood train --verdicts`.
     """
+    if not test_removal and config != RemovalConfig():
+        raise ConfigError("--seeds, --train-preset and --verdicts belong to the removal trial.", fix="--test-removal")
     with at_work():
         from knowngood.study.auditing import audit as work
 
@@ -42,13 +56,40 @@ def audit(
             out,
             backbone=backbone,
             weights=weights,
+            image_size=image_size,
             source=source,
             detectors=detector or (),
             one_sided=one_sided,
             seed=seed,
+            trial=config if test_removal else None,
         )
     if json:
-        answer_json({"out": str(done.folder), "images": done.table.height, "counts": done.counts})
+        answer_json(_answer(done))
         return
     show_table(f"Doubts about {done.table.height} images", ("list", "images"), list(done.counts.items()))
+    if done.trial is not None:
+        _show_trial(done.trial.document)
     typer.echo(f"Look: {done.folder / 'audit.html'}\nDecide: {done.folder / 'verdicts.csv'}")
+
+
+def _answer(done: Audit) -> dict[str, Any]:
+    answer = {"out": str(done.folder), "images": done.table.height, "counts": done.counts}
+    if done.trial is not None:
+        answer["removal"] = {name: done.trial.document[name] for name in ("arms", "effects", "notes")}
+    return answer
+
+
+def _show_trial(document: dict[str, Any]) -> None:
+    for judge in dict.fromkeys(arm["judged_by"] for arm in document["arms"]):
+        rows = [
+            (arm["arm"], f"{arm['removed'] + arm['relabelled']:.0f}", f"{arm['auroc']:.4f}", percent(arm["overkill"]))
+            for arm in document["arms"]
+            if arm["judged_by"] == judge
+        ]
+        title = f"Training part changed, test untouched; {len(document['seeds'])} seeds, judged by the {judge} labels"
+        show_table(title, ("training part", "images changed", "AUC", "overkill at TPR 99.5 %"), rows, right=(1, 2, 3))
+        for effect in document["effects"]:
+            if effect["judged_by"] == judge:
+                typer.echo(effect["sentence"])
+    for note in document["notes"]:
+        typer.echo(note)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work
+from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights
 
 
 def register(app: typer.Typer) -> None:
@@ -16,12 +17,12 @@ def register(app: typer.Typer) -> None:
 
 
 def features(
-    data: Annotated[str, typer.Argument(help="Folder, manifest, or the word of a source, such as elpv.")],
+    data: Data,
     out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features.")],
-    backbone: Annotated[str, typer.Option(help="Pretrained network.")] = "resnet50",
-    weights: Annotated[Path | None, typer.Option(help="File or folder with its weights.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.")] = None,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed if not given.")] = None,
+    backbone: Backbone = "resnet50",
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    source: Source = None,
     json: Json = False,
 ) -> None:
     """Compute the penultimate features of every photograph; a second run reads them from the cache."""

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -13,6 +14,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from knowngood.parameters import checked_parameters
+
+# What verbs that look at a set through a pretrained network share.
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")]
+Backbone = Annotated[str, typer.Option(help="Pretrained network whose features are used.")]
+Weights = Annotated[Path | None, typer.Option(help="File or folder with its weights.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
+Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
 
 
 def with_options(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -41,16 +49,20 @@ def with_options(model: type[BaseModel]) -> Callable[[Callable[..., None]], Call
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind, default = _typer_type(name, field.annotation), field.get_default()
+    if isinstance(default, tuple):
+        default = ",".join(default)
     if isinstance(kind, type) and issubclass(kind, Enum) and default is not None:
         default = kind(default)
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + name.rstrip("_").replace("_", "-")  # class_ is --class
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
     option = typer.Option(*flags, help=field.description, show_default=default is not None)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
 def _typer_type(name: str, annotation: Any) -> Any:
-    """Literal types become enumerations, since that is what typer lists in its help."""
+    """Literal types become enumerations, since that is what typer lists in its help; lists are text with commas."""
+    if get_origin(annotation) is tuple:
+        return str
     if get_origin(annotation) is Literal:
         return Enum(name, {str(v): v for v in get_args(annotation)}, type=str)
     return annotation

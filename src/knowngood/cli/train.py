@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, with_options
 from knowngood.models.training.config import TrainConfig
 
 SPLITS = ("train", "val", "calibration", "test")
@@ -21,10 +21,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(TrainConfig)
 def train(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
+    data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
     config: TrainConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that is in --out.")] = False,
     json: Json = False,
 ) -> None:
@@ -42,9 +42,22 @@ def train(
     splits = [name for name in SPLITS if name in done.metrics]
     columns = [_column(done.metrics[name]) for name in splits]
     rows = [(name, *cells) for name, *cells in zip(_figures(config.confidence), *columns, strict=True)]
+    if config.one_class:
+        rows = _known(rows, bads=any(done.metrics[name]["n_bad"] for name in splits))
     show_table("What the inspector does", ("", *splits), rows, right=range(1, 5))
     typer.echo(done.metrics["threshold"]["sentence"])
+    if config.one_class:
+        said = done.metrics["threshold"]["escape_rate"]
+        typer.echo(said[0].upper() + said[1:])
     typer.echo(f"Report: {done.folder / 'report.html'}\nRecipe: {done.folder / 'recipe'}")
+
+
+def _known(rows: list[tuple[str, ...]], bads: bool) -> list[tuple[str, ...]]:
+    """Leaves out the figures that do not exist without bad images, and says of escapes that they are unknown."""
+    rows = [
+        (name, *(cell or "unknown" for cell in cells)) if "escapes" in name else (name, *cells) for name, *cells in rows
+    ]
+    return rows if bads else [row for row in rows if row[0] != "accuracy" and any(row[1:])]
 
 
 def _figures(confidence: float) -> list[str]:

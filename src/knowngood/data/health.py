@@ -222,9 +222,17 @@ def _classes(a: _Set) -> list[Finding]:
     good, bad = counts["good"], counts["bad"]
     found: list[Finding] = []
     if not good or not bad:
-        missing = "good" if not good else "bad"
-        message = f"There are no usable {missing} images ({good} good, {bad} bad); a classifier needs both."
-        return [Finding("error", "one-class", message, good + bad)]
+        if good:
+            message = (
+                f"There are no usable bad images ({good} good): train with --one-class; the escape rate stays unknown."
+            )
+            found.append(Finding("info", "one-class", message, good))
+            if good < _FEW:
+                message = f"Only {good} good images: the figures will mean little, and fewer than 3 cannot be divided."
+                found.append(Finding("warning" if good > 2 else "error", "few", message, good))
+            return found
+        message = f"There are no usable good images ({bad} bad); a classifier needs both."
+        return [Finding("error", "one-class", message, bad)]
     if min(good, bad) < 4:
         message = f"{good} good and {bad} bad images cannot be divided; at least 4 of each are needed."
         return [Finding("error", "too-few", message, good + bad)]
@@ -249,13 +257,16 @@ def _classes(a: _Set) -> list[Finding]:
 def _given_splits(a: _Set) -> list[Finding]:
     found = []
     usable = a.records.usable().labelled()
+    there = usable.counts()
     for name in usable.frame["split"].drop_nulls().unique().sort():
         part = usable.of_split(name)
         counts = part.counts()
         for kind in ("good", "bad"):
-            if not counts[kind]:
-                severity: Severity = "error" if name == "train" else "warning"
-                message = f"The split {name} has no {kind} images; divide anew or add some."
+            if not counts[kind] and there[kind]:
+                severity: Severity = "error" if name == "train" and kind == "good" else "warning"
+                message = f"The split {name} has no {kind} images; divide anew (--resplit) or add some."
+                if kind == "bad":
+                    message += " Or train with --one-class, which learns from good images alone."
                 found.append(Finding(severity, "one-class-split", message, len(part)))
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from knowngood.errors import DataError
@@ -25,6 +27,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "mask": pl.String(),  # absolute path of the defect mask
     "box": pl.List(pl.List(pl.Float32())),  # defect boxes (x0, y0, x1, y1), pixels, half-open
     "generated": pl.Boolean(),  # made by an augmentation or a generator: never in val or test
+    "made_from": pl.String(),  # the `image` that a generated one is a changed copy of: they stay on one side
     "sha256": pl.String(),  # of the file's bytes; null when it cannot be read
     "width": pl.UInt32(),  # pixels, after EXIF rotation
     "height": pl.UInt32(),
@@ -138,3 +141,10 @@ def validate(frame: pl.DataFrame) -> None:
             f"The generated image {held_out['image'][0]!r} is in split {held_out['split'][0]!r}.",
             expected="generated images in train only",
         )
+
+
+def source_rows(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Returns for each row (N,) the row that it is a generated copy of; -1 for photographs, and where that is gone."""
+    place = {name: row for row, name in enumerate(frame["image"].to_list())}
+    rows = [-1 if name is None else place.get(name, -1) for name in frame["made_from"].to_list()]
+    return np.array(rows, np.int64)

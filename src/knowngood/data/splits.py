@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.duplicates import near_clusters
-from knowngood.data.records import BAD, GOOD, Records
+from knowngood.data.records import BAD, GOOD, Records, source_rows
 from knowngood.errors import ConfigError, DataError
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -31,12 +31,14 @@ def split(
     seed: int = 0,
     keep_given: bool = True,
     groups: Ids | None = None,
+    classes: Sequence[int] = (GOOD, BAD),
 ) -> Records:
     """Gives every usable, labelled image a split.
 
     Splits that the source gave are kept; those it did not give are carved out of its training part.
     Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
-    Generated images, and all that is grouped with them, go to train.
+    Generated images go to train, and so does all that is grouped with them. Copies that say what they were made
+    from decide nothing: they train where their source does, and otherwise they are left out.
 
     Args:
         records: (N rows).
@@ -46,6 +48,7 @@ def split(
         seed: Equal seeds and equal sets give equal splits.
         keep_given: False divides anew and forgets the splits that the source gave to labelled images.
         groups: int64 (N,), equal numbers stay together; by default lots, or near-duplicates without lot.
+        classes: Labels that every part must have; see `knowngood.data.good_only`.
 
     Returns:
         The same rows with `split` filled; it stays null for unlabelled or unreadable images that had none.
@@ -77,12 +80,19 @@ def split(
         **{name: share for name, share in shares.items() if share > 0},
     }
     ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
-    parts = _assign(records, ids, pool, list(shares.values()), seed, pinned=generated, parts=list(shares))
+    made_from = source_rows(frame)
+    pinned = generated & (made_from < 0)
+    parts = _assign(records, ids, pool, list(shares.values()), seed, pinned=pinned, parts=list(shares), classes=classes)
     names = np.array([*shares, None], dtype=object)
     result = np.where(pool, names[parts], given)
     result[usable & generated & frame["split"].is_null().to_numpy()] = "train"
+    strays = (made_from >= 0) & (result[made_from] != "train")
+    result[strays] = None
     done = records.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
-    return replace(done, notes=(*records.notes, *_notes(labels, usable, result)))
+    notes = _notes(labels, usable, result, classes)
+    if strays.any():
+        notes += (f"{strays.sum()} generated copies are left out, since what they were made from does not train.",)
+    return replace(done, notes=(*records.notes, *notes))
 
 
 def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -95,8 +105,9 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
         groups: As in `split`.
 
     Returns:
-        int64 (N,), fold 0..folds-1 in which the image is held out; -1 for images that are never held out
-        (unlabelled, unreadable or generated).
+        int64 (N,), fold 0..folds-1 in which the image is held out; negative for images that are never held out
+        (unlabelled, unreadable or generated): -1 teaches always, -2 - k not while fold k is held out, since it is a
+        copy of an image there. `teaches` reads them.
 
     Raises:
         ConfigError: Fewer than two folds.
@@ -109,7 +120,16 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
     ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
     nobody = np.zeros(len(records), bool)
     names = [f"fold {k}" for k in range(folds)]
-    return _assign(records, ids, pool, [1 / folds] * folds, seed, pinned=nobody, parts=names)
+    result = _assign(records, ids, pool, [1 / folds] * folds, seed, pinned=nobody, parts=names)
+    made_from = source_rows(frame)
+    copies = (made_from >= 0) & (result[made_from] >= 0)
+    result[copies] = -2 - result[made_from[copies]]
+    return result
+
+
+def teaches(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
+    """Returns which rows (N,) may teach while `fold` is held out: not its own, and no generated copies of them."""
+    return np.asarray(~np.isin(folds, (fold, -2 - fold)), np.bool_)
 
 
 def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -142,7 +162,12 @@ def _check_shares(test: float, val: float, calibration: float) -> None:
 
 
 def groups_of(records: Records) -> Ids:
-    """Returns one number (N,) for what belongs together: the lot, or else the cluster of near-duplicates."""
+    """Returns one number (N,) for what belongs together: the lot, or the near-duplicates; copies with their source."""
+    made_from = source_rows(records.frame)
+    if (copies := made_from >= 0).any():
+        ids = np.zeros(len(records), np.int64)
+        ids[~copies] = groups_of(records.with_frame(records.frame.filter(pl.Series(~copies))))
+        return np.where(copies, ids[made_from], ids)
     lots = records.frame["lot"]
     if not lots.null_count():
         return lots.rank("dense").to_numpy().astype(np.int64)
@@ -172,6 +197,7 @@ def _assign(
     *,
     pinned: npt.NDArray[np.bool_],
     parts: Sequence[str],
+    classes: Sequence[int] = (GOOD, BAD),
 ) -> Ids:
     """Deals the groups out, the heaviest and rarest first, each to the part that lacks most of its strata.
 
@@ -187,7 +213,7 @@ def _assign(
         group_of[row] = seen.setdefault(int(ids[row]), len(seen))
     counts = np.zeros((len(seen), strata.shape[1]))
     np.add.at(counts, group_of[order], strata[order])
-    _check_enough(totals, counts, parts)
+    _check_enough(totals, counts, parts, classes)
     pins = {seen[int(g)] for g in np.unique(ids[pinned]) if int(g) in seen}
     needs = np.outer(shares, totals)
     importance = 1 / np.maximum(totals, 1)
@@ -201,8 +227,8 @@ def _assign(
         part = 0 if group in pins else int(np.argmax(lack))
         part_of[group] = part
         needs[part] -= counts[group]
-    _repair(part_of, counts, len(parts), pins)
-    _check_filled(part_of, counts, parts)
+    _repair(part_of, counts, len(parts), pins, classes)
+    _check_filled(part_of, counts, parts, classes)
     return np.where(pool, part_of[group_of], -1)
 
 
@@ -213,22 +239,27 @@ def _canonical_order(records: Records, pool: npt.NDArray[np.bool_]) -> Ids:
     return np.array(sorted(np.flatnonzero(pool), key=lambda row: (hashes[row], names[row])), np.int64)
 
 
-def _check_enough(totals: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], parts: Sequence[str]) -> None:
-    need = len(parts)
-    for label, name in _CLASS.items():
+def _check_enough(
+    totals: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], parts: Sequence[str], classes: Sequence[int]
+) -> None:
+    need, named = len(parts), [(label, _CLASS[label]) for label in classes]
+    fix = "--one-class learns from good images alone; or add" if len(classes) > 1 and totals[GOOD] else "Add"
+    for label, name in named:
         if totals[label] == 0:
             raise DataError(
                 f"There are no {name} images to divide ({int(totals[GOOD])} good, {int(totals[BAD])} bad).",
                 expected="good and bad images in the part that is divided",
-                fix=f"Add {name} images, or divide anew (--resplit) when they are all in a split that the source gave.",
+                fix=f"{fix} {name} images, or divide anew (--resplit) when they are all in a split that the source "
+                "gave.",
             )
-    if min(totals[GOOD], totals[BAD]) < need:
+    if min(totals[label] for label, _ in named) < need:
+        each = " and ".join(f"{need} {name}" for _, name in named)
         raise DataError(
             f"{int(totals[GOOD] + totals[BAD])} images are too few ({int(totals[GOOD])} good, {int(totals[BAD])} bad).",
-            expected=f"at least {need} good and {need} bad ones, one of each for {', '.join(parts)}",
+            expected=f"at least {each} ones, one of each for {', '.join(parts)}",
             fix="Add images; hundreds of good and dozens of bad ones make a useful inspector.",
         )
-    for label, name in _CLASS.items():
+    for label, name in named:
         groups = int((counts[:, label] > 0).sum())
         if groups < need:
             raise DataError(
@@ -239,11 +270,11 @@ def _check_enough(totals: npt.NDArray[np.float64], counts: npt.NDArray[np.float6
             )
 
 
-def _repair(part_of: Ids, counts: npt.NDArray[np.float64], parts: int, pins: set[int]) -> None:
+def _repair(part_of: Ids, counts: npt.NDArray[np.float64], parts: int, pins: set[int], classes: Sequence[int]) -> None:
     """Moves the smallest fitting group into a part that has none of a class, from where there are several."""
     for _ in range(2 * parts):
         missing = [
-            (part, label) for part in range(parts) for label in (GOOD, BAD) if not counts[part_of == part, label].any()
+            (part, label) for part in range(parts) for label in classes if not counts[part_of == part, label].any()
         ]
         if not missing:
             return
@@ -256,9 +287,10 @@ def _repair(part_of: Ids, counts: npt.NDArray[np.float64], parts: int, pins: set
         part_of[min(free, key=lambda g: float(counts[g].sum()))] = part
 
 
-def _check_filled(part_of: Ids, counts: npt.NDArray[np.float64], parts: Sequence[str]) -> None:
+def _check_filled(part_of: Ids, counts: npt.NDArray[np.float64], parts: Sequence[str], classes: Sequence[int]) -> None:
     for part, name in enumerate(parts):
-        for label, kind in _CLASS.items():
+        for label in classes:
+            kind = _CLASS[label]
             if not counts[part_of == part, label].any():
                 raise DataError(
                     f"No way was found to give {name} any {kind} images without dividing a lot.",
@@ -267,11 +299,16 @@ def _check_filled(part_of: Ids, counts: npt.NDArray[np.float64], parts: Sequence
                 )
 
 
-def _notes(labels: npt.NDArray[Any], usable: npt.NDArray[np.bool_], result: npt.NDArray[np.object_]) -> tuple[str, ...]:
+def _notes(
+    labels: npt.NDArray[Any],
+    usable: npt.NDArray[np.bool_],
+    result: npt.NDArray[np.object_],
+    classes: Sequence[int],
+) -> tuple[str, ...]:
     notes = []
     for name in ("train", "val", "calibration", "test"):
         inside = usable & (result == name)
-        for label, kind in _CLASS.items():
+        for label in classes:
             if inside.any() and not (inside & (labels == label)).any():
-                notes.append(f"The split {name} that the source gave has no {kind} images.")
+                notes.append(f"The split {name} that the source gave has no {_CLASS[label]} images.")
     return tuple(notes)

@@ -50,6 +50,8 @@ def read_verdicts(path: Path) -> pl.DataFrame:
 def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
     """Returns the records as a person corrected them: labels changed, dropped images gone.
 
+    What was said of an image holds for its generated copies too, unless something was said of them.
+
     Args:
         records: Any rows.
         verdicts: From `read_verdicts`.
@@ -65,7 +67,10 @@ def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
             f"first {stray[0]!r}.",
             fix="Give the verdicts of an audit of the same data.",
         )
-    joined = records.frame.join(verdicts.rename({"defect": "said_defect"}), on="image", how="left")
+    own = pl.col("image").is_in(verdicts["image"].to_list())
+    about = pl.when(own).then("image").otherwise(pl.coalesce("made_from", "image"))
+    said_of = verdicts.rename({"image": "about", "defect": "said_defect"})
+    joined = records.frame.with_columns(about=about).join(said_of, on="about", how="left", maintain_order="left")
     said = pl.col("verdict")
     changed = joined.filter(said.fill_null("") != "drop").with_columns(
         label=pl.when(said == "good").then(GOOD).when(said == "bad").then(BAD).otherwise(pl.col("label")),
@@ -80,7 +85,8 @@ def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
 
 
 def without_outliers(records: Records, audit: Path) -> Records:
-    """Returns the records without the training images that an audit called outliers; other splits stay whole.
+    """Returns the records without the training images (and their copies) that an audit called outliers; other splits
+    stay whole.
 
     Args:
         records: With splits.
@@ -98,5 +104,6 @@ def without_outliers(records: Records, audit: Path) -> Records:
     flagged = set(frame.filter(pl.col("outlier"))["image"].to_list())
     if flagged and not flagged & set(records.frame["image"].to_list()):
         raise DataError(f"None of the outliers in {audit} is in this set.", fix="Give the audit of the same data.")
-    leaves = pl.col("image").is_in(list(flagged)) & (pl.col("split") == "train").fill_null(False)
+    doubted = pl.col("image").is_in(list(flagged)) | pl.col("made_from").is_in(list(flagged)).fill_null(False)
+    leaves = doubted & (pl.col("split") == "train").fill_null(False)
     return records.with_frame(records.frame.filter(~leaves))

@@ -22,6 +22,7 @@ class AucComparison:
         difference: auroc_a - auroc_b.
         interval: (low, high) of the difference.
         p_value: Two-sided, for no difference.
+        error: Standard error of the difference.
     """
 
     auroc_a: float
@@ -29,6 +30,7 @@ class AucComparison:
     difference: float
     interval: tuple[float, float]
     p_value: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,15 @@ class AccuracyComparison:
         only_a_right: Images that only the first model decides rightly.
         only_b_right: Images that only the second model decides rightly.
         p_value: Two-sided, exact, for no difference.
+        difference: Accuracy of the first minus that of the second.
+        error: Standard error of the difference.
     """
 
     only_a_right: int
     only_b_right: int
     p_value: float
+    difference: float
+    error: float
 
 
 def auroc_covariance(labels: npt.ArrayLike, *scores: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -91,7 +97,8 @@ def compare_auroc(
     reach = float(norm.ppf((1 + confidence) / 2)) * error
     # Without any spread (the same order of all pairs) a difference is either nought or certain.
     p_value = 2 * float(norm.sf(abs(difference) / error)) if error > 1e-12 else float(abs(difference) < 1e-12)
-    return AucComparison(float(auc[0]), float(auc[1]), difference, (difference - reach, difference + reach), p_value)
+    interval = (difference - reach, difference + reach)
+    return AucComparison(float(auc[0]), float(auc[1]), difference, interval, p_value, error)
 
 
 def compare_accuracy(
@@ -113,7 +120,10 @@ def compare_accuracy(
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     differ = only_a + only_b
     p_value = float(binomtest(only_a, differ, 0.5).pvalue) if differ else 1.0
-    return AccuracyComparison(only_a, only_b, p_value)
+    count = max(label.size, 1)
+    difference = (only_a - only_b) / count
+    error = float(np.sqrt(max(differ / count - difference**2, 0.0) / count))
+    return AccuracyComparison(only_a, only_b, p_value, difference, error)
 
 
 def _structural(label: Bools, score: Floats) -> tuple[Floats, Floats]:

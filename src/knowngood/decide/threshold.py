@@ -30,6 +30,7 @@ from scipy.stats import beta, binom
 from knowngood.decide.tally import Floats, checked, finite
 from knowngood.errors import CalibrationError, ConfigError
 
+UNKNOWN = "escape rate: unknown - no bad images"
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 
 
@@ -173,7 +174,7 @@ def choose_threshold(
         raise CalibrationError(
             f"An escape budget needs bad images, and none of the {good.size} calibration images is bad.",
             expected="at least one bad calibration image",
-            fix="Add bad images, or set the threshold from good images alone with --overkill-budget.",
+            fix="Add bad images, or learn from good images alone with --one-class.",
         )
     rank = safe_rank(bad.size, escape_budget, confidence)
     cut = float(bad[rank - 1]) if rank else _below_all(bad, good)
@@ -227,7 +228,7 @@ def threshold_at_overkill(good_scores: npt.ArrayLike, *, overkill: float = 0.01,
     above = int((good >= cut).sum())
     sentence = (
         f"{above} of {good.size} goods rejected certify an overkill of at most {_percent(proven)} "
-        f"at {100 * confidence:g} % confidence; with no bad images the escape rate is unknown."
+        f"at {100 * confidence:g} % confidence; {UNKNOWN} to calibrate on."
     )
     if not rank:
         sentence += f" {_percent(overkill)} was asked for: that takes {bads_needed(overkill, confidence)} goods."

@@ -17,6 +17,7 @@ from torch.nn import functional
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.heads import KernelHead, pool_stages
+from knowngood.models.memory_heads import NearestHead, PatchHead, patch_maps
 from knowngood.models.weights.finding import Weights
 from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
 
@@ -27,7 +28,7 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str = Field(description="Name in the model registry.")
-    head: Literal["linear", "kernel"] = Field("linear", description="Kind of head.")
+    head: Literal["linear", "kernel", "patch_memory", "knn"] = Field("linear", description="Kind of head.")
     height: int = Field(ge=16, le=4096, description="Input height in pixels.")
     width: int = Field(ge=16, le=4096, description="Input width in pixels.")
     channels: Literal[1, 3] = Field(description="1 for grey photographs, 3 for colour.")
@@ -35,8 +36,8 @@ class NetworkConfig(BaseModel):
     std: tuple[float, float, float] = Field(IMAGENET_STD, description="Deviation of RGB in 0..1.")
     strided_1x1: bool = Field(False, description="Whether strides sit on the first 1x1 convolutions (Caffe).")
     norm_epsilon: float | None = Field(None, gt=0, description="Epsilon of batch norms, if not the network's own.")
-    supports: int = Field(0, ge=0, description="Support vectors of a kernel head.")
-    stages: tuple[int, ...] = Field((), description="Stages that a kernel head sees.")
+    supports: int = Field(0, ge=0, description="Support vectors, or remembered rows, of the head.")
+    stages: tuple[int, ...] = Field((), description="Stages that a kernel head or a patch memory sees.")
 
 
 class Classifier(nn.Module):
@@ -63,9 +64,14 @@ class Classifier(nn.Module):
             _move_strides(self.trunk, backbone.strided_1x1)
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        self.head: KernelHead | None = None
+        self.head: KernelHead | PatchHead | NearestHead | None = None
         if config.head == "kernel":
             self.head = KernelHead(self.feature_length, config.supports)
+        elif config.head == "patch_memory":
+            self.head = PatchHead(self.feature_length // 2, config.supports)
+            self.trunk.prune_intermediate_layers(list(config.stages), prune_norm=True)  # later stages are not asked
+        elif config.head == "knn":
+            self.head = NearestHead(self.trunk.num_features, config.supports)
 
     @property
     def feature_length(self) -> int:
@@ -87,6 +93,13 @@ class Classifier(nn.Module):
         )
         return pool_stages(maps)
 
+    def patch_maps(self, images: Tensor) -> Tensor:
+        """Returns locally aware features of the configured stages, (B, D, h, w) float32."""
+        maps = self.trunk.forward_intermediates(
+            self.normalise(images), indices=list(self.config.stages), intermediates_only=True
+        )
+        return patch_maps(maps)
+
     def penultimate(self, images: Tensor) -> Tensor:
         """Returns what the last layer sees, (B, trunk.num_features) float32.
 
@@ -98,15 +111,23 @@ class Classifier(nn.Module):
         rows: Tensor = self.trunk.forward_head(maps, pre_logits=True)
         return rows.float()
 
+    def penultimate_and_stages(self, images: Tensor) -> Tensor:
+        """Returns `penultimate` and `stage_features` side by side, (B, trunk.num_features + D), from one pass."""
+        last, maps = self.trunk.forward_intermediates(self.normalise(images), indices=list(self.config.stages))
+        pooled = BACKBONES.get(self.config.backbone).pooled_head
+        rows: Tensor = self.trunk.forward_head(last, pre_logits=True) if pooled else last.mean((2, 3))
+        return torch.cat([rows.float(), pool_stages(maps)], dim=1)
+
     def logits(self, images: Tensor) -> Tensor:
         """Returns the two outputs (good, bad) of a linear head, (B, 2)."""
         outputs: Tensor = self.trunk(self.normalise(images))
         return outputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the margin of bad over good, (B,) float32, uncalibrated; 0 is undecided."""
+        """Returns the margin, (B,) float32, uncalibrated: bad over good, or how far from all that is remembered."""
         if self.head is not None:
-            margin: Tensor = self.head(self.stage_features(images))
+            seen = {"kernel": self.stage_features, "patch_memory": self.patch_maps, "knn": self.penultimate}
+            margin: Tensor = self.head(seen[self.config.head](images))
             return margin
         logits = self.logits(images).float()
         return logits[:, 1] - logits[:, 0]
@@ -165,6 +186,13 @@ def network_for(backbone: str, weights: Weights | None, height: int, width: int,
     if weights is not None:
         described |= {name: getattr(weights, name) for name in ("mean", "std", "strided_1x1", "norm_epsilon")}
     return NetworkConfig.model_validate(described)
+
+
+def kernel_config(base: NetworkConfig) -> NetworkConfig:
+    """Returns the configuration with a kernel head that sees several stages; it has no support vectors yet."""
+    stages = BACKBONES.get(base.backbone).stages
+    stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
+    return base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
 
 
 def common_shape(configs: Sequence[NetworkConfig]) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from knowngood.errors import ImageError, StorageError
 from knowngood.files import whole_file
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, input_size, network_for
+from knowngood.models.classifier import Classifier, NetworkConfig, input_size, kernel_config, network_for
 from knowngood.models.feature_cache import FeatureCache
 from knowngood.models.weights.finding import find
 
@@ -37,6 +37,7 @@ class Features:
         size: Height and width in pixels that the network saw.
         computed: How many rows were computed now; the others came from the cache.
         failed: Row to message.
+        stages: (N, S) float32, average and maximum of the stages, as a kernel head sees them; None unless asked for.
     """
 
     rows: Rows
@@ -45,6 +46,14 @@ class Features:
     size: tuple[int, int]
     computed: int
     failed: dict[int, str]
+    stages: Rows | None = None
+
+    def of(self, rows: Indices) -> Features:
+        """Returns the features of some rows (M,), in that order."""
+        place = {int(row): new for new, row in enumerate(rows)}
+        failed = {place[row]: said for row, said in self.failed.items() if row in place}
+        stages = None if self.stages is None else self.stages[rows]
+        return replace(self, rows=self.rows[rows], stages=stages, failed=failed)
 
 
 def features(
@@ -54,6 +63,7 @@ def features(
     weights: Path | None = None,
     image_size: int | None = None,
     into: Rows | None = None,
+    stages: bool = False,
 ) -> Features:
     """Returns the penultimate features of every photograph: the averaged last maps, as the classifier sees them.
 
@@ -63,6 +73,8 @@ def features(
         weights: File or folder with its weights, else the usual places.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         into: (N, D) float32 to fill, such as a memory-mapped file; allocated by default.
+        stages: Also return what a kernel head sees, from the same pass; training with the preset quick finds it in
+            the cache afterwards, and the other way round.
 
     Raises:
         WeightsError: The weights are not to be had.
@@ -72,27 +84,44 @@ def features(
     sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
     height, width = input_size(sizes, image_size or BACKBONES.get(backbone).size)
     channels = 3 if needs_colour(records) else 1
-    classifier = Classifier(network_for(backbone, known, height, width, channels))
+    base = network_for(backbone, known, height, width, channels)
+    classifier = Classifier(kernel_config(base) if stages else base)
     classifier.load_trunk(known)
+    length = classifier.trunk.num_features
     paths = records.frame["path"].to_list()
     failed: dict[int, str] = {}
+    function = classifier.penultimate_and_stages if stages else classifier.penultimate
 
-    def compute(missing: Indices, title: str) -> Rows:
+    def compute(missing: Indices, title: str) -> list[Rows]:
         pixels = np.zeros((len(missing), channels, height, width), np.uint8)
         for place, result in enumerate(fitted([paths[i] for i in missing], height, width, channels)):
             if isinstance(result, ImageError):
                 failed[int(missing[place])] = str(result)
             else:
                 pixels[place] = result
-        made = over_batches(classifier, classifier.penultimate, pixels, np.arange(len(missing)), title)
+        made = over_batches(classifier, function, pixels, np.arange(len(missing)), title)
         made[[i in failed for i in missing.tolist()]] = np.nan
-        return made
+        return [made[:, :length], made[:, length:]] if stages else [made]
 
-    made_by = ["penultimate", classifier.config.model_dump(mode="json"), known.origin]
+    made_by: list[object] = [["penultimate", base.model_dump(mode="json"), known.origin]]
     digests = records.frame["sha256"].to_list()
-    rows = np.empty((len(digests), classifier.trunk.num_features), np.float32) if into is None else into
-    computed = cached_rows(digests, made_by, compute, rows)
-    return Features(rows, backbone, known.origin, (height, width), computed, failed)
+    tables = [np.empty((len(digests), length), np.float32) if into is None else into]
+    if stages:
+        made_by.append(stages_made_by(classifier.config, known.origin))
+        tables.append(np.empty((len(digests), classifier.feature_length), np.float32))
+    computed = cached_tables(digests, made_by, compute, tables)
+    seen = tables[1] if stages else None
+    return Features(tables[0], backbone, known.origin, (height, width), computed, failed, seen)
+
+
+def stages_made_by(config: NetworkConfig, origin: str) -> object:
+    """Returns what decides a row of stage features besides the photograph: the key of their cache.
+
+    Args:
+        config: With a kernel head; photographs are decoded at its size.
+        origin: Of the weights.
+    """
+    return [config.model_dump(mode="json"), origin, [config.channels, config.height, config.width]]
 
 
 def write_features(records: Records, made: Features, target: Path) -> None:
@@ -109,29 +138,42 @@ def write_features(records: Records, made: Features, target: Path) -> None:
 def cached_rows(
     digests: Sequence[str | None], made_by: object, compute: Callable[[Indices, str], Rows], into: Rows
 ) -> int:
-    """Fills a table of features from the cache, and computes and keeps what the cache lacks.
+    """Fills a table of features as `cached_tables` does, for one way of making them."""
+    return cached_tables(digests, [made_by], lambda indices, title: [compute(indices, title)], [into])
+
+
+def cached_tables(
+    digests: Sequence[str | None],
+    made_by: Sequence[object],
+    compute: Callable[[Indices, str], Sequence[Rows]],
+    into: Sequence[Rows],
+) -> int:
+    """Fills tables of features from the cache, and computes and keeps what the cache lacks.
 
     Args:
         digests: (N) SHA-256 of each photograph; None for one whose row must not be kept.
-        made_by: Everything else that decides a row (JSON types).
-        compute: Takes indices (M,) and a title for the progress bar, returns their rows (M, D); NaN rows are not kept.
-        into: (N, D) to fill.
+        made_by: For each table everything else that decides a row (JSON types).
+        compute: Takes indices (M,) and a title for the progress bar, returns their rows (M, D) for each table; NaN
+            rows are not kept.
+        into: For each table (N, D) to fill.
 
     Returns:
-        How many rows were computed.
+        How many photographs were computed.
     """
-    cache = FeatureCache(made_by)
-    missing = cache.missing(digests)
-    lacking = set(missing.tolist())
+    caches = [FeatureCache(one) for one in made_by]
+    lacking = {int(i) for cache in caches for i in cache.missing(digests)}
+    missing = np.array(sorted(lacking), np.int64)
     for start in range(0, len(missing), SHARD):
         wanted = missing[start : start + SHARD]
-        rows = compute(wanted, f"features {start + 1} to {start + len(wanted)} of {len(missing)}")
-        into[wanted] = rows
-        sound = np.atleast_1d(~np.isnan(rows).any(axis=1))
-        with contextlib.suppress(StorageError):  # a full cache is no reason not to go on
-            cache.add([digests[i] if ok else None for i, ok in zip(wanted, sound, strict=True)], rows)
+        made = compute(wanted, f"features {start + 1} to {start + len(wanted)} of {len(missing)}")
+        for cache, table, rows in zip(caches, into, made, strict=True):
+            table[wanted] = rows
+            sound = np.atleast_1d(~np.isnan(rows).any(axis=1))
+            with contextlib.suppress(StorageError):  # a full cache is no reason not to go on
+                cache.add([digests[i] if ok else None for i, ok in zip(wanted, sound, strict=True)], rows)
     for start in range(0, len(digests), SHARD):  # in pieces, so that memory does not grow with the set
         piece = [None if i in lacking else digests[i] for i in range(start, min(start + SHARD, len(digests)))]
-        for offset, row in cache.take(piece).items():
-            into[start + offset] = row
+        for cache, table in zip(caches, into, strict=True):
+            for offset, row in cache.take(piece).items():
+                table[start + offset] = row
     return len(missing)

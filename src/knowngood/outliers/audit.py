@@ -78,7 +78,7 @@ def audit_table(
 
 def _outliers(rows: Features, seed: int, detectors: Sequence[str]) -> dict[str, pl.Series]:
     others = {name: DETECTORS.get(name)(seed=seed) for name in detectors}  # a wrong name before the long work
-    study = study_outliers(rows, seed, machine=DETECTORS.get(_machine_for(len(rows)))(seed=seed))
+    study = study_outliers(rows, seed, machine=DETECTORS.get(machine_for(len(rows)))(seed=seed))
     columns = {name: pl.Series(values) for name, values in vars(study).items()}
     for name, detector in others.items():
         score = detector.fit_score(rows)
@@ -87,7 +87,8 @@ def _outliers(rows: Features, seed: int, detectors: Sequence[str]) -> dict[str, 
     return columns
 
 
-def _machine_for(count: int) -> str:
+def machine_for(count: int) -> str:
+    """Returns the registered one-class machine for so many images: the exact one while it takes about a minute."""
     if count <= EXACT_UP_TO:
         return "ocsvm"
     return "ocsvm_chunking" if count <= CHUNKING_UP_TO else "ocsvm_nystroem"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from knowngood.data.splits import teaches
 from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.errors import DataError
 from knowngood.models.training.kernel import MOST_ROWS, KernelFit, fit_kernel_head
@@ -52,8 +53,8 @@ def out_of_fold_scores(
     Args:
         features: (N, D) float32.
         labels: (N,) 0 good, 1 bad, as given.
-        folds: int64 (N,) fold in which a row is held out (`data.splits.kfold` keeps lots together); -1 for rows
-            that only teach.
+        folds: int64 (N,) fold in which a row is held out (`data.splits.kfold` keeps lots together); negative
+            for rows that only teach.
         seed: Decides which rows teach when there are more than the machine can take (8,000).
         weight: float32 (N,) > 0, how much a row teaches.
 
@@ -81,7 +82,7 @@ def _completed(fit: KernelFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: R
     margins = fit.out_of_fold.copy()
     left = np.isnan(margins) & (folds >= 0)
     for fold in track(np.unique(folds[left]), "scores out of sample"):
-        teach = fit.rows[folds[fit.rows] != fold]
+        teach = fit.rows[teaches(folds[fit.rows], int(fold))]
         if bad[teach].all() or not bad[teach].any():
             margins[left & (folds == fold)] = 0.0  # as the kernel head does: no machine can be taught
             continue

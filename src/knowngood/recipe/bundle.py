@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,18 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
-from knowngood.decide.threshold import Thresholds, decide
-from knowngood.errors import ImageError, RecipeError
+from knowngood.decide.threshold import ACCEPT, Thresholds, decide
+from knowngood.errors import ConfigError, ImageError, RecipeError
 from knowngood.files import sha256_of, whole_folder, write_json
-from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Inspector, common_shape
+from knowngood.models.batching import device_of, over_batches
+from knowngood.models.classifier import Classifier, Inspector, common_shape
+from knowngood.models.memory_heads import PatchHead, smooth_maps
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
+from knowngood.recipe.maps import AnomalyMap, at_size, regions_of
 
 MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
 
@@ -91,7 +94,7 @@ class Recipe:
             images = [images]
         images = list(images)
         if names is None:
-            names = [str(i) if isinstance(i, (str, Path)) else f"image {n}" for n, i in enumerate(images)]
+            names = [named(image, number) for number, image in enumerate(images)]
         channels, height, width = self.input_shape
 
         def fitted(image: Any, name: str) -> npt.NDArray[np.uint8] | str:
@@ -109,6 +112,42 @@ class Recipe:
             Prediction(name, None, None, result) if isinstance(result, str) else Prediction(name, *next(said))
             for name, result in zip(names, read, strict=True)
         ]
+
+    def maps(self, images: Iterable[Any], names: Sequence[str] | None = None) -> Iterator[AnomalyMap]:
+        """Yields, one after the other, where each photograph is unlike good ones.
+
+        Args:
+            images: Paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
+            names: As in `predict`.
+
+        Raises:
+            ConfigError: This recipe draws no maps: only those of a patch memory do.
+            ImageError: A photograph cannot be read.
+        """
+        member = self.inspector.members[0]
+        head = member.head if isinstance(member, Classifier) else None
+        if not isinstance(member, Classifier) or not isinstance(head, PatchHead):
+            raise ConfigError(
+                "This recipe draws no anomaly maps.",
+                expected="a recipe of `knowngood train --one-class --detector patch_memory`",
+            )
+        channels, height, width = self.input_shape
+
+        def judge(batch: Tensor) -> tuple[Tensor, Tensor]:
+            distances = head.distances(member.patch_maps(batch))
+            return head.margins(distances).cpu(), smooth_maps(distances, height, width)[0].cpu()
+
+        for number, image in enumerate(images):
+            name = names[number] if names is not None else named(image, number)
+            pixels = decode(image, name=name)
+            batch = torch.from_numpy(fit(pixels, height, width, channels)[None])
+            with torch.inference_mode():
+                margin, smooth = judge(batch.to(device_of(member)))
+            score = self.manifest.calibration.apply(margin.numpy())
+            decision = str(decide(score, self.thresholds)[0])
+            values = at_size(smooth.numpy(), *pixels.shape[:2])
+            regions = regions_of(values, float(head.level), needed=decision != ACCEPT)
+            yield AnomalyMap(name, float(score[0]), decision, values, regions)
 
     def save(self, folder: Path) -> Path:
         """Writes the recipe whole, replacing one that was there.
@@ -144,6 +183,11 @@ class Recipe:
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _damaged(weights, str(error).splitlines()[0]) from error
         return cls(manifest, inspector.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def named(image: Any, number: int) -> str:
+    """Returns what to call a photograph that was given no name."""
+    return str(image) if isinstance(image, (str, Path)) else f"image {number}"
 
 
 def _read_manifest(place: Path) -> RecipeManifest:

@@ -20,7 +20,9 @@ class RecipeManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = Field(FORMAT, ge=1, description="Version of this layout.")
-    kind: Literal["classifier"] = Field("classifier", description="What sort of inspector this is.")
+    kind: Literal["classifier", "one-class"] = Field(
+        "classifier", description="What sort of inspector this is: taught by both classes, or by good images alone."
+    )
     name: str = Field(description="Name for people; the run's folder unless given.")
     created: str = Field(description="When, ISO 8601 with zone.")
     classes: tuple[str, str] = Field(("good", "bad"), description="Classes; the second is positive.")

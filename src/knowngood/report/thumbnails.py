@@ -38,8 +38,12 @@ def thumbnail(path: str, side: int = SIDE) -> Thumbnail:
         pixels = decode(path)
     except ImageError as error:
         return Thumbnail(None, error.what)
-    jpeg = _jpeg(_fitted(pixels, side))
-    return Thumbnail("data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"))
+    return Thumbnail(data_uri(_fitted(pixels, side)))
+
+
+def data_uri(pixels: Pixels) -> str:
+    """Returns a picture (H, W) or (H, W, 3) uint8 as a `data:` URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(pixels)).decode("ascii")
 
 
 def _fitted(pixels: Pixels, side: int) -> Pixels:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 from knowngood.decide.threshold import escape_interval
 
@@ -37,6 +38,14 @@ def score(value: float | None) -> str:
     if 0.9999 < value < 1:
         return ">0.9999"
     return f"{value:.2g}" if value < 0.01 else f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def several(values: Sequence[float | None], word: Callable[[float | None], str]) -> str:
+    """Returns one figure as `word` says it, or the mean of several with their standard deviation."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return word(known[0] if known else None)
+    return f"{word(statistics.fmean(known))} ± {word(statistics.stdev(known))}"
 
 
 def percent_range(interval: Sequence[float] | None) -> str:

@@ -14,17 +14,17 @@ import polars as pl
 from knowngood.data.duplicates import near_clusters
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.data.splits import kfold_up_to
+from knowngood.data.splits import groups_of
+from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
 from knowngood.models.features import Features, features
-from knowngood.outliers.audit import audit_table
 from knowngood.recipe.predicting import write_table
-from knowngood.report.page import Section, page, render
-from knowngood.report.sections.pictures import pictures
+from knowngood.study.audit_page import audit_page, lists_of
+from knowngood.study.doubts import FOLDS, doubts
+from knowngood.study.removal_config import RemovalConfig
+from knowngood.study.removing import RemovalTrial, removal_trial
 
-FOLDS = 5
-_SHOWN = 48
 _FEW = 1000  # below it a one-class machine with nu = 0.01 lets a lone outlier support itself
 
 
@@ -36,11 +36,13 @@ class Audit:
         folder: With audit.parquet, verdicts.csv, audit.json and audit.html.
         table: A row an image, see `knowngood.outliers.audit.audit_table`.
         counts: How many images each list holds.
+        trial: What removing and relabelling did, where it was asked.
     """
 
     folder: Path
     table: pl.DataFrame
     counts: dict[str, int]
+    trial: RemovalTrial | None = None
 
 
 def audit(
@@ -49,10 +51,12 @@ def audit(
     *,
     backbone: str = "resnet50",
     weights: Path | None = None,
+    image_size: int | None = None,
     source: str | None = None,
     detectors: Sequence[str] = (),
     one_sided: bool = False,
     seed: int = 0,
+    trial: RemovalConfig | None = None,
 ) -> Audit:
     """Looks for images that do not belong to a set and for labels that are doubtful; removes and changes nothing.
 
@@ -65,10 +69,12 @@ def audit(
         out: Folder for the results; an older audit in it is replaced.
         backbone: Pretrained network whose features are used.
         weights: File or folder with its weights.
+        image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
         detectors: Registered detectors to ask besides the two.
         one_sided: Report doubts about images labelled bad apart: usually the mistakes are bad units among the good.
         seed: Of folds and of everything drawn.
+        trial: Also measure whether removing or relabelling helps, see `removal_trial`.
 
     Raises:
         DataError: There are too few images.
@@ -78,64 +84,43 @@ def audit(
     records = (data if isinstance(data, Records) else load(data, source)).usable()
     if len(records) < 2 * FOLDS:
         raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
-    deep = features(records, backbone, weights=weights)
+    if trial is not None and trial.verdicts is not None:
+        with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
+    deep = features(records, backbone, weights=weights, image_size=image_size, stages=True)
     sound = np.isfinite(deep.rows).all(axis=1)
     judged = records.with_frame(records.frame.filter(pl.Series(sound)))
     clusters = near_clusters(judged)
-    table = audit_table(
-        judged.frame,
-        deep.rows[sound],
-        _folds(judged, seed),
+    lots = judged.frame["lot"].null_count() < len(judged)
+    table = doubts(
+        judged,
+        deep if sound.all() else deep.of(np.flatnonzero(sound)),
+        groups_of(judged) if lots else clusters,
         clusters,
         seed,
         detectors=detectors,
         one_sided=one_sided,
-        rule="likelier",  # on planted noise confident learning alone misses a third of the wrong labels
     )
     table = table.hstack(judged.frame.select("path", "defect", "split", "lot", "sha256"))
-    counts = {name: mask.height for name, _, mask in _lists(table)}
+    counts = {name: rows.height for name, rows in lists_of(table).items()}
+    facts = _facts(records, deep, counts, seed)
     write_table(table, folder / "audit.parquet")
     write_table(_to_fill_in(table, folder / "verdicts.csv"), folder / "verdicts.csv")
-    write_text(folder / "audit.html", _page(records, deep, table))
-    write_json(folder / "audit.json", _facts(records, deep, counts, seed))
-    return Audit(folder, table, counts)
-
-
-def _folds(records: Records, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Returns folds by lot or near-duplicate; a set with one class has no labels to doubt and needs none."""
-    counts = records.counts()
-    if not (counts["good"] and counts["bad"]):
-        return np.full(len(records), -1, np.int64)
-    return kfold_up_to(records, FOLDS, seed)
-
-
-def _lists(table: pl.DataFrame) -> list[tuple[str, str, pl.DataFrame]]:
-    """Returns the lists of doubts: name, what it means, rows with the greatest doubt first."""
-    both = table["ocsvm_score"].rank() + table["iforest_score"].rank()
-    ranked = table.with_columns(_both=both)
-    lists = [
-        (
-            "outliers",
-            "do not belong to the set: both detectors say so",
-            ranked.filter(pl.col("outlier")).sort("_both", descending=True),
-        ),
-        (
-            "suspected labels",
-            "the other label is likelier",
-            ranked.filter(pl.col("suspect").fill_null(False)).sort("suspect_score", descending=True),
-        ),
-        (
-            "rare defects",
-            "bad, unlike other bads and unlike goods: keep them, find more of them",
-            ranked.filter(pl.col("rare").fill_null(False)).sort("good_distance", descending=True, nulls_last=True),
-        ),
-        (
-            "opposing copies",
-            "near-duplicates that carry different labels: one of them is wrong",
-            ranked.filter(pl.col("opposing").is_not_null()).sort("duplicate_of", "image"),
-        ),
-    ]
-    return [(name, said, rows.drop("_both")) for name, said, rows in lists]
+    write_text(folder / "audit.html", audit_page(facts, table))
+    write_json(folder / "audit.json", facts)
+    tried = None
+    if trial is not None:
+        tried = removal_trial(
+            records,
+            folder,
+            trial,
+            backbone=backbone,
+            weights=weights,
+            image_size=image_size,
+            one_sided=one_sided,
+            seed=seed,
+        )
+        write_text(folder / "audit.html", audit_page(facts, table, tried.document))
+    return Audit(folder, table, counts, tried)
 
 
 def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -149,7 +134,7 @@ def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
             label=pl.when(pl.col("label") == 1).then(pl.lit("bad")).otherwise(pl.lit("good")),
             score=pl.col("out_of_sample_score").cast(pl.Float64),
         )
-        for name, _, rows in _lists(table)
+        for name, rows in lists_of(table).items()
     ]
     doubts = (
         pl.concat(parts)
@@ -158,25 +143,11 @@ def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     )
     doubts = doubts.select("image", "verdict", "defect", "why", "label", "score")
     if path.is_file():
-        from knowngood.data.verdicts import read_verdicts
-
         before = read_verdicts(path).rename({"verdict": "said", "defect": "said_defect"})
         doubts = doubts.join(before, on="image", how="full", coalesce=True).with_columns(
             verdict=pl.coalesce("verdict", "said"), defect=pl.coalesce("defect", "said_defect")
         )
     return doubts.select("image", "verdict", "defect", "why", "label", "score")
-
-
-def _page(records: Records, deep: Features, table: pl.DataFrame) -> str:
-    sections = []
-    for name, said, rows in _lists(table):
-        shown = rows.head(_SHOWN).rename({"out_of_sample_score": "score"})
-        body = render("sections/mistakes.html", groups=[("", "", rows.height, pictures(shown))])
-        title = f"{name.capitalize()}: {rows.height}"
-        sections.append(Section(name.replace(" ", "-"), title, body, f"{said.capitalize()}. Most doubtful first."))
-    created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    subtitle = f"{created} · {table.height:,} images of {records.source} · features of {deep.backbone}"
-    return page("Audit: what to look at before training", subtitle, sections)
 
 
 def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) -> dict[str, Any]:
@@ -188,14 +159,20 @@ def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) 
         )
     return {
         "data": {"source": records.source, "root": str(records.root), "images": len(records)},
-        "features": {
-            "backbone": deep.backbone,
-            "weights": deep.origin,
-            "size": list(deep.size),
-            "computed": deep.computed,
-            "unreadable": len(deep.failed),
-        },
+        "features": feature_facts(deep),
         "counts": counts,
         "seed": seed,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "notes": notes,
+    }
+
+
+def feature_facts(deep: Features) -> dict[str, Any]:
+    """Returns what made a table of features, as JSON types."""
+    return {
+        "backbone": deep.backbone,
+        "weights": deep.origin,
+        "size": list(deep.size),
+        "computed": deep.computed,
+        "unreadable": len(deep.failed),
     }

@@ -5,19 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError
 from knowngood.files import storage_errors, write_json
-from knowngood.models.training.config import TrainConfig
 from knowngood.progress import reporter
 
 CONFIG, FIGURES = "config.json", "metrics.json"  # the first and the last thing that a run writes
 
 
-def open_run(folder: Path, config: TrainConfig, fingerprint: str, force: bool) -> bool:
+def open_run(
+    folder: Path,
+    config: BaseModel,
+    fingerprint: str,
+    force: bool,
+    *,
+    finished: bool | None = None,
+    grows: Collection[str] = (),
+) -> bool:
     """Says whether the run in `folder` is finished; if not, leaves the folder ready to begin or to go on.
 
     Args:
@@ -25,12 +35,15 @@ def open_run(folder: Path, config: TrainConfig, fingerprint: str, force: bool) -
         config: What the run is to do.
         fingerprint: Of its data, from `fingerprint_of`.
         force: Delete whatever run is there.
+        finished: Whether it is finished if it is the same; by default when its figures are there.
+        grows: Fields of `config` in which a run may differ from the one before and still go on with it.
 
     Raises:
         ConfigError: The folder holds something else, or another run that took time.
         StorageError: The folder cannot be made.
     """
-    wanted: dict[str, Any] = {"config": config.model_dump(mode="json"), "data": fingerprint}
+    kept = {name: value for name, value in config.model_dump(mode="json").items() if name not in grows}
+    wanted: dict[str, Any] = {"config": kept, "data": fingerprint}
     path = folder / CONFIG
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file.", expected="a folder for the run", fix="Choose another --out.")
@@ -44,7 +57,7 @@ def open_run(folder: Path, config: TrainConfig, fingerprint: str, force: bool) -
     if occupied and force:
         shutil.rmtree(folder)
     elif occupied:
-        return _go_on(folder, wanted)
+        return _go_on(folder, wanted, (folder / FIGURES).is_file() if finished is None else finished)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
@@ -57,11 +70,10 @@ def fingerprint_of(records: Records) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _go_on(folder: Path, wanted: dict[str, Any]) -> bool:
+def _go_on(folder: Path, wanted: dict[str, Any], finished: bool) -> bool:
     held = _held(folder / CONFIG)
     if held == wanted:
-        finished = (folder / FIGURES).is_file()
-        said = "is finished already; --force trains it again" if finished else "is gone on with"
+        said = "is finished already; --force makes it again" if finished else "is gone on with"
         reporter().say(f"the run in {folder} {said}")
         if not finished:
             _sweep(folder)
@@ -88,9 +100,12 @@ def _held(path: Path) -> dict[str, Any]:
 
 
 def _has_results(folder: Path) -> bool:
-    """Says whether a run holds anything that took long: figures, a recipe or a checkpoint."""
-    kept = [folder / FIGURES, folder / "recipe", *(folder / "work").glob("*.ckpt")]
-    return any(path.exists() for path in kept)
+    """Says whether a run, or one inside it, holds anything that took long: figures, a recipe or a checkpoint."""
+    return any(
+        next(folder.glob(f"{inside}{kept}"), None)
+        for inside in ("", "models/*/*/")
+        for kept in (FIGURES, "recipe", "work/*.ckpt")
+    )
 
 
 def _sweep(folder: Path) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-import platform
-import shlex
 import shutil
 import time
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +15,30 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.augmentations.policy import policy_named
+from knowngood.data.good_only import split_good_only
 from knowngood.data.loading import load
-from knowngood.data.records import BAD, GOOD, SPLITS, Records
+from knowngood.data.records import GOOD, SPLITS, Records
 from knowngood.data.splits import groups_of, split
 from knowngood.data.verdicts import read_verdicts, with_verdicts, without_outliers
-from knowngood.decide.calibration import fit_calibration
+from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.decide.metrics import evaluate
-from knowngood.decide.threshold import Threshold, choose_threshold, decide
+from knowngood.decide.threshold import Threshold, choose_threshold
 from knowngood.errors import DataError
 from knowngood.files import write_json
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import Fitted, choose_model, fit_inspector
+from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.recipe.predicting import write_table
 from knowngood.report.run import RunSummary, write_report
+from knowngood.study import one_class
+from knowngood.study.facts import command_for, count_words, data_facts, score_table, shown, versions
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
-_PACKAGES = (
-    "knowngood",
-    "torch",
-    "timm",
-    "lightning",
-    "scikit-learn",
-    "numpy",
-    "polars",
-    "opencv-python-headless",
-)
 
 
 @dataclass(frozen=True)
@@ -91,52 +82,90 @@ def train(
         ConfigError: `out` holds another run, or an option is impossible.
         WeightsError: Pretrained weights are asked for and not to be had.
     """
-    started = time.perf_counter()
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
     records = data if isinstance(data, Records) else load(data, source)
-    reporter().say(f"{len(records)} images, {_count_words(records)} (source: {records.source})")
+    reporter().say(f"{len(records)} images, {count_words(records)} (source: {records.source})")
     if records.licence:
         reporter().say(f"Licence of the data: {records.licence}")
     if config.verdicts is not None:
         said = read_verdicts(config.verdicts)
         before, records = len(records), with_verdicts(records, said)
         reporter().say(f"{said.height} verdicts taken over, {before - len(records)} images dropped")
-    _check_trainable(records)
+    check_trainable(records, config.one_class)
     groups = groups_of(records)
-    divided = split(
-        records,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=config.seed,
-        keep_given=not config.resplit,
-        groups=groups,
-    )
+    divided = _divided(records, groups, config)
     if config.without is not None:
         divided = without_outliers(divided, config.without)
         left = records.frame["image"].is_in(divided.frame["image"].to_list()).to_numpy()
         groups = groups[left]
         reporter().say(f"{(~left).sum()} outliers left out of training")
+    return train_divided(divided, groups, folder, config, command_for(shown(data), folder, config, source), force=force)
+
+
+def train_divided(
+    divided: Records,
+    groups: npt.NDArray[np.int64],
+    folder: Path,
+    config: TrainConfig,
+    command: str,
+    *,
+    force: bool = False,
+    pixels: Path | None = None,
+) -> Trained:
+    """Trains as `train` does, on a set that is divided already.
+
+    Args:
+        divided: With a split in every row that is to be used.
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        folder: For the run.
+        config: What to do; its shares of the splits are not looked at.
+        command: What to type to run it again, for the report.
+        force: Replace whatever run is in `folder`.
+        pixels: Folder for decoded photographs that other runs share; otherwise the run keeps its own and clears it.
+
+    Raises:
+        ConfigError: `folder` holds another run.
+        WeightsError: Pretrained weights are asked for and not to be had.
+        TrainingError: Fine-tuning failed.
+    """
+    started = time.perf_counter()
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
-    fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work")
+    if config.one_class:
+        fitted = fit_one_class(placed, config, folder / "work")
+    else:
+        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
-    write_report(_summary(data, folder, config, source, fitted, metrics, table), folder / "report.html")
+    extra = one_class.sections(recipe, table) if config.one_class else []
+    write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
     write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
     shutil.rmtree(folder / "work", ignore_errors=True)
     return Trained(folder, recipe, metrics)
 
 
-def _check_trainable(records: Records) -> None:
+def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfig) -> Records:
+    shares: dict[str, Any] = {"test": config.test, "seed": config.seed, "keep_given": not config.resplit}
+    if not config.one_class:
+        return split(records, val=config.val, calibration=config.calibration, groups=groups, **shares)
+    # nothing is chosen on a validation split: its images help to set the threshold
+    return split_good_only(records, calibration=config.val + config.calibration, groups=groups, **shares)
+
+
+def check_trainable(records: Records, one_class: bool = False) -> None:
+    """Looks whether there is something to learn from.
+
+    Raises:
+        DataError: Nothing can be read, or one class only (without `one_class`: no good image).
+    """
     usable = records.usable()
     if not len(usable):
         first = records.frame["error"].drop_nulls().to_list()
@@ -148,12 +177,13 @@ def _check_trainable(records: Records) -> None:
     if broken:
         reporter().say(f"{broken} images cannot be read and are left out (`knowngood check` lists them)")
     counts = usable.counts()
-    if not (counts["good"] and counts["bad"]):
+    if not counts["good"] or not (counts["bad"] or one_class):
         missing = "bad" if counts["good"] else "good"
+        alone = "--one-class learns from good images alone. Or add some, " if counts["good"] else "Add some, "
         raise DataError(
             f"There is no {missing} image among the {len(usable)} readable ones.",
             expected="both good and bad images: a folder good/ beside folders named after defects",
-            fix="Add some, or check the names of the folders with `knowngood check`.",
+            fix=f"{alone}or check the names of the folders with `knowngood check`.",
         )
 
 
@@ -166,17 +196,11 @@ def _judge(
     ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
     labels = frame["label"].fill_null(GOOD).to_numpy()
     held = ok & (frame["split"] == "calibration").to_numpy()
-    calibration = fit_calibration(margins[held], labels[held])
+    judge = one_class.calibrated if config.one_class else _calibrated
+    calibration, threshold = judge(labels[held], margins[held], config)
     scores = np.full(len(frame), np.nan)
     readable = ~np.isnan(margins)
     scores[readable] = calibration.apply(margins[readable])
-    threshold = choose_threshold(
-        labels[held],
-        scores[held],
-        escape_budget=config.escape_budget,
-        overkill_budget=config.review_overkill,
-        confidence=config.confidence,
-    )
     metrics: dict[str, Any] = {}
     for name in SPLITS:
         rows = ok & (frame["split"] == name).to_numpy()
@@ -186,15 +210,19 @@ def _judge(
                 shown = calibration.apply(fitted.margins[rows])
             metrics[name] = figures(labels[rows], shown, threshold, config)
     metrics["threshold"] = threshold.to_dict()
+    if config.one_class:
+        metrics["threshold"]["escape_rate"] = one_class.escapes(metrics.get("test"))
     metrics["calibration_fit"] = calibration.model_dump()
-    metrics["data"] = _data_facts(divided, fingerprint)
+    metrics["data"] = data_facts(divided, fingerprint)
     metrics["training"] = fitted.notes
+    metrics["history"] = fitted.history
     manifest = RecipeManifest(
+        kind="one-class" if config.one_class else "classifier",
         name=folder.name,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         networks=fitted.inspector.configs,
         calibration=calibration,
-        threshold=threshold.to_dict(),
+        threshold=metrics["threshold"],
         metrics={k: v for k, v in metrics.items() if k in SPLITS},
         seed=config.seed,
         config=config.model_dump(mode="json"),
@@ -204,8 +232,22 @@ def _judge(
         versions=versions(),
         weights_sha256="",
     )
-    table = _score_table(placed, scores, threshold, fitted)
+    table = score_table(placed, scores, threshold.pair, fitted.margins)
     return Recipe(manifest, fitted.inspector), metrics, table
+
+
+def _calibrated(
+    labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
+) -> tuple[Calibration, Threshold]:
+    """Returns what turns margins into scores and the threshold on these, from the calibration split."""
+    calibration = fit_calibration(margins, labels)
+    return calibration, choose_threshold(
+        labels,
+        calibration.apply(margins),
+        escape_budget=config.escape_budget,
+        overkill_budget=config.review_overkill,
+        confidence=config.confidence,
+    )
 
 
 def figures(
@@ -219,102 +261,22 @@ def figures(
     document = evaluate(
         labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
     ).to_dict()
-    usual = evaluate(
-        labels, scores, threshold=CLASS_THRESHOLD, confidence=config.confidence, seed=config.seed
-    ).to_dict()
+    cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
+    usual = evaluate(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
     for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
         document["at_threshold_" + name] = document[name]
         document[name], document[f"{name}_ci"] = usual[name], usual.get(f"{name}_ci")
-    return document | {"class_threshold": CLASS_THRESHOLD}
-
-
-def _score_table(
-    records: Records,
-    scores: npt.NDArray[np.float64],
-    threshold: Threshold,
-    fitted: Fitted,
-) -> pl.DataFrame:
-    decisions: list[str | None] = [None] * len(scores)
-    known = np.flatnonzero(~np.isnan(scores))
-    for row, decision in zip(known, decide(scores[known], threshold.pair).tolist(), strict=True):
-        decisions[row] = decision
-    columns = ["image", "path", "split", "label", "defect", "lot", "machine", "product", "sha256"]
-    return records.frame.select(columns).with_columns(
-        pl.Series("score", scores).fill_nan(None),
-        pl.Series("decision", decisions, dtype=pl.String),
-        pl.Series("margin", fitted.margins).fill_nan(None),
-    )
-
-
-def _data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
-    frame = records.frame
-    counts: dict[str, dict[str, int]] = {}
-    kind = (
-        pl.when(pl.col("label") == GOOD)
-        .then(pl.lit("good"))
-        .otherwise(
-            pl.coalesce(
-                pl.col("defect"),
-                pl.when(pl.col("label") == BAD).then(pl.lit("bad")).otherwise(pl.lit("unlabelled")),
-            )
-        )
-    )
-    grouped = frame.filter(pl.col("split").is_not_null()).group_by("split", kind.alias("kind")).len()
-    for name, what, number in grouped.sort("split", "kind").iter_rows():
-        counts.setdefault(name, {})[what] = number
-    return {
-        "source": records.source,
-        "root": str(records.root),
-        "licence": records.licence,
-        "notes": list(records.notes),
-        "images": len(frame),
-        "unreadable": int(frame["error"].is_not_null().sum()),
-        "counts": counts,
-        "sha256": fingerprint,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Returns what decides a result besides data and configuration: Python, and the packages that compute it."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def command_for(data: object, out: Path, config: TrainConfig, source: str | None) -> str:
-    """Returns the command that repeats a training: only options that differ from their defaults."""
-    parts = ["knowngood", "train", str(data), "--out", str(out)]
-    if source:
-        parts += ["--source", source]
-    default = TrainConfig()
-    for name, value in config.model_dump(mode="json").items():
-        if value == getattr(default, name):
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            parts.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            parts += [f"--{flag}", str(value)]
-    return shlex.join(parts)
+    if config.one_class:  # its scores order units, they are no probabilities
+        document |= dict.fromkeys(("ece", "ece_ci", "brier", "brier_ci"))
+    return document | {"class_threshold": cut}
 
 
 def _summary(
-    data: object,
-    folder: Path,
-    config: TrainConfig,
-    source: str | None,
-    fitted: Fitted,
-    metrics: dict[str, Any],
-    table: pl.DataFrame,
+    folder: Path, command: str, config: TrainConfig, fitted: Fitted, metrics: dict[str, Any], table: pl.DataFrame
 ) -> RunSummary:
-    shown = data.root if isinstance(data, Records) else data
     return RunSummary(
         title=f"{folder.name}: {fitted.notes['network']} on {metrics['data']['source']}",
-        command=command_for(shown, folder, config, source),
+        command=command,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         metrics=metrics,
         history=fitted.history,
@@ -323,8 +285,3 @@ def _summary(
         config=config.model_dump(mode="json"),
         scores=table,
     )
-
-
-def _count_words(records: Records) -> str:
-    counts = records.counts()
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)

@@ -120,7 +120,14 @@ def test_opposing_labels_of_near_copies(tmp_path: Path) -> None:
 
 
 def test_classes(tmp_path: Path) -> None:
-    for name, good, bad, code in (("a", 5, 0, "one-class"), ("b", 2, 1, "too-few"), ("c", 30, 5, "few")):
+    for name, good, bad, code, spoils in (
+        ("a", 0, 5, "one-class", True),
+        ("b", 2, 1, "too-few", True),
+        ("c", 30, 5, "few", False),
+        ("d", 30, 0, "one-class", False),  # --one-class learns from these
+        ("e", 5, 0, "few", False),
+        ("f", 2, 0, "few", True),
+    ):
         (tmp_path / name / "good").mkdir(parents=True)
         (tmp_path / name / "bad").mkdir()
         for i in range(good):
@@ -129,7 +136,7 @@ def test_classes(tmp_path: Path) -> None:
             Image.fromarray(pixels(100 + i)).save(tmp_path / name / "bad" / f"{i}.png")
         health = check(tmp_path / name)
         assert code in {f.code for f in health.findings}
-        assert health.spoils_training == (code != "few")
+        assert health.spoils_training == spoils
 
 
 def test_lots_on_both_sides_and_missing_files(tmp_path: Path) -> None:

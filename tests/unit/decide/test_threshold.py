@@ -105,7 +105,7 @@ def test_the_fallback_lets_nothing_escape_and_costs_nothing(bad: list[float], go
 
 
 def test_no_bads_cannot_be_calibrated() -> None:
-    with pytest.raises(CalibrationError, match="--overkill-budget"):
+    with pytest.raises(CalibrationError, match="--one-class"):
         choose_threshold([0, 0], [0.1, 0.2])
 
 

@@ -1,13 +1,20 @@
 """Penultimate features: what the last layer sees, computed once, one photograph at a time."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
 
+from knowngood.data.images import decode
 from knowngood.data.loading import load
-from knowngood.models.classifier import Classifier, network_for
+from knowngood.data.pixels import fit
+from knowngood.models.classifier import Classifier, kernel_config, network_for
 from knowngood.models.features import features
+from knowngood.models.training.config import TrainConfig
+from knowngood.models.training.fitting import fit_inspector
 from knowngood.models.weights import available, find
 
 random = np.random.default_rng(0)
@@ -37,9 +44,6 @@ def test_rows_are_what_the_last_layer_sees(folder):
     weights = find("efficientnet_lite0")
     classifier = Classifier(network_for("efficientnet_lite0", weights, 32, 32, 1)).eval()
     classifier.load_trunk(weights)
-    from knowngood.data.images import decode
-    from knowngood.data.pixels import fit
-
     pixels = np.stack([fit(decode(path), 32, 32, 1) for path in load(folder).frame["path"]])
     with torch.inference_mode():
         logits = classifier.logits(torch.from_numpy(pixels))
@@ -74,3 +78,40 @@ def test_a_given_table_is_filled(folder, tmp_path):
     made = run(folder, into=table)
     assert made.rows is table
     assert np.array_equal(np.load(tmp_path / "rows.npy"), run(folder).rows)
+
+
+def test_stages_come_from_the_same_pass_and_are_what_a_kernel_head_sees(folder):
+    plain, both = run(folder), run(folder, stages=True)
+    assert plain.stages is None
+    assert np.allclose(both.rows, plain.rows, atol=1e-5)
+    weights = find("efficientnet_lite0")
+    classifier = Classifier(kernel_config(network_for("efficientnet_lite0", weights, 32, 32, 1))).eval()
+    classifier.load_trunk(weights)
+    pixels = np.stack([fit(decode(path), 32, 32, 1) for path in load(folder).frame["path"]])
+    with torch.inference_mode():
+        seen = classifier.stage_features(torch.from_numpy(pixels)).numpy()
+    assert both.stages.shape == (8, classifier.feature_length)
+    assert np.allclose(both.stages, seen, atol=1e-4)
+    again = run(folder, stages=True)
+    assert again.computed == 0
+    assert np.array_equal(again.stages, both.stages)
+
+
+def test_training_finds_the_stages_of_an_audit_in_the_cache(folder, tmp_path):
+    run(folder, stages=True)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
+    config = TrainConfig(model="efficientnet_lite0", image_size=32)
+    records = load(folder)
+    split = records.with_frame(records.frame.with_columns(split=pl.lit("train")))
+    fit_inspector(split, np.arange(8), config, tmp_path / "work")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")} == before
+
+
+def test_some_rows_keep_their_failures(folder):
+    (folder / "chip" / "3.png").write_bytes(b"gone")
+    records = load(folder).usable()
+    made = features(records, "efficientnet_lite0", image_size=32, stages=True)
+    some = replace(made, failed={5: "gone"}).of(np.array([5, 2]))
+    assert some.failed == {0: "gone"}
+    assert np.array_equal(some.stages, made.stages[[5, 2]])
+    assert np.array_equal(some.rows, made.rows[[5, 2]])

@@ -2,32 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, TypeAlias
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from knowngood.data.augmentations import AUGMENTATIONS, POLICIES, Augmentation
-from knowngood.errors import UnknownNameError
+from knowngood.errors import ConfigError, UnknownNameError
+
+Policy: TypeAlias = tuple[Augmentation, ...]
+Parameters: TypeAlias = tuple[Tensor, ...]  # one (B, P) for each transform of a policy
 
 
-def policy_named(name: str) -> tuple[Augmentation, ...]:
+def names_in(policy: str) -> tuple[str, ...]:
+    """Returns the names of a policy's transforms; "a+b" names single transforms."""
+    return POLICIES.get(policy, tuple(policy.split("+")))
+
+
+def policy_named(name: str, ranges: Mapping[str, float] | None = None) -> Policy:
     """Returns the transforms of a policy; "a+b" names single transforms.
+
+    Args:
+        name: Of a policy, or transforms joined with "+".
+        ranges: Transform to its range, in its own unit (the first field of its class); others keep theirs.
 
     Raises:
         UnknownNameError: Neither a policy nor transforms joined with "+".
+        ConfigError: A range is of a transform that the policy has not.
     """
-    names = POLICIES.get(name, tuple(name.split("+")))
+    ranges = ranges or {}
     try:
-        return tuple(AUGMENTATIONS.get(each)() for each in names)
+        kinds = {each: AUGMENTATIONS.get(each) for each in names_in(name)}
     except UnknownNameError as error:
         raise UnknownNameError(
             f"There is no augmentation policy {name!r}.",
             expected=", ".join(POLICIES) + ", or transforms joined with +: " + ", ".join(AUGMENTATIONS),
         ) from error
+    for stray in ranges.keys() - kinds.keys():
+        raise ConfigError(
+            f"A range is given for {stray}, which is not in the augmentation policy {name!r}.",
+            expected=f"ranges of {', '.join(kinds) or 'nothing'}",
+            fix=f"--augment {'+'.join([*kinds, stray])}",
+        )
+    return tuple(_made(kinds[each], ranges.get(each)) for each in names_in(name))
 
 
-def augment(images: Tensor, policy: tuple[Augmentation, ...], generator: Generator) -> Tensor:
-    """Returns a transformed copy of a batch.
+def _made(kind: Any, reach: float | None) -> Augmentation:
+    made: Augmentation = kind() if reach is None else kind(**{fields(kind)[0].name: reach})
+    return made
+
+
+def draw(policy: Policy, count: int, generator: Generator) -> Parameters:
+    """Draws parameters for `count` images, geometry first.
+
+    Args:
+        policy: Transforms in the order in which they are applied.
+        count: How many images.
+        generator: CPU generator; the same state draws the same.
+
+    Returns:
+        (count, P) float32 for each transform, in the order of the policy.
+    """
+    drawn: dict[int, Tensor] = {}
+    for kind in ("geometry", "light"):
+        drawn |= {i: t.draw(count, generator) for i, t in enumerate(policy) if t.kind == kind}
+    return tuple(drawn[i] for i in range(len(policy)))
+
+
+def geometry(policy: Policy, parameters: Parameters, aspect: float) -> Tensor | None:
+    """Returns the whole geometry as matrices (B, 3, 3) from output to input coordinates, or None where there is none.
+
+    Args:
+        policy: Transforms.
+        parameters: Of `draw`.
+        aspect: Width / height of the images.
+    """
+    total = None
+    for transform, drawn in zip(policy, parameters, strict=True):
+        if transform.kind == "geometry":
+            matrix = transform.apply(torch.tensor(aspect), drawn)
+            total = matrix if total is None else total @ matrix
+    return total
+
+
+def resampled(
+    values: Tensor, matrices: Tensor, mode: Literal["bilinear", "nearest"], edges: Literal["reflection", "zeros"]
+) -> Tensor:
+    """Returns images (B, C, H, W) float moved by matrices (B, 3, 3); `edges` is what lies outside of a picture."""
+    grid = functional.affine_grid(matrices[:, :2].to(values), list(values.shape), align_corners=False)
+    return functional.grid_sample(values, grid, mode=mode, padding_mode=edges, align_corners=False)
+
+
+def transformed(images: Tensor, policy: Policy, parameters: Parameters) -> Tensor:
+    """Returns a copy of a batch, transformed by given parameters.
+
+    Args:
+        images: (B, C, H, W) uint8 or float, 0..255.
+        policy: Transforms in the order in which they are applied.
+        parameters: Of `draw`, for B images.
+
+    Returns:
+        (B, C, H, W) float32, 0..255.
+    """
+    values = images.float() / 255
+    matrices = geometry(policy, parameters, images.shape[3] / images.shape[2])
+    if matrices is not None:
+        values = resampled(values, matrices, "bilinear", "reflection")
+    for transform, drawn in zip(policy, parameters, strict=True):
+        if transform.kind == "light":
+            values = transform.apply(values, drawn)
+    return values * 255
+
+
+def augment(images: Tensor, policy: Policy, generator: Generator) -> Tensor:
+    """Returns a copy of a batch, transformed at random: what training does on the fly.
 
     Args:
         images: (B, C, H, W) uint8 or float, 0..255.
@@ -37,15 +128,4 @@ def augment(images: Tensor, policy: tuple[Augmentation, ...], generator: Generat
     Returns:
         (B, C, H, W) float32, 0..255.
     """
-    values = images.float() / 255
-    aspect = torch.tensor(images.shape[3] / images.shape[2])
-    total = torch.eye(3).repeat(len(images), 1, 1)
-    geometric = [t for t in policy if t.kind == "geometry"]
-    for transform in geometric:
-        total = total @ transform.apply(aspect, transform.draw(len(images), generator))
-    if geometric:
-        grid = functional.affine_grid(total[:, :2].to(values), list(values.shape), align_corners=False)
-        values = functional.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    for transform in (t for t in policy if t.kind == "light"):
-        values = transform.apply(values, transform.draw(len(images), generator))
-    return values * 255
+    return transformed(images, policy, draw(policy, len(images), generator))

@@ -25,12 +25,16 @@ _TRUTH = {
 }
 _PLAIN = ("lot", "machine", "product")
 _NAMES = ("manifest.csv", "manifest.parquet")
+ABOUT = "about.json"
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 class ManifestSource:
     """Reads `image,label` and the optional columns defect, split, lot, machine, product, mask, box,
-    probability, generated; every other column is ignored."""
+    probability, generated, made_from, known_as; every other column is ignored.
+
+    A file about.json beside the table may hold `licence` and `notes`: what the reader of the set should know.
+    """
 
     summary = "a CSV or Parquet file with the columns image,label and optional defect,split,lot,mask,box ..."
 
@@ -50,19 +54,22 @@ class ManifestSource:
         raw = _normalised(_read_table(file), file)
         cells = _Cells(raw, file)
         folder = file.parent.absolute()
+        names = _names(cells, folder)
         columns: dict[str, list[object]] = {
-            "image": cells.each("image", lambda text: _image_name(text, folder), "the path of an image", True),
+            "image": list(names),
             "path": cells.each("image", lambda text: os.path.normpath(folder / text), "a path", True),
             "label": cells.each("label", lambda text: _LABELS[text.lower()], "good or bad (ok, ng, 0, 1)"),
             "split": cells.each("split", _split, "train, val, calibration or test"),
             "mask": cells.each("mask", lambda text: os.path.normpath(folder / text), "the path of a mask"),
             "probability": cells.each("probability", _probability, "a number from 0 to 1"),
             "generated": cells.each("generated", lambda text: _TRUTH[text.lower()], "true or false"),
+            "made_from": _made_from(cells, names),
             "box": cells.each("box", parse_boxes, "[[x0, y0, x1, y1], ...] or x0,y0,x1,y1 in pixels, x0<x1, y0<y1"),
             **{name: cells.each(name, str, "text") for name in _PLAIN},
         }
         columns["defect"] = _defects(cells, columns["label"])
-        return Listing(table(columns), root=folder)
+        licence, notes = _about(folder)
+        return Listing(table(columns), licence, notes, root=folder)
 
 
 class _Cells:
@@ -127,6 +134,17 @@ def _file_of(path: Path) -> Path:
     return there[0]
 
 
+def _about(folder: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Returns the licence and the notes that stand beside a table; a file that is about something else says nothing."""
+    try:
+        told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None, ()
+    licence, notes = (told.get("licence"), told.get("notes")) if isinstance(told, dict) else (None, None)
+    sentences = tuple(map(str, notes)) if isinstance(notes, list) else ()
+    return (licence if isinstance(licence, str) else None), sentences
+
+
 def _read_table(file: Path) -> pl.DataFrame:
     try:
         if file.suffix.lower() in (".parquet", ".pq"):
@@ -153,7 +171,7 @@ def _normalised(raw: pl.DataFrame, file: Path) -> pl.DataFrame:
         raise DataError(
             f"{str(file)!r} {problem}; its columns are {', '.join(raw.columns)}.",
             expected="the columns image,label and any of defect,split,lot,machine,product,mask,box,"
-            "probability,generated",
+            "probability,generated,made_from,known_as",
         )
     if not raw.height:
         raise DataError(f"{str(file)!r} has a header but no rows.", expected="one row an image")
@@ -172,6 +190,18 @@ def _normalised(raw: pl.DataFrame, file: Path) -> pl.DataFrame:
 def _image_name(text: str, folder: Path) -> str:
     path = Path(os.path.normpath(folder / text))
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def _names(cells: _Cells, folder: Path) -> list[str]:
+    """Returns what the images are called: their column known_as, else their path below the folder."""
+    paths = cells.each("image", lambda text: _image_name(text, folder), "the path of an image", True)
+    return [known or str(path) for known, path in zip(cells.text("known_as"), paths, strict=True)]
+
+
+def _made_from(cells: _Cells, names: list[str]) -> list[object]:
+    """Returns the names of the images that generated ones were made from, which may be given as in column image."""
+    called = {text: name for text, name in zip(cells.text("image"), names, strict=True) if text}
+    return [None if text is None else called.get(text, text) for text in cells.text("made_from")]
 
 
 def _split(text: str) -> str:

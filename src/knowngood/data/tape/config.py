@@ -28,7 +28,7 @@ class TapeConfig(BaseModel):
     lots: int = Field(40, ge=1, le=100_000, description="Lots; they differ in product, marking and brightness.")
     machines: int = Field(6, ge=1, le=10_000, description="Machines; they differ in gain, blur and framing.")
     difficulty: float = Field(
-        0.5, ge=0, le=1, description="How faint defects are: 0 all glaring, 1 most nearly invisible."
+        0.2, ge=0, le=1, description="How faint defects are: 0 all glaring, 1 most nearly invisible."
     )
     drift: float = Field(
         0.0, ge=0, le=1, description="How unlike the first batch the later one is: light, floor, lasers, particles."

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from knowngood.data.processes import by_processes
 from knowngood.data.tape import GENERATOR_VERSION
 from knowngood.data.tape.config import TapeConfig
 from knowngood.data.tape.writing import SCHEMA, Row, names_of, write_chunk
@@ -170,36 +168,12 @@ def _drawn(
     """Yields each chunk as it is written, whatever the order; never more than a few are under way."""
     to, total = reporter(), sum(stop - start for _, start, stop in missing)
     task = to.start("Drawing look-alike parts", total)
-    chunks = iter(missing)
     try:
-        if workers == 1:
-            for chunk in chunks:
-                done, problem = write_chunk(out, config, *chunk)
-                yield chunk, done, problem
-                to.advance(task, len(done))
-            return
-        # spawn: forking a process with threads of numpy, OpenCV or a web server is not safe
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts) as pool:
-            running: dict[Future[tuple[list[Row], int | None]], _Chunk] = {}
-            try:
-                while True:
-                    for chunk in islice(chunks, 2 * workers - len(running)):
-                        running[pool.submit(write_chunk, out, config, *chunk)] = chunk
-                    if not running:
-                        return
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        done, problem = future.result()
-                        to.advance(task, len(done))
-                        yield running.pop(future), done, problem
-            finally:
-                pool.shutdown(cancel_futures=True)
+        for chunk, (done, problem) in by_processes(partial(write_chunk, out, config), missing, workers):
+            to.advance(task, len(done))
+            yield chunk, done, problem
     finally:
         to.finish(task)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; only the first one shall answer it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _finish(out: Path, config: TapeConfig, rows: dict[_Chunk, list[Row]], complete: bool) -> Path:

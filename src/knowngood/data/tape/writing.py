@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import polars as pl
 
+from knowngood.data.processes import write_png
 from knowngood.data.tape.config import TapeConfig
 from knowngood.data.tape.drawing import Drawn, draw_unit
 from knowngood.data.tape.scene import U8
@@ -32,25 +33,23 @@ SCHEMA: dict[str, pl.DataType] = {
     "abnormal": pl.String(),  # burnt_out, wrong_cell, empty_frame, blurred; null for the rest
 }
 Row = tuple[object, ...]
-_PHOTO = [cv2.IMWRITE_PNG_COMPRESSION, 2]
-_MAP = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+_PHOTO, _MAP = 2, 3  # compression
 
 
-def write_chunk(out: Path, config: TapeConfig, split: str, start: int, stop: int) -> tuple[list[Row], int | None]:
+def write_chunk(out: Path, config: TapeConfig, chunk: tuple[str, int, int]) -> tuple[list[Row], int | None]:
     """Draws and writes some units.
 
     Args:
         out: Folder of the set.
         config: Of the set.
-        split: "train" or "test".
-        start: First index.
-        stop: Index after the last.
+        chunk: Split ("train" or "test"), first index, index after the last.
 
     Returns:
         One row a unit that is whole, in the order of `SCHEMA`, and the operating system's error number if it
         refused to write.
     """
     cv2.setNumThreads(1)
+    split, start, stop = chunk
     rows: list[Row] = []
     for index in range(start, stop):
         try:
@@ -80,7 +79,7 @@ def _write_unit(out: Path, unit: Drawn, split: str, index: int, config: TapeConf
     if config.twins and unit.defects:
         files["twins"] = unit.twin
     for folder, pixels in {**files, "images": unit.image}.items():  # the picture last: with it the unit is whole
-        _write(out / folder / name, pixels, _PHOTO if folder in ("images", "twins") else _MAP)
+        write_png(out / folder / name, pixels, _PHOTO if folder in ("images", "twins") else _MAP)
     kind = defects[0].kind if defects else None
     every = [{"defect": d.kind, "severity": round(d.severity, 4), "box": list(d.box)} for d in unit.defects]
     return (
@@ -101,14 +100,3 @@ def _write_unit(out: Path, unit: Drawn, split: str, index: int, config: TapeConf
         unit.product,
         plan.abnormal,
     )
-
-
-def _write(path: Path, pixels: U8, options: list[int]) -> None:
-    """Writes a PNG; a file that could not be written whole is taken away again."""
-    data = cv2.imencode(".png", pixels, options)[1].tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.write_bytes(data)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise

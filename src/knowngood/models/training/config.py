@@ -8,9 +8,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Preset = Literal["quick", "standard", "best"]
+Freeze = Literal["none", "stem", "all-but-head"]
+Balance = Literal["sampling", "weights", "none"]
+Precision = Literal["auto", "bf16", "fp32"]
 
 # Tried in this order when no --model is given: the first whose weights are on this machine.
 PREFERRED = ("resnet50", "efficientnet_lite2", "efficientnet_lite0", "mobilenetv2", "vgg16")
+
+
+_ONE_CLASS = ("detector", "memory", "overkill_budget")  # options that say nothing without it
 
 
 class TrainConfig(BaseModel):
@@ -44,9 +50,12 @@ class TrainConfig(BaseModel):
         description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights, 1e-3 from random ones.",
     )
     weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
-    balance: Literal["sampling", "weights", "none"] = Field(
+    balance: Balance = Field(
         "sampling",
         description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not.",
+    )
+    freeze: Freeze = Field(
+        "none", description="What fine-tuning leaves as it came: nothing, the stem, or all but the head."
     )
     augment: str = Field(
         "standard",
@@ -55,7 +64,7 @@ class TrainConfig(BaseModel):
     pretrained: bool = Field(True, description="Start from ImageNet weights.")
     weights: Path | None = Field(None, description="File or folder with the weights to start from.")
     patience: int = Field(6, ge=1, description="Epochs without a better validation AUC before stopping.")
-    precision: Literal["auto", "bf16", "fp32"] = Field(
+    precision: Precision = Field(
         "auto", description="Arithmetic of training; auto takes bf16 where the machine has it in hardware."
     )
     verdicts: Path | None = Field(
@@ -69,6 +78,19 @@ class TrainConfig(BaseModel):
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
+    one_class: bool = Field(
+        False, description="Learn from good images alone; bad ones are for the test. The escape rate is then unknown."
+    )
+    detector: Literal["patch_memory", "knn"] = Field(
+        "patch_memory",
+        description="With --one-class: patch_memory compares patches and draws maps and boxes, knn whole images.",
+    )
+    memory: int = Field(
+        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) that are remembered."
+    )
+    overkill_budget: float = Field(
+        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on good images held out."
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the certificate.")
     review_overkill: float | None = Field(
         None,
@@ -83,6 +105,24 @@ class TrainConfig(BaseModel):
     def _something_to_train(self) -> TrainConfig:
         if self.preset == "standard" and self.epochs == 0:
             raise ValueError("the preset standard is fine-tuning alone: it needs --epochs of at least 1")
+        if self.freeze != "none" and not self.pretrained:
+            raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
+        if self.freeze != "none" and not self.fine_tuning_epochs:
+            raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_with_one_class(self) -> TrainConfig:
+        if not self.one_class:
+            given = {name for name in _ONE_CLASS if getattr(self, name) != type(self).model_fields[name].default}
+            if given:
+                flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given))
+                raise ValueError(f"{flags} means something with --one-class only")
+            return self
+        if self.preset != "quick" or self.epochs:
+            raise ValueError("--one-class fine-tunes nothing: leave --preset and --epochs out")
+        if self.review_overkill is not None and self.review_overkill >= self.overkill_budget:
+            raise ValueError("with --one-class, --review-overkill has to be below --overkill-budget")
         return self
 
     @property

@@ -8,6 +8,7 @@ import logging
 import math
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from knowngood.files import whole_file, write_json
 from knowngood.models.classifier import Classifier
 from knowngood.models.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
 from knowngood.models.training.config import TrainConfig
+from knowngood.models.training.freezing import freeze, head_parameters
 from knowngood.progress import reporter
 
 
@@ -52,6 +54,7 @@ class FineTuning(pl.LightningModule):
     def __init__(self, classifier: Classifier, config: TrainConfig, steps: int, *, keep_statistics: bool) -> None:
         super().__init__()
         self.keep_statistics = keep_statistics
+        self.frozen = freeze(classifier, config.freeze)
         self.classifier = classifier
         self.config = config
         self.steps = max(steps, 1)
@@ -62,10 +65,9 @@ class FineTuning(pl.LightningModule):
     def train(self, mode: bool = True) -> FineTuning:
         """Switches to training, except for batch norms that keep their statistics."""
         super().train(mode)
-        if self.keep_statistics:
-            for layer in self.modules():
-                if isinstance(layer, nn.BatchNorm2d):
-                    layer.eval()
+        for layer in self.modules() if self.keep_statistics else self.frozen:
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
         return self
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -89,11 +91,12 @@ class FineTuning(pl.LightningModule):
         self.seen.append((self.classifier(images), bad))
 
     def configure_optimizers(self) -> Any:
-        head = set(self.classifier.head_layer().parameters())
+        head = set(head_parameters(self.classifier))
+        learning = [p for p in self.parameters() if p.requires_grad]
         groups = []
         for in_head in (False, True):
             for decays in (False, True):
-                chosen = [p for p in self.parameters() if (p in head) == in_head and (p.ndim > 1) == decays]
+                chosen = [p for p in learning if (p in head) == in_head and (p.ndim > 1) == decays]
                 groups.append(
                     {
                         "params": chosen,
@@ -125,6 +128,7 @@ class EpochEnd(Callback):
         self.epochs = epochs
         self.history: list[dict[str, float]] = []
         self._task = 0
+        self._began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}
@@ -133,6 +137,7 @@ class EpochEnd(Callback):
         self.history = state["history"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
         title = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
         self._task = reporter().start(title, int(trainer.num_training_batches))
 
@@ -154,11 +159,12 @@ class EpochEnd(Callback):
         else:
             row["train_loss"] = float(np.mean(module.losses))
             row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+            row["seconds"] = round(time.perf_counter() - self._began, 3)
             module.losses.clear()
             reporter().finish(self._task)
         self._judge(row, trainer, module)
         figures = "  ".join(
-            f"{n.replace('_', ' ')} {v:.4f}" for n, v in row.items() if n not in ("epoch", "learning_rate")
+            f"{n.replace('_', ' ')} {v:.4f}" for n, v in row.items() if n not in ("epoch", "learning_rate", "seconds")
         )
         reporter().say(f"epoch {row['epoch']:.0f}/{self.epochs}  {figures}")
 
@@ -211,7 +217,7 @@ def fine_tune(
         keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.
 
     Returns:
-        One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate.
+        One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate, seconds.
 
     Raises:
         TrainingError: The loss is no longer finite.
@@ -254,9 +260,11 @@ def fine_tune(
     )
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoint = folder / "last.ckpt"
+    module = FineTuning(classifier, config, steps, keep_statistics=keep_statistics)
+    module.train()  # Lightning takes layers in the mode that it finds them in, and a linear probe leaves eval behind
     with _ctrl_c_stays_ctrl_c():
         trainer.fit(
-            FineTuning(classifier, config, steps, keep_statistics=keep_statistics),
+            module,
             loader,
             val_loader,
             ckpt_path=checkpoint if checkpoint.is_file() else None,

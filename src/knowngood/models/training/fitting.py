@@ -21,7 +21,15 @@ from knowngood.decide.metrics import auroc
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size, network_for
+from knowngood.models.classifier import (
+    Classifier,
+    Inspector,
+    NetworkConfig,
+    common_shape,
+    input_size,
+    kernel_config,
+    network_for,
+)
 from knowngood.models.features import cached_rows
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
@@ -78,7 +86,9 @@ def frozen_models(config: TrainConfig, main: str) -> list[str]:
     return [main, *others[:1]] if config.preset == "best" else [main]
 
 
-def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: Path) -> Fitted:
+def fit_inspector(
+    records: Records, groups: Rows, config: TrainConfig, folder: Path, *, pixels: Path | None = None
+) -> Fitted:
     """Trains an inspector as the preset says.
 
     Args:
@@ -86,6 +96,7 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
         groups: (N,) what belongs together in cross-validation, from `groups_of`.
         config: What to do.
         folder: For decoded photographs and checkpoints; a killed run continues from there.
+        pixels: For decoded photographs instead, shared by trainings on the same images.
 
     Raises:
         WeightsError: Pretrained weights are asked for and not to be had.
@@ -98,13 +109,13 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    clock = _Clock()
+    clock = Clock()
     starts: dict[str, Weights | None] = {main: None}
     if config.pretrained:
         starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
-    bases = _bases(records, config, starts)
+    bases = base_networks(records, config, starts)
     channels, height, width = common_shape(list(bases.values()))
-    store = store_pixels(records, folder / "pixels", height, width, channels)
+    store = store_pixels(records, pixels or folder / "pixels", height, width, channels)
     clock.lap("decode")
     job = _Job(records, groups, config, store, folder)
     members: list[_Member] = []
@@ -128,7 +139,9 @@ def fit_inspector(records: Records, groups: Rows, config: TrainConfig, folder: P
     return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps)
 
 
-def _bases(records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]) -> dict[str, NetworkConfig]:
+def base_networks(
+    records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]
+) -> dict[str, NetworkConfig]:
     """Returns what each network sees: the photographs' own proportions, at its own size or the one asked for."""
     sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
     channels = 3 if needs_colour(records) else 1
@@ -178,9 +191,7 @@ class _Job:
 
     def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> _Member:
         """Fits the kernel head on a pretrained trunk."""
-        stages = BACKBONES.get(base.backbone).stages
-        stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
-        config = base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
+        config = kernel_config(base)
         classifier = Classifier(config)
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
@@ -304,7 +315,9 @@ def _combine(
     return inspector, combined.astype(np.float32), honest
 
 
-class _Clock:
+class Clock:
+    """Seconds that each stage took."""
+
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()

@@ -10,6 +10,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from knowngood.data.splits import teaches
 from knowngood.decide.metrics import auroc
 from knowngood.models.heads import KernelHead
 from knowngood.progress import track
@@ -53,7 +54,7 @@ def fit_kernel_head(
         features: (N, D) float32.
         bad: (N,) bool.
         weight: (N,) > 0; balancing of the classes is done here, on top of it.
-        folds: (N,) fold numbers that keep lots together; -1 for rows that only teach (generated ones).
+        folds: (N,) fold numbers that keep lots together; negative for rows that only teach, see `splits.kfold`.
         seed: Decides which good rows are used when there are too many.
 
     Returns:
@@ -115,7 +116,7 @@ def _out_of_fold(
 ) -> npt.NDArray[np.float64]:
     margins = np.zeros(len(bad))
     for fold in np.unique(folds[folds >= 0]):
-        fit, hold = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        fit, hold = np.flatnonzero(teaches(folds, int(fold))), np.flatnonzero(folds == fold)
         if bad[fit].all() or not bad[fit].any():
             continue  # a fold that holds every example of a class cannot be learned from the others
         machine = SVC(C=cost, kernel="precomputed", cache_size=1000)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from knowngood.errors import DataError
+from knowngood.models.memory_heads import strangest
 from knowngood.outliers.blocks import row_blocks
 from knowngood.outliers.coreset import k_centres, reservoir
 from knowngood.outliers.detectors import contract
@@ -27,6 +28,9 @@ class Parameters(contract.Parameters):
     most: int = Field(default=10_000, ge=2, description="Most patches that are remembered.")
     pool: int = Field(default=50_000, ge=2, description="Most patches, drawn at random, that they are chosen from.")
     neighbourhood: int = Field(default=9, ge=1, description="Remembered patches that weigh the image's score.")
+    strangest: float = Field(
+        default=0.0, ge=0, le=1, description="Share of an image's patches whose mean distance is its score; 0: eq. 5-7."
+    )
     contamination: float = Field(default=0.01, gt=0, le=0.5, description="Share of the fitted images flagged.")
 
 
@@ -36,7 +40,8 @@ class PatchMemory(Detector):
     w = 1 - 1 / sum_b exp(d_b - d) over the `neighbourhood` of m: a patch that is nearest to a lonely m counts more.
     Besides an array (N, P, D), `fit` and `score` take a callable that returns the blocks (B, P, D) afresh each time
     it is called, so that patches of many images never have to be in memory together. The threshold is a quantile of
-    scores against the patches of all *other* fitted images.
+    scores against the patches of all *other* fitted images. With `strangest` a score is the mean distance of that share
+    of the image's patches, as one-class recipes use it.
 
     Reference:
         Roth et al. 2022, equations 5 to 7 (b = 9). Candidates beyond `pool` are drawn at random first.
@@ -49,6 +54,14 @@ class PatchMemory(Detector):
     def fit(self, features: Any) -> PatchMemory:
         """Remembers normal patches; see `Detector.fit`. `features` may be a callable that returns blocks."""
         source = _source(features, least=self.least_rows)
+        self.remember(source)
+        self._index()
+        self.own_score_ = self._scores(source, leave_out=True)
+        self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
+        return self
+
+    def remember(self, source: PatchSource) -> npt.NDArray[np.float32]:
+        """Chooses the patches to remember, (M, D) float32, reading the blocks once; sets no threshold."""
         self.__dict__.pop("width_", None)
         random = np.random.default_rng(self.parameters.seed)
         rows, owner, total = reservoir(self._blocks(source), self.parameters.pool, random)
@@ -56,11 +69,8 @@ class PatchMemory(Detector):
             raise DataError("Patches of one image are too few.", expected=f"at least {self.least_rows} images")
         wanted = int(np.clip(round(self.parameters.share * total), 2, self.parameters.most))
         chosen = k_centres(rows, wanted, random)
-        self.memory_, self.owner_ = rows[chosen], owner[chosen]
-        self._index()
-        self.own_score_ = self._scores(source, leave_out=True)
-        self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
-        return self
+        self.memory_, self.owner_ = rows[chosen].astype(np.float32), owner[chosen]
+        return self.memory_
 
     def score(self, features: Any) -> Scores:
         """Returns the images' scores, (N,) float64; `features` may be a callable that returns blocks."""
@@ -109,6 +119,10 @@ class PatchMemory(Detector):
         flat = rows.reshape(-1, width)
         own = None if owner is None else np.repeat(owner, patches)
         near, which = (a.reshape(images, patches) for a in self._index_.nearest(flat, 1, owner=own))
+        if self.parameters.strangest:
+            count = strangest(patches, self.parameters.strangest)
+            mean: Scores = np.sort(near, axis=1)[:, -count:].mean(axis=1)
+            return mean
         worst = near.argmax(axis=1)
         at = np.arange(images)
         distance: Scores = near[at, worst]

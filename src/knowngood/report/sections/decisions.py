@@ -45,7 +45,9 @@ def decisions(run: RunSummary) -> Section | None:
     if not run.decided.height:
         return None
     columns = [d for d in ("accept", "review", "reject") if d != "review" or _reviewed(run)]
-    rows = [(name, [_cell(run, label, d) for d in columns]) for label, name in ((0, "good"), (1, "bad"))]
+    rows = [
+        (name, [_cell(run, label, d) for d in columns]) for label, name in ((0, "good"), (1, "bad")) if _any(run, label)
+    ]
     body = render("sections/decisions.html", columns=columns, rows=rows, threshold=run.threshold)
     return Section("decisions", "Decisions", body, "Choose a cell to see the images behind it, the worst first.")
 
@@ -55,25 +57,22 @@ def mistakes(run: RunSummary) -> Section | None:
     escapes, overkill = run.picked(1, "accept"), run.picked(0, "reject")
     if not run.decided.height:
         return None
+    groups = [
+        (1, "Escapes", "bad, yet accepted; the lowest score first", escapes),
+        (0, "Overkill", "good, yet rejected; the highest score first", overkill),
+    ]
     body = render(
         "sections/mistakes.html",
         groups=[
-            (
-                "Escapes",
-                "bad, yet accepted; the lowest score first",
-                escapes.height,
-                pictures(escapes[:_WORST]),
-            ),
-            (
-                "Overkill",
-                "good, yet rejected; the highest score first",
-                overkill.height,
-                pictures(overkill[:_WORST]),
-            ),
+            (name, said, rows.height, pictures(rows[:_WORST])) for label, name, said, rows in groups if _any(run, label)
         ],
     )
     lead = "Look here first: some of these labels may be wrong."
     return Section("mistakes", "The worst mistakes", body, lead if escapes.height + overkill.height else "")
+
+
+def _any(run: RunSummary, label: int) -> bool:
+    return bool((run.decided["label"] == label).any())
 
 
 def _reviewed(run: RunSummary) -> bool:

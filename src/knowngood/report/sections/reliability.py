@@ -11,7 +11,7 @@ from knowngood.report.run import RunSummary
 
 def calibration(run: RunSummary) -> Section | None:
     """Makes the reliability plot, bins of equal counts with exact intervals."""
-    if run.shown["label"].n_unique() < 2:
+    if run.shown["label"].n_unique() < 2 or run.config.get("one_class"):  # scores of distances are no probabilities
         return None
     found = reliability(run.shown["label"].to_numpy(), run.shown["score"].to_numpy())
     chart = Chart(linear("mean score of the bin", 0, 1), linear("share of bads in the bin", 0, 1))

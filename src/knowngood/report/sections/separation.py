@@ -9,6 +9,7 @@ import polars as pl
 from markupsafe import Markup
 
 from knowngood.decide.curves import RocCurve, roc_curve
+from knowngood.decide.threshold import UNKNOWN
 from knowngood.report import wording
 from knowngood.report.chart import Axis, Chart, linear, log_counts, logit
 from knowngood.report.page import Section, render
@@ -22,7 +23,10 @@ _ZOOM = 0.95  # TPR at which the close-up begins
 def separation(run: RunSummary) -> Section | None:
     """Makes the ROC close-up, the whole ROC, the overkill table and the two histograms."""
     if run.shown["label"].n_unique() < 2:
-        return None
+        if not run.config.get("one_class") or not run.shown.height:
+            return None
+        body = render("sections/scores.html", good=_histogram(run, 0), unknown=UNKNOWN.capitalize())
+        return Section("separation", "How good units score", body)
     curve = roc_curve(run.shown["label"].to_numpy(), run.shown["score"].to_numpy())
     point = _operating_point(run)
     marks = {float(t): fpr for t, fpr in (run.figures.get("fpr_at_tpr") or {}).items() if fpr is not None}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from knowngood.decide.threshold import escape_interval
+from knowngood.decide.threshold import UNKNOWN, escape_interval
 from knowngood.report import wording
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary
@@ -66,7 +66,10 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
     where = "never seen in training" if run.split == "test" else f"of the {run.split} split: no test split was scored"
     parts = [f"On {wording.counted(run.shown.height, 'image')} {where},"]
     auc = run.figures.get("auroc")
-    if auc is None:
+    learned_alone = run.config.get("one_class") and not counts.bads
+    if learned_alone:
+        parts = [f"On {wording.counted(run.shown.height, 'good image')} {where} were scored."]
+    elif auc is None:
         parts.append("no AUC can be given, because one class is missing.")
     else:
         interval = wording.decimal_range(run.figures.get("auroc_ci"))
@@ -89,6 +92,8 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
         if counts.reviews:
             parts[-1] += f"; {wording.counted(counts.reviews, 'unit')} went to a person"
         parts[-1] += "."
+    if learned_alone:
+        parts.append(f"{UNKNOWN.capitalize()}.")
     return " ".join(parts)
 
 
@@ -110,6 +115,14 @@ def _warning(run: RunSummary, counts: Counts) -> str | None:
 def _tiles(run: RunSummary, counts: Counts) -> list[Tile]:
     figures = run.figures
     auc = figures.get("auroc")
+    if run.config.get("one_class") and not counts.bads:
+        tiles = [_rate_tile("Overkill", counts.overkill, counts.goods, "goods")]
+        if counts.reviews:
+            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, "images"))
+        proven = (run.threshold or {}).get("certified_overkill_rate")
+        sure = f"at {100 * float((run.threshold or {}).get('confidence', 0)):g} % confidence, on calibration images"
+        tiles.append(Tile("Overkill proven at most", wording.percent(proven), sure))
+        return [*tiles, Tile("Escape rate", "unknown", "no bad images")]
     tiles = [Tile("AUC", wording.decimal(auc), wording.decimal_range(figures.get("auroc_ci")))]
     if run.decided.height:
         tiles += [

@@ -144,7 +144,7 @@ def test_nothing_to_draw_and_no_workers(tmp_path):
 @pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_full_disk_or_ctrl_c_leaves_a_manifest_of_what_is_whole(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(generating, "CHUNK", 5)
-    real, count = writing._write, 0
+    real, count = writing.write_png, 0
 
     def until_full(path: Path, pixels, options) -> None:
         nonlocal count
@@ -153,7 +153,7 @@ def test_a_full_disk_or_ctrl_c_leaves_a_manifest_of_what_is_whole(tmp_path, monk
             raise stop
         real(path, pixels, options)
 
-    monkeypatch.setattr(writing, "_write", until_full)
+    monkeypatch.setattr(writing, "write_png", until_full)
     config = TapeConfig(train=30, test=5, seed=1)
     with pytest.raises(StorageError if isinstance(stop, OSError) else KeyboardInterrupt):
         generate(tmp_path / "set", config, workers=1)
@@ -163,7 +163,7 @@ def test_a_full_disk_or_ctrl_c_leaves_a_manifest_of_what_is_whole(tmp_path, monk
         assert cv2.imread(str(tmp_path / "set" / row["image"])) is not None
         assert cv2.imread(str(tmp_path / "set" / row["lead_mask"])) is not None
     assert not is_complete(tmp_path / "set", config)
-    monkeypatch.setattr(writing, "_write", real)
+    monkeypatch.setattr(writing, "write_png", real)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set" / "images").rglob("*.png")}
     generate(tmp_path / "set", config, workers=1)  # no --force: it is the same set, and goes on
     assert is_complete(tmp_path / "set", config)

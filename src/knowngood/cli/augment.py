@@ -1,0 +1,47 @@
+"""knowngood augment: transformed copies of the rarer class, as a set that can be trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.options import with_options
+from knowngood.data.offline.config import AugmentConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(short_help="Write transformed copies of the rarer class.")(augment)
+
+
+@with_options(AugmentConfig)
+def augment(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the copies and the manifest; must be empty.")],
+    config: AugmentConfig,
+    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the augmented set that is in --out.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Write transformed copies of training images until the set has as many images as wanted.
+
+    Give the folder to `knowngood train`: its splits are kept, and copies only train. Originals are listed where they
+    are, not copied or changed. A call that was killed goes on when it is given again.
+    """
+    with at_work():
+        from knowngood.data.offline.augment import augment as work
+
+        done = work(data, out, config, source=source, force=force, workers=workers)
+    if json:
+        facts = {"manifest": str(done.manifest), "made": done.made, "cut": done.cut, "counts": done.counts}
+        answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
+        return
+    rows = [(name, *counts.values()) for name, counts in done.counts.items()]
+    show_table(f"{done.made} copies made", ("", "good", "bad", "of them generated"), rows, right=range(1, 4))
+    for sentence in done.notes:
+        typer.echo(sentence)
+    typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")

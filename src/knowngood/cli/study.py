@@ -1,0 +1,47 @@
+"""knowngood study: every question in turn, and one report that reads like a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.options import with_options
+from knowngood.study.study_config import StudyConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(short_help="Do all of it: check, train, compare, audit, and one report.")(study)
+
+
+@with_options(StudyConfig)
+def study(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the study.")],
+    config: StudyConfig,
+    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the study that is in --out.")] = False,
+    json: Json = False,
+) -> None:
+    """Check, train, compare, audit and report, in one resumable run.
+
+    A study that was killed goes on when the same command is given again.
+    """
+    with at_work():
+        from knowngood.study.studying import PAGE
+        from knowngood.study.studying import study as work
+
+        done = work(data, out, config, source=source, force=force)
+    if json:
+        answer_json({"out": str(done.folder), **done.document})
+        return
+    rows = [(name, f"{took:.0f} s") for name, took in done.document["seconds"].items()]
+    show_table("Steps done", ("step", "took"), rows, right=(1,))
+    for name, why in done.document["left_out"].items():
+        typer.echo(f"Left out, {name}: {why}")
+    for number, said in enumerate(done.document["next"], 1):
+        typer.echo(f"{number}. {said}")
+    typer.echo(f"Report: {done.folder / PAGE}\nInspector: {done.folder / 'inspector' / 'recipe'}")

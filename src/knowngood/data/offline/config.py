@@ -1,0 +1,44 @@
+"""What can be chosen about an augmented set; the field descriptions are the command line's help."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RANGES = ("rotate", "shift", "zoom", "brightness", "contrast", "saturation")
+
+
+class AugmentConfig(BaseModel):
+    """Everything that decides which copies are made; saved beside them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    total: int | None = Field(
+        None, ge=1, le=10_000_000, description="Images of the whole set with its copies; a third more if not given."
+    )
+    class_: Literal["minority", "good", "bad"] = Field(
+        "minority", description="Which training images are copied: those of the rarer class, or of this one."
+    )
+    augment: str = Field("study", description="Transforms: study, standard, strong, or names joined with +.")
+    rotate: float | None = Field(None, ge=0, le=180, description="Degrees either way; 3 if not given.")
+    shift: float | None = Field(
+        None, ge=0, le=0.5, description="Share of width and height, either way; 0.03 if not given."
+    )
+    zoom: float | None = Field(None, ge=1, le=3, description="Largest factor, in and out; 1.08 if not given.")
+    brightness: float | None = Field(None, ge=0, le=0.9, description="Share, either way; 0.15 if not given.")
+    contrast: float | None = Field(None, ge=0, le=0.9, description="Share, either way; 0.15 if not given.")
+    saturation: float | None = Field(None, ge=0, le=1, description="Share, either way; 0.15 if not given.")
+    inside: float = Field(
+        0.9, gt=0, le=1, description="Share of a defect's mask or box that must stay in the picture, else drawn again."
+    )
+    test: float = Field(0.25, gt=0, lt=0.9, description="As in train: share held out, where the data bring no test.")
+    val: float = Field(0.10, gt=0, lt=0.5, description="As in train.")
+    calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train.")
+    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of the transforms.")
+
+    def ranges(self) -> dict[str, float]:
+        """Returns the ranges that were given: transform to range."""
+        given = {name: getattr(self, name) for name in RANGES}
+        return {name: value for name, value in given.items() if value is not None}

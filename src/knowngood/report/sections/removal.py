@@ -1,0 +1,56 @@
+"""What removing and relabelling did to the figures: a table, whiskers, and a sentence for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from knowngood.report.page import Section, render
+
+_WIDTH, _HEIGHT = 160, 18
+_JUDGES = {
+    "given": "Judged by the given labels",
+    "corrected": "Judged by labels as a person corrected them",
+    "true": "Judged by the true labels",
+}
+_LEAD = (
+    "Each arm changes the training part only, decided without the test images; differences are to the set as it is, "
+    "paired over seeds, with a 95 % interval."
+)
+
+
+def removal(document: dict[str, Any]) -> Section:
+    """Makes the section out of what removal.json holds."""
+    reach = max((abs(end) for effect in document["effects"] for end in effect["auroc"]["interval"]), default=0.0) or 1.0
+    blocks = []
+    for judge, title in _JUDGES.items():
+        arms = [arm for arm in document["arms"] if arm["judged_by"] == judge]
+        found = {effect["arm"]: effect for effect in document["effects"] if effect["judged_by"] == judge}
+        if arms:
+            rows = [(arm, found.get(arm["arm"]), _whisker(found.get(arm["arm"]), reach)) for arm in arms]
+            blocks.append((title, rows, [effect["sentence"] for effect in found.values()]))
+    body = render(
+        "sections/removal.html",
+        blocks=blocks,
+        seeds=len(document["seeds"]),
+        preset=document["config"]["train_preset"],
+        notes=document["notes"],
+    )
+    return Section("removal", "Does removing or relabelling help?", body, _LEAD)
+
+
+def _whisker(effect: dict[str, Any] | None, reach: float) -> Markup:
+    """Draws the AUC's difference and interval around nought; right is better."""
+    if effect is None:
+        return Markup("")
+    low, high = effect["auroc"]["interval"]
+    middle, scale = _WIDTH / 2, (_WIDTH / 2 - 6) / reach
+    places = [middle + scale * value for value in (low, high, effect["auroc"]["difference"])]
+    tone = {"helped": "good", "hurt": "bad"}.get(effect["auroc"]["outcome"], "ink")
+    return Markup(
+        '<svg viewBox="0 0 {w} {h}" class="effect" aria-hidden="true">'
+        '<line x1="{m}" x2="{m}" y1="0" y2="{h}" class="axis"/>'
+        '<line x1="{a:.1f}" x2="{b:.1f}" y1="{y}" y2="{y}" class="line {t}"/>'
+        '<circle cx="{c:.1f}" cy="{y}" r="4" class="{t}"/></svg>'
+    ).format(w=_WIDTH, h=_HEIGHT, m=middle, y=_HEIGHT / 2, a=places[0], b=places[1], c=places[2], t=tone)

@@ -1,0 +1,256 @@
+"""Would something simple do as well? Conventional classifiers on deep features, tested as the networks are."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood.data.loading import load
+from knowngood.data.records import BAD, Records
+from knowngood.data.splits import Ids, groups_of, kfold, split
+from knowngood.decide.calibration import fit_calibration
+from knowngood.decide.metrics import evaluate
+from knowngood.errors import ConfigError, DataError
+from knowngood.models.classical import CLASSIFIERS
+from knowngood.models.classical.config import ClassicalConfig
+from knowngood.models.classical.fitting import FittedClassifier, fit_classifier
+from knowngood.models.components import fit_components, line_through, separating_line
+from knowngood.models.features import Features, features
+from knowngood.parameters import checked_parameters
+from knowngood.progress import reporter
+from knowngood.report.sections.pca import PcaSummary
+from knowngood.study.classical_results import facts_of, write_results
+from knowngood.study.facts import command_for, shown
+from knowngood.study.training import CLASS_THRESHOLD
+
+_TIMED = 64  # images whose features are made anew, to time it
+_WARM = 4
+
+Rows = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Classical:
+    """Finished conventional classifiers.
+
+    Attributes:
+        folder: With classical.json, classical_scores.parquet, pca.parquet and classical.html.
+        rows: One dict a model and seed: model, kind ("conventional"), seed, cv_auroc, train_accuracy, test (the
+            figures of `Metrics.to_dict()` on the test split), seconds (of choosing and fitting), images_per_second
+            (features included), setting, grid (setting to cross-validated AUC).
+        scores: A row a test image, model and seed: image, model, seed, label, score (0..1).
+        pca: What the PCA section shows; `knowngood.report.sections.pca.pca_section` makes it.
+    """
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    scores: pl.DataFrame
+    pca: PcaSummary
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One seed's division of a set: rows that teach, with their folds, rows that calibrate, rows that test."""
+
+    learn: Ids
+    folds: Ids
+    calibration: Ids
+    test: Ids
+
+
+def classical(
+    data: str | Path | Records,
+    out: str | Path,
+    config: ClassicalConfig | None = None,
+    *,
+    source: str | None = None,
+    **options: Any,
+) -> Classical:
+    """Fits conventional classifiers on deep features and tests them on the images that `train` tests on.
+
+    Settings are chosen by cross-validation on the training and validation splits, by lot or near-duplicate; scores
+    are calibrated on the calibration split. Features come from the cache where it has them.
+
+    Args:
+        data: Folder, manifest, the word of a source, or records.
+        out: Folder for the results; earlier ones are replaced.
+        config: What to do; or give its fields as `options`.
+        source: Data source, when it should not be guessed.
+        **options: Fields of `ClassicalConfig`.
+
+    Raises:
+        DataError: One class only, or fewer images (or lots) of a class than folds.
+        UnknownNameError: No such classifier or network.
+        WeightsError: The network's weights are not to be had.
+    """
+    started = time.perf_counter()
+    config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
+    names = _names(config)
+    whole = data if isinstance(data, Records) else load(data, source)
+    records = whole.usable()
+    groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]
+    parts = {seed: _part(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
+    deep = features(records, config.backbone, weights=config.weights, image_size=config.image_size)
+    sound = np.atleast_1d(np.isfinite(deep.rows).all(axis=1))
+    feature_time = _seconds_an_image(records, config)
+    bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
+    rows: list[dict[str, Any]] = []
+    tables = []
+    for seed, whole_part in parts.items():
+        part = _sound(whole_part, sound)
+        for name in names:
+            row, scores = _judged(name, deep.rows, bad, part, seed, feature_time)
+            rows.append(row)
+            tables.append(_score_table(records, part, name, seed, scores))
+            reporter().say(f"{name}, seed {seed}: test AUC {row['test']['auroc']:.4f}")
+    pca = _pca(records, deep, bad, _sound(parts[config.seed], sound), sound, config)
+    done = Classical(Path(out), rows, pl.concat(tables), pca)
+    facts = facts_of(
+        whole,
+        deep,
+        config,
+        command_for(shown(data), Path(out), config, source, "classical"),
+        time.perf_counter() - started,
+    )
+    write_results(done.folder, done.rows, done.scores, done.pca, facts)
+    return done
+
+
+def _names(config: ClassicalConfig) -> list[str]:
+    if config.models is None:
+        return CLASSIFIERS.names()
+    names = [name.strip() for name in config.models.split(",") if name.strip()]
+    for name in names:
+        CLASSIFIERS.get(name)
+    if not names:
+        raise ConfigError("--models names no classifier.", expected=", ".join(CLASSIFIERS))
+    return list(dict.fromkeys(names))
+
+
+def _part(records: Records, groups: Ids, config: ClassicalConfig, seed: int) -> _Part:
+    divided = split(
+        records,
+        test=config.test,
+        val=config.val,
+        calibration=config.calibration,
+        seed=seed,
+        keep_given=not config.resplit,
+        groups=groups,
+    )
+    frame = divided.frame
+    known = frame["label"].is_not_null().to_numpy()
+    places = {name: np.flatnonzero(known & (frame["split"] == name).fill_null(False).to_numpy()) for name in _PLACES}
+    learn = np.sort(np.concatenate([places["train"], places["val"]]))
+    counts = divided.with_frame(frame[places["test"]]).counts()
+    if not (counts["good"] and counts["bad"]):
+        raise DataError(
+            f"The test split has {counts['good']} good and {counts['bad']} bad images.",
+            expected="both, to measure anything",
+            fix="Divide anew with --resplit.",
+        )
+    try:
+        folds = kfold(divided.with_frame(frame[learn]), config.folds, seed, groups=groups[learn])
+    except DataError as error:
+        raise DataError(error.what, expected=error.expected, fix=f"{error.fix} Or fewer --folds.") from error
+    return _Part(learn, folds, places["calibration"], places["test"])
+
+
+_PLACES = ("train", "val", "calibration", "test")
+
+
+def _sound(part: _Part, sound: npt.NDArray[np.bool_]) -> _Part:
+    """Leaves out images that could be listed but not decoded."""
+    kept = sound[part.learn]
+    return _Part(
+        part.learn[kept], part.folds[kept], part.calibration[sound[part.calibration]], part.test[sound[part.test]]
+    )
+
+
+def _judged(
+    name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed: int, feature_time: float
+) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
+    """Returns one model's row and its scores of the test images; nothing is fitted on these."""
+    before = time.perf_counter()
+    fitted = fit_classifier(CLASSIFIERS.get(name)(), rows[part.learn], bad[part.learn], part.folds, seed)
+    seconds = time.perf_counter() - before
+    calibration = fit_calibration(fitted.margins(rows[part.calibration]), bad[part.calibration])
+    before = time.perf_counter()
+    margins = fitted.margins(rows[part.test])
+    each = (time.perf_counter() - before) / len(part.test)
+    scores = calibration.apply(margins)
+    taught = calibration.apply(fitted.margins(rows[part.learn]))
+    return {
+        "model": name,
+        "kind": "conventional",
+        "seed": seed,
+        "cv_auroc": fitted.auroc,
+        "train_accuracy": float(np.mean((taught >= CLASS_THRESHOLD) == bad[part.learn])),
+        "test": evaluate(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
+        "seconds": round(seconds, 2),
+        "images_per_second": round(1 / (feature_time + each), 2),
+        "taught": fitted.taught,
+        "setting": _told(fitted.setting),
+        "grid": _grid(fitted),
+    }, scores
+
+
+def _grid(fitted: FittedClassifier) -> list[tuple[str, float]]:
+    tried = ({name: value for name, value in row.items() if name != "auroc"} for row in fitted.table)
+    return [(_told(setting), row["auroc"]) for setting, row in zip(tried, fitted.table, strict=True)]
+
+
+def _told(setting: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in setting.items())
+
+
+def _score_table(records: Records, part: _Part, name: str, seed: int, scores: npt.NDArray[np.float64]) -> pl.DataFrame:
+    frame = records.frame[part.test].select("image", "label")
+    return frame.select("image", model=pl.lit(name), seed=pl.lit(seed), label="label", score=pl.Series(scores))
+
+
+def _seconds_an_image(records: Records, config: ClassicalConfig) -> float:
+    """Times decoding and the network on a few images, past the cache (which keeps nothing without a hash)."""
+    sample = records.frame.with_columns(sha256=pl.lit(None, pl.String))
+    took = []
+    for count in (_WARM, _WARM + _TIMED):
+        few = records.with_frame(sample.head(count))
+        before = time.perf_counter()
+        features(few, config.backbone, weights=config.weights, image_size=config.image_size)
+        took.append((time.perf_counter() - before, len(few)))
+    (first, few_images), (second, images) = took
+    if images > few_images and second > first:  # what building the network costs is in both
+        return (second - first) / (images - few_images)
+    return second / images
+
+
+def _pca(
+    records: Records,
+    deep: Features,
+    bad: npt.NDArray[np.bool_],
+    part: _Part,
+    sound: npt.NDArray[np.bool_],
+    config: ClassicalConfig,
+) -> PcaSummary:
+    """Learns components and line from the training images of the first seed; every real image is shown there."""
+    taught, labels = deep.rows[part.learn], bad[part.learn]
+    components = fit_components(taught, config.seed)
+    real = sound & ~records.frame["generated"].to_numpy()
+    points = components.project(deep.rows[real])
+    frame = records.frame.filter(pl.Series(real)).select("image", "path", "label", "defect")
+    lines = [separating_line(taught, labels, part.folds, components=count, seed=config.seed) for count in (2, None)]
+    return PcaSummary(
+        points=frame.with_columns(pc1=pl.Series(points[:, 0]), pc2=pl.Series(points[:, 1])),
+        explained=components.explained.tolist(),
+        line=line_through(components.project(taught), labels),
+        two=(lines[0].auroc, lines[0].accuracy),
+        whole=(lines[1].auroc, lines[1].accuracy),
+        larger=float(max(labels.mean(), 1 - labels.mean())),
+        fitted_on=len(labels),
+        features=f"{deep.rows.shape[1]:,} penultimate features of {deep.backbone}",
+    )

@@ -1,0 +1,95 @@
+"""The training set with generated images: of a StyleGAN, of offline augmentation, of any generator."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from knowngood.data.loading import load
+from knowngood.data.records import BAD, Records
+from knowngood.data.sources import SOURCES
+from knowngood.errors import ConfigError, DataError
+from knowngood.study.comparison.variants import TrainingSet, VariantOptions
+
+_PARENTS = ("source", "source_image", "parent")  # columns of a manifest that name the image one was made from
+
+
+class Generated:
+    """Adds images of `--generated` to the training split, marked as generated."""
+
+    summary = "with the images of --generated added to the training split, and to no other"
+
+    def check(self, options: VariantOptions) -> None:
+        """Looks whether there is anything to add.
+
+        Raises:
+            ConfigError: `--generated` is not given.
+            DataError: There is nothing there.
+        """
+        if options.generated is None:
+            raise ConfigError(
+                "The variant generated needs generated images, and there is no --generated.",
+                expected="a folder of images for each defect beside good/, or a manifest with image,label",
+                fix="--generated FOLDER, or leave generated out of --variants.",
+            )
+        if not any(source().recognises(options.generated) for _, source in SOURCES.items()):
+            load(options.generated)  # says what is there, and what was expected
+
+    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+        """Returns the set with them; one that was made from a held-out image, or is one, stays out.
+
+        Raises:
+            DataError: They cannot be read, or have no labels.
+        """
+        assert options.generated is not None
+        made = _read(options.generated)
+        frame = given.records.frame
+        known = frame.select("image", "path", "split", "sha256")
+        held_out = known.filter((pl.col("split") != "train").fill_null(True))
+        names = set(held_out["image"].to_list()) | set(held_out["path"].to_list())
+        leaks = pl.col("sha256").is_in(held_out["sha256"].drop_nulls().to_list()) | pl.col("parent").is_in(list(names))
+        safe = (
+            made.filter(~leaks.fill_null(False))
+            .drop("parent")
+            .with_columns(image=pl.lit("generated/") + pl.col("image"), split=pl.lit("train"), generated=pl.lit(True))
+        )
+        bads = int((safe["label"] == BAD).sum())
+        said = f"{safe.height} generated images added to training ({safe.height - bads} good, {bads} bad)"
+        if safe.height < made.height:
+            said += f"; {made.height - safe.height} left out, made from images that are held out"
+        elif made["parent"].null_count():
+            said += "; what they were made from is not known here: let it be no test images"
+        both = given.records.with_frame(pl.concat([frame, safe.select(frame.columns)]))
+        return replace(given, records=both, changes=(*given.changes, said))
+
+
+def _read(place: Path) -> pl.DataFrame:
+    """Returns the records table of the generated images with one more column, the image each was made from."""
+    found: Records = load(place).usable()
+    unlabelled = found.counts()["unlabelled"]
+    if not len(found) or unlabelled:
+        raise DataError(
+            f"Of the {len(found)} readable images in {str(place)!r}, {unlabelled} have no label.",
+            expected="generated images with a label each",
+            fix="Put them into folders named good or after their defect, or name them in a manifest with image,label.",
+        )
+    return found.frame.join(_parents(place), on="image", how="left", maintain_order="left")
+
+
+def _parents(place: Path) -> pl.DataFrame:
+    """Reads which image each was made from, where the set has a manifest that says so."""
+    nothing = pl.DataFrame(schema={"image": pl.String, "parent": pl.String})
+    files = [place] if place.is_file() else [place / "manifest.csv", place / "manifest.parquet"]
+    file = next((f for f in files if f.is_file()), None)
+    if file is None:
+        return nothing
+    raw = pl.read_parquet(file) if file.suffix in (".parquet", ".pq") else pl.read_csv(file, infer_schema=False)
+    raw = raw.rename({name: name.strip().lower() for name in raw.columns})
+    column = next((name for name in _PARENTS if name in raw.columns), None)
+    if column is None:
+        return nothing
+    names = [os.path.normpath(str(name)) for name in raw["image"].to_list()]
+    return pl.DataFrame({"image": names, "parent": raw[column].cast(pl.String)}).unique("image")

@@ -1,0 +1,115 @@
+"""What a run writes down of itself: its data, its scores, the versions, the command that repeats it."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel
+
+from knowngood.data.records import BAD, GOOD, Records
+from knowngood.decide.threshold import Thresholds, decide
+
+_PACKAGES = (
+    "knowngood",
+    "torch",
+    "timm",
+    "lightning",
+    "scikit-learn",
+    "numpy",
+    "polars",
+    "opencv-python-headless",
+)
+
+
+def score_table(
+    records: Records,
+    scores: npt.NDArray[np.float64],
+    thresholds: Thresholds,
+    margins: npt.NDArray[np.float32],
+) -> pl.DataFrame:
+    """Returns a row an image with its score (0..1), decision and margin; null where there is none."""
+    decisions: list[str | None] = [None] * len(scores)
+    known = np.flatnonzero(~np.isnan(scores))
+    for row, decision in zip(known, decide(scores[known], thresholds).tolist(), strict=True):
+        decisions[row] = decision
+    columns = ["image", "path", "split", "label", "defect", "lot", "machine", "product", "sha256"]
+    return records.frame.select(columns).with_columns(
+        pl.Series("score", scores).fill_nan(None),
+        pl.Series("decision", decisions, dtype=pl.String),
+        pl.Series("margin", margins).fill_nan(None),
+    )
+
+
+def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
+    """Returns source, terms and counts of a divided set, and the hash of its contents."""
+    frame = records.frame
+    counts: dict[str, dict[str, int]] = {}
+    kind = (
+        pl.when(pl.col("label") == GOOD)
+        .then(pl.lit("good"))
+        .otherwise(
+            pl.coalesce(
+                pl.col("defect"),
+                pl.when(pl.col("label") == BAD).then(pl.lit("bad")).otherwise(pl.lit("unlabelled")),
+            )
+        )
+    )
+    grouped = frame.filter(pl.col("split").is_not_null()).group_by("split", kind.alias("kind")).len()
+    for name, what, number in grouped.sort("split", "kind").iter_rows():
+        counts.setdefault(name, {})[what] = number
+    return {
+        "source": records.source,
+        "root": str(records.root),
+        "licence": records.licence,
+        "notes": list(records.notes),
+        "images": len(frame),
+        "unreadable": int(frame["error"].is_not_null().sum()),
+        "counts": counts,
+        "sha256": fingerprint,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns what decides a result besides data and configuration: Python, and the packages that compute it."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def command_for(data: object, out: Path, config: BaseModel, source: str | None, verb: str = "train") -> str:
+    """Returns the command that repeats a run: only options that differ from their defaults."""
+    parts = ["knowngood", verb, str(data), "--out", str(out)]
+    if source:
+        parts += ["--source", source]
+    default = type(config)().model_dump(mode="json")
+    for name, value in config.model_dump(mode="json").items():
+        if value == default[name]:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            parts += [f"--{flag}", ",".join(value) if isinstance(value, list) else str(value)]
+    return shlex.join(parts)
+
+
+def shown(data: str | Path | Records) -> str:
+    """Returns what to call a set of photographs in a command."""
+    return str(data.root if isinstance(data, Records) else data)
+
+
+def count_words(records: Records) -> str:
+    """Returns "30 good, 16 bad"."""
+    counts = records.counts()
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)

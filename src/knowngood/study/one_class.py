@@ -1,0 +1,99 @@
+"""What differs when an inspector learned from good images alone: scores, threshold, what is said of escapes, maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood.data.records import GOOD
+from knowngood.decide.calibration import Calibration
+from knowngood.decide.threshold import UNKNOWN, Threshold, escape_interval, threshold_at_overkill
+from knowngood.models.training.config import TrainConfig
+from knowngood.recipe.bundle import Recipe
+from knowngood.report import wording
+from knowngood.report.maps import anomaly_maps
+from knowngood.report.page import Section
+
+ORDINARY = 0.1  # score of the median held-out good unit; the highest that the budget lets pass has 0.5
+_SHOWN = 12
+
+
+def calibrated(
+    labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
+) -> tuple[Calibration, Threshold]:
+    """Returns what turns margins into scores, and the threshold, from held-out good images alone.
+
+    score = sigmoid((margin - q) / t): q is the margin just above which the overkill budget lets units be rejected,
+    and t puts the median good unit at `ORDINARY`. The guarantee rests on ranks alone, which no rising map changes.
+
+    Args:
+        labels: (N,) of the calibration split; bad rows are passed over.
+        margins: (N,) distances, higher is more abnormal.
+        config: Budgets and confidence.
+    """
+    good = margins[labels == GOOD]
+
+    def chosen(values: npt.NDArray[np.float64], budget: float) -> Threshold:
+        return threshold_at_overkill(values, overkill=budget, confidence=config.confidence)
+
+    middle, cut = float(np.median(good)), chosen(good, config.overkill_budget).threshold
+    spread = max(cut - middle, 1e-3 * abs(cut), 1e-6)  # copies of one image have no spread
+    temperature = spread / float(np.log(1 / ORDINARY - 1))
+    calibration = Calibration(temperature=temperature, bias=-cut / temperature, note=_note(len(good)))
+    scores = calibration.apply(good)
+    threshold = chosen(scores, config.overkill_budget)
+    if config.review_overkill is None:
+        return calibration, threshold
+    upper = chosen(scores, config.review_overkill)
+    sentence = (
+        f"{threshold.sentence} Between the two cuts a person looks; of the goods at most "
+        f"{wording.percent(upper.certified_overkill_rate)} are rejected unseen."
+    )
+    reject = max(threshold.threshold, upper.threshold)
+    return calibration, replace(threshold, reject_from=reject, sentence=sentence)
+
+
+def escapes(test: dict[str, Any] | None) -> str:
+    """Returns what can honestly be said of the escape rate: measured on the test split, or unknown."""
+    if test is None or not test["n_bad"]:
+        return UNKNOWN
+    missed, bads = test["confusion"]["fn"], test["n_bad"]
+    interval = wording.percent_range(escape_interval(missed, bads))
+    return (
+        f"escape rate: {missed} of {bads} bad test images escaped, {wording.percent(missed / bads)} (exact 95 % "
+        f"interval {interval}); measured on these defects only, and not certified"
+    )
+
+
+def sections(recipe: Recipe, table: pl.DataFrame) -> list[Section]:
+    """Returns the report's section of anomaly maps: the strangest held-out goods, and bad test images if there are."""
+    if recipe.manifest.networks[0].head != "patch_memory":
+        return []
+    seen = table.filter(pl.col("score").is_not_null() & pl.col("label").is_not_null())
+    groups = [
+        ("Good", "held out, the strangest first", seen.filter(pl.col("label") == GOOD)),
+        ("Bad", "in the test, from the strangest to the most ordinary", seen.filter(pl.col("label") != GOOD)),
+    ]
+    picked = [(name, said, _spread(rows, name == "Bad")) for name, said, rows in groups if rows.height]
+    level = float(recipe.inspector.state_dict()["members.0.head.level"])
+    return [anomaly_maps([(name, said, rows, list(recipe.maps(rows["path"]))) for name, said, rows in picked], level)]
+
+
+def _spread(rows: pl.DataFrame, evenly: bool) -> pl.DataFrame:
+    """Takes the highest scores, or some over the whole range of them, the highest first."""
+    rows = rows.sort("score", "image", descending=[True, False])
+    if not evenly or rows.height <= _SHOWN:
+        return rows.head(_SHOWN)
+    places = np.linspace(0, rows.height - 1, _SHOWN).round().astype(np.int64)
+    return rows.filter(pl.int_range(pl.len()).is_in(places.tolist()))
+
+
+def _note(goods: int) -> str:
+    return (
+        f"From {goods} held-out good images: a score of {ORDINARY:g} is an ordinary good unit, 0.5 is where the "
+        "overkill budget cuts. Scores order units; they are no probabilities."
+    )

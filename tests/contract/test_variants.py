@@ -1,0 +1,77 @@
+"""Every registered variant changes the training split alone, marks what it adds, and repeats itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from knowngood.data.loading import load
+from knowngood.data.records import Records
+from knowngood.data.splits import split
+from knowngood.errors import KnownGoodError
+from knowngood.study.comparison.variants import VARIANTS, TrainingSet, VariantOptions, variant_named
+
+
+@pytest.fixture(scope="module")
+def divided(parts: Path) -> Records:
+    return split(load(parts))
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path]) -> VariantOptions:
+    """Everything that a variant may need."""
+    made = make_set(tmp_path_factory.mktemp("made") / "made", good=2, bad=6, seed=8)
+    return VariantOptions(augment="study", generated=made, backbone="efficientnet_lite0", seed=3)
+
+
+@pytest.fixture(params=[*VARIANTS, "transforms+generated", "without-outliers+transforms"])
+def changed(request: pytest.FixtureRequest, divided: Records, options: VariantOptions) -> TrainingSet:
+    return applied(request.param, divided, options)
+
+
+def applied(name: str, divided: Records, options: VariantOptions) -> TrainingSet:
+    result = TrainingSet(divided)
+    for change in variant_named(name):
+        change.check(options)
+        result = change.apply(result, options)
+    return result
+
+
+def test_held_out_images_stay_what_they_are(changed: TrainingSet, divided: Records) -> None:
+    held_out = [r.frame.filter(pl.col("split") != "train").sort("image") for r in (divided, changed.records)]
+    assert held_out[0].equals(held_out[1])
+
+
+def test_what_is_added_is_marked_as_generated(changed: TrainingSet, divided: Records) -> None:
+    known = set(divided.frame["image"].to_list())
+    new = changed.records.frame.filter(~pl.col("image").is_in(list(known)))
+    assert new["generated"].all()
+    assert set(new["split"].to_list()) <= {"train"}
+    assert all(name.startswith("generated/") for name in new["image"].to_list())
+
+
+def test_both_classes_are_left_to_learn(changed: TrainingSet) -> None:
+    counts = changed.records.of_split("train").counts()
+    assert min(counts["good"], counts["bad"]) > 1
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_it_repeats_itself_and_says_what_it_did(name: str, divided: Records, options: VariantOptions) -> None:
+    first, second = (applied(name, divided, options) for _ in range(2))
+    assert first.records.frame.equals(second.records.frame)
+    assert first.augment == second.augment
+    unchanged = first.records.frame.equals(divided.frame) and first.augment == "none"
+    assert unchanged or len(first.changes) == 1
+    assert len(VARIANTS.get(name).summary) > 10
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_what_is_missing_is_said_before_anything_is_read(name: str) -> None:
+    empty = VariantOptions(augment="nonsense", generated=None, backbone="nonsense")
+    try:
+        VARIANTS.get(name)().check(empty)
+    except KnownGoodError as error:
+        assert error.fix or error.expected  # noqa: PT017
