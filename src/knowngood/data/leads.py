@@ -60,7 +60,7 @@ def without_leads(image: Pixels) -> Pixels:
 
 
 def _box_of(piece: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Returns the smallest turned rectangle around a piece: a lead is one, and its groove is as much of it as its knee."""
+    """Returns the smallest turned rectangle around a piece: a lead is one, and its groove belongs to it."""
     corners = cv2.boxPoints(cv2.minAreaRect(np.argwhere(piece)[:, ::-1].astype(np.float32)))
     drawn = np.zeros(piece.shape, np.uint8)
     return np.asarray(cv2.fillPoly(drawn, [np.rint(corners).astype(np.int32)], 1), bool)

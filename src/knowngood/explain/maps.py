@@ -15,6 +15,7 @@ from knowngood.explain.methods import METHODS, Method
 from knowngood.explain.watching import Watch
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, Inspector
+from knowngood.models.heads import KernelHead, pool_stages
 
 AUTO = "auto"
 
@@ -89,11 +90,34 @@ def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: s
         return LayerMaps(margins.detach().float(), maps)
 
 
+def stage_heat(classifier: Classifier, images: Tensor, method: Method) -> LayerMaps:
+    """Returns raw maps of the stages that a kernel head sees, each by what the head itself owes to it.
+
+    The gradient stops at the stages: a change that runs through later ones is theirs. So the maps can be added, and
+    the trunk needs no backward pass.
+
+    Args:
+        classifier: With a kernel head.
+        images: (B, C, H, W) uint8.
+        method: One that needs gradients.
+    """
+    assert isinstance(classifier.head, KernelHead)
+    with torch.inference_mode(False):
+        with torch.no_grad():
+            outputs = classifier.stage_maps(images)
+        with torch.enable_grad():
+            seen = [output.detach().requires_grad_() for output in outputs]
+            margins = classifier.head(pool_stages(seen))
+            gradients = torch.autograd.grad(margins.sum(), seen)
+        made = [method.make(s.detach(), g) for s, g in zip(seen, gradients, strict=True)]
+        return LayerMaps(margins.detach(), dict(zip(stage_names(classifier), made, strict=True)))
+
+
 def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[Tensor, Tensor]:
     """Returns margins and one raw map a photograph, of all members together.
 
-    A member's map is that of its last stage; of a kernel head, which sees several stages, their sum, if the method
-    lays out the margin. Members are added as their margins are.
+    A member's map is that of its last stage; of a kernel head, which sees several stages, the sum of what it owes to
+    each. Members are added as their margins are.
 
     Args:
         inspector: In evaluation mode.
@@ -109,8 +133,8 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
     for scale, member in zip(inspector.scales.tolist(), inspector.members, strict=True):
         assert isinstance(member, Classifier)
         chosen = method_for(member, method)
-        several = chosen.adds_up and member.head is not None
-        made = layer_maps(member, images, chosen, "all" if several else LAST)
+        kernel = member.head is not None and chosen.needs == "gradients"
+        made = stage_heat(member, images, chosen) if kernel else layer_maps(member, images, chosen)
         margins += scale * made.margins
         for heat in made.maps.values():
             total += scale * enlarged(heat, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from knowngood.errors import ConfigError
 
 FRACTION = 0.4  # of the maximum, as in the study
+Map: TypeAlias = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Region:
         return {"box": list(self.box), "area": self.area, "mean": self.mean, "peak": self.peak}
 
 
-def regions_of(heat: npt.NDArray[np.floating[Any]], *, fraction: float = FRACTION, most: int = 5) -> tuple[Region, ...]:
+def regions_of(heat: Map, *, fraction: float = FRACTION, most: int = 5) -> tuple[Region, ...]:
     """Returns the connected regions above `fraction` of the maximum, the largest first.
 
     Args:
@@ -57,15 +58,23 @@ def regions_of(heat: npt.NDArray[np.floating[Any]], *, fraction: float = FRACTIO
     if not 0 < fraction < 1:
         raise ConfigError(f"The fraction of the maximum is {fraction}.", expected="more than 0, less than 1")
     top = float(heat.max(initial=0.0))
-    if not top > 0:
-        return ()
-    above = (heat > fraction * top).astype(np.uint8)
+    return regions_above(heat, fraction * top)[:most] if top > 0 else ()
+
+
+def regions_above(heat: Map, level: float) -> tuple[Region, ...]:
+    """Returns the connected regions (eight neighbours) above a level, the largest first.
+
+    Args:
+        heat: (H, W) map.
+        level: In the unit of the map.
+    """
+    above = (heat > level).astype(np.uint8)
     count, places, facts, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
     order = sorted(range(1, count), key=lambda i: (-int(facts[i, cv2.CC_STAT_AREA]), i))
-    return tuple(_region(heat, places == i, facts[i]) for i in order[:most])
+    return tuple(_region(heat, places == i, facts[i]) for i in order)
 
 
-def _region(heat: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.bool_], facts: npt.NDArray[Any]) -> Region:
+def _region(heat: Map, mask: npt.NDArray[np.bool_], facts: npt.NDArray[Any]) -> Region:
     x, y, width, height, area = (int(n) for n in facts)
     inside = heat[mask]
     return Region((x, y, x + width, y + height), mask, area, float(inside.mean()), float(inside.max()))

@@ -86,19 +86,20 @@ class Classifier(nn.Module):
             values = functional.interpolate(values, size, mode="bilinear", antialias=True)
         return (values.expand(-1, 3, -1, -1) - self.mean) / self.std
 
-    def stage_features(self, images: Tensor) -> Tensor:
-        """Returns average and maximum of the configured stages, (B, D) float32."""
-        maps = self.trunk.forward_intermediates(
+    def stage_maps(self, images: Tensor) -> list[Tensor]:
+        """Returns what the configured stages put out, (B, C_i, H_i, W_i) each, the finest first."""
+        maps: list[Tensor] = self.trunk.forward_intermediates(
             self.normalise(images), indices=list(self.config.stages), intermediates_only=True
         )
-        return pool_stages(maps)
+        return maps
+
+    def stage_features(self, images: Tensor) -> Tensor:
+        """Returns average and maximum of the configured stages, (B, D) float32."""
+        return pool_stages(self.stage_maps(images))
 
     def patch_maps(self, images: Tensor) -> Tensor:
         """Returns locally aware features of the configured stages, (B, D, h, w) float32."""
-        maps = self.trunk.forward_intermediates(
-            self.normalise(images), indices=list(self.config.stages), intermediates_only=True
-        )
-        return patch_maps(maps)
+        return patch_maps(self.stage_maps(images))
 
     def penultimate(self, images: Tensor) -> Tensor:
         """Returns what the last layer sees, (B, trunk.num_features) float32.

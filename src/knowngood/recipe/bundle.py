@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,20 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
 
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
 from knowngood.decide.threshold import ACCEPT, Thresholds, decide
-from knowngood.errors import ConfigError, ImageError, RecipeError
+from knowngood.errors import ImageError, RecipeError
+from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import device_of, over_batches
-from knowngood.models.classifier import Classifier, Inspector, common_shape
-from knowngood.models.memory_heads import PatchHead, smooth_maps
+from knowngood.models.classifier import Inspector, common_shape
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
-from knowngood.recipe.maps import AnomalyMap, at_size, regions_of
+from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked
 
 MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
+_MAPPED = 16  # photographs whose maps are made at once
 
 
 @dataclass(frozen=True)
@@ -113,41 +114,42 @@ class Recipe:
             for name, result in zip(names, read, strict=True)
         ]
 
-    def maps(self, images: Iterable[Any], names: Sequence[str] | None = None) -> Iterator[AnomalyMap]:
-        """Yields, one after the other, where each photograph is unlike good ones.
+    def maps(
+        self,
+        images: Iterable[Any],
+        names: Sequence[str] | None = None,
+        *,
+        method: str = "auto",
+        fraction: float = FRACTION,
+    ) -> Iterator[HeatMap]:
+        """Yields, one after the other, where each photograph looks bad.
 
         Args:
             images: Paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
             names: As in `predict`.
+            method: Of `knowngood.explain.methods`; "auto" is CAM where it exists, else HiResCAM.
+            fraction: Regions are what lies above this share of a map's maximum; an inspector from good images alone
+                has a level of its own instead.
 
         Raises:
-            ConfigError: This recipe draws no maps: only those of a patch memory do.
+            ConfigError: This recipe draws no maps, or not by this method.
             ImageError: A photograph cannot be read.
         """
-        member = self.inspector.members[0]
-        head = member.head if isinstance(member, Classifier) else None
-        if not isinstance(member, Classifier) or not isinstance(head, PatchHead):
-            raise ConfigError(
-                "This recipe draws no anomaly maps.",
-                expected="a recipe of `knowngood train --one-class --detector patch_memory`",
-            )
         channels, height, width = self.input_shape
-
-        def judge(batch: Tensor) -> tuple[Tensor, Tensor]:
-            distances = head.distances(member.patch_maps(batch))
-            return head.margins(distances).cpu(), smooth_maps(distances, height, width)[0].cpu()
-
-        for number, image in enumerate(images):
-            name = names[number] if names is not None else named(image, number)
-            pixels = decode(image, name=name)
-            batch = torch.from_numpy(fit(pixels, height, width, channels)[None])
-            with torch.inference_mode():
-                margin, smooth = judge(batch.to(device_of(member)))
-            score = self.manifest.calibration.apply(margin.numpy())
-            decision = str(decide(score, self.thresholds)[0])
-            values = at_size(smooth.numpy(), *pixels.shape[:2])
-            regions = regions_of(values, float(head.level), needed=decision != ACCEPT)
-            yield AnomalyMap(name, float(score[0]), decision, values, regions)
+        level, device = level_of(self.inspector), device_of(self.inspector)
+        numbered = enumerate(images)
+        while batch := list(islice(numbered, _MAPPED)):
+            called = [names[n] if names is not None else named(image, n) for n, image in batch]
+            whole = [decode(image, name=name) for (_, image), name in zip(batch, called, strict=True)]
+            pixels = np.stack([fit(one, height, width, channels) for one in whole])
+            margins, heat = drawn(self.inspector, torch.from_numpy(pixels).to(device), method)
+            scores = self.manifest.calibration.apply(margins.cpu().numpy())
+            decisions = decide(scores, self.thresholds).tolist()
+            for name, one, values, score, decision in zip(
+                called, whole, heat.cpu().numpy(), scores.tolist(), decisions, strict=True
+            ):
+                full = at_size(values, *one.shape[:2])
+                yield HeatMap(name, score, decision, full, marked(full, level, fraction, rejected=decision != ACCEPT))
 
     def save(self, folder: Path) -> Path:
         """Writes the recipe whole, replacing one that was there.

@@ -1,4 +1,4 @@
-"""Where a photograph differs from good ones: a map in its own pixels, and boxes around what stands out."""
+"""Where a recipe looked: a map in the photograph's own pixels, and boxes around what stands out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from knowngood.errors import ConfigError
+from knowngood.explain.maps import heat_of
+from knowngood.explain.regions import Region, regions_above, regions_of
+from knowngood.models.classifier import Classifier, Inspector
+from knowngood.models.memory_heads import NearestHead, PatchHead, smooth_maps
 
 PEAK_SHARE = 0.8  # a rejected photograph whose map stays below the level gets a box around its peak, down to this
 
@@ -14,31 +22,17 @@ Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Region:
-    """One connected part of a map that stands out.
-
-    Attributes:
-        box: (x0, y0, x1, y1) in pixels of the original photograph, half-open.
-        peak: Highest value inside, in the unit of the map.
-        area: Pixels of the original photograph that it covers.
-    """
-
-    box: tuple[int, int, int, int]
-    peak: float
-    area: int
-
-
-@dataclass(frozen=True)
-class AnomalyMap:
-    """Where a photograph is unlike good ones.
+class HeatMap:
+    """Where a recipe looked in one photograph.
 
     Attributes:
         image: Name of the photograph.
         defect_score: In 0..1.
         decision: "accept", "review" or "reject".
-        values: (H, W) float32 at the photograph's own size: distance to the nearest remembered patch, smoothed; no
-            rescaling by image, so that values of one recipe's maps can be compared.
-        regions: Connected parts above the recipe's level, the highest peak first.
+        values: (H, W) float32 at the photograph's own size, not rescaled by image, so that values of one recipe's maps
+            can be compared. Of a classifier: what the margin of bad over good owes to each place. Of an inspector
+            from good images alone: distance to the nearest remembered patch, smoothed.
+        regions: What stands out, the largest first.
     """
 
     image: str
@@ -48,33 +42,64 @@ class AnomalyMap:
     regions: tuple[Region, ...]
 
 
+def drawn(inspector: Inspector, images: Tensor, method: str) -> tuple[Tensor, Tensor]:
+    """Returns margins (B,) and maps (B, H, W) float32 of fitted photographs (B, C, H, W) uint8.
+
+    Args:
+        inspector: In evaluation mode.
+        images: On its device.
+        method: Of `knowngood.explain.methods`, or "auto"; an inspector from good images alone has its own.
+
+    Raises:
+        ConfigError: This inspector draws no maps, or not by this method.
+    """
+    memory = memory_of(inspector)
+    if memory is None:
+        return heat_of(inspector, images, method)
+    member, head = memory
+    if not isinstance(head, PatchHead):
+        raise ConfigError(
+            "This recipe draws no maps: it compares whole photographs.",
+            expected="a recipe of two classes, or of --one-class --detector patch_memory",
+        )
+    if method != "auto":
+        raise ConfigError(
+            f"A recipe from good images alone has no {method}: its maps are distances to what it remembers.",
+            fix="Leave --method out.",
+        )
+    with torch.inference_mode():
+        distances = head.distances(member.patch_maps(images))
+        size = (int(images.shape[2]), int(images.shape[3]))
+        return head.margins(distances), smooth_maps(distances, *size)
+
+
+def memory_of(inspector: Inspector) -> tuple[Classifier, PatchHead | NearestHead] | None:
+    """Returns the only member of an inspector from good images alone, with its head; None for classifiers."""
+    member = inspector.members[0]
+    assert isinstance(member, Classifier)
+    return (member, member.head) if isinstance(member.head, (PatchHead, NearestHead)) else None
+
+
+def level_of(inspector: Inspector) -> float | None:
+    """Returns the value above which a map of an inspector from good images alone stands out; None for classifiers."""
+    memory = memory_of(inspector)
+    return None if memory is None else float(memory[1].level)
+
+
+def marked(values: Map, level: float | None, fraction: float, *, rejected: bool) -> tuple[Region, ...]:
+    """Returns the regions of one map.
+
+    Without a level they are what lies above `fraction` of the map's maximum. With one they are what lies above it;
+    where nothing does and the photograph is not accepted, the part around the peak.
+    """
+    if level is None:
+        return regions_of(values, fraction=fraction)
+    found = regions_above(values, level)
+    return found if found or not rejected else regions_of(values, fraction=PEAK_SHARE, most=1)
+
+
 def at_size(values: Map, height: int, width: int) -> Map:
     """Returns a map (h, w) stretched to (height, width), bilinear."""
     if values.shape == (height, width):
         return values
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def regions_of(values: Map, level: float, *, needed: bool = False) -> tuple[Region, ...]:
-    """Returns the connected parts (8 neighbours) of a map that lie above a level, the highest peak first.
-
-    Args:
-        values: (H, W) float32.
-        level: Values above it stand out.
-        needed: Whether there must be one; with nothing above the level it is the part around the peak that is above
-            `PEAK_SHARE` of it.
-    """
-    peak = float(values.max())
-    alone = peak <= level
-    if alone and not needed:
-        return ()
-    mask = (values >= PEAK_SHARE * peak) if alone else (values > level)
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    found = []
-    for number in range(1, count):
-        left, top, wide, high, area = (int(v) for v in facts[number])
-        inside = values[top : top + high, left : left + wide]
-        own = labels[top : top + high, left : left + wide] == number
-        found.append(Region((left, top, left + wide, top + high), float(inside[own].max()), area))
-    found.sort(key=lambda region: -region.peak)
-    return tuple(found[:1] if alone else found)

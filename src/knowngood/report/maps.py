@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.images import decode
-from knowngood.recipe.maps import AnomalyMap, Map, at_size
+from knowngood.recipe.maps import HeatMap, Map, at_size
 from knowngood.report import wording
 from knowngood.report.page import Section, render
 from knowngood.report.thumbnails import data_uri
@@ -21,7 +21,7 @@ _STOPS = 9  # colours of the legend's gradient
 _REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level is
 
 Pixels = npt.NDArray[np.uint8]
-Group = tuple[str, str, pl.DataFrame, list[AnomalyMap]]
+Group = tuple[str, str, pl.DataFrame, list[HeatMap]]
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def anomaly_maps(groups: Sequence[Group], level: float) -> Section:
     return Section("maps", "Where units differ from good ones", body, lead)
 
 
-def _scale(maps: Sequence[AnomalyMap], level: float) -> Scale:
+def _scale(maps: Sequence[HeatMap], level: float) -> Scale:
     low = min(float(np.quantile(one.values, 0.05)) for one in maps)
     high = max(float(one.values.max()) for one in maps)
     high = min(max(high, level), low + _REACH * max(level - low, 1e-6))
     return Scale(low, max(high, low + 1e-6), level)
 
 
-def _pair(row: dict[str, object], one: AnomalyMap, scale: Scale) -> Pair:
+def _pair(row: dict[str, object], one: HeatMap, scale: Scale) -> Pair:
     pixels = decode(str(row["path"]))
     colour = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
     factor = _SIDE / max(colour.shape[:2])
@@ -104,7 +104,7 @@ def _pair(row: dict[str, object], one: AnomalyMap, scale: Scale) -> Pair:
     )
 
 
-def _boxed(picture: Pixels, one: AnomalyMap, factor: float) -> Pixels:
+def _boxed(picture: Pixels, one: HeatMap, factor: float) -> Pixels:
     """Draws the boxes in white on black, which shows on every ground."""
     drawn = np.ascontiguousarray(picture)
     for region in one.regions:

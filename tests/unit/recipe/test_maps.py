@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from knowngood.recipe.maps import at_size, regions_of
+from knowngood.recipe.maps import at_size, marked
 
 
 def two_spots() -> np.ndarray:
@@ -14,23 +14,20 @@ def two_spots() -> np.ndarray:
     return values
 
 
-def test_boxes_are_half_open_and_the_highest_peak_comes_first() -> None:
-    found = regions_of(two_spots(), 2.0)
-    assert [r.box for r in found] == [(50, 30, 60, 31), (10, 5, 13, 9)]
-    assert [r.peak for r in found] == [6, 4]
-    assert [r.area for r in found] == [10, 12]
+def boxes(**how: object) -> list[tuple[int, ...]]:
+    return [r.box for r in marked(two_spots(), how["level"], 0.4, rejected=bool(how.get("rejected")))]  # type: ignore[arg-type]
 
 
-def test_corners_touch() -> None:
-    values = np.zeros((6, 6), np.float32)
-    values[1, 1] = values[2, 2] = 1
-    assert [r.box for r in regions_of(values, 0.5)] == [(1, 1, 3, 3)]
+def test_a_classifiers_regions_lie_above_a_share_of_the_maximum() -> None:
+    assert boxes(level=None) == [(10, 5, 13, 9), (50, 30, 60, 31)]
+    assert [r.area for r in marked(two_spots(), None, 0.9, rejected=False)] == [10]
 
 
-def test_nothing_above_the_level_gives_none_or_the_peak() -> None:
-    assert regions_of(two_spots(), 10) == ()
-    assert [r.box for r in regions_of(two_spots(), 10, needed=True)] == [(50, 30, 60, 31)]
-    assert regions_of(two_spots(), 6.0) == ()  # above, not at
+def test_with_a_level_nothing_above_it_gives_none_or_the_peak() -> None:
+    assert boxes(level=2.0) == [(10, 5, 13, 9), (50, 30, 60, 31)]
+    assert boxes(level=10) == []
+    assert boxes(level=10, rejected=True) == [(50, 30, 60, 31)]
+    assert boxes(level=6.0) == []  # above, not at
 
 
 def test_a_map_is_stretched_without_changing_its_values() -> None:

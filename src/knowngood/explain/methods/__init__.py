@@ -28,14 +28,12 @@ class Method:
         make: Takes the output (B, C, h, w) float32 and what it needs; returns raw maps (B, h, w) float32, higher
             where the photograph looks bad.
         signed: Whether values below 0 mean something: what speaks for good.
-        adds_up: Whether a map is the margin laid out over the picture, so that maps of layers may be added.
     """
 
     summary: str
     needs: Needs
     make: Callable[[Tensor, Tensor | None], Tensor]
     signed: bool = False
-    adds_up: bool = False
 
 
 METHODS: Registry[Method] = Registry(

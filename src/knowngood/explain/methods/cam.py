@@ -26,4 +26,4 @@ def cam(output: Tensor, weights: Tensor | None) -> Tensor:
     return torch.einsum("bchw,c->bhw", output, weights)
 
 
-CAM = Method("CAM: exact, for networks that average their last maps; one forward pass", "weights", cam, True, True)
+CAM = Method("CAM: exact, for networks that average their last maps; one forward pass", "weights", cam, True)

@@ -8,12 +8,12 @@ from torch import Tensor
 from knowngood.explain.methods import Method
 
 
-def eigencam(output: Tensor, nothing: Tensor | None) -> Tensor:
+def eigencam(output: Tensor, _: Tensor | None) -> Tensor:
     """Returns relu of the centred output projected on its first principal direction.
 
     Args:
         output: (B, C, h, w).
-        nothing: Not used: no class, no gradient.
+        _: Nothing: no class, no gradient.
 
     Returns:
         (B, h, w) >= 0.

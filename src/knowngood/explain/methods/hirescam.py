@@ -26,4 +26,4 @@ def hirescam(output: Tensor, gradients: Tensor | None) -> Tensor:
     return (gradients * output).sum(1) * (output.shape[2] * output.shape[3])
 
 
-HIRESCAM = Method("HiResCAM: the margin laid out over the picture, for any head", "gradients", hirescam, True, True)
+HIRESCAM = Method("HiResCAM: the margin laid out over the picture, for any head", "gradients", hirescam, True)
