@@ -7,7 +7,6 @@ figures are those that the other benchmarks committed, on their own test splits,
     python benchmarks/one_class.py --model efficientnet_lite0
 """
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import os
