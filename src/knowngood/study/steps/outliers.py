@@ -52,8 +52,8 @@ class OutliersStep:
         said = []
         if counts["suspected labels"]:
             said.append(
-                f"Look at {counted(counts['suspected labels'], 'image')} whose label is doubted and write what you see into "
-                f"{FOLDER}/verdicts.csv; `knowngood train --verdicts` takes it over. Correcting labels has been "
+                f"Look at {counted(counts['suspected labels'], 'image')} whose label is doubted and write what you see "
+                f"into {FOLDER}/verdicts.csv; `knowngood train --verdicts` takes it over. Correcting labels has been "
                 "worth more than a larger network."
             )
         if counts["outliers"]:
