@@ -18,7 +18,8 @@ from pathlib import Path
 from knowngood.files import write_json
 
 STUDY = "resnet18,resnet50,wide_resnet50_2,resnext50_32x4d,vgg16"
-SMALL = ["--models", f"{STUDY},efficientnet_lite0", "--image-size", "96", "--epochs", "6"]
+CONVENTIONAL = ["--conventional", "svm,random_forest,lda,logistic,knn"]
+SMALL = ["--models", f"{STUDY},efficientnet_lite0", "--image-size", "96", "--epochs", "4", *CONVENTIONAL]
 SETS = {
     "elpv": ["elpv", *SMALL, "--augment", "strong"],  # a solar cell has no up and no left
     "tape": ["tape:train=1500,test=1000,bad_rate=0.2,seed=0", *SMALL],

@@ -150,3 +150,23 @@ def test_a_folder_with_other_things_is_left_alone(run_cli: Run, parts: Path, tmp
         assert answer.code == 2
         assert "holds no run" in answer.err
     assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_conventional_classifiers_stand_beside_the_networks(run_cli: Run, parts: Path, tmp_path: Path) -> None:
+    words = ("--models", "efficientnet_lite0", "--outlier-backbone", "efficientnet_lite0", *SMALL)
+    answer = run_cli("compare", parts, "--out", tmp_path / "run", *words, "--conventional", "lda,knn", "--json")
+    assert answer.code == 0, answer.err
+    rows = {row["key"]: row for row in answer.json["rows"]}
+    assert set(rows) == {"efficientnet_lite0.transforms", "lda", "knn"}
+    network, lda = rows["efficientnet_lite0.transforms"], rows["lda"]
+    assert lda["kind"] == "conventional"
+    assert lda["name"] == "lda on efficientnet_lite0 features"
+    assert lda["parameters"] is None
+    assert lda["auroc"] > 0.9  # a dark spot on a bright square
+    for one in (network, lda):  # the same test images
+        assert (one["seeds"][0]["test"]["n_good"], one["seeds"][0]["test"]["n_bad"]) == (15, 8)
+    assert len(answer.json["pairs"]["all"]) == 3
+    wrong = run_cli("compare", parts, "--out", tmp_path / "no", *words, "--conventional", "ldb")
+    assert wrong.code == 2
+    assert "lda" in wrong.err
+    assert not (tmp_path / "no").exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
@@ -32,7 +34,7 @@ def by_processes(work: Callable[[C], D], chunks: Iterable[C], workers: int) -> I
             yield chunk, work(chunk)
         return
     # spawn: forking a process with threads of numpy, OpenCV or a web server is not safe
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         running: dict[Future[D], C] = {}
         try:
             while True:
@@ -67,6 +69,14 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8], compression: int) -> No
         raise
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; only the first one shall answer it."""
+def _begin() -> None:
+    """Leaves Ctrl-C, which reaches every process of a terminal, to the first one, and ends when that one does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a parent that was killed leaves its workers waiting for ever
+        os._exit(1)

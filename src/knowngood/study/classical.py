@@ -46,12 +46,14 @@ class Classical:
             (features included), setting, grid (setting to cross-validated AUC).
         scores: A row a test image, model and seed: image, model, seed, label, score (0..1).
         pca: What the PCA section shows; `knowngood.report.sections.pca.pca_section` makes it.
+        features: What the classifiers were taught on.
     """
 
     folder: Path
     rows: list[dict[str, Any]]
     scores: pl.DataFrame
     pca: PcaSummary
+    features: Features
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def classical(
             tables.append(_score_table(records, part, name, seed, scores))
             reporter().say(f"{name}, seed {seed}: test AUC {row['test']['auroc']:.4f}")
     pca = _pca(records, deep, bad, _sound(parts[config.seed], sound), sound, config)
-    done = Classical(Path(out), rows, pl.concat(tables), pca)
+    done = Classical(Path(out), rows, pl.concat(tables), pca, deep)
     facts = facts_of(
         whole,
         deep,

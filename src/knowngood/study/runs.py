@@ -100,11 +100,11 @@ def _held(path: Path) -> dict[str, Any]:
 
 
 def _has_results(folder: Path) -> bool:
-    """Says whether a run, or one inside it, holds anything that took long: figures, a recipe or a checkpoint."""
+    """Says whether a run, or one inside it, holds anything that took long: figures, a recipe, a checkpoint or an answer."""
     return any(
         next(folder.glob(f"{inside}{kept}"), None)
         for inside in ("", "models/*/*/")
-        for kept in (FIGURES, "recipe", "work/*.ckpt")
+        for kept in (FIGURES, "recipe", "work/*.ckpt", "found/*.json")
     )
 
 

@@ -75,7 +75,7 @@ def study(
         BACKBONES.get(name)
     folder = Path(out)
     records = data if isinstance(data, Records) else load(data, source)
-    open_run(folder, config, fingerprint_of(records), force, finished=False)
+    open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
     material = Material(records, folder, config, {})
     left_out: dict[str, str] = {}
     seconds: dict[str, float] = {}

@@ -26,6 +26,7 @@ from knowngood.parameters import checked_parameters
 from knowngood.recipe.predicting import write_table
 from knowngood.report.comparison import comparison_page
 from knowngood.study.comparison.config import GROWS, CompareConfig
+from knowngood.study.comparison.conventional import check_conventional, conventional_rows
 from knowngood.study.comparison.document import as_table, describe
 from knowngood.study.comparison.pairs import compare_rows
 from knowngood.study.comparison.rows import Row
@@ -103,13 +104,14 @@ def compare(
         )
     trainings = Trainings(config, folder, command)
     groups = groups_of(records)
-    for seed in range(config.seed, config.seed + config.seeds):
-        trainings.add(divide(records, groups, config, seed), plans, seed)
+    sets = {seed: divide(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
+    for seed, divided in sets.items():
+        trainings.add(divided, plans, seed)
     made = list(trainings.made(plans))
     left_out |= trainings.failed
     if not made:
         raise TrainingError(f"No row could be trained: {'; '.join(f'{k} {v}' for k, v in left_out.items())}.")
-    rows = _rows(made)
+    rows = [*_rows(made), *conventional_rows(sets, config, folder)]
     document = _facts(records, config, command, left_out) | describe(
         rows, compare_rows(rows, config.confidence), config.confidence
     )
@@ -125,6 +127,7 @@ def _check_names(config: CompareConfig) -> None:
     for name in config.variants:
         for change in variant_named(name):
             change.check(options)
+    check_conventional(config)
 
 
 def _finished(folder: Path, config: CompareConfig) -> dict[str, Any] | None:

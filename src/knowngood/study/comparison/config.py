@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from knowngood.models.training.config import Balance, Freeze, Precision, TrainConfig
 
 # Fields that may grow in a second call: what is finished is taken over.
-GROWS = ("models", "variants", "freeze", "balance", "seeds", "generated", "require_pretrained")
+GROWS = ("models", "variants", "freeze", "balance", "seeds", "generated", "require_pretrained", "conventional")
 STUDY_MODELS = ("resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "vgg16")
 
 
@@ -52,8 +52,12 @@ class CompareConfig(BaseModel):
         "study", description="What the variant transforms does: study, standard, strong, or names joined with +."
     )
     generated: Path | None = Field(None, description="Folder or manifest of images for the variant generated.")
+    conventional: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), description="Conventional classifiers to put beside them: svm, random_forest, lda, logistic, knn."
+    )
     outlier_backbone: str = Field(
-        "resnet50", description="Pretrained network in whose features the variant without-outliers looks."
+        "resnet50",
+        description="Pretrained network whose features conventional classifiers and the variant without-outliers see.",
     )
     limit: int | None = Field(
         None,
@@ -86,7 +90,7 @@ class CompareConfig(BaseModel):
     seed: int = _as_in_training("seed", "First of the seeds.")
     devices: int = _as_in_training("devices")
 
-    @field_validator("models", "variants", "freeze", "balance")
+    @field_validator("models", "variants", "freeze", "balance", "conventional")
     @classmethod
     def _once_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({name for name in value if value.count(name) > 1})

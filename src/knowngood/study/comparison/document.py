@@ -58,10 +58,11 @@ def describe(rows: Sequence[Row], pairs: Sequence[Pair], confidence: float) -> d
 
 def names_of(rows: Sequence[Row]) -> dict[str, str]:
     """Returns key to name: the model, and in brackets only what differs between the rows."""
-    parts = {row.key: (row.variant, _freezing(row.freeze), f"balance {row.balance}") for row in rows}
+    networks = [row for row in rows if row.kind == "network"]
+    parts = {row.key: (row.variant, _freezing(row.freeze), f"balance {row.balance}") for row in networks}
     differs = [len({given[place] for given in parts.values()}) > 1 for place in range(3)]
-    names = {}
-    for row in rows:
+    names = {row.key: f"{row.model} on {row.variant}" for row in rows if row.kind == "conventional"}
+    for row in networks:
         own = [part for part, wanted in zip(parts[row.key], differs, strict=True) if wanted]
         names[row.key] = f"{row.model} ({', '.join(own)})" if own else row.model
     return names

@@ -25,7 +25,9 @@ class ModelsStep:
 
     def run(self, material: Material) -> Found:
         done = compare(
-            material.records, material.folder / FOLDER, comparison(material, models=material.config.compared)
+            material.records,
+            material.folder / FOLDER,
+            comparison(material, models=material.config.compared, conventional=("svm", "lda")),
         )
         return {"best": done.document["best"], "verdict": done.document["verdict"]}
 

@@ -14,7 +14,7 @@ from knowngood.data.sources import SOURCES
 from knowngood.errors import ConfigError, DataError
 from knowngood.study.comparison.variants import TrainingSet, VariantOptions
 
-_PARENTS = ("source", "source_image", "parent")  # columns of a manifest that name the image one was made from
+_PARENTS = ("made_from", "source", "parent")  # columns of a manifest that name the image one was made from
 
 
 class Generated:
@@ -67,8 +67,13 @@ class Generated:
 
 
 def _read(place: Path) -> pl.DataFrame:
-    """Returns the records table of the generated images with one more column, the image each was made from."""
+    """Returns the records table of the generated images with one more column, the image each was made from.
+
+    Of a manifest that says which of its images are generated, the others are not new and are passed over.
+    """
     found: Records = load(place).usable()
+    if found.frame["generated"].any():
+        found = found.with_frame(found.frame.filter("generated"))
     unlabelled = found.counts()["unlabelled"]
     if not len(found) or unlabelled:
         raise DataError(
@@ -91,5 +96,7 @@ def _parents(place: Path) -> pl.DataFrame:
     column = next((name for name in _PARENTS if name in raw.columns), None)
     if column is None:
         return nothing
-    names = [os.path.normpath(str(name)) for name in raw["image"].to_list()]
-    return pl.DataFrame({"image": names, "parent": raw[column].cast(pl.String)}).unique("image")
+    paths = pl.Series("image", [os.path.normpath(str(name)) for name in raw["image"].to_list()], dtype=pl.String)
+    called = raw["known_as"].cast(pl.String).fill_null(paths) if "known_as" in raw.columns else paths
+    both = pl.concat([called, paths]).alias("image")  # a source may call an image by either name
+    return pl.DataFrame({"image": both, "parent": pl.concat([raw[column].cast(pl.String)] * 2)}).unique("image")
