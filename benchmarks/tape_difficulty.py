@@ -1,8 +1,8 @@
 """How hard the look-alike is: ResNet-18 from random weights, a linear model on raw pixels, and what drift costs.
 
 Run it as `python benchmarks/tape_difficulty.py [--train 6000 --test 2000 --epochs 12]`; about an hour and a half on
-two cores (half an hour with --train 12000 --epochs 8 --image-size 128). AUC is against the true labels; training sees the noisy ones. The drifted test set holds the same units
-as the first one, shot in a later batch.
+two cores, half an hour with `--train 12000 --epochs 8 --image-size 128`. AUC is against the true labels; training
+sees the noisy ones. The drifted test set holds the same units as the first one, shot in a later batch.
 """
 
 from __future__ import annotations

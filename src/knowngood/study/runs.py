@@ -100,7 +100,7 @@ def _held(path: Path) -> dict[str, Any]:
 
 
 def _has_results(folder: Path) -> bool:
-    """Says whether a run, or one inside it, holds anything that took long: figures, a recipe, a checkpoint or an answer."""
+    """Says whether a run, or one inside it, holds anything that took long: figures, recipe, checkpoint, answer."""
     return any(
         next(folder.glob(f"{inside}{kept}"), None)
         for inside in ("", "models/*/*/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import time
@@ -14,6 +15,9 @@ from knowngood.data.records import Records
 from knowngood.errors import DataError, KnownGoodError
 from knowngood.files import write_json, write_text
 from knowngood.models.backbones import BACKBONES
+from knowngood.models.features import features
+from knowngood.models.training.config import TrainConfig
+from knowngood.models.training.fitting import choose_model
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.report import wording
@@ -77,6 +81,7 @@ def study(
     records = data if isinstance(data, Records) else load(data, source)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
     material = Material(records, folder, config, {})
+    _features_once(material)
     left_out: dict[str, str] = {}
     seconds: dict[str, float] = {}
     for name, make in STEPS.items():
@@ -95,6 +100,21 @@ def study(
     if not material.found:
         raise DataError(f"Not one step could be done; the first says: {next(iter(left_out.values()))}")
     return _written(material, command_for(shown(data), folder, config, source, "study"), left_out, seconds)
+
+
+def _features_once(material: Material) -> None:
+    """Runs the network over the photographs once: inspector, classifiers and audit then find its features cached."""
+    config, needed = material.config, {"inspector", "conventional", "outliers"}
+    undone = [n for n in needed - set(config.skipped) if not (material.folder / _KEPT / f"{n}.json").is_file()]
+    if undone and material.records.usable().counts()["bad"]:
+        with contextlib.suppress(KnownGoodError):  # the steps say what is missing
+            features(
+                material.records.usable(),
+                config.model or choose_model(TrainConfig()),
+                weights=config.weights,
+                image_size=config.image_size,
+                stages=True,
+            )
 
 
 def _why_not(name: str, step: Step, material: Material) -> str | None:
