@@ -48,12 +48,12 @@ def _table(document: Document) -> Section:
     rows = [(_colour(place), row) for place, row in enumerate(document["rows"])]
     tests = [row["seeds"][0]["test"] for row in document["rows"]]
     lead = (
-        f"Measured on {tests[0]['n_good']:,} good and {tests[0]['n_bad']:,} bad test images "
-        f"{'of each seed' if len(document['rows'][0]['seeds']) > 1 else ''}; the highest AUC first. Overkill is the "
+        f"Measured on {tests[0]['n_good']:,} good and {tests[0]['n_bad']:,} bad test images"
+        f"{' of each seed' if len(document['rows'][0]['seeds']) > 1 else ''}; the highest AUC first. Overkill is the "
         "share of good units rejected when so many bads are caught."
     )
     body = render("sections/comparison_table.html", rows=rows, document=document)
-    return Section("table", "The table", body, " ".join(lead.split()))
+    return Section("table", "The table", body, lead)
 
 
 def _figures(rows: Sequence[Document]) -> Section:
