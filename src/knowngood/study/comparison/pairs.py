@@ -120,7 +120,7 @@ def sentence(pair: Pair, names: dict[str, str], level: float) -> str:
         if pair.auroc_p < level
         else f"No difference in AUC is shown between {first} and {second}: {figures}"
     )
-    more = f"{100 * pair.accuracy.mean:+.1f} points, p {p_words(pair.accuracy_p)}"
+    more = f"{round(100 * pair.accuracy.mean, 1) + 0.0:+} points, p {p_words(pair.accuracy_p)}"
     real = pair.accuracy_p < level
     accuracy = f"accuracy differs ({more})" if real else f"accuracy shows no difference ({more})"
     return f"{auroc}; {accuracy}."
