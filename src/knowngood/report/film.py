@@ -165,7 +165,7 @@ def _epoch(film: Watched, frame: Frame) -> str:
 
 
 def _noted(title: str, rows: Sequence[Pixels]) -> Pixels:
-    width = max(max(row.shape[1] for row in rows), 320)
+    width = max(320, *(row.shape[1] for row in rows))
     return framed(under([words(title, width, 18), *rows, words(_NOTE, width, 13)], 8))
 
 

@@ -13,7 +13,8 @@ from knowngood.explain.regions import Region
 from knowngood.recipe.maps import HeatMap, Map, at_size
 
 _REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level is
-_COVER = 0.75  # of the photograph, where the map is hottest
+_COVER = 0.85  # of the photograph, where the map is hottest
+_RISE = 0.35  # weak heat has to be seen too
 _GROUND = 120  # grey under the colours of a legend
 _STOPS = 9  # colours of the legend's gradient
 
@@ -50,7 +51,7 @@ class Scale:
         """
         share = self.share(values)
         painted = cv2.applyColorMap(np.rint(255 * share).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
-        cover = _COVER * np.sqrt(share)[..., None]
+        cover = _COVER * share[..., None] ** _RISE
         ground = as_grey(photograph).astype(np.float32)[..., None]
         return np.asarray(np.rint(cover * painted + (1 - cover) * ground), np.uint8)
 

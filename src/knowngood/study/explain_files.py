@@ -72,7 +72,8 @@ def coco(looked: Sequence[Looked], description: str) -> dict[str, Any]:
         Lin et al. 2014; `score` is the photograph's defect score, as in COCO results.
     """
     readable = [one for one in looked if one.error is None]
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, one in enumerate(readable, 1):
         height, width = one.size
         images.append({"id": number, "file_name": one.image, "height": height, "width": width})

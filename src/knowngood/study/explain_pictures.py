@@ -92,7 +92,8 @@ class Drawing:
             values = self._values(f"{one.key}.{layer}")
             scale = scale_of([values]) if own else shared
             painted = scale.over(small, at_size(values, height, width))
-            columns.append(under([words(layer, wide), painted, legend(scale, width)]))
+            name = layer if values.max() > 0 else f"{layer}: nothing"
+            columns.append(under([words(name, wide), painted, legend(scale, width)]))
         row = beside(columns)
         said = f"Stages of {self.network}. Each has a scale of its own: between stages compare places, not colours; "
         said += "every picture too." if own else "from picture to picture a stage keeps its scale."

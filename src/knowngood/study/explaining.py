@@ -223,7 +223,7 @@ def _of_layer(raw: Path, key: str, layer: str) -> Path:
 def _peaks(path: Path) -> npt.NDArray[np.float32]:
     """Returns the few values of a map that a scale is made of: all of its distribution, none of its places."""
     values = np.load(path, allow_pickle=False)
-    return np.quantile(values, np.linspace(0, 1, 101)).astype(np.float32)
+    return np.asarray(np.quantile(values, np.linspace(0, 1, 101)), np.float32)
 
 
 def _document(

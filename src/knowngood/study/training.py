@@ -133,9 +133,10 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
-    fingerprint, audience = fingerprint_of(divided), audience_of(config.watch)
+    fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
+    audience = audience_of(config.watch)
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
