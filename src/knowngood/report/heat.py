@@ -111,7 +111,7 @@ def boxed(picture: Pixels, regions: Sequence[Region], factor: float) -> Pixels:
 
 
 def pair_of(photograph: Pixels, one: HeatMap, scale: Scale, factor: float) -> tuple[Pixels, Pixels]:
-    """Returns the photograph and its overlay, both RGB (H, W, 3) with the boxes, `factor` times as large."""
+    """Returns the photograph and its overlay with the boxes, both RGB (H, W, 3), `factor` times as large."""
     shown = as_colour(sized(photograph, factor))
     painted = scale.over(shown, at_size(one.values, *shown.shape[:2]))
-    return boxed(shown, one.regions, factor), boxed(painted, one.regions, factor)
+    return shown, boxed(painted, one.regions, factor)
