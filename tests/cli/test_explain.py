@@ -1,4 +1,4 @@
-"""knowngood explain: pictures, boxes and raw maps of the photographs named; mistakes told before anything is written."""
+"""knowngood explain: pictures, boxes, raw maps; mistakes told before anything is written."""
 
 from __future__ import annotations
 

@@ -71,18 +71,13 @@ def framed(picture: Pixels, margin: int = 10) -> Pixels:
 def legend(scale: Scale, width: int, said: str = "", size: int = 13) -> Pixels:
     """Returns the colours of a scale with the numbers at its ends, and what is said of it, RGB (H, width, 3)."""
     bar = cv2.resize(scale.ramp(64)[None], (width, 12), interpolation=cv2.INTER_LINEAR)
-    low, high = number(scale.low), number(scale.high)
+    low, high = scale.ends
     ends = words(low, width, size).copy()
     right = round(_font(size).getlength(high)) + 1
     if right < width:
         ends[:, width - right :] = words(high, right, size)[: len(ends)]
     parts = [np.asarray(bar, np.uint8), ends]
     return under([*parts, words(said, width, size)] if said else parts, 2)
-
-
-def number(value: float) -> str:
-    """Returns a value as a legend shows it: three digits, 0 without any."""
-    return "0" if value == 0 else f"{value:.3g}"
 
 
 def _lasts(pictures: Sequence[Pixels]) -> list[tuple[Pixels, bool]]:

@@ -24,7 +24,8 @@ _COLUMNS, _FRAMES = 13, 60  # epochs shown at most; the first and the last alway
 _PAUSE, _LAST_PAUSE = 700, 2000  # milliseconds
 _EMBEDDED = 4_000_000  # bytes of an animation that the page takes in; a larger one stays beside it
 _NOTE = (
-    "Grad-CAM. Every picture is scaled to itself: compare places, not colours. Under each: the margin of bad over good."
+    "Grad-CAM. Every picture is scaled to itself: compare places, not colours. Under each: the margin of bad over good; "
+    "nothing: no place speaks for bad."
 )
 
 
@@ -144,7 +145,8 @@ def _cell(small: Pixels, frame: Frame, stage: str, index: int) -> Pixels:
     """Returns one overlay with its margin under it."""
     values: Map = frame.maps[stage][index]
     painted = scale_of([values]).over(small, at_size(values, *small.shape[:2]))
-    return _labelled(painted, f"{frame.margins[index]:+.2f}" if values.max() > 0 else "nothing")
+    nothing = "" if values.max() > 0 else ", nothing"
+    return _labelled(painted, f"{frame.margins[index]:+.2f}{nothing}")
 
 
 def _labelled(picture: Pixels, said: str) -> Pixels:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from knowngood.explain.regions import Region
 from knowngood.recipe.maps import HeatMap, Map, at_size
 
-_REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level is
-_COVER = 0.85  # of the photograph, where the map is hottest
+_REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level, or the usual peak, is
+_COVER = 0.7  # of the photograph, where the map is hottest
 _RISE = 0.35  # weak heat has to be seen too
 _GROUND = 120  # grey under the colours of a legend
 _STOPS = 9  # colours of the legend's gradient
@@ -29,11 +29,19 @@ class Scale:
         low: Value of a place that shows the photograph alone; all below it do too.
         high: Value of the brightest colour; all above it have it too.
         level: Boxes are drawn from here on; None where each map has its own rule.
+        capped: Whether some maps go beyond `high`.
     """
 
     low: float
     high: float
     level: float | None = None
+    capped: bool = False
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The numbers at its ends, as a legend shows them."""
+        low, high = ("0" if value == 0 else f"{value:.3g}" for value in (self.low, self.high))
+        return low, f"{high} and more" if self.capped else high
 
     def share(self, values: Map) -> npt.NDArray[np.float32]:
         """Returns where values lie between `low` and `high`, in 0..1."""
@@ -66,13 +74,19 @@ def scale_of(maps: Sequence[Map], level: float | None = None) -> Scale:
 
     Args:
         maps: Raw.
-        level: Of a recipe from good images alone. Without it the scale begins at 0, where the margin owes nothing.
+        level: Of a recipe from good images alone. Without it the scale begins at 0, where the margin owes nothing,
+            and ends at the highest peak, or at three times the median one: beyond that a single empty pocket would
+            leave all others without colour.
     """
-    low, high = 0.0, max((float(one.max()) for one in maps), default=0.0)
+    peaks = [float(one.max()) for one in maps]
+    low, top = 0.0, max(peaks, default=0.0)
     if level is not None:
         low = min((float(np.quantile(one, 0.05)) for one in maps), default=0.0)
-        high = min(max(high, level), low + _REACH * max(level - low, 1e-6))
-    return Scale(low, max(high, low + 1e-9), level)
+        high = min(max(top, level), low + _REACH * max(level - low, 1e-6))
+    else:
+        high = min(top, _REACH * float(np.median([p for p in peaks if p > 0] or [0.0])))
+    high = max(high, low + 1e-9)
+    return Scale(low, high, level, top > high)
 
 
 def as_grey(photograph: Pixels) -> Pixels:

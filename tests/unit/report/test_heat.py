@@ -33,6 +33,15 @@ def test_one_scale_shows_which_picture_is_hotter() -> None:
     assert (scale.low, scale.high) == (0.0, 2.0)
     assert scale.share(weak).max() == pytest.approx(0.25)
     assert scale_of([weak]).share(weak).max() == 1
+    assert not scale.capped
+
+
+def test_one_map_beyond_all_others_does_not_leave_them_without_colour() -> None:
+    usual = [np.full((4, 4), value, np.float32) for value in (0.9, 1.0, 1.1, -5)]
+    scale = scale_of([*usual, np.full((4, 4), 900, np.float32)])
+    assert scale.high == pytest.approx(3 * 1.05)
+    assert scale.capped
+    assert scale.ends == ("0", "3.15 and more")
 
 
 def test_nothing_positive_is_the_photograph_alone() -> None:
