@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from knowngood.study.classical import Classical, classical
     from knowngood.study.comparison.comparing import Compared, compare
     from knowngood.study.comparison.config import CompareConfig
+    from knowngood.study.explain_config import ExplainConfig
+    from knowngood.study.explaining import Explained, explain
     from knowngood.study.removal_config import RemovalConfig
     from knowngood.study.removing import RemovalTrial, removal_trial
     from knowngood.study.study_config import StudyConfig
@@ -43,6 +45,8 @@ _HOMES = {
     "Classical": "knowngood.study.classical",
     "CompareConfig": "knowngood.study.comparison.config",
     "Compared": "knowngood.study.comparison.comparing",
+    "ExplainConfig": "knowngood.study.explain_config",
+    "Explained": "knowngood.study.explaining",
     "Features": "knowngood.models.features",
     "Health": "knowngood.data.health",
     "KnownGoodError": "knowngood.errors",
@@ -64,6 +68,7 @@ _HOMES = {
     "classical": "knowngood.study.classical",
     "compare": "knowngood.study.comparison.comparing",
     "evaluate": "knowngood.decide.metrics",
+    "explain": "knowngood.study.explaining",
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
@@ -79,6 +84,8 @@ __all__ = [
     "Classical",
     "CompareConfig",
     "Compared",
+    "ExplainConfig",
+    "Explained",
     "Features",
     "Health",
     "KnownGoodError",
@@ -100,6 +107,7 @@ __all__ = [
     "classical",
     "compare",
     "evaluate",
+    "explain",
     "features",
     "load",
     "predict",

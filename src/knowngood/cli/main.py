@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli import audit, augment, check, classical, compare, features, predict, study, tape, train, weights
+from knowngood.cli import (
+    audit,
+    augment,
+    check,
+    classical,
+    compare,
+    explain,
+    features,
+    predict,
+    study,
+    tape,
+    train,
+    weights,
+)
 from knowngood.cli.answering import guarded
 
 # Read by OpenMP when torch is imported: threads that wait give their core away, which on a computer that does other
@@ -22,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # in its boxes the help of an option is 18 letters wide on an 80-column terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (check, study, augment, train, predict, compare, classical, audit, features, tape, weights):
+for verb in (check, study, augment, train, predict, explain, compare, classical, audit, features, tape, weights):
     verb.register(app)
 
 

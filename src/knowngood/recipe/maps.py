@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import heat_of
+from knowngood.explain.maps import AUTO, heat_of, method_for
+from knowngood.explain.methods import METHODS
 from knowngood.explain.regions import Region, regions_above, regions_of
 from knowngood.models.classifier import Classifier, Inspector
 from knowngood.models.memory_heads import NearestHead, PatchHead, smooth_maps
@@ -53,24 +54,42 @@ def drawn(inspector: Inspector, images: Tensor, method: str) -> tuple[Tensor, Te
     Raises:
         ConfigError: This inspector draws no maps, or not by this method.
     """
-    memory = memory_of(inspector)
+    memory = checked_method(inspector, method)
     if memory is None:
         return heat_of(inspector, images, method)
+    member, head = memory
+    with torch.inference_mode():
+        distances = head.distances(member.patch_maps(images))
+        size = (int(images.shape[2]), int(images.shape[3]))
+        return head.margins(distances), smooth_maps(distances, *size)
+
+
+def checked_method(inspector: Inspector, method: str) -> tuple[Classifier, PatchHead] | None:
+    """Looks whether an inspector draws maps by a method; returns member and head if they are distances, else None.
+
+    Raises:
+        ConfigError: It draws none, or not by this method.
+        UnknownNameError: No such method.
+    """
+    memory = memory_of(inspector)
+    if memory is None:
+        for each in inspector.members:
+            assert isinstance(each, Classifier)
+            method_for(each, method)
+        return None
     member, head = memory
     if not isinstance(head, PatchHead):
         raise ConfigError(
             "This recipe draws no maps: it compares whole photographs.",
             expected="a recipe of two classes, or of --one-class --detector patch_memory",
         )
-    if method != "auto":
+    if method != AUTO:
+        METHODS.get(method)
         raise ConfigError(
             f"A recipe from good images alone has no {method}: its maps are distances to what it remembers.",
             fix="Leave --method out.",
         )
-    with torch.inference_mode():
-        distances = head.distances(member.patch_maps(images))
-        size = (int(images.shape[2]), int(images.shape[3]))
-        return head.margins(distances), smooth_maps(distances, *size)
+    return member, head
 
 
 def memory_of(inspector: Inspector) -> tuple[Classifier, PatchHead | NearestHead] | None:

@@ -1,42 +1,26 @@
-"""Anomaly maps beside their photographs, all in one scale of colours, with the boxes of what stands out."""
+"""Maps over their photographs, all in one scale of colours, with the boxes of what stands out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.images import decode
-from knowngood.recipe.maps import HeatMap, Map, at_size
+from knowngood.recipe.maps import HeatMap
 from knowngood.report import wording
+from knowngood.report.heat import Pixels, Scale, pair_of, scale_of
 from knowngood.report.page import Section, render
 from knowngood.report.thumbnails import data_uri
 
 _SIDE = 220  # pixels of the longer side of a picture
-_STOPS = 9  # colours of the legend's gradient
-_REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level is
 
-Pixels = npt.NDArray[np.uint8]
 Group = tuple[str, str, pl.DataFrame, list[HeatMap]]
 
-
-@dataclass(frozen=True)
-class Scale:
-    """What the colours mean: `low` the darkest, `high` and all beyond it the brightest; boxes from `level` on."""
-
-    low: float
-    high: float
-    level: float
-
-    def colours(self, values: Map) -> Pixels:
-        """Returns RGB (H, W, 3) uint8 in viridis, which is perceptually even and safe for colour-blind eyes."""
-        share = np.clip((values - self.low) / max(self.high - self.low, 1e-12), 0, 1)
-        painted = cv2.applyColorMap(np.rint(255 * share).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-        return np.asarray(painted[..., ::-1], np.uint8)
+DISTANCES = "How far each place is from the nearest remembered patch of a good unit. Boxes: what stands out."
+OWED = "What the margin of bad over good owes to each place. Boxes: connected places above a share of the hottest one."
 
 
 @dataclass(frozen=True)
@@ -50,65 +34,72 @@ class Pair:
     bad: bool
     score: str
     said: str
+    link: str = ""
 
 
-def anomaly_maps(groups: Sequence[Group], level: float) -> Section:
-    """Makes the section of maps.
+def map_section(groups: Sequence[Group], level: float | None, fraction: float) -> Section:
+    """Makes the section of maps of a run.
 
     Args:
         groups: Heading, what it shows, rows of the score table, and the map of each row.
-        level: Of the recipe: what lies above it gets a box.
+        level: Of a recipe from good images alone: what lies above it gets a box. None for a classifier.
+        fraction: Of a classifier's map's own maximum: what lies above it gets a box.
     """
-    scale = _scale([one for *_, maps in groups for one in maps], level)
+    scale = scale_of([one.values for *_, maps in groups for one in maps], level)
     shown = [
         (name, said, [_pair(row, one, scale) for row, one in zip(rows.iter_rows(named=True), maps, strict=True)])
         for name, said, rows, maps in groups
     ]
-    ramp = scale.colours(np.linspace(scale.low, scale.high, _STOPS, dtype=np.float32)[None])[0]
+    title = "Where it looked" if level is None else "Where units differ from good ones"
+    return pair_section(shown, scale, fraction, title)
+
+
+def pair_section(
+    groups: Sequence[tuple[str, str, Sequence[Pair]]], scale: Scale, fraction: float, title: str, *, own: bool = False
+) -> Section:
+    """Makes a section of pairs that are drawn already.
+
+    Args:
+        groups: Heading, what it shows, and its pairs.
+        scale: Of all of them.
+        fraction: As in `map_section`.
+        title: Heading of the section.
+        own: Whether each picture is scaled to itself instead; the legend then says so.
+    """
+    level = scale.low if scale.level is None else scale.level
     body = render(
         "sections/maps.html",
-        groups=shown,
+        groups=groups,
         scale=scale,
-        stops=", ".join(f"rgb({r} {g} {b})" for r, g, b in ramp.tolist()),
+        own=own,
+        fraction=fraction,
+        stops=", ".join(f"rgb({r} {g} {b})" for r, g, b in scale.ramp().tolist()),
         at=100 * float(np.clip((level - scale.low) / (scale.high - scale.low), 0, 1)),
     )
-    lead = "How far each place is from the nearest remembered patch of a good unit. Boxes: what stands out."
-    return Section("maps", "Where units differ from good ones", body, lead)
+    return Section("maps", title, body, OWED if scale.level is None else DISTANCES)
 
 
-def _scale(maps: Sequence[HeatMap], level: float) -> Scale:
-    low = min(float(np.quantile(one.values, 0.05)) for one in maps)
-    high = max(float(one.values.max()) for one in maps)
-    high = min(max(high, level), low + _REACH * max(level - low, 1e-6))
-    return Scale(low, max(high, low + 1e-6), level)
+def drawn_pair(photograph: Pixels, one: HeatMap, scale: Scale) -> tuple[str, str]:
+    """Returns photograph and overlay as small `data:` URIs."""
+    left, right = pair_of(photograph, one, scale, _SIDE / max(photograph.shape[:2]))
+    return data_uri(left), data_uri(right)
+
+
+def said_of(one: HeatMap) -> str:
+    """Returns "reject, 2 boxes"."""
+    count = len(one.regions)
+    return f"{one.decision}, {wording.counted(count, 'box', 'boxes') if count else 'no box'}"
 
 
 def _pair(row: dict[str, object], one: HeatMap, scale: Scale) -> Pair:
-    pixels = decode(str(row["path"]))
-    colour = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-    factor = _SIDE / max(colour.shape[:2])
-    height, width = (max(1, round(side * factor)) for side in colour.shape[:2])
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    photograph = np.asarray(cv2.resize(colour, (width, height), interpolation=way), np.uint8)
-    painted = scale.colours(at_size(one.values, height, width))
+    photograph, overlay = drawn_pair(decode(str(row["path"])), one, scale)
     bad = row["label"] == 1
-    count = len(one.regions)
     return Pair(
-        photograph=data_uri(_boxed(photograph, one, factor)),
-        map=data_uri(_boxed(painted, one, factor)),
+        photograph=photograph,
+        map=overlay,
         name=str(row["image"]),
         tag=str(row["defect"] or "bad") if bad else "good",
         bad=bad,
         score=wording.score(one.defect_score),
-        said=f"{one.decision}, {wording.counted(count, 'box', 'boxes') if count else 'no box'}",
+        said=said_of(one),
     )
-
-
-def _boxed(picture: Pixels, one: HeatMap, factor: float) -> Pixels:
-    """Draws the boxes in white on black, which shows on every ground."""
-    drawn = np.ascontiguousarray(picture)
-    for region in one.regions:
-        x0, y0, x1, y1 = (round(factor * side) for side in region.box)
-        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 2)):
-            cv2.rectangle(drawn, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), colour, thickness)
-    return drawn

@@ -1,4 +1,4 @@
-"""What differs when an inspector learned from good images alone: scores, threshold, what is said of escapes, maps."""
+"""What differs when an inspector learned from good images alone: scores, threshold, what is said of escapes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from knowngood.data.records import GOOD
 from knowngood.decide.calibration import Calibration
 from knowngood.decide.threshold import UNKNOWN, Threshold, escape_interval, threshold_at_overkill
 from knowngood.models.training.config import TrainConfig
-from knowngood.recipe.bundle import Recipe
 from knowngood.report import wording
-from knowngood.report.maps import anomaly_maps
-from knowngood.report.page import Section
 
 ORDINARY = 0.1  # score of the median held-out good unit; the highest that the budget lets pass has 0.5
-_SHOWN = 12
 
 
 def calibrated(
@@ -67,29 +62,6 @@ def escapes(test: dict[str, Any] | None) -> str:
         f"escape rate: {missed} of {bads} bad test images escaped, {wording.percent(missed / bads)} (exact 95 % "
         f"interval {interval}); measured on these defects only, and not certified"
     )
-
-
-def sections(recipe: Recipe, table: pl.DataFrame) -> list[Section]:
-    """Returns the report's section of anomaly maps: the strangest held-out goods, and bad test images if there are."""
-    if recipe.manifest.networks[0].head != "patch_memory":
-        return []
-    seen = table.filter(pl.col("score").is_not_null() & pl.col("label").is_not_null())
-    groups = [
-        ("Good", "held out, the strangest first", seen.filter(pl.col("label") == GOOD)),
-        ("Bad", "in the test, from the strangest to the most ordinary", seen.filter(pl.col("label") != GOOD)),
-    ]
-    picked = [(name, said, _spread(rows, name == "Bad")) for name, said, rows in groups if rows.height]
-    level = float(recipe.inspector.state_dict()["members.0.head.level"])
-    return [anomaly_maps([(name, said, rows, list(recipe.maps(rows["path"]))) for name, said, rows in picked], level)]
-
-
-def _spread(rows: pl.DataFrame, evenly: bool) -> pl.DataFrame:
-    """Takes the highest scores, or some over the whole range of them, the highest first."""
-    rows = rows.sort("score", "image", descending=[True, False])
-    if not evenly or rows.height <= _SHOWN:
-        return rows.head(_SHOWN)
-    places = np.linspace(0, rows.height - 1, _SHOWN).round().astype(np.int64)
-    return rows.filter(pl.int_range(pl.len()).is_in(places.tolist()))
 
 
 def _note(goods: int) -> str:

@@ -36,7 +36,9 @@ from knowngood.recipe.predicting import write_table
 from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
 from knowngood.study.facts import command_for, count_words, data_facts, score_table, shown, versions
+from knowngood.study.looking import map_sections
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
+from knowngood.study.watched import audience_of
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
 
@@ -134,18 +136,21 @@ def train_divided(
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
+    audience = audience_of(config.watch)
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
         fitted = fit_one_class(placed, config, folder / "work")
     else:
-        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels)
+        goes_on = (folder / "work" / "last.ckpt").is_file()
+        film = None if audience is None else audience.film(folder, goes_on=goes_on)
+        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
-    extra = one_class.sections(recipe, table) if config.one_class else []
+    extra = map_sections(recipe, table) + (audience.sections(folder, fitted.history) if audience else [])
     write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
     write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
     shutil.rmtree(folder / "work", ignore_errors=True)

@@ -99,6 +99,11 @@ class TrainConfig(BaseModel):
         description="With it, scores between accept and a reject threshold of this overkill go to review.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
+    watch: Path | None = Field(
+        None,
+        description="Photograph, or folder of photographs (16 at most), whose Grad-CAMs are kept before training and "
+        "after each epoch of fine-tuning: a film of where attention moves.",
+    )
     devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
 
     @model_validator(mode="after")
@@ -109,6 +114,8 @@ class TrainConfig(BaseModel):
             raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
         if self.freeze != "none" and not self.fine_tuning_epochs:
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.watch is not None and not self.fine_tuning_epochs:
+            raise ValueError("--watch films fine-tuning: it needs --preset standard or best, or --epochs")
         return self
 
     @model_validator(mode="after")

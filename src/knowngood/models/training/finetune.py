@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from knowngood.models.training.batches import Batch, EpochBatches, FittedImages,
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.freezing import freeze, head_parameters
 from knowngood.progress import reporter
+
+Watcher = Callable[[Classifier, int], None]  # is shown the averaged weights at epoch 0, before training, and after each
 
 
 class FineTuning(pl.LightningModule):
@@ -122,8 +124,9 @@ class EpochEnd(Callback):
     Stands before the averaging callback, so that its validation hook still sees the averaged weights.
     """
 
-    def __init__(self, folder: Path, patience: int, epochs: int) -> None:
+    def __init__(self, folder: Path, patience: int, epochs: int, watcher: Watcher | None = None) -> None:
         self.folder = folder
+        self.watcher = watcher
         self.patience = patience
         self.epochs = epochs
         self.history: list[dict[str, float]] = []
@@ -162,6 +165,8 @@ class EpochEnd(Callback):
             row["seconds"] = round(time.perf_counter() - self._began, 3)
             module.losses.clear()
             reporter().finish(self._task)
+        if self.watcher is not None and trainer.is_global_zero:
+            self.watcher(module.classifier, int(row["epoch"]))
         self._judge(row, trainer, module)
         figures = "  ".join(
             f"{n.replace('_', ' ')} {v:.4f}" for n, v in row.items() if n not in ("epoch", "learning_rate", "seconds")
@@ -202,6 +207,7 @@ def fine_tune(
     folder: Path,
     *,
     keep_statistics: bool,
+    watcher: Watcher | None = None,
 ) -> list[dict[str, float]]:
     """Trains all layers; leaves the averaged weights of the best validation epoch in `classifier`.
 
@@ -215,6 +221,7 @@ def fine_tune(
         rows: Indices of the training rows and of the validation rows.
         folder: For checkpoints.
         keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.
+        watcher: Called with the classifier, in the weights that validation sees, and the epoch.
 
     Returns:
         One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate, seconds.
@@ -239,7 +246,7 @@ def fine_tune(
     loader = DataLoader(learn, batch_sampler=sampler, collate_fn=as_is)
     val_loader = DataLoader(check, batch_size=config.batch_size, collate_fn=as_is)
     steps = len(sampler) * epochs
-    ending = EpochEnd(folder, config.patience, epochs)
+    ending = EpochEnd(folder, config.patience, epochs, watcher)
     decay = 1 - 1 / max(10.0, min(1000.0, len(sampler) / 2))  # averages over about half an epoch
     _quieten()
     trainer = pl.Trainer(

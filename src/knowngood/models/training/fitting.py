@@ -33,7 +33,7 @@ from knowngood.models.classifier import (
 from knowngood.models.features import cached_rows
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
-from knowngood.models.training.finetune import fine_tune
+from knowngood.models.training.finetune import Watcher, fine_tune
 from knowngood.models.training.kernel import fit_kernel_head
 from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
@@ -87,7 +87,13 @@ def frozen_models(config: TrainConfig, main: str) -> list[str]:
 
 
 def fit_inspector(
-    records: Records, groups: Rows, config: TrainConfig, folder: Path, *, pixels: Path | None = None
+    records: Records,
+    groups: Rows,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    pixels: Path | None = None,
+    watcher: Watcher | None = None,
 ) -> Fitted:
     """Trains an inspector as the preset says.
 
@@ -97,6 +103,7 @@ def fit_inspector(
         config: What to do.
         folder: For decoded photographs and checkpoints; a killed run continues from there.
         pixels: For decoded photographs instead, shared by trainings on the same images.
+        watcher: Is shown the fine-tuned network after each epoch, see `fine_tune`.
 
     Raises:
         WeightsError: Pretrained weights are asked for and not to be had.
@@ -127,7 +134,7 @@ def fit_inspector(
         members.append(job.frozen(bases[name], weights, notes))
         clock.lap(f"frozen {name} and kernel head")
     if config.fine_tuning_epochs > 0:
-        member, history = job.fine_tuned(bases[main], starts[main], notes)
+        member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
         members.append(member)
         clock.lap("fine-tuning")
     inspector, combined, honest = _combine(members, job.rows("val"), job.targets, notes)
@@ -234,7 +241,7 @@ class _Job:
         return features
 
     def fine_tuned(
-        self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object]
+        self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object], watcher: Watcher | None
     ) -> tuple[_Member, list[dict[str, float]]]:
         """Fine-tunes all layers, the head started from a linear probe."""
         classifier = Classifier(base)
@@ -252,6 +259,7 @@ class _Job:
             (train, self.rows("val")),
             self.folder,
             keep_statistics=weights is not None,
+            watcher=watcher,
         )
         margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
         best = max(history, key=lambda row: row["val_auroc"])

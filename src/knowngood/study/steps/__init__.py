@@ -63,6 +63,7 @@ STEPS: Registry[type[Step]] = Registry(
     {
         "data": "knowngood.study.steps.data:DataStep",
         "inspector": "knowngood.study.steps.inspector:InspectorStep",
+        "explanations": "knowngood.study.steps.explanations:ExplanationsStep",
         "models": "knowngood.study.steps.models:ModelsStep",
         "training-sets": "knowngood.study.steps.training_sets:TrainingSetsStep",
         "conventional": "knowngood.study.steps.conventional:ConventionalStep",

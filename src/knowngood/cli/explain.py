@@ -1,0 +1,58 @@
+"""knowngood explain: a recipe and photographs in, pictures of where it looked out, with boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
+from knowngood.cli.options import with_options
+from knowngood.study.explain_config import ExplainConfig
+
+SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(short_help="Show where a recipe looked: heatmaps and boxes.")(explain)
+
+
+@with_options(ExplainConfig)
+def explain(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files and folders.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures; one of an earlier call is replaced.")],
+    config: ExplainConfig,
+    json: Json = False,
+) -> None:
+    """Show where a recipe looked in photographs: overlays, boxes (CSV and COCO), on request raw maps and stages.
+
+    A file that cannot be read costs its own row.
+    """
+    with at_work():
+        from knowngood.study.explaining import PAGE
+        from knowngood.study.explaining import explain as work
+
+        done = work(recipe, images, out, config)
+    if json:
+        answer_json({"out": str(done.folder), **done.document})
+        return
+    found = done.document["images"]
+    broken = [(one_line(i["image"]), i["error"]) for i in found if i["error"]]
+    if broken:
+        show_table(f"Unreadable ({min(len(broken), SHOWN)} of {len(broken)})", ("image", "error"), broken[:SHOWN])
+    seen = sorted((i for i in found if not i["error"]), key=lambda i: -i["defect_score"])
+    rows = [
+        (one_line(i["image"]), i["defect_score"], i["decision"], len(i["boxes"]), _largest(i["boxes"]))
+        for i in seen[:SHOWN]
+    ]
+    columns = ("image", "defect score", "decision", "boxes", "largest: x0 y0 x1 y1")
+    if rows:
+        show_table(f"Highest scores ({len(rows)} of {len(seen)})", columns, rows)
+    typer.echo(f"Pictures: {done.folder / PAGE}\nBoxes: {done.folder / 'boxes.csv'}")
+
+
+def _largest(boxes: list[dict[str, list[int]]]) -> str:
+    return " ".join(map(str, boxes[0]["box"])) if boxes else ""
