@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.data.images import decode
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
 from knowngood.files import storage_errors, whole_file, write_json
@@ -20,6 +21,7 @@ from knowngood.progress import track
 
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 Pixels = npt.NDArray[np.uint8]
+AS_IT_IS = Preprocessing()
 
 
 def fit(image: Pixels, height: int, width: int, channels: int) -> Pixels:
@@ -80,30 +82,39 @@ class PixelStore:
         return len(self.pixels)
 
 
-def store_pixels(records: Records, folder: Path, height: int, width: int, channels: int) -> PixelStore:
+def store_pixels(
+    records: Records,
+    folder: Path,
+    height: int,
+    width: int,
+    channels: int,
+    preprocessing: Preprocessing = AS_IT_IS,
+) -> PixelStore:
     """Decodes and fits every photograph once; a second call with the same contents only opens the file.
 
     Raises:
         StorageError: The folder's disk is full.
     """
     names = [digest or path for digest, path in records.frame.select("sha256", "path").iter_rows()]
-    key = hashlib.sha256(json.dumps([names, height, width, channels]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([names, height, width, channels, *preprocessing.made_by]).encode()).hexdigest()[:24]
     data, facts = folder / f"{key}.u8", folder / f"{key}.json"
     shape = (len(names), channels, height, width)
     if not (data.is_file() and facts.is_file()):
-        failed = _fill(records.frame["path"].to_list(), data, shape)
+        failed = _fill(records.frame["path"].to_list(), data, shape, preprocessing)
         write_json(facts, {"shape": shape, "failed": failed})
     known = json.loads(facts.read_text(encoding="utf-8"))["failed"]
     mapped = np.memmap(data, np.uint8, "r", shape=shape) if names else np.empty(shape, np.uint8)
     return PixelStore(mapped, {int(row): message for row, message in known.items()})
 
 
-def fitted(paths: Sequence[str], height: int, width: int, channels: int) -> Iterator[Pixels | ImageError]:
+def fitted(
+    paths: Sequence[str], height: int, width: int, channels: int, preprocessing: Preprocessing = AS_IT_IS
+) -> Iterator[Pixels | ImageError]:
     """Yields each photograph at the network's size, or the error that came instead, in order, decoded in threads."""
 
     def one(path: str) -> Pixels | ImageError:
         try:
-            return fit(decode(path), height, width, channels)
+            return fit(preprocessing.apply(decode(path)), height, width, channels)
         except ImageError as error:
             return error
 
@@ -112,10 +123,12 @@ def fitted(paths: Sequence[str], height: int, width: int, channels: int) -> Iter
             yield from pool.map(one, paths[start : start + 64])
 
 
-def _fill(paths: list[str], data: Path, shape: tuple[int, int, int, int]) -> dict[int, str]:
+def _fill(
+    paths: list[str], data: Path, shape: tuple[int, int, int, int], preprocessing: Preprocessing
+) -> dict[int, str]:
     failed: dict[int, str] = {}
     with storage_errors(data), whole_file(data) as scratch, scratch.open("wb") as handle:
-        found = fitted(paths, shape[2], shape[3], shape[1])
+        found = fitted(paths, shape[2], shape[3], shape[1], preprocessing)
         for row, result in enumerate(track(found, "decode", total=len(paths))):
             if isinstance(result, ImageError):
                 failed[row] = str(result)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from knowngood.explain.layers import ALL
+from knowngood.explain.maps import enlarged, layer_maps, method_for
+from knowngood.models.batching import BATCH, device_of
+from knowngood.models.classifier import Classifier
+
+PARTS = {"leads": 255, "body": 128, "tape": 64, "rest": 0}  # values of a part map, as the look-alike writes it
 Map = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 
@@ -47,3 +55,67 @@ def attention(heat: Map, parts: Mapping[str, Mask]) -> dict[str, Attention] | No
             share = float(positive[mask].sum()) / whole
             spread[name] = Attention(share, share / area)
     return spread
+
+
+def parts_of(part_map: npt.NDArray[np.uint8]) -> dict[str, Mask]:
+    """Returns leads, body, tape (with the pocket's walls) and rest (its floor) of a part map (H, W) of `PARTS`."""
+    return {name: part_map == value for name, value in PARTS.items()}
+
+
+def stage_attention(
+    classifier: Classifier,
+    pixels: npt.NDArray[np.uint8],
+    part_maps: Sequence[npt.NDArray[np.uint8]],
+    *,
+    method: str = "gradcam",
+    layers: str | Sequence[str] = ALL,
+) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """Returns how the attention of each stage is spread over leads, body, tape and rest, photograph by photograph.
+
+    Args:
+        classifier: In evaluation mode.
+        pixels: (N, C, H, W) uint8, fitted as the classifier's recipe does.
+        part_maps: N times (h, w) with the values of `PARTS`, of the whole photograph at any size.
+        method: Of `knowngood.explain.methods`.
+        layers: As in `layer_names`; all stages by default.
+
+    Returns:
+        Layer to part to shares (N,) in 0..1, which add up to 1; NaN where the map has no positive value, 0 where the
+        photograph has no such part.
+
+    Raises:
+        UnknownNameError: No such layer or method.
+    """
+    chosen, size = method_for(classifier, method), (int(pixels.shape[2]), int(pixels.shape[3]))
+    found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
+    for start in range(0, len(pixels), BATCH):
+        images = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device_of(classifier))
+        for layer, maps in layer_maps(classifier, images, chosen, layers).maps.items():
+            shares = found.setdefault(layer, {name: np.full(len(pixels), np.nan) for name in PARTS})
+            for row, heat in enumerate(enlarged(maps, size).cpu().numpy(), start):
+                seen = cv2.resize(part_maps[row], size[::-1], interpolation=cv2.INTER_NEAREST)
+                spread = attention(heat, parts_of(seen))
+                for name in PARTS:
+                    shares[name][row] = _share(spread, name)
+    return found
+
+
+def outside_shares(heats: Iterable[Map], parts: Iterable[Mask]) -> npt.NDArray[np.float64]:
+    """Returns the share of each map's attention that falls outside the part.
+
+    Args:
+        heats: (H, W) raw maps, such as `values` of what `Recipe.maps` yields.
+        parts: (H, W) bool, where the part is; a box will do, as `Preprocessing(roi=...).inside(H, W)` draws it.
+
+    Returns:
+        (N,) in 0..1; NaN where a map has no positive value.
+    """
+    spread = [attention(heat, {"outside": ~part}) for heat, part in zip(heats, parts, strict=True)]
+    return np.array([_share(s, "outside") for s in spread], np.float64)
+
+
+def _share(spread: Mapping[str, Attention] | None, name: str) -> float:
+    """Returns the share of one part: NaN without a map, 0 where the picture has no such part."""
+    if spread is None:
+        return float("nan")
+    return spread[name].share if name in spread else 0.0

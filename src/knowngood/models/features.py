@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.pixels import fitted, needs_colour
+from knowngood.data.pixels import AS_IT_IS, fitted, needs_colour
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import ImageError, StorageError
 from knowngood.files import whole_file
@@ -64,6 +65,7 @@ def features(
     image_size: int | None = None,
     into: Rows | None = None,
     stages: bool = False,
+    preprocessing: Preprocessing = AS_IT_IS,
 ) -> Features:
     """Returns the penultimate features of every photograph: the averaged last maps, as the classifier sees them.
 
@@ -75,6 +77,7 @@ def features(
         into: (N, D) float32 to fill, such as a memory-mapped file; allocated by default.
         stages: Also return what a kernel head sees, from the same pass; training with the preset quick finds it in
             the cache afterwards, and the other way round.
+        preprocessing: What is done to the photographs first.
 
     Raises:
         WeightsError: The weights are not to be had.
@@ -94,7 +97,7 @@ def features(
 
     def compute(missing: Indices, title: str) -> list[Rows]:
         pixels = np.zeros((len(missing), channels, height, width), np.uint8)
-        for place, result in enumerate(fitted([paths[i] for i in missing], height, width, channels)):
+        for place, result in enumerate(fitted([paths[i] for i in missing], height, width, channels, preprocessing)):
             if isinstance(result, ImageError):
                 failed[int(missing[place])] = str(result)
             else:
@@ -103,25 +106,27 @@ def features(
         made[[i in failed for i in missing.tolist()]] = np.nan
         return [made[:, :length], made[:, length:]] if stages else [made]
 
-    made_by: list[object] = [["penultimate", base.model_dump(mode="json"), known.origin]]
+    made_by: list[object] = [["penultimate", base.model_dump(mode="json"), known.origin, *preprocessing.made_by]]
     digests = records.frame["sha256"].to_list()
     tables = [np.empty((len(digests), length), np.float32) if into is None else into]
     if stages:
-        made_by.append(stages_made_by(classifier.config, known.origin))
+        made_by.append(stages_made_by(classifier.config, known.origin, preprocessing))
         tables.append(np.empty((len(digests), classifier.feature_length), np.float32))
     computed = cached_tables(digests, made_by, compute, tables)
     seen = tables[1] if stages else None
     return Features(tables[0], backbone, known.origin, (height, width), computed, failed, seen)
 
 
-def stages_made_by(config: NetworkConfig, origin: str) -> object:
+def stages_made_by(config: NetworkConfig, origin: str, preprocessing: Preprocessing = AS_IT_IS) -> object:
     """Returns what decides a row of stage features besides the photograph: the key of their cache.
 
     Args:
         config: With a kernel head; photographs are decoded at its size.
         origin: Of the weights.
+        preprocessing: What is done to the photographs first.
     """
-    return [config.model_dump(mode="json"), origin, [config.channels, config.height, config.width]]
+    shape = [config.channels, config.height, config.width]
+    return [config.model_dump(mode="json"), origin, shape, *preprocessing.made_by]
 
 
 def write_features(records: Records, made: Features, target: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from knowngood.data.pixels import PixelStore, store_pixels
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import GOOD, Records
 from knowngood.decide.threshold import threshold_at_overkill
 from knowngood.errors import DataError, WeightsError
@@ -24,7 +25,7 @@ from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, co
 from knowngood.models.features import features
 from knowngood.models.memory_heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.training.config import TrainConfig
-from knowngood.models.training.fitting import Clock, Fitted, base_networks, choose_model
+from knowngood.models.training.fitting import Clock, Fitted, base_networks, choose_model, preprocessing_of
 from knowngood.models.weights.finding import Weights, find
 from knowngood.outliers.coreset import k_centres
 from knowngood.outliers.detectors.patch_memory import PatchMemory
@@ -55,14 +56,15 @@ def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted
     """
     if not config.pretrained:
         raise WeightsError("--one-class stands on a pretrained network, and --no-pretrained was given.")
+    preprocessing = preprocessing_of(records, config)
     clock = Clock()
     main = choose_model(config)
     weights = find(main, config.weights)
     base = base_networks(records, config, {main: weights})[main]
     channels, height, width = common_shape([base])
-    store = store_pixels(records, folder / "pixels", height, width, channels)
+    store = store_pixels(records, folder / "pixels", height, width, channels, preprocessing)
     clock.lap("decode")
-    job = _Job(records, store, config, folder)
+    job = _Job(records, store, config, folder, preprocessing)
     notes: dict[str, object] = {"network": main, "input": [channels, height, width], "detector": config.detector}
     fit = job.nearest if config.detector == "knn" else job.patches
     classifier, margins = fit(base, weights, notes, clock)
@@ -70,14 +72,22 @@ def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted
     inspector.members = torch.nn.ModuleList([classifier])
     unseen = np.full(len(records), np.nan)
     source = {"weights": weights.origin, "licence": weights.licence}
-    return Fitted(inspector, margins, unseen, store.failed, [], notes, source, clock.laps)
+    return Fitted(inspector, margins, unseen, store.failed, [], notes, source, clock.laps, preprocessing)
 
 
 class _Job:
     """The photographs of one run: which are learned from, which are scored."""
 
-    def __init__(self, records: Records, store: PixelStore, config: TrainConfig, folder: Path) -> None:
+    def __init__(
+        self,
+        records: Records,
+        store: PixelStore,
+        config: TrainConfig,
+        folder: Path,
+        preprocessing: Preprocessing,
+    ) -> None:
         self.store, self.config, self.folder, self.records = store, config, folder, records
+        self.preprocessing = preprocessing
         frame = records.frame
         sound = ~np.isin(np.arange(len(records)), list(store.failed))
         good = (frame["label"] == GOOD).fill_null(False).to_numpy()
@@ -132,7 +142,11 @@ class _Job:
     ) -> tuple[Classifier, Floats]:
         """Fits the nearest neighbours of whole photographs on their penultimate features, which are cached."""
         deep = features(
-            self.records, base.backbone, weights=self.config.weights, image_size=self.config.image_size
+            self.records,
+            base.backbone,
+            weights=self.config.weights,
+            image_size=self.config.image_size,
+            preprocessing=self.preprocessing,
         ).rows
         rows = deep[self.learn]
         if len(rows) > self.config.memory:

@@ -26,7 +26,7 @@ from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import device_of, over_batches
 from knowngood.models.classifier import Inspector, common_shape
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
-from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked
+from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
 
 MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
 _MAPPED = 16  # photographs whose maps are made at once
@@ -71,6 +71,11 @@ class Recipe:
         """Channels, height and width that photographs are brought to."""
         return common_shape(self.manifest.networks)
 
+    def fitted(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Returns a photograph (H, W) or (H, W, 3) uint8 as the networks see it: preprocessed, (C, H, W) uint8."""
+        channels, height, width = self.input_shape
+        return fit(self.manifest.preprocessing.apply(image), height, width, channels)
+
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Returns defect scores (N,) of fitted photographs (N, C, H, W) uint8."""
         rows = np.arange(len(pixels))
@@ -96,11 +101,10 @@ class Recipe:
         images = list(images)
         if names is None:
             names = [named(image, number) for number, image in enumerate(images)]
-        channels, height, width = self.input_shape
 
         def fitted(image: Any, name: str) -> npt.NDArray[np.uint8] | str:
             try:
-                return fit(decode(image, name=name), height, width, channels)
+                return self.fitted(decode(image, name=name))
             except ImageError as error:
                 return error.what
 
@@ -135,20 +139,19 @@ class Recipe:
             ConfigError: This recipe draws no maps, or not by this method.
             ImageError: A photograph cannot be read.
         """
-        channels, height, width = self.input_shape
         level, device = level_of(self.inspector), device_of(self.inspector)
         numbered = enumerate(images)
         while batch := list(islice(numbered, _MAPPED)):
             called = [names[n] if names is not None else named(image, n) for n, image in batch]
             whole = [decode(image, name=name) for (_, image), name in zip(batch, called, strict=True)]
-            pixels = np.stack([fit(one, height, width, channels) for one in whole])
+            pixels = np.stack([self.fitted(one) for one in whole])
             margins, heat = drawn(self.inspector, torch.from_numpy(pixels).to(device), method)
             scores = self.manifest.calibration.apply(margins.cpu().numpy())
             decisions = decide(scores, self.thresholds).tolist()
             for name, one, values, score, decision in zip(
                 called, whole, heat.cpu().numpy(), scores.tolist(), decisions, strict=True
             ):
-                full = at_size(values, *one.shape[:2])
+                full = within(at_size(values, *one.shape[:2]), self.manifest.preprocessing)
                 yield HeatMap(name, score, decision, full, marked(full, level, fraction, rejected=decision != ACCEPT))
 
     def save(self, folder: Path) -> Path:
@@ -161,7 +164,7 @@ class Recipe:
             state = {n: t.contiguous().cpu() for n, t in self.inspector.state_dict().items()}
             (scratch / WEIGHTS).write_bytes(save(state))  # save_file's would be readable by nobody else
             manifest = self.manifest.model_copy(update={"weights_sha256": sha256_of(scratch / WEIGHTS)})
-            document = manifest.model_dump(mode="json")
+            document = manifest.document()
             write_json(scratch / MANIFEST, document | {"seal": seal(document)})
         self.manifest = manifest
         return Path(folder)

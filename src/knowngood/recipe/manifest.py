@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.decide.calibration import Calibration
 from knowngood.models.classifier import NetworkConfig
 
-FORMAT = 1  # raised when an older knowngood could no longer read what is written
+FORMAT = 2  # raised when an older knowngood could no longer read what is written; 2 has preprocessing
 
 
 class RecipeManifest(BaseModel):
@@ -27,6 +28,9 @@ class RecipeManifest(BaseModel):
     created: str = Field(description="When, ISO 8601 with zone.")
     classes: tuple[str, str] = Field(("good", "bad"), description="Classes; the second is positive.")
     networks: tuple[NetworkConfig, ...] = Field(min_length=1, description="Members of the inspector.")
+    preprocessing: Preprocessing = Field(
+        default_factory=Preprocessing, description="What is done to a photograph before it is brought to size."
+    )
     calibration: Calibration = Field(description="Margin to defect score.")
     threshold: dict[str, Any] = Field(description="`Threshold.to_dict()`: the cuts and how they were set.")
     metrics: dict[str, Any] = Field(description="Figures of each split at the time of training.")
@@ -41,7 +45,11 @@ class RecipeManifest(BaseModel):
     @property
     def revision(self) -> str:
         """First 12 hex digits of the seal: names this exact recipe in every row that it scores."""
-        return seal(self.model_dump(mode="json"))[:12]
+        return seal(self.document())[:12]
+
+    def document(self) -> dict[str, Any]:
+        """Returns what is saved and sealed; of an older recipe exactly what it was sealed with."""
+        return self.model_dump(mode="json", exclude={"preprocessing"} if self.format < 2 else None)
 
 
 def seal(document: dict[str, Any]) -> str:

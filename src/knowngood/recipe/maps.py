@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.errors import ConfigError
 from knowngood.explain.maps import AUTO, heat_of, method_for
 from knowngood.explain.methods import METHODS
@@ -32,7 +33,8 @@ class HeatMap:
         decision: "accept", "review" or "reject".
         values: (H, W) float32 at the photograph's own size, not rescaled by image, so that values of one recipe's maps
             can be compared. Of a classifier: what the margin of bad over good owes to each place. Of an inspector
-            from good images alone: distance to the nearest remembered patch, smoothed.
+            from good images alone: distance to the nearest remembered patch, smoothed. 0 outside the recipe's
+            region of interest.
         regions: What stands out, the largest first.
     """
 
@@ -122,3 +124,9 @@ def at_size(values: Map, height: int, width: int) -> Map:
     if values.shape == (height, width):
         return values
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def within(values: Map, preprocessing: Preprocessing) -> Map:
+    """Returns a map (H, W) that is 0 outside the region of interest: nothing there counts, so nothing is boxed."""
+    inside = preprocessing.inside(*values.shape)
+    return values if inside is None else np.where(inside, values, np.float32(0))

@@ -26,7 +26,7 @@ from knowngood.decide.threshold import Threshold, choose_threshold
 from knowngood.errors import DataError
 from knowngood.files import write_json
 from knowngood.models.training.config import TrainConfig
-from knowngood.models.training.fitting import Fitted, choose_model, fit_inspector
+from knowngood.models.training.fitting import Fitted, choose_model, fit_inspector, preprocessing_of
 from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
@@ -133,6 +133,7 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
+    preprocessing_of(divided, config)  # a region that does not fit is told before anything is written
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
@@ -226,6 +227,7 @@ def _judge(
         name=folder.name,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         networks=fitted.inspector.configs,
+        preprocessing=fitted.preprocessing,
         calibration=calibration,
         threshold=metrics["threshold"],
         metrics={k: v for k, v in metrics.items() if k in SPLITS},

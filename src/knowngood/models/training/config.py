@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from knowngood.data.preprocessing import parse_roi
 
 Preset = Literal["quick", "standard", "best"]
 Freeze = Literal["none", "stem", "all-but-head"]
@@ -67,6 +69,14 @@ class TrainConfig(BaseModel):
     precision: Precision = Field(
         "auto", description="Arithmetic of training; auto takes bf16 where the machine has it in hardware."
     )
+    roi: str | None = Field(
+        None,
+        description="Region of interest x0,y0,x1,y1 (several joined with ;): fractions of the photograph, or pixels "
+        "if a number is above 1. Nothing outside it counts.",
+    )
+    mask_leads: bool = Field(
+        False, description="Merge the leads with their surroundings; defects of leads are then not seen."
+    )
     verdicts: Path | None = Field(
         None, description="verdicts.csv of an audit, filled in by a person: labels to correct, images to drop."
     )
@@ -105,6 +115,13 @@ class TrainConfig(BaseModel):
         "after each epoch of fine-tuning: a film of where attention moves.",
     )
     devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
+
+    @field_validator("roi")
+    @classmethod
+    def _names_boxes(cls, roi: str | None) -> str | None:
+        if roi is not None:
+            parse_roi(roi)
+        return roi
 
     @model_validator(mode="after")
     def _something_to_train(self) -> TrainConfig:

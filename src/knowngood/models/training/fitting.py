@@ -14,6 +14,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
+from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold_up_to
 from knowngood.decide.calibration import fit_calibration
@@ -30,7 +31,7 @@ from knowngood.models.classifier import (
     kernel_config,
     network_for,
 )
-from knowngood.models.features import cached_rows
+from knowngood.models.features import cached_rows, stages_made_by
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import Watcher, fine_tune
@@ -56,6 +57,7 @@ class Fitted:
         notes: How settings were chosen, for the report.
         provenance: Origin and licence of the starting weights.
         seconds: Stage to seconds.
+        preprocessing: What was done to every photograph first, and has to be done to those that come.
     """
 
     inspector: Inspector
@@ -66,6 +68,7 @@ class Fitted:
     notes: dict[str, object]
     provenance: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
 def choose_model(config: TrainConfig) -> str:
@@ -116,15 +119,16 @@ def fit_inspector(
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
+    preprocessing = preprocessing_of(records, config)
     clock = Clock()
     starts: dict[str, Weights | None] = {main: None}
     if config.pretrained:
         starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
     bases = base_networks(records, config, starts)
     channels, height, width = common_shape(list(bases.values()))
-    store = store_pixels(records, pixels or folder / "pixels", height, width, channels)
+    store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
     clock.lap("decode")
-    job = _Job(records, groups, config, store, folder)
+    job = _Job(records, groups, config, store, folder, preprocessing)
     members: list[_Member] = []
     history: list[dict[str, float]] = []
     notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
@@ -143,7 +147,18 @@ def fit_inspector(
     source = {"weights": "; ".join(w.origin for w in used) or "random"}
     if used:
         source["licence"] = "; ".join(w.licence for w in used)
-    return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps)
+    return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps, preprocessing)
+
+
+def preprocessing_of(records: Records, config: TrainConfig) -> Preprocessing:
+    """Returns what is done to these photographs before a network sees them.
+
+    Raises:
+        ConfigError: The region of interest does not fit them.
+    """
+    frame = records.frame.filter(records.frame["error"].is_null())
+    sizes = [(int(h), int(w)) for h, w in frame.select("height", "width").iter_rows()]
+    return preprocessing_for(config.roi, config.mask_leads, sizes)
 
 
 def base_networks(
@@ -183,9 +198,10 @@ class _Job:
         config: TrainConfig,
         store: PixelStore,
         folder: Path,
+        preprocessing: Preprocessing,
     ) -> None:
         self.records, self.groups, self.config = records, groups, config
-        self.store, self.folder = store, folder
+        self.store, self.folder, self.preprocessing = store, folder, preprocessing
         self.everything = np.arange(len(records))
         self.targets = targets_of(records)
 
@@ -232,7 +248,7 @@ class _Job:
         def compute(rows: Rows, title: str) -> npt.NDArray[np.float32]:
             return over_batches(classifier, classifier.stage_features, pixels, rows, title)
 
-        made_by = [classifier.config.model_dump(mode="json"), weights.origin, list(pixels.shape[1:])]
+        made_by = stages_made_by(classifier.config, weights.origin, self.preprocessing)
         digests = self.records.frame["sha256"].to_list()
         for row in self.store.failed:
             digests[row] = None

@@ -1,0 +1,114 @@
+"""Figures of benchmarks/leads.py: attention through epochs, paired differences, one part seen by four stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+import torch
+from matplotlib import pyplot as plt
+
+from knowngood.data.images import decode
+from knowngood.explain.maps import enlarged, layer_maps, method_for
+from knowngood.recipe.bundle import Recipe
+
+mpl.use("Agg")
+COLOURS = {"plain": "#0072B2", "mask_leads": "#D55E00", "roi": "#009E73"}  # Okabe and Ito, colour-blind safe
+LABELS = {"plain": "as it is", "mask_leads": "leads merged", "roi": "region of interest"}
+MARKS = {"plain": "o", "mask_leads": "s", "roi": "^"}
+SHOWN = ("AUC", "overkill at TPR 99.5 %", "pointing game", "box IoU")
+
+
+def draw(document: dict[str, Any], runs: Path, images: Path) -> None:
+    """Writes docs/images/leads-*.png; the strip only where the runs are still there."""
+    images.mkdir(parents=True, exist_ok=True)
+    plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+    attention(document["runs"], images / "leads-attention.png")
+    if document["summary"]["differences"]:
+        differences(document["summary"], images / "leads-differences.png")
+    if (runs / "plain-0" / "recipe").is_dir():
+        strip(document["runs"], runs, images / "leads-strip.png")
+
+
+def attention(runs: list[dict[str, Any]], target: Path) -> None:
+    """Share of attention on the leads, one panel a stage, epochs to the right; a thin line a seed, thick their mean."""
+    stages = list(runs[0]["attention"][1]["shares"])
+    figure, panels = plt.subplots(1, len(stages), figsize=(11, 3.4), sharey=True, layout="constrained")
+    for number, (stage, panel) in enumerate(zip(stages, panels, strict=True), 1):
+        for arm in dict.fromkeys(run["arm"] for run in runs):
+            lines = [_line(run, stage) for run in runs if run["arm"] == arm]
+            epochs = [row["epoch"] for row in runs[0]["attention"][1:]]
+            for line in lines:
+                panel.plot(epochs[: len(line)], line, color=COLOURS[arm], alpha=0.35, linewidth=1)
+            mean = np.ma.masked_invalid([line for line in lines if len(line) == len(epochs)]).mean(axis=0)
+            panel.plot(epochs, mean, color=COLOURS[arm], marker=MARKS[arm], linewidth=2.2, label=LABELS[arm])
+        area = 100 * float(np.mean([run["attention"][0]["area"]["leads"] for run in runs]))
+        panel.axhline(area, color="#555555", linestyle="--", linewidth=1, label="share of the area")
+        panel.set_title(f"stage {number}")
+        panel.set_xlabel("epoch (0: before training)")
+        panel.set_ylim(bottom=0)
+    panels[0].set_ylabel("Grad-CAM on the leads, %")
+    panels[-1].legend(frameon=False, fontsize=9)
+    figure.savefig(target, dpi=130)
+    plt.close(figure)
+
+
+def _line(run: dict[str, Any], stage: str) -> list[float]:
+    shares = [row["shares"][stage]["leads"] for row in run["attention"][1:]]
+    return [np.nan if share is None else 100 * share for share in shares]
+
+
+def differences(summary: dict[str, Any], target: Path) -> None:
+    """Paired differences with their intervals: what is better is to the right, overkill turned round for that."""
+    names, gaps = next(iter(summary["differences"].items()))
+    rows = [n for n in SHOWN if n in gaps] + sorted(n for n in gaps if n.startswith("AUC, "))
+    figure, panel = plt.subplots(figsize=(8, 0.42 * len(rows) + 1.1), layout="constrained")
+    for place, name in enumerate(reversed(rows)):
+        sign = -1 if name.startswith("overkill") else 1
+        one = gaps[name]
+        if one["interval"]:
+            panel.plot(
+                [sign * 100 * e for e in one["interval"]], [place, place], color=COLOURS["mask_leads"], linewidth=2
+            )
+        panel.plot([sign * 100 * v for v in one["values"]], [place] * len(one["values"]), "|", color="#555555", ms=9)
+        panel.plot(sign * 100 * one["mean"], place, MARKS["mask_leads"], color=COLOURS["mask_leads"], ms=7)
+    panel.axvline(0, color="#555555", linewidth=1)
+    labels = [name.replace("overkill", "less overkill") for name in reversed(rows)]
+    panel.set_yticks(range(len(rows)), labels)
+    panel.set_xlabel(f"percentage points, {names.replace('_', ' ')} (right: better); 95 % t interval, a tick a seed")
+    figure.savefig(target, dpi=130)
+    plt.close(figure)
+
+
+def strip(document: list[dict[str, Any]], runs: Path, target: Path) -> None:
+    """One part with a defect: what each arm sees, and Grad-CAM of its four stages, each scaled to its own maximum."""
+    arms = [arm for arm in COLOURS if (runs / f"{arm}-0" / "recipe").is_dir()]
+    table = pl.read_parquet(runs / "plain-0" / "scores.parquet").filter(
+        (pl.col("split") == "test") & (pl.col("defect") == "chipping")
+    )
+    path = table.sort("score", descending=True)["path"][0]
+    image = decode(path)
+    figure, panels = plt.subplots(len(arms), 5, figsize=(11, 2.35 * len(arms)), layout="constrained", squeeze=False)
+    for row, arm in zip(panels, arms, strict=True):
+        recipe = Recipe.load(runs / f"{arm}-0")
+        classifier: Any = recipe.inspector.members[0]
+        seen = recipe.manifest.preprocessing.apply(image)
+        pixels = torch.from_numpy(recipe.fitted(image)[None])
+        maps = layer_maps(classifier, pixels, method_for(classifier, "gradcam"), "all").maps
+        row[0].imshow(seen, cmap="gray", vmin=0, vmax=255)
+        row[0].set_ylabel(LABELS[arm])
+        row[0].set_title("what the network sees")
+        for number, (panel, heat) in enumerate(zip(row[1:], maps.values(), strict=True), 1):
+            full = enlarged(heat, seen.shape[:2])[0].clamp(min=0).numpy()
+            panel.imshow(seen, cmap="gray", vmin=0, vmax=255)
+            shown = panel.imshow(full / max(float(full.max()), 1e-9), cmap="cividis", alpha=0.6, vmin=0, vmax=1)
+            panel.set_title(f"stage {number}")
+        for panel in row:
+            panel.set_xticks([])
+            panel.set_yticks([])
+    figure.colorbar(shown, ax=panels, label="share of the map's maximum", shrink=0.8)
+    figure.savefig(target, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,173 @@
+"""What is done to a photograph before a network sees it: a region of interest, and leads merged into the part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from knowngood.errors import ConfigError
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Box = tuple[float, float, float, float]
+_FORM = "x0,y0,x1,y1, several boxes joined with ;"
+_REACH, _FADE = 0.03, 0.05  # the fill follows the rim of the region so far (share of the shorter side), then fades
+
+
+class Preprocessing(BaseModel):
+    """Saved with a recipe, so that whatever is scored later is treated as the training images were."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roi: tuple[Box, ...] = Field(
+        (), description="Boxes (x0, y0, x1, y1) as fractions of width and height; nothing outside all of them counts."
+    )
+    mask_leads: bool = Field(False, description="Leads are found and filled in from what surrounds them.")
+
+    @field_validator("roi")
+    @classmethod
+    def _boxes_in_the_picture(cls, boxes: tuple[Box, ...]) -> tuple[Box, ...]:
+        for box in boxes:
+            _check(box, 1.0, 1.0)
+        return boxes
+
+    @property
+    def made_by(self) -> list[object]:
+        """What the key of a cache gets: nothing where nothing is done, so that older caches stay good."""
+        return [self.model_dump(mode="json")] if self.roi or self.mask_leads else []
+
+    def inside(self, height: int, width: int) -> Mask | None:
+        """Returns what counts of a photograph, (height, width) bool, with at least one pixel; None where all does."""
+        if not self.roi:
+            return None
+        counts = np.zeros((height, width), bool)
+        for x0, y0, x1, y1 in self.roi:
+            left, top = min(round(x0 * width), width - 1), min(round(y0 * height), height - 1)
+            right, bottom = max(left + 1, round(x1 * width)), max(top + 1, round(y1 * height))
+            counts[top:bottom, left:right] = True
+        return None if counts.all() else counts
+
+    def apply(self, image: Pixels) -> Pixels:
+        """Returns the photograph as a network may see it; no pixel outside the region of interest has any say.
+
+        Args:
+            image: (H, W) or (H, W, 3) uint8, at its own size; not changed.
+        """
+        counts = self.inside(*image.shape[:2])
+        made = image if counts is None else filled(image, counts)
+        if self.mask_leads:
+            from knowngood.data.leads import without_leads
+
+            made = without_leads(made)  # after the region: a bright thing outside must not move the levels
+            made = made if counts is None else filled(made, counts)
+        return made
+
+
+def filled(image: Pixels, inside: Mask) -> Pixels:
+    """Returns a photograph whose outside is painted over: the mean of the inside, without an edge towards it.
+
+    A step along the border of the region would look like a chipped edge. So the fill begins with the average of
+    the pixels just inside and fades to the mean of the whole inside.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8; not changed.
+        inside: (H, W) bool with at least one pixel; these stay as they are.
+
+    Reference:
+        Knutsson and Westin 1993, normalised convolution (two box filters), with a weight for the mean added.
+    """
+    import cv2
+
+    weight = inside.astype(np.float32)
+    mean = image[inside].mean(axis=0, dtype=np.float64).astype(np.float32)
+    known = np.where(inside if image.ndim == 2 else inside[..., None], image, 0).astype(np.float32)
+    size = max(3, round(2 * _REACH * min(inside.shape)) | 1)
+    for _ in range(2):
+        weight = cv2.blur(weight, (size, size), borderType=cv2.BORDER_CONSTANT)
+        known = cv2.blur(known, (size, size), borderType=cv2.BORDER_CONSTANT)
+    near = weight if image.ndim == 2 else weight[..., None]
+    fill = np.rint((known + _FADE * mean) / (near + _FADE))
+    made = np.clip(fill, 0, 255).astype(np.uint8)
+    made[inside] = image[inside]
+    return np.asarray(made, np.uint8)
+
+
+def parse_roi(text: str) -> tuple[Box, ...]:
+    """Returns the boxes that `--roi` names, as they were written.
+
+    Args:
+        text: "x0,y0,x1,y1", several joined with ";".
+
+    Raises:
+        ValueError: These are no boxes, or one is empty or begins outside the picture.
+    """
+    boxes: list[Box] = []
+    for part in filter(None, (p.strip() for p in text.split(";"))):
+        try:
+            numbers = [float(n) for n in part.split(",")]
+        except ValueError:
+            raise ValueError(f"{part!r} are not numbers; it takes {_FORM}") from None
+        if len(numbers) != 4:
+            raise ValueError(f"{part!r} are {len(numbers)} numbers and not four; it takes {_FORM}")
+        boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]))
+    if not boxes:
+        raise ValueError(f"it names no box; it takes {_FORM}")
+    for box in boxes:
+        _check(box, math.inf if in_pixels(boxes) else 1.0, math.inf if in_pixels(boxes) else 1.0)
+    return tuple(boxes)
+
+
+def in_pixels(boxes: Sequence[Box]) -> bool:
+    """Says whether boxes are in pixels: as soon as one number is above 1."""
+    return any(number > 1 for box in boxes for number in box)
+
+
+def preprocessing_for(roi: str | None, mask_leads: bool, sizes: Sequence[tuple[int, int]]) -> Preprocessing:
+    """Returns what to do to photographs of these sizes.
+
+    Args:
+        roi: As `--roi` takes it, or None.
+        mask_leads: Whether leads are merged with their surroundings.
+        sizes: (height, width) of each photograph, pixels.
+
+    Raises:
+        ConfigError: The region is in pixels and the photographs differ in size, or it reaches out of them.
+    """
+    boxes = parse_roi(roi) if roi is not None else ()
+    if in_pixels(boxes) and sizes:
+        known = sorted(set(sizes))
+        if len(known) > 1:
+            (h0, w0), (h1, w1) = known[0], known[-1]
+            raise ConfigError(
+                f"--roi {roi!r} is in pixels, and there are {len(known)} sizes of photographs, {w0}x{h0} to {w1}x{h1}.",
+                expected="photographs of one size, or fractions of width and height between 0 and 1",
+                fix="Give fractions, such as --roi 0.1,0.1,0.9,0.9.",
+            )
+        height, width = known[0]
+        try:
+            for box in boxes:
+                _check(box, width, height)
+        except ValueError as error:
+            raise ConfigError(
+                f"--roi {roi!r}: {error}.",
+                expected=f"pixels within {width}x{height}, or fractions between 0 and 1",
+                fix="Correct the box: x to the right, y downwards, the second corner outside.",
+            ) from error
+        boxes = tuple((x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in boxes)
+    return Preprocessing(roi=boxes, mask_leads=mask_leads)
+
+
+def _check(box: Box, width: float, height: float) -> None:
+    """Raises ValueError unless a box has an area and lies within 0..width, 0..height."""
+    x0, y0, x1, y1 = box
+    said = ",".join(f"{n:g}" for n in box)
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"the box {said} has a number that is not finite")
+    if x1 <= x0 or y1 <= y0:
+        raise ValueError(f"the box {said} is empty: x1 must be above x0 and y1 above y0")
+    if min(x0, y0) < 0 or x1 > width or y1 > height:
+        raise ValueError(f"the box {said} reaches out of the picture")
