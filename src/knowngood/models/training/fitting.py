@@ -17,8 +17,6 @@ from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold_up_to
-from knowngood.decide.calibration import fit_calibration
-from knowngood.decide.metrics import auroc
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
@@ -36,6 +34,7 @@ from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import Watcher, fine_tune
 from knowngood.models.training.kernel import fit_kernel_head
+from knowngood.models.training.members import Member, combine
 from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
 
@@ -129,7 +128,7 @@ def fit_inspector(
     store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
     clock.lap("decode")
     job = _Job(records, groups, config, store, folder, preprocessing)
-    members: list[_Member] = []
+    members: list[Member] = []
     history: list[dict[str, float]] = []
     notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
     for name in frozen_models(config, main):
@@ -141,7 +140,7 @@ def fit_inspector(
         member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
         members.append(member)
         clock.lap("fine-tuning")
-    inspector, combined, honest = _combine(members, job.rows("val"), job.targets, notes)
+    inspector, combined, honest = combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
     used = [w for w in starts.values() if w is not None]
     source = {"weights": "; ".join(w.origin for w in used) or "random"}
@@ -174,20 +173,6 @@ def base_networks(
     return bases
 
 
-@dataclass(frozen=True)
-class _Member:
-    """One classifier of an inspector with its margins for all rows, and for those that folds had not seen."""
-
-    classifier: Classifier
-    margins: npt.NDArray[np.float32]
-    honest: npt.NDArray[np.float64]  # NaN where no fold left the row out
-
-    def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Returns the margins of rows as a machine that had not seen them gives them."""
-        honest = self.honest[rows]
-        return np.where(np.isnan(honest), self.margins[rows].astype(np.float64), honest)
-
-
 class _Job:
     """The photographs of one training and what its members share."""
 
@@ -212,7 +197,7 @@ class _Job:
         rows = np.flatnonzero(chosen.to_numpy())
         return rows[~np.isin(rows, list(self.store.failed))]
 
-    def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> _Member:
+    def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
         """Fits the kernel head on a pretrained trunk."""
         config = kernel_config(base)
         classifier = Classifier(config)
@@ -239,7 +224,7 @@ class _Job:
             "grid": fit.table,
             "rows": len(fit.rows),
         }
-        return _Member(classifier, margins, honest)
+        return Member(classifier, margins, honest)
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
         """Returns the stage features of every row, from the cache where it has them."""
@@ -258,7 +243,7 @@ class _Job:
 
     def fine_tuned(
         self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object], watcher: Watcher | None
-    ) -> tuple[_Member, list[dict[str, float]]]:
+    ) -> tuple[Member, list[dict[str, float]]]:
         """Fine-tunes all layers, the head started from a linear probe."""
         classifier = Classifier(base)
         train = self.rows("train")
@@ -284,7 +269,7 @@ class _Job:
             "best epoch": int(best["epoch"]),
             "val AUC": best["val_auroc"],
         }
-        return _Member(classifier, margins, np.full(len(self.records), np.nan)), history
+        return Member(classifier, margins, np.full(len(self.records), np.nan)), history
 
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
@@ -313,30 +298,6 @@ def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows
     with torch.no_grad():
         layer.weight.copy_(torch.stack([-weight / 2, weight / 2]))
         layer.bias.copy_(torch.tensor([-offset / 2, offset / 2]))
-
-
-def _combine(
-    members: list[_Member], val: Rows, targets: Targets, notes: dict[str, object]
-) -> tuple[Inspector, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled.
-
-    Validation rows that a member was taught on count with the margin of the fold that had not seen them.
-    """
-    scales = [1.0]
-    bad = targets.bad[val] >= 0.5
-    if len(members) > 1:
-        unseen = [member.unseen(val) for member in members]
-        scales = [1 / fit_calibration(margins, bad).temperature / len(members) for margins in unseen]
-        notes["members, val AUC"] = [auroc(bad, margins) for margins in unseen]
-        both = sum(scale * margins for scale, margins in zip(scales, unseen, strict=True))
-        notes["combined, val AUC"] = auroc(bad, both)
-    inspector = Inspector(tuple(member.classifier.config for member in members))
-    inspector.members = torch.nn.ModuleList([member.classifier for member in members])
-    inspector.scales.copy_(torch.tensor(scales))
-    pairs = list(zip(scales, members, strict=True))
-    combined = np.sum([scale * member.margins for scale, member in pairs], axis=0)
-    honest = np.sum([scale * member.honest for scale, member in pairs], axis=0)  # NaN where any member has none
-    return inspector, combined.astype(np.float32), honest
 
 
 class Clock:
