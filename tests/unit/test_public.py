@@ -66,6 +66,16 @@ def test_every_name_is_there_documented_and_typed(name: str) -> None:
             assert parameter.annotation is not inspect.Parameter.empty
 
 
+def test_importing_a_floor_does_not_hide_the_function_of_its_name() -> None:
+    from knowngood.explain import maps
+    from knowngood.study import training
+
+    assert knowngood.explain.__module__ == "knowngood.study.explaining"
+    assert knowngood.study.__module__ == "knowngood.study.studying"
+    assert maps.__name__ == "knowngood.explain.maps"
+    assert training.__name__ == "knowngood.study.training"
+
+
 def test_other_names_are_missing_as_python_says_it() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         knowngood.nonsense  # noqa: B018

@@ -24,8 +24,8 @@ _COLUMNS, _FRAMES = 13, 60  # epochs shown at most; the first and the last alway
 _PAUSE, _LAST_PAUSE = 700, 2000  # milliseconds
 _EMBEDDED = 4_000_000  # bytes of an animation that the page takes in; a larger one stays beside it
 _NOTE = (
-    "Grad-CAM. Every picture is scaled to itself: compare places, not colours. Under each: the margin of bad over good; "
-    "nothing: no place speaks for bad."
+    "Grad-CAM. Every picture is scaled to itself: compare places, not colours. Under each: the margin of bad over "
+    "good; nothing: no place speaks for bad."
 )
 
 

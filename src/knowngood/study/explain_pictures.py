@@ -137,7 +137,12 @@ def write_gallery(
     sections = [pair_section(groups, drawing.scale, drawing.config.fraction, title, own=own)] if pairs else []
     if drawing.stages:
         strips = [
-            (f"{LAYERS}/{one.key}.png", thumbnail(str(drawing.folder / LAYERS / f"{one.key}.png"), 1400).uri, one.image)
+            (
+                f"{LAYERS}/{one.key}.png",
+                thumbnail(str(drawing.folder / LAYERS / f"{one.key}.png"), 1400).uri,
+                one.image,
+                "",
+            )
             for one in shown[:_STRIPS]
         ]
         lead = f"{drawing.network}. Early stages see edges and textures; the last one is what the decision stands on."

@@ -83,9 +83,9 @@ class ExplanationsStep:
             link=(f"{FOLDER}/{PAGE}", "All of these, larger, with their boxes as a table"),
         )
         strips = [
-            (f"{FOLDER}/strips/{name}.png", small.uri, name)
-            for one in kinds.values()
-            for name in one["files"]
+            (f"{FOLDER}/strips/{name}.png", small.uri, name, "" if place else kind)
+            for kind, one in kinds.items()
+            for place, name in enumerate(one["files"])
             if (small := thumbnail(str(material.folder / FOLDER / "strips" / f"{name}.png"), _SIDE)).uri
         ]
         lead = "Escaped units have a map too: it shows what spoke most for bad, though not enough."
