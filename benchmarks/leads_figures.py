@@ -12,8 +12,9 @@ import torch
 from matplotlib import pyplot as plt
 
 from knowngood.data.images import decode
-from knowngood.explain.maps import enlarged, layer_maps, method_for
+from knowngood.explain.maps import method_for, placed_maps
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.maps import at_size
 
 mpl.use("Agg")
 COLOURS = {"plain": "#0072B2", "mask_leads": "#D55E00", "roi": "#009E73"}  # Okabe and Ito, colour-blind safe
@@ -97,12 +98,12 @@ def strip(document: list[dict[str, Any]], runs: Path, target: Path) -> None:
         classifier: Any = recipe.inspector.members[0]
         seen = recipe.manifest.preprocessing.apply(image)
         pixels = torch.from_numpy(recipe.fitted(image)[None])
-        maps = layer_maps(classifier, pixels, method_for(classifier, "gradcam"), "all").maps
+        maps = placed_maps(classifier, pixels, method_for(classifier, "gradcam"), "all").maps
         row[0].imshow(seen, cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(LABELS[arm])
         row[0].set_title("what the network sees")
         for number, (panel, heat) in enumerate(zip(row[1:], maps.values(), strict=True), 1):
-            full = enlarged(heat, seen.shape[:2])[0].clamp(min=0).numpy()
+            full = at_size(heat[0].clamp(min=0).numpy(), *seen.shape[:2])
             panel.imshow(seen, cmap="gray", vmin=0, vmax=255)
             shown = panel.imshow(full / max(float(full.max()), 1e-9), cmap="cividis", alpha=0.6, vmin=0, vmax=1)
             panel.set_title(f"stage {number}")

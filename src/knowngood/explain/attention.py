@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from knowngood.explain.layers import ALL
-from knowngood.explain.maps import enlarged, layer_maps, method_for
+from knowngood.explain.maps import method_for, placed_maps
 from knowngood.models.batching import BATCH, device_of
 from knowngood.models.classifier import Classifier
 
@@ -90,9 +90,9 @@ def stage_attention(
     found: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     for start in range(0, len(pixels), BATCH):
         images = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device_of(classifier))
-        for layer, maps in layer_maps(classifier, images, chosen, layers).maps.items():
+        for layer, maps in placed_maps(classifier, images, chosen, layers).maps.items():
             shares = found.setdefault(layer, {name: np.full(len(pixels), np.nan) for name in PARTS})
-            for row, heat in enumerate(enlarged(maps, size).cpu().numpy(), start):
+            for row, heat in enumerate(maps.cpu().numpy(), start):
                 seen = cv2.resize(part_maps[row], size[::-1], interpolation=cv2.INTER_NEAREST)
                 spread = attention(heat, parts_of(seen))
                 for name in PARTS:

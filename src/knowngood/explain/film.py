@@ -15,7 +15,7 @@ import torch
 
 from knowngood.data.pixels import fit
 from knowngood.explain.layers import ALL
-from knowngood.explain.maps import layer_maps, method_for
+from knowngood.explain.maps import method_for, placed_maps
 from knowngood.files import whole_file
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier
@@ -30,7 +30,8 @@ Map = npt.NDArray[np.float32]
 class Film:
     """Called after each epoch with the network that validation saw; writes epoch_000.npz, epoch_001.npz ...
 
-    Each file holds `margins` (N,) and, for every stage, `map:NAME` (N, h, w), all float32, raw Grad-CAMs.
+    Each file holds `margins` (N,) and, for every stage, `map:NAME` (N, H, W) at the network's size, all float32, raw
+    Grad-CAMs.
 
     Attributes:
         folder: For the files.
@@ -46,7 +47,7 @@ class Film:
         classifier.eval()
         try:
             batch = torch.from_numpy(np.stack(fitted)).to(device_of(classifier))
-            made = layer_maps(classifier, batch, method_for(classifier, METHOD), ALL)
+            made = placed_maps(classifier, batch, method_for(classifier, METHOD), ALL)
         finally:
             classifier.train(training)
         arrays = {f"map:{name}": heat.cpu().numpy() for name, heat in made.maps.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from knowngood.errors import ConfigError
+from knowngood.explain.cells import cells_of
 from knowngood.explain.layers import LAST, layer_names, stage_names
 from knowngood.explain.methods import METHODS, Method
 from knowngood.explain.watching import Watch
@@ -136,11 +137,36 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
         kernel = member.head is not None and chosen.needs == "gradients"
         made = stage_heat(member, images, chosen) if kernel else layer_maps(member, images, chosen)
         margins += scale * made.margins
-        for heat in made.maps.values():
-            total += scale * enlarged(heat, size)
+        for heat in over_picture(member, made.maps, size).values():
+            total += scale * heat
     return margins, total
 
 
-def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns maps (B, h, w) at (height, width), bilinear, each cell's value at its centre."""
-    return functional.interpolate(maps[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+def placed_maps(
+    classifier: Classifier, images: Tensor, method: Method, layers: str | Sequence[str] = LAST
+) -> LayerMaps:
+    """Returns what `layer_maps` does, at the size of the pictures: every cell over the place that it saw."""
+    made = layer_maps(classifier, images, method, layers)
+    return LayerMaps(made.margins, over_picture(classifier, made.maps, (int(images.shape[2]), int(images.shape[3]))))
+
+
+def over_picture(classifier: Classifier, maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Returns maps of layers at the size of the pictures, every cell over the place that it saw.
+
+    Args:
+        classifier: Whose layers they are.
+        maps: Layer to raw maps (B, h, w).
+        size: Height and width of the pictures that the classifier was given.
+
+    Returns:
+        Layer to (B, height, width) float32.
+    """
+    own = (classifier.config.height, classifier.config.width)
+    cells = cells_of(classifier, tuple(maps))
+    placed = {name: cells[name].enlarged(heat, own) for name, heat in maps.items()}
+    if own == size:
+        return placed
+    return {
+        name: functional.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        for name, heat in placed.items()
+    }

@@ -15,10 +15,9 @@ import polars as pl
 import torch
 
 from knowngood.data.images import decode
-from knowngood.data.pixels import fit
 from knowngood.errors import ConfigError, ImageError
 from knowngood.explain.layers import LAST, layer_names
-from knowngood.explain.maps import layer_maps, method_for
+from knowngood.explain.maps import method_for, placed_maps
 from knowngood.files import whole_folder, write_json
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier
@@ -129,9 +128,9 @@ class Stages:
         return cls(network, method, names)
 
     def maps(self, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
-        """Returns layer to raw maps (B, h, w) of fitted photographs (B, C, H, W) uint8."""
+        """Returns layer to raw maps (B, H, W) of fitted photographs (B, C, H, W) uint8."""
         batch = torch.from_numpy(pixels).to(device_of(self.network))
-        made = layer_maps(self.network, batch, method_for(self.network, self.method), self.names)
+        made = placed_maps(self.network, batch, method_for(self.network, self.method), self.names)
         return {name: heat.cpu().numpy() for name, heat in made.maps.items()}
 
 
@@ -181,7 +180,6 @@ def _looked(
     raw: Path,
 ) -> Iterator[Looked]:
     """Yields what is found in each photograph, in order; its maps are put into `raw`, since all may be too many."""
-    channels, height, width = recipe.input_shape
     task = reporter().start("maps", len(wanted))
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
@@ -192,7 +190,7 @@ def _looked(
         heat = recipe.maps(whole, called, method=config.method, fraction=config.fraction)
         layers = {}
         if stages is not None and whole:
-            layers = stages.maps(np.stack([fit(one, height, width, channels) for one in whole]))
+            layers = stages.maps(np.stack([recipe.fitted(one) for one in whole]))
         place = 0
         for (_, name, key), one in zip(batch, read, strict=True):
             if isinstance(one, str):

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from knowngood.errors import ConfigError, UnknownNameError
+from knowngood.explain.cells import cells_of
 from knowngood.explain.layers import layer_names, stage_names
-from knowngood.explain.maps import enlarged, heat_of, layer_maps, method_for
+from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
 from knowngood.explain.methods import METHODS
 from knowngood.explain.watching import Watch
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig
+from knowngood.recipe.maps import at_size
 
 
 def network(backbone: str = "resnet18", **more: object) -> Classifier:
@@ -115,12 +117,11 @@ def test_members_add_their_maps_as_their_margins() -> None:
     margins, heat = heat_of(inspector, images)
     with torch.no_grad():
         torch.testing.assert_close(margins, inspector(images))
-    parts = [
-        layer_maps(member, images, method_for(member)).maps["layer4"]
-        for member in inspector.members  # type: ignore[arg-type]
-    ]
-    wanted = 0.5 * enlarged(parts[0], (64, 64)) + 2.0 * enlarged(parts[1], (64, 64))
-    torch.testing.assert_close(heat, wanted)
+    first, second = (
+        placed_maps(member, images, method_for(member)).maps["layer4"]  # type: ignore[arg-type]
+        for member in inspector.members
+    )
+    torch.testing.assert_close(heat, 0.5 * first + 2.0 * second)
 
 
 class Brightness(nn.Module):
@@ -156,8 +157,8 @@ def test_a_white_square_is_found_where_it_is(size: tuple[int, int], method: str)
     top, left = int(0.62 * height), int(0.23 * width)
     image[top : top + height // 8, left : left + width // 8] = 255
     images = torch.from_numpy(fit(image, 128, 160, 1)[None])
-    (raw,) = layer_maps(classifier, images, method_for(classifier, method)).maps.values()
-    heat = enlarged(raw, size)[0].numpy()
+    (placed,) = placed_maps(classifier, images, method_for(classifier, method)).maps.values()
+    heat = at_size(placed[0].numpy(), *size)
     y, x = np.unravel_index(int(heat.argmax()), heat.shape)
     cell = (height / 16, width / 20)
     assert top - cell[0] <= y <= top + height // 8 + cell[0]
@@ -166,3 +167,41 @@ def test_a_white_square_is_found_where_it_is(size: tuple[int, int], method: str)
     if centre is not None:
         assert abs(centre[0] - (top + height / 16)) < cell[0]
         assert abs(centre[1] - (left + width / 16)) < cell[1]
+
+
+OFFSETS = {  # stride and offset of the last stage, summed by hand over the paddings
+    "resnet18": (32, 0.0),  # 3, 1, 1, 1, 1 pixels of padding under kernels of 7 and 3: always over pixel 2i
+    "vgg16": (16, 7.5),  # four poolings of 2 x 2: 0.5 (1 + 2 + 4 + 8)
+    "efficientnet_lite0": (32, 31.0),  # TensorFlow pads behind first: 1 + 2 + 4 + 8 + 16
+}
+
+
+@pytest.mark.parametrize("backbone", list(OFFSETS))
+def test_a_cell_lies_where_paddings_and_strides_put_it(backbone: str) -> None:
+    classifier = network(backbone)
+    names = stage_names(classifier)
+    found = cells_of(classifier, names)
+    assert set(found) == set(names)
+    stride, offset = OFFSETS[backbone]
+    assert (found[names[-1]].stride, found[names[-1]].offset) == ((stride, stride), (offset, offset))
+    assert all(not module._forward_hooks for module in classifier.modules())
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "vgg16", "efficientnet_lite0", "mobilenetv2"])
+def test_what_a_small_square_changes_is_drawn_over_the_square(backbone: str) -> None:
+    """Random networks: the centre of what changes must be the square's, to 0.3 of a cell; an even stretch is 0.44 off."""
+    classifier = network(backbone, height=128, width=128)
+    name = stage_names(classifier)[1]
+    cells = cells_of(classifier, (name,))[name]
+    axes = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    off = []
+    for y, x in ((60, 52), (44, 71), (51, 63), (66, 41)):
+        picture = torch.full((2, 1, 128, 128), 120, dtype=torch.uint8)
+        picture[1, :, y : y + 8, x : x + 8] = 255
+        with Watch(classifier.trunk, [name], gradients=False) as watch:
+            classifier(picture)
+            seen = watch.outputs[name]
+        heat = cells.enlarged((seen[1] - seen[0]).square().sum(0, keepdim=True), (128, 128))[0].double()
+        centre = [float((heat * axis).sum() / heat.sum()) for axis in axes]
+        off.append((centre[0] - y - 3.5, centre[1] - x - 3.5))
+    assert np.abs(np.mean(off, axis=0)).max() < 0.3 * cells.stride[0]
