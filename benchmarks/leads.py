@@ -24,6 +24,7 @@ import leads_figures
 import numpy as np
 import polars as pl
 import torch
+from leads_page import write_page
 from leads_summary import summary
 from safetensors.torch import load_file, save_file
 
@@ -199,6 +200,8 @@ def main() -> None:
         }
         write_json(given.out, document)
     leads_figures.draw(document, given.runs, given.images)
+    if given.out == RESULT:  # a trial with small numbers leaves the page alone
+        write_page(document, IMAGES.parent / "explanation" / "leads.md", IMAGES)
     print(json.dumps(document["summary"], indent=1))
 
 

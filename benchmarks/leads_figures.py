@@ -39,7 +39,7 @@ def attention(runs: list[dict[str, Any]], target: Path) -> None:
     stages = list(runs[0]["attention"][1]["shares"])
     figure, panels = plt.subplots(1, len(stages), figsize=(11, 3.4), sharey=True, layout="constrained")
     for number, (stage, panel) in enumerate(zip(stages, panels, strict=True), 1):
-        for arm in dict.fromkeys(run["arm"] for run in runs):
+        for arm in [a for a in COLOURS if any(run["arm"] == a for run in runs)]:
             lines = [_line(run, stage) for run in runs if run["arm"] == arm]
             epochs = [row["epoch"] for row in runs[0]["attention"][1:]]
             for line in lines:
@@ -51,6 +51,7 @@ def attention(runs: list[dict[str, Any]], target: Path) -> None:
         panel.set_title(f"stage {number}")
         panel.set_xlabel("epoch (0: before training)")
         panel.set_ylim(bottom=0)
+        panel.set_xticks(epochs)
     panels[0].set_ylabel("Grad-CAM on the leads, %")
     panels[-1].legend(frameon=False, fontsize=9)
     figure.savefig(target, dpi=130)
@@ -76,6 +77,9 @@ def differences(summary: dict[str, Any], target: Path) -> None:
             )
         panel.plot([sign * 100 * v for v in one["values"]], [place] * len(one["values"]), "|", color="#555555", ms=9)
         panel.plot(sign * 100 * one["mean"], place, MARKS["mask_leads"], color=COLOURS["mask_leads"], ms=7)
+    panel.set_xlim(
+        max(panel.get_xlim()[0], -100), min(panel.get_xlim()[1], 100)
+    )  # a few seeds say little of rare types
     panel.axvline(0, color="#555555", linewidth=1)
     labels = [name.replace("overkill", "less overkill") for name in reversed(rows)]
     panel.set_yticks(range(len(rows)), labels)

@@ -189,7 +189,7 @@ def test_a_cell_lies_where_paddings_and_strides_put_it(backbone: str) -> None:
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "vgg16", "efficientnet_lite0", "mobilenetv2"])
 def test_what_a_small_square_changes_is_drawn_over_the_square(backbone: str) -> None:
-    """Random networks: the centre of what changes must be the square's, to 0.3 of a cell; an even stretch is 0.44 off."""
+    """Random networks: what changes must lie over the square, to 0.3 of a cell; an even stretch is 0.44 off."""
     classifier = network(backbone, height=128, width=128)
     name = stage_names(classifier)[1]
     cells = cells_of(classifier, (name,))[name]
