@@ -16,7 +16,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,28 @@ import numpy as np
 import polars as pl
 import torch
 from magnetic_tile import DATA, manifest
+from torch.nn import functional
 
 from knowngood.cli.answering import at_work
 from knowngood.data.images import decode
 from knowngood.data.loading import load
-from knowngood.data.pixels import fit
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
 from knowngood.explain.faithfulness import faithfulness
 from knowngood.explain.localisation import aupro, best_iou, pixel_auroc, pointing_hit
-from knowngood.explain.maps import heat_of
+from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
+from knowngood.explain.regions import regions_of
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.maps import at_size
 from knowngood.study.facts import versions
 from knowngood.study.training import train
 
 RESULTS = Path(__file__).parent / "results"
 TAPE = "tape:train=1500,test=1000,bad_rate=0.2,seed=0"
-METHODS = ("cam", "gradcam", "gradcam++", "layercam", "hirescam", "eigencam")
+STRETCHED = "stretched-evenly"  # as everybody does it: cells spread over the picture without regard to paddings
+METHODS = ("cam", f"cam {STRETCHED}", "gradcam", "gradcam++", "layercam", "hirescam", "eigencam")
+LAYERED = ("gradcam layer3", "layercam layer3", "hirescam layer3", "hirescam layer2")  # of ResNets
 VISIBLE, FAITHFUL = 0.35, 40
 
 
@@ -66,23 +70,42 @@ def judged(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def heats(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> Iterator[np.ndarray]:
+    """Maps at the photographs' size: a method's, or those of one layer ("hirescam layer3"), or CAM stretched evenly."""
+    name, _, layer = method.partition(" ")
+    if not layer:
+        yield from (one.values for one in recipe.maps([r["path"] for r in rows], method=name))
+        return
+    network: Any = recipe.inspector.members[0]
+    for row in rows:
+        image = decode(row["path"])
+        batch = torch.from_numpy(recipe.fitted(image)[None])
+        if layer == STRETCHED:
+            (raw,) = layer_maps(network, batch, method_for(network, name)).maps.values()
+            heat = functional.interpolate(raw[:, None], batch.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+        else:
+            heat = placed_maps(network, batch, method_for(network, name), layer).maps[layer]
+        yield at_size(heat[0].numpy(), *image.shape[:2])
+
+
 def by_method(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[str, Any]:
     """Every figure of one method on bad images with masks."""
     found, maps, masks = [], [], []
     started = time.perf_counter()
-    for row, one in zip(rows, recipe.maps([r["path"] for r in rows], method=method), strict=True):
+    for row, heat in zip(rows, heats(recipe, rows, method), strict=True):
         mask = decode(row["mask"]) > 127
-        box = one.regions[0].box if one.regions else None
+        regions = regions_of(heat)
+        box = regions[0].box if regions else None
         found.append(
             {
-                "hit": pointing_hit(one.values, mask),
-                "near": pointing_hit(one.values, mask, tolerance=15),
+                "hit": pointing_hit(heat, mask),
+                "near": pointing_hit(heat, mask, tolerance=15),
                 "iou": best_iou(box, boxes_of(mask)),
                 "defect": row["defect"],
                 "severity": row["severity"],
             }
         )
-        maps.append(one.values.astype(np.float32))
+        maps.append(heat.astype(np.float32))
         masks.append(mask)
     seconds = time.perf_counter() - started
     visible = [f for f in found if f["severity"] is None or f["severity"] >= VISIBLE]
@@ -100,7 +123,6 @@ def by_method(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[s
 
 def faithful(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[str, float]:
     """Mean margins while marked places go and come; see `knowngood.explain.faithfulness`."""
-    channels, height, width = recipe.input_shape
     inspector, made = recipe.inspector, []
 
     def score(batch: torch.Tensor) -> torch.Tensor:
@@ -108,7 +130,7 @@ def faithful(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[st
             return inspector(batch)
 
     for row in rows[:FAITHFUL]:
-        image = torch.from_numpy(fit(decode(row["path"]), height, width, channels))
+        image = torch.from_numpy(recipe.fitted(decode(row["path"])))
         _, heat = heat_of(inspector, image[None], method)
         made.append(faithfulness(score, image, heat[0].cpu()))
     return {
@@ -166,9 +188,12 @@ def main() -> None:
         recipe = Recipe.load(run)
         rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[: given.most]]
         methods: dict[str, Any] = {}
-        for method in METHODS:
+        linear = recipe.manifest.networks[0].head == "linear"
+        for method in (*METHODS, *(LAYERED if linear else ())):
             try:
-                methods[method] = by_method(recipe, rows, method) | {"faithfulness": faithful(recipe, rows, method)}
+                methods[method] = by_method(recipe, rows, method)
+                if " " not in method:
+                    methods[method]["faithfulness"] = faithful(recipe, rows, method)
             except ConfigError as error:
                 methods[method] = {"none": error.what}
                 continue
