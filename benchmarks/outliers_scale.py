@@ -138,7 +138,7 @@ def planted_noise(count: int, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 3000, 10000])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--detectors", nargs="+", default=list(ROWS))
     parser.add_argument("--patches", type=int, nargs="*", default=[300, 1000], help="images for the patch memory")
