@@ -138,12 +138,14 @@ def planted_noise(count: int, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 3000, 10000])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--detectors", nargs="+", default=list(ROWS))
     parser.add_argument("--patches", type=int, nargs="*", default=[300, 1000], help="images for the patch memory")
     parser.add_argument("--others-up-to", type=int, default=10_000)
     parser.add_argument("--large", type=int, nargs="*", default=[], help="sizes for what does not grow with the square")
+    parser.add_argument("--large-detectors", nargs="+", default=["iforest", "ocsvm_chunking", "ocsvm_nystroem"])
+    parser.add_argument("--keep", action="store_true", help="keep the rows that --out has and add to them")
     parser.add_argument("--noise-rows", type=int, default=3000)
     parser.add_argument("--noise-seeds", type=int, default=3)
     parser.add_argument("--one", nargs=3, metavar=("DETECTOR", "ROWS", "KEEP"), help=argparse.SUPPRESS)
@@ -160,7 +162,7 @@ def main() -> None:
         for name in given.detectors
         if name in EVERYWHERE or size <= given.others_up_to
     ]
-    jobs += [(name, size) for size in given.large for name in ("iforest", "ocsvm_chunking", "ocsvm_nystroem")]
+    jobs += [(name, size) for size in given.large for name in given.large_detectors]
     jobs += [("patch_memory", size) for size in given.patches]
     table, compared = [], []
     for name, size in jobs:
@@ -174,6 +176,15 @@ def main() -> None:
             compared.append({"detector": name, "rows": size, **agreement(exact, keep)})
             print(compared[-1], file=sys.stderr, flush=True)
     noise = [planted_noise(given.noise_rows, seed) for seed in range(given.noise_seeds)]
+    if given.keep:
+        before = json.loads(given.out.read_text(encoding="utf-8"))
+        before["scale"] = [row for row in before["scale"] if (row["detector"], row["rows"]) not in jobs] + table
+        before["agreement_with_exact"] += compared
+        before.setdefault("added", []).append(
+            {"command": "python " + shlex.join(sys.argv), "load_average": os.getloadavg()}
+        )
+        write_json(given.out, before)
+        return
     document = {
         "command": "python " + shlex.join(sys.argv),
         "machine": {
