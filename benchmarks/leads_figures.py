@@ -12,14 +12,29 @@ import torch
 from matplotlib import pyplot as plt
 
 from knowngood.data.images import decode
+<<<<<<< HEAD
 from knowngood.explain.maps import method_for, placed_maps
+=======
+from knowngood.data.leads import find_leads
+from knowngood.explain.maps import enlarged, layer_maps, method_for
+>>>>>>> helper-h
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size
 
 mpl.use("Agg")
-COLOURS = {"plain": "#0072B2", "mask_leads": "#D55E00", "roi": "#009E73"}  # Okabe and Ito, colour-blind safe
-LABELS = {"plain": "as it is", "mask_leads": "leads merged", "roi": "region of interest"}
-MARKS = {"plain": "o", "mask_leads": "s", "roi": "^"}
+COLOURS = {
+    "plain": "#0072B2",
+    "true_masks": "#CC79A7",
+    "mask_leads": "#D55E00",
+    "roi": "#009E73",
+}  # Okabe and Ito, colour-blind safe
+LABELS = {
+    "plain": "as it is",
+    "true_masks": "leads merged, true masks",
+    "mask_leads": "--mask-leads",
+    "roi": "region of interest",
+}
+MARKS = {"plain": "o", "true_masks": "D", "mask_leads": "s", "roi": "^"}
 SHOWN = ("AUC", "overkill at TPR 99.5 %", "pointing game", "box IoU")
 
 
@@ -65,25 +80,32 @@ def _line(run: dict[str, Any], stage: str) -> list[float]:
 
 def differences(summary: dict[str, Any], target: Path) -> None:
     """Paired differences with their intervals: what is better is to the right, overkill turned round for that."""
-    names, gaps = next(iter(summary["differences"].items()))
-    rows = [n for n in SHOWN if n in gaps] + sorted(n for n in gaps if n.startswith("AUC, "))
+    arms = {name.split(" - ", maxsplit=1)[0]: gaps for name, gaps in summary["differences"].items()}
+    known = next(iter(arms.values()))
+    rows = [n for n in SHOWN if n in known] + sorted(n for n in known if n.startswith("AUC, "))
     figure, panel = plt.subplots(figsize=(8, 0.42 * len(rows) + 1.1), layout="constrained")
-    for place, name in enumerate(reversed(rows)):
-        sign = -1 if name.startswith("overkill") else 1
-        one = gaps[name]
-        if one["interval"]:
+    for shift, (arm, gaps) in enumerate(arms.items()):
+        for row, name in enumerate(reversed(rows)):
+            if name not in gaps:
+                continue
+            place, sign, one = row - 0.22 * shift, -1 if name.startswith("overkill") else 1, gaps[name]
+            if one["interval"]:
+                panel.plot([sign * 100 * e for e in one["interval"]], [place, place], color=COLOURS[arm], linewidth=2)
             panel.plot(
-                [sign * 100 * e for e in one["interval"]], [place, place], color=COLOURS["mask_leads"], linewidth=2
+                [sign * 100 * v for v in one["values"]], [place] * len(one["values"]), "|", color="#555555", ms=8
             )
-        panel.plot([sign * 100 * v for v in one["values"]], [place] * len(one["values"]), "|", color="#555555", ms=9)
-        panel.plot(sign * 100 * one["mean"], place, MARKS["mask_leads"], color=COLOURS["mask_leads"], ms=7)
+            label = LABELS[arm] if row == 0 else None
+            panel.plot(sign * 100 * one["mean"], place, MARKS[arm], color=COLOURS[arm], ms=6, label=label)
+    panel.legend(frameon=False)
     panel.set_xlim(
         max(panel.get_xlim()[0], -100), min(panel.get_xlim()[1], 100)
     )  # a few seeds say little of rare types
     panel.axvline(0, color="#555555", linewidth=1)
     labels = [name.replace("overkill", "less overkill") for name in reversed(rows)]
     panel.set_yticks(range(len(rows)), labels)
-    panel.set_xlabel(f"percentage points, {names.replace('_', ' ')} (right: better); 95 % t interval, a tick a seed")
+    panel.set_xlabel(
+        "percentage points against the photographs as they are (right: better); 95 % t interval, a tick a seed"
+    )
     figure.savefig(target, dpi=130)
     plt.close(figure)
 
@@ -94,12 +116,15 @@ def strip(document: list[dict[str, Any]], runs: Path, target: Path) -> None:
     table = pl.read_parquet(runs / "plain-0" / "scores.parquet").filter(
         (pl.col("split") == "test") & (pl.col("defect") == "chipping")
     )
-    path = table.sort("score", descending=True)["path"][0]
-    image = decode(path)
+    order = table.sort("score", descending=True)
+    found = (n for n, path in order.select("image", "path").iter_rows() if find_leads(decode(path)).any())
+    name = next(found, order["image"][0])  # a part whose leads are found, so that there is something to compare
     figure, panels = plt.subplots(len(arms), 5, figsize=(11, 2.35 * len(arms)), layout="constrained", squeeze=False)
     for row, arm in zip(panels, arms, strict=True):
         recipe = Recipe.load(runs / f"{arm}-0")
         classifier: Any = recipe.inspector.members[0]
+        own = pl.read_parquet(runs / f"{arm}-0" / "scores.parquet").filter(pl.col("image") == name)
+        image = decode(own["path"][0])  # the arm of true masks has photographs of its own
         seen = recipe.manifest.preprocessing.apply(image)
         pixels = torch.from_numpy(recipe.fitted(image)[None])
         maps = placed_maps(classifier, pixels, method_for(classifier, "gradcam"), "all").maps

@@ -45,10 +45,25 @@ def measured(document: dict[str, Any], images: Path) -> str:
         rows += [n for e in (0, last) for s in stages if (n := f"on leads, {s}, epoch {e}") in gaps]
         lines += [_row(n, found["arms"]["plain"], found["arms"][arm], gaps) for n in rows]
         lines += ["", _said(name, gaps), ""]
+    lines += _finder([run["finder"] for run in runs if "finder" in run])
     for file, words in FIGURES.items():
         if (images / file).is_file():
             lines += [f"![{words}](../images/{file})", ""]
     return "\n".join(lines)
+
+
+def _finder(found: list[dict[str, Any]]) -> list[str]:
+    """What the finder behind `--mask-leads` finds, by the true defect of a unit, over all seeds."""
+    if not found:
+        return []
+    lines = ["What `--mask-leads` finds of the leads of test units:", ""]
+    lines += ["| unit | units | recall | precision | leads missed |", "|---|---|---|---|---|"]
+    for kind in sorted({kind for one in found for kind in one}):
+        rows = [one[kind] for one in found if kind in one]
+        units = sum(row["units"] for row in rows)
+        means = [sum(row["units"] * row[n] for row in rows) / units for n in ("recall", "precision", "missed")]
+        lines.append(f"| {kind.replace('_', ' ')} | {units} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    return [*lines, ""]
 
 
 def _row(name: str, plain: dict[str, Any], arm: dict[str, Any], gaps: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ Run = dict[str, Any]
 def summary(runs: list[Run]) -> dict[str, Any]:
     """Every figure of every arm, and of the pairs its difference from plain."""
     figures = {(run["arm"], run["seed"]): flat(run) for run in runs}
-    arms = sorted({run["arm"] for run in runs}, key=["plain", "mask_leads", "roi"].index)
+    arms = sorted({run["arm"] for run in runs}, key=["plain", "true_masks", "mask_leads", "roi"].index)
     document: dict[str, Any] = {"seeds": sorted({run["seed"] for run in runs}), "arms": {}, "differences": {}}
     for arm in arms:
         document["arms"][arm] = _each([f for (a, _), f in figures.items() if a == arm], mean_of)
