@@ -12,12 +12,8 @@ import torch
 from matplotlib import pyplot as plt
 
 from knowngood.data.images import decode
-<<<<<<< HEAD
-from knowngood.explain.maps import method_for, placed_maps
-=======
 from knowngood.data.leads import find_leads
-from knowngood.explain.maps import enlarged, layer_maps, method_for
->>>>>>> helper-h
+from knowngood.explain.maps import method_for, placed_maps
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size
 
