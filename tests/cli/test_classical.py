@@ -68,6 +68,31 @@ def test_components_and_page(judged):
     assert 0.5 <= found["all_features"]["auroc"] <= 1
 
 
+def test_a_run_that_was_stopped_goes_on_with_the_model_that_it_was_at(judged, parts, tmp_path, monkeypatch):
+    from knowngood.study import classical as studying
+
+    out, rows = judged
+    options = {"backbone": "efficientnet_lite0", "image_size": 64, "models": "svm,lda,knn"}
+    real, asked = studying._judged, []
+
+    def until_stopped(name, *rest):
+        asked.append(name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(name, *rest)
+
+    monkeypatch.setattr(studying, "_judged", until_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        studying.classical(parts, tmp_path / "run", **options)
+    assert not (tmp_path / "run" / "classical.json").exists()
+    done = studying.classical(parts, tmp_path / "run", **options)
+    assert asked == ["svm", "lda", "knn", "knn"]
+    unsteady = {"seconds", "images_per_second"}
+    steady = [{k: v for k, v in row.items() if k not in unsteady} for row in json.loads(json.dumps(done.rows))]
+    assert steady == [{k: v for k, v in row.items() if k not in unsteady} for row in rows[:3]]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(path.name for path in out.iterdir())
+
+
 def test_copies_teach_and_are_not_shown(run_cli, parts, tmp_path):
     assert run_cli("augment", parts, "--out", tmp_path / "more", "--total", "110", "--workers", "1").code == 0
     answer = run_cli(
