@@ -54,7 +54,7 @@ def test_the_test_images_are_those_of_a_training(judged, trained_run):
 def test_components_and_page(judged):
     out, _ = judged
     table = pl.read_parquet(out / "pca.parquet")
-    assert table.columns == ["image", "label", "pc1", "pc2"]
+    assert table.columns == ["image", "path", "label", "defect", "pc1", "pc2"]
     assert table.height == 90
     assert np.isfinite(table.select("pc1", "pc2").to_numpy()).all()
     page = (out / "classical.html").read_text(encoding="utf-8")
@@ -66,6 +66,31 @@ def test_components_and_page(judged):
     assert sum(found["explained"]) <= 1 + 1e-6
     assert found["larger_class"] == pytest.approx(2 / 3, abs=0.05)
     assert 0.5 <= found["all_features"]["auroc"] <= 1
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_model_that_it_was_at(judged, parts, tmp_path, monkeypatch):
+    from knowngood.study import classical as studying
+
+    out, rows = judged
+    options = {"backbone": "efficientnet_lite0", "image_size": 64, "models": "svm,lda,knn"}
+    real, asked = studying._judged, []
+
+    def until_stopped(name, *rest):
+        asked.append(name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(name, *rest)
+
+    monkeypatch.setattr(studying, "_judged", until_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        studying.classical(parts, tmp_path / "run", **options)
+    assert not (tmp_path / "run" / "classical.json").exists()
+    done = studying.classical(parts, tmp_path / "run", **options)
+    assert asked == ["svm", "lda", "knn", "knn"]
+    unsteady = {"seconds", "images_per_second"}
+    steady = [{k: v for k, v in row.items() if k not in unsteady} for row in json.loads(json.dumps(done.rows))]
+    assert steady == [{k: v for k, v in row.items() if k not in unsteady} for row in rows[:3]]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(path.name for path in out.iterdir())
 
 
 def test_copies_teach_and_are_not_shown(run_cli, parts, tmp_path):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +22,7 @@ from knowngood.data.splits import Ids, groups_of, kfold, split
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError
+from knowngood.files import write_json
 from knowngood.models.classical import CLASSIFIERS
 from knowngood.models.classical.config import ClassicalConfig
 from knowngood.models.classical.fitting import FittedClassifier, fit_classifier
@@ -27,12 +33,16 @@ from knowngood.progress import reporter
 from knowngood.report.sections.pca import PcaSummary
 from knowngood.study.classical_results import facts_of, write_results
 from knowngood.study.facts import command_for, shown
+from knowngood.study.runs import fingerprint_of
 from knowngood.study.training import CLASS_THRESHOLD
 
 _TIMED = 64  # images whose features are made anew, to time it
 _WARM = 4
 
+_KEPT = ".judged"  # rows of models that a run which was stopped had finished
+
 Rows = npt.NDArray[np.float32]
+Judged: TypeAlias = tuple[dict[str, Any], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ def classical(
     """Fits conventional classifiers on deep features and tests them on the images that `train` tests on.
 
     Settings are chosen by cross-validation on the training and validation splits, by lot or near-duplicate; scores
-    are calibrated on the calibration split. Features come from the cache where it has them.
+    are calibrated on the calibration split. Features come from the cache where it has them; a call that was killed goes
+    on with the model and seed that it was at when it is made again.
 
     Args:
         data: Folder, manifest, the word of a source, or records.
@@ -100,28 +111,48 @@ def classical(
     parts = {seed: _part(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
     deep = features(records, config.backbone, weights=config.weights, image_size=config.image_size)
     sound = np.atleast_1d(np.isfinite(deep.rows).all(axis=1))
-    feature_time = _seconds_an_image(records, config)
+    parts = {seed: _sound(part, sound) for seed, part in parts.items()}
     bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
-    rows: list[dict[str, Any]] = []
-    tables = []
-    for seed, whole_part in parts.items():
-        part = _sound(whole_part, sound)
+    kept = Path(out) / _KEPT
+    rows, scores = _judge_all(names, records, deep, bad, parts, _seconds_an_image(records, config), kept)
+    pca = _pca(records, deep, bad, parts[config.seed], sound, config)
+    command = command_for(shown(data), Path(out), config, source, "classical")
+    write_results(Path(out), rows, scores, pca, facts_of(whole, deep, config, command, time.perf_counter() - started))
+    shutil.rmtree(kept, ignore_errors=True)
+    return Classical(Path(out), rows, scores, pca, deep)
+
+
+def _judge_all(
+    names: list[str],
+    records: Records,
+    deep: Features,
+    bad: npt.NDArray[np.bool_],
+    parts: dict[int, _Part],
+    feature_time: float,
+    kept: Path,
+) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+    """Returns the rows and the scores of every model and seed."""
+    fingerprint, rows, tables = fingerprint_of(records), [], []
+    for seed, part in parts.items():
+        places = [array.tolist() for array in vars(part).values()]
         for name in names:
-            row, scores = _judged(name, deep.rows, bad, part, seed, feature_time)
+            made_by = [name, seed, fingerprint, deep.origin, deep.size, places]
+            row, scores = _once(kept, made_by, partial(_judged, name, deep.rows, bad, part, seed, feature_time))
             rows.append(row)
             tables.append(_score_table(records, part, name, seed, scores))
             reporter().say(f"{name}, seed {seed}: test AUC {row['test']['auroc']:.4f}")
-    pca = _pca(records, deep, bad, _sound(parts[config.seed], sound), sound, config)
-    done = Classical(Path(out), rows, pl.concat(tables), pca, deep)
-    facts = facts_of(
-        whole,
-        deep,
-        config,
-        command_for(shown(data), Path(out), config, source, "classical"),
-        time.perf_counter() - started,
-    )
-    write_results(done.folder, done.rows, done.scores, done.pca, facts)
-    return done
+    return rows, pl.concat(tables)
+
+
+def _once(kept: Path, made_by: object, make: Callable[[], Judged]) -> Judged:
+    """Returns a row and scores that a run which was stopped has kept, or makes and keeps them."""
+    path = kept / f"{hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:24]}.json"
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return held["row"], np.array(held["scores"], np.float64)
+    row, scores = make()
+    write_json(path, {"row": row, "scores": scores.tolist()})
+    return row, scores
 
 
 def _names(config: ClassicalConfig) -> list[str]:
@@ -174,9 +205,7 @@ def _sound(part: _Part, sound: npt.NDArray[np.bool_]) -> _Part:
     )
 
 
-def _judged(
-    name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed: int, feature_time: float
-) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
+def _judged(name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed: int, feature_time: float) -> Judged:
     """Returns one model's row and its scores of the test images; nothing is fitted on these."""
     before = time.perf_counter()
     fitted = fit_classifier(CLASSIFIERS.get(name)(), rows[part.learn], bad[part.learn], part.folds, seed)
@@ -202,9 +231,9 @@ def _judged(
     }, scores
 
 
-def _grid(fitted: FittedClassifier) -> list[tuple[str, float]]:
+def _grid(fitted: FittedClassifier) -> list[list[Any]]:
     tried = ({name: value for name, value in row.items() if name != "auroc"} for row in fitted.table)
-    return [(_told(setting), row["auroc"]) for setting, row in zip(tried, fitted.table, strict=True)]
+    return [[_told(setting), row["auroc"]] for setting, row in zip(tried, fitted.table, strict=True)]
 
 
 def _told(setting: Any) -> str:

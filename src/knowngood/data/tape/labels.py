@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import beta
 
 from knowngood.data.tape.abnormal import ABNORMAL, UNUSABLE
 from knowngood.data.tape.config import TapeConfig
@@ -16,6 +17,7 @@ from knowngood.data.tape.streams import Streams, stream
 BORDER = 0.06  # severity from which a fault makes a unit bad
 _BLOCK = 1000  # the share of bad units is exact in every block of so many
 _BLEMISHED = 0.05  # good units with a fault below the border
+_SUREST = 0.9  # even the faintest defect is seen now and then
 _SECOND = 0.06  # bad units with a second defect
 
 
@@ -90,10 +92,19 @@ def hiding_chance(severity: float, config: TapeConfig) -> float:
         return 0.0
     noise = config.label_noise
     among_bad = noise * (1 - config.bad_rate) / (config.bad_rate * (1 - noise))
-    a, b = severity_shape(config)
-    mean = b * (b + 1) * (b + 2) / ((a + b) * (a + b + 1) * (a + b + 2))  # of (1 - x)^3 for Beta(a, b)
     position = (severity - BORDER) / (1 - BORDER)
-    return float(min(0.9, among_bad * (1 - position) ** 3 / mean))
+    return float(min(_SUREST, _strength(among_bad, *severity_shape(config)) * (1 - position) ** 3))
+
+
+@lru_cache(maxsize=16)
+def _strength(share: float, a: float, b: float) -> float:
+    """Returns k for which min(0.9, k (1 - x)^3), averaged over x of Beta(a, b), is the share that is to be hidden."""
+    faint = (1 - beta.ppf((np.arange(2000) + 0.5) / 2000, a, b)) ** 3
+    low, high = 0.0, 1e6
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.minimum(_SUREST, middle * faint).mean() < share else (low, middle)
+    return high
 
 
 def _is_bad(index: int, split: str, config: TapeConfig) -> bool:

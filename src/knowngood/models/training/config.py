@@ -7,8 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from knowngood.data.preprocessing import parse_roi
-
 Preset = Literal["quick", "standard", "best"]
 Freeze = Literal["none", "stem", "all-but-head"]
 Balance = Literal["sampling", "weights", "none"]
@@ -120,6 +118,8 @@ class TrainConfig(BaseModel):
     @classmethod
     def _names_boxes(cls, roi: str | None) -> str | None:
         if roi is not None:
+            from knowngood.data.preprocessing import parse_roi  # numpy: too heavy for a word of help
+
             parse_roi(roi)
         return roi
 
