@@ -62,7 +62,6 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
     return page("Audit: what to look at before training", subtitle, sections)
 
 
-<<<<<<< HEAD
 def audit_sections(table: pl.DataFrame, trial: dict[str, Any] | None, link: str) -> list[Section]:
     """Returns the audit as sections of a larger page: every list with a few pictures, and the trial.
 
@@ -80,14 +79,14 @@ def audit_sections(table: pl.DataFrame, trial: dict[str, Any] | None, link: str)
     lead = "A doubt is not a verdict: a person looks before anything is removed or relabelled."
     made = [Section("audit", "Outliers and doubtful labels", body, lead)]
     return made if trial is None else [*made, removal(trial)]
-=======
+
+
 def _short_names(table: pl.DataFrame) -> pl.DataFrame:
     """Leaves out the folders that all names begin with: under a small picture only the first letters are seen."""
     names = table["image"].to_list()
     letters = os.path.commonprefix(names)  # noqa: RUF071  (dirname makes whole folders of them)
     shared = os.path.dirname(letters) if len(names) > 1 else ""
     return table.with_columns(pl.col("image").str.slice(len(shared) + 1)) if shared else table
->>>>>>> helper-d
 
 
 def _groups(name: str, rows: pl.DataFrame, table: pl.DataFrame) -> tuple[list[tuple[Any, ...]], str]:
