@@ -92,16 +92,14 @@ def differences(summary: dict[str, Any], target: Path) -> None:
             )
             label = LABELS[arm] if row == 0 else None
             panel.plot(sign * 100 * one["mean"], place, MARKS[arm], color=COLOURS[arm], ms=6, label=label)
-    panel.legend(frameon=False)
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     panel.set_xlim(
         max(panel.get_xlim()[0], -100), min(panel.get_xlim()[1], 100)
     )  # a few seeds say little of rare types
     panel.axvline(0, color="#555555", linewidth=1)
     labels = [name.replace("overkill", "less overkill") for name in reversed(rows)]
     panel.set_yticks(range(len(rows)), labels)
-    panel.set_xlabel(
-        "percentage points against the photographs as they are (right: better); 95 % t interval, a tick a seed"
-    )
+    panel.set_xlabel("percentage points against plain (right: better); 95 % t interval, a tick a seed")
     figure.savefig(target, dpi=130)
     plt.close(figure)
 
