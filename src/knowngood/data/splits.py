@@ -20,6 +20,7 @@ from knowngood.errors import ConfigError, DataError
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 _CLASS = {GOOD: "good", BAD: "bad"}
+_LARGE = 0.01  # share of the images from which a group is a lot, and not a few copies
 
 
 def split(
@@ -221,6 +222,8 @@ def _assign(
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(seen))
     weight = (counts / np.maximum(totals, 1)).sum(axis=1)
+    lots = np.bincount(group_of[order], minlength=len(seen)) > _LARGE * len(order)  # no two of one weight: by it alone
+    weight = weight * np.where(lots, np.exp(0.5 * rng.standard_normal(len(seen))), 1)  # a seed would change nothing
     part_of = np.zeros(len(seen), np.int64)
     for group in shuffled[np.argsort(-weight[shuffled], kind="stable")]:
         lack = (needs * importance) @ counts[group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,19 @@ def test_folds() -> None:
     assert bads.max() <= 11
     with pytest.raises(ConfigError):
         kfold(records, 1)
+
+
+def test_another_seed_is_another_division_of_lots_as_well() -> None:
+    """Lots all differ in weight; dealt out by weight alone, every seed would give the same test lots."""
+    records = made(1800, {"chip": 150, "scratch": 50}, lots=40, seed=4)
+    tests, trains = [], []
+    for seed in range(5):
+        frame = split(records, seed=seed).frame
+        parts = frame.group_by("lot").agg(pl.col("split").n_unique())
+        assert parts["split"].max() == 1
+        tests.append(frozenset(frame.filter(pl.col("split") == "test")["lot"]))
+        trains.append(frame.filter(pl.col("split") == "train").height / len(records))
+        assert abs(frame.filter(pl.col("split") == "test").height / len(records) - 0.25) < 0.05
+    assert len(set(tests)) == 5
+    shared = [len(a & b) / len(a) for a, b in pairwise(tests)]
+    assert np.mean(shared) < 0.6
