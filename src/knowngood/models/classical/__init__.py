@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from knowngood.models.classical.contract import Conventional
+from typing import TYPE_CHECKING
+
 from knowngood.registry import Registry
+
+if TYPE_CHECKING:  # numpy: too heavy for a word of help
+    from knowngood.models.classical.contract import Conventional
 
 CLASSIFIERS: Registry[type[Conventional]] = Registry(
     "conventional classifier",
