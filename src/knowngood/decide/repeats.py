@@ -22,7 +22,8 @@ class RepeatedDifference:
         difference: Mean of with - without, in the figure's own unit.
         interval: (low, high) of that mean.
         repeats: How many seeds.
-        outcome: "helped" or "hurt" where the interval leaves nought out, else "cannot tell".
+        outcome: "helped" or "hurt" where the interval leaves nought out, else "cannot tell"; also where all repeats
+            differ by exactly the same, since repeats without any spread are one measurement counted several times.
     """
 
     difference: float
@@ -68,5 +69,6 @@ def compare_repeats(
     reach = float(student.ppf((1 + confidence) / 2, count - 1)) * error
     low, high = mean - reach, mean + reach
     up, down = ("helped", "hurt") if higher_is_better else ("hurt", "helped")
-    outcome = up if low > 0 else down if high < 0 else "cannot tell"
+    spread = bool(np.ptp(differences) > 0)
+    outcome = "cannot tell" if not spread else up if low > 0 else down if high < 0 else "cannot tell"
     return RepeatedDifference(mean, (low, high), count, outcome)  # type: ignore[arg-type]

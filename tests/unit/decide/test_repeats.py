@@ -36,6 +36,12 @@ def test_no_difference_at_all_tells_nothing():
     assert (found.difference, found.interval, found.outcome) == (0, (0, 0), "cannot tell")
 
 
+def test_one_measurement_counted_several_times_is_no_evidence():
+    found = compare_repeats([0.9008] * 3, [0.9043] * 3, overlap=0.4)
+    assert found.difference == pytest.approx(-0.0035)
+    assert found.outcome == "cannot tell"
+
+
 def test_intervals_cover_the_true_difference_as_often_as_they_say():
     random = np.random.default_rng(0)
     pairs = random.normal(0.3, 1, (2000, 5))
