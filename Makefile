@@ -20,7 +20,7 @@ demo: $(STAMP)
 	@echo "Open $(RUN)/study.html"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .
