@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from knowngood.models.training.config import TrainConfig
+from knowngood.models.training.fitting import choose_model
 from knowngood.report.comparison import comparison_sections
 from knowngood.report.page import Section
 from knowngood.study.comparison.comparing import DOCUMENT, compare
@@ -50,6 +52,7 @@ def comparison(material: Material, **chosen: object) -> CompareConfig:
         "resplit": config.resplit,
         "escape_budget": config.escape_budget,
         "generated": config.generated,
+        "outlier_backbone": config.model or choose_model(TrainConfig()),
     }
     return CompareConfig.model_validate(shared | chosen)
 
