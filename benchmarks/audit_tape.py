@@ -38,9 +38,9 @@ from knowngood.outliers.neighbours import Neighbours
 from knowngood.outliers.out_of_sample import out_of_fold_scores
 from knowngood.outliers.suspects import find_suspects
 from knowngood.study.doubts import FOLDS, suspicion
+from knowngood.study.facts import versions
 from knowngood.study.removal_config import RemovalConfig
 from knowngood.study.removing import removal_trial
-from knowngood.study.training import versions
 
 RESULT = Path(__file__).parent / "results" / "audit_tape.json"
 BINS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.01)

@@ -24,7 +24,7 @@ from summary import spread
 from knowngood.cli.answering import at_work
 from knowngood.files import write_json
 from knowngood.study.classical import classical
-from knowngood.study.training import versions
+from knowngood.study.facts import versions
 
 TAPE = "tape:train=1500,test=500,seed=0"
 SETS = ("elpv", "magnetic_tile", "tape")

@@ -29,7 +29,7 @@ from typing import Any
 import polars as pl
 
 from knowngood.files import cache_folder, write_json
-from knowngood.study.training import versions
+from knowngood.study.facts import versions
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "growth.png"
