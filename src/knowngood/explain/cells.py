@@ -7,6 +7,7 @@ TensorFlow's padding over 2i + 1. After five of them these are 31 pixels apart, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
@@ -49,7 +50,18 @@ class Cells:
         return made[:, 0]
 
 
+_known: WeakKeyDictionary[Classifier, dict[str, Cells]] = WeakKeyDictionary()
+
+
 def cells_of(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells]:
+    """Returns where the cells of layers lie; found once for each classifier, since many batches ask."""
+    known = _known.setdefault(classifier, {})
+    if missing := tuple(name for name in layers if name not in known):
+        known |= _traced(classifier, missing)
+    return {name: known[name] for name in layers}
+
+
+def _traced(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells]:
     """Returns where the cells of layers lie, from the paddings and strides of what comes before each.
 
     Args:
