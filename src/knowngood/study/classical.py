@@ -18,7 +18,7 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import Ids, groups_of, kfold, split
+from knowngood.data.splits import Ids, groups_of, kfold
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError
@@ -32,6 +32,7 @@ from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.report.sections.pca import PcaSummary
 from knowngood.study.classical_results import facts_of, write_results
+from knowngood.study.dividing import divided_as
 from knowngood.study.facts import command_for, shown
 from knowngood.study.runs import fingerprint_of
 from knowngood.study.training import CLASS_THRESHOLD
@@ -167,15 +168,7 @@ def _names(config: ClassicalConfig) -> list[str]:
 
 
 def _part(records: Records, groups: Ids, config: ClassicalConfig, seed: int) -> _Part:
-    divided = split(
-        records,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=seed,
-        keep_given=not config.resplit,
-        groups=groups,
-    )
+    divided = divided_as(records, groups, config, seed)
     frame = divided.frame
     known = frame["label"].is_not_null().to_numpy()
     places = {name: np.flatnonzero(known & (frame["split"] == name).fill_null(False).to_numpy()) for name in _PLACES}

@@ -186,6 +186,7 @@ def _looked(
         read = [_read(path, name) for path, name, _ in batch]
         whole = [one for one in read if not isinstance(one, str)]
         called = [name for (_, name, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
+        # A second pass: a map's own score differs in the eighth place, and decisions must be those of predict.
         scored = iter(recipe.predict(whole, called) if whole else [])
         heat = recipe.maps(whole, called, method=config.method, fraction=config.fraction)
         layers = {}

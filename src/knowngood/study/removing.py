@@ -16,7 +16,7 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import groups_of, split
+from knowngood.data.splits import groups_of
 from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.decide.metrics import auroc, fpr_at_tpr
 from knowngood.errors import DataError
@@ -25,6 +25,7 @@ from knowngood.models.features import Features, features
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import fit_inspector
 from knowngood.progress import reporter
+from knowngood.study.dividing import divided_as
 from knowngood.study.doubts import doubts
 from knowngood.study.effects import TPR, effects
 from knowngood.study.removal_arms import Change, changes
@@ -97,7 +98,7 @@ def removal_trial(
     trial = _Trial(
         records.with_frame(records.frame.filter(pl.Series(sound))),
         deep.of(np.flatnonzero(sound)),
-        TrainConfig(model=backbone, preset=config.train_preset, weights=weights, image_size=image_size),
+        TrainConfig(model=backbone, preset=config.train_preset, weights=weights, image_size=image_size, resplit=True),
         one_sided,
         verdicts,
         folder / "removal.work",
@@ -141,7 +142,7 @@ class _Trial:
         if kept.is_file():
             found: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8"))
             return found
-        divided = self._divided(seed)
+        divided = divided_as(self.records, self.groups, self.config, seed)
         test = (divided.frame["split"] == "test").to_numpy()
         rows = []
         for arm, change in self._changes(divided, seed).items():
@@ -151,18 +152,6 @@ class _Trial:
                 rows.append(_row(seed, arm, judge, change, labels[asked], margins[asked]) | {"trouble": trouble})
         write_json(kept, rows)
         return rows
-
-    def _divided(self, seed: int) -> Records:
-        config = self.config
-        return split(
-            self.records,
-            test=config.test,
-            val=config.val,
-            calibration=config.calibration,
-            seed=seed,
-            keep_given=False,
-            groups=self.groups,
-        )
 
     def _changes(self, divided: Records, seed: int) -> dict[str, Change]:
         """Audits the training part alone, so that nothing of the other images decides what is changed."""

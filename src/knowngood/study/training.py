@@ -18,7 +18,7 @@ from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.good_only import split_good_only
 from knowngood.data.loading import load
 from knowngood.data.records import GOOD, SPLITS, Records
-from knowngood.data.splits import groups_of, split
+from knowngood.data.splits import groups_of
 from knowngood.data.verdicts import read_verdicts, with_verdicts, without_outliers
 from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.decide.metrics import evaluate
@@ -35,6 +35,7 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.recipe.predicting import write_table
 from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
+from knowngood.study.dividing import divided_as
 from knowngood.study.facts import command_for, count_words, data_facts, score_table, shown, versions
 from knowngood.study.looking import map_sections
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
@@ -159,11 +160,16 @@ def train_divided(
 
 
 def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfig) -> Records:
-    shares: dict[str, Any] = {"test": config.test, "seed": config.seed, "keep_given": not config.resplit}
     if not config.one_class:
-        return split(records, val=config.val, calibration=config.calibration, groups=groups, **shares)
-    # nothing is chosen on a validation split: its images help to set the threshold
-    return split_good_only(records, calibration=config.val + config.calibration, groups=groups, **shares)
+        return divided_as(records, groups, config, config.seed)
+    return split_good_only(
+        records,
+        test=config.test,
+        calibration=config.val + config.calibration,  # nothing is chosen on val: it helps to set the threshold
+        seed=config.seed,
+        keep_given=not config.resplit,
+        groups=groups,
+    )
 
 
 def check_trainable(records: Records, one_class: bool = False) -> None:

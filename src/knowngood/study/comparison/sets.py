@@ -7,9 +7,9 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
-from knowngood.data.splits import split
 from knowngood.errors import DataError
 from knowngood.study.comparison.config import CompareConfig
+from knowngood.study.dividing import divided_as
 
 LEAST = 2  # of each class in each split: DeLong's test needs two, and so does a calibration
 
@@ -26,15 +26,7 @@ def divide(records: Records, groups: npt.NDArray[np.int64], config: CompareConfi
     Raises:
         DataError: A split has fewer than two images of a class.
     """
-    whole = split(
-        records,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=seed,
-        keep_given=not config.resplit,
-        groups=groups,
-    )
+    whole = divided_as(records, groups, config, seed)
     smaller = limited(whole, config.limit, config.limit_test, seed)
     for name in SPLITS:
         counts = smaller.of_split(name).counts()
