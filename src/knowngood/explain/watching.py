@@ -31,15 +31,15 @@ class Watch:
         self._modes: list[torch.autograd.grad_mode.inference_mode | torch.enable_grad | torch.no_grad] = []
 
     def __enter__(self) -> Watch:
+        watched = {name: self.network.get_submodule(name) for name in self.names}  # first: it may not be there
         self._modes = [torch.inference_mode(False), torch.enable_grad() if self.gradients else torch.no_grad()]
         for mode in self._modes:
             mode.__enter__()
         self._frozen = [p for p in self.network.parameters() if p.requires_grad]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        for name in self.names:
-            hook = self._hook(name)
-            self._handles.append(self.network.get_submodule(name).register_forward_hook(hook))
+        for name, layer in watched.items():
+            self._handles.append(layer.register_forward_hook(self._hook(name)))
         return self
 
     def __exit__(

@@ -67,6 +67,17 @@ def test_the_network_is_as_before_whatever_happened(fails: bool) -> None:
     assert all(parameter.grad is None for parameter in classifier.parameters())
 
 
+def test_a_layer_that_is_not_there_leaves_nothing_behind() -> None:
+    classifier = network()
+    with torch.inference_mode():
+        with pytest.raises(AttributeError), Watch(classifier.trunk, ["layer2", "layer9"], gradients=True):
+            pass
+        assert torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()
+    assert all(not module._forward_hooks for module in classifier.modules())
+    assert all(parameter.requires_grad for parameter in classifier.parameters())
+
+
 def test_watching_changes_no_margin_and_works_inside_inference_mode() -> None:
     classifier, images = network(), noise()
     with torch.inference_mode():
