@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,19 @@ from knowngood.progress import track
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 Pixels = npt.NDArray[np.uint8]
 AS_IT_IS = Preprocessing()
+
+
+class Prepares(Protocol):
+    """Changes a photograph before it is fitted to a network's size."""
+
+    @property
+    def made_by(self) -> list[object]:
+        """What the key of a cache gets."""
+        ...
+
+    def apply(self, image: Pixels) -> Pixels:
+        """Returns the changed photograph, (H, W) or (H, W, 3) uint8."""
+        ...
 
 
 def fit(image: Pixels, height: int, width: int, channels: int) -> Pixels:
@@ -88,7 +102,7 @@ def store_pixels(
     height: int,
     width: int,
     channels: int,
-    preprocessing: Preprocessing = AS_IT_IS,
+    preprocessing: Prepares = AS_IT_IS,
 ) -> PixelStore:
     """Decodes and fits every photograph once; a second call with the same contents only opens the file.
 
@@ -108,7 +122,7 @@ def store_pixels(
 
 
 def fitted(
-    paths: Sequence[str], height: int, width: int, channels: int, preprocessing: Preprocessing = AS_IT_IS
+    paths: Sequence[str], height: int, width: int, channels: int, preprocessing: Prepares = AS_IT_IS
 ) -> Iterator[Pixels | ImageError]:
     """Yields each photograph at the network's size, or the error that came instead, in order, decoded in threads."""
 
@@ -123,9 +137,7 @@ def fitted(
             yield from pool.map(one, paths[start : start + 64])
 
 
-def _fill(
-    paths: list[str], data: Path, shape: tuple[int, int, int, int], preprocessing: Preprocessing
-) -> dict[int, str]:
+def _fill(paths: list[str], data: Path, shape: tuple[int, int, int, int], preprocessing: Prepares) -> dict[int, str]:
     failed: dict[int, str] = {}
     with storage_errors(data), whole_file(data) as scratch, scratch.open("wb") as handle:
         found = fitted(paths, shape[2], shape[3], shape[1], preprocessing)

@@ -298,9 +298,12 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 
 def wants_bf16(config: TrainConfig) -> bool:
-    """Says whether to train in bfloat16: on GPUs that have it, and on CPUs that have it in hardware."""
-    if config.precision != "auto":
-        return config.precision == "bf16"
+    """Says whether to train in bfloat16."""
+    return has_bf16() if config.precision == "auto" else config.precision == "bf16"
+
+
+def has_bf16() -> bool:
+    """Says whether this machine has bfloat16 in hardware: its GPU, or where there is none its CPU."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     supported = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]

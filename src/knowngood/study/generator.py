@@ -1,0 +1,219 @@
+"""Teaches a StyleGAN the bad images of a set: its training split alone, as a training of the same seed divides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from knowngood.data.loading import load
+from knowngood.data.pixels import needs_colour, store_pixels
+from knowngood.data.records import BAD, GOOD, Records
+from knowngood.data.splits import groups_of, split
+from knowngood.errors import DataError
+from knowngood.files import write_json
+from knowngood.parameters import checked_parameters
+from knowngood.progress import reporter
+from knowngood.study.facts import versions
+from knowngood.study.runs import FIGURES, fingerprint_of, open_run
+from knowngood.synthesis.stylegan.config import FEWEST, SynthesisConfig
+from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, open_generator
+from knowngood.synthesis.stylegan.networks import NetworksConfig
+from knowngood.synthesis.stylegan.squares import Square
+from knowngood.synthesis.stylegan.stepping import Shown
+
+MOST_GOOD = 20_000  # good photographs that are looked at first, at most
+_MIXED = 1.15  # sizes further apart than this are told of
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished training of a generator.
+
+    Attributes:
+        folder: With generator.safetensors, generator.json, history.json, metrics.json, film/ and film.gif.
+        generator: Ready to make pictures.
+        figures: What is in metrics.json.
+    """
+
+    folder: Path
+    generator: TrainedGenerator
+    figures: dict[str, Any]
+
+
+def train_generator(
+    data: str | Path | Records,
+    out: str | Path,
+    config: SynthesisConfig | None = None,
+    *,
+    source: str | None = None,
+    force: bool = False,
+    watcher: Callable[[TrainedGenerator, float], dict[str, float]] | None = None,
+    **options: Any,
+) -> Generated:
+    """Trains a StyleGAN on the bad images of the training split. A call that was killed goes on when made again.
+
+    Args:
+        data: Folder, manifest, the word of a source, or records.
+        out: Folder for the run.
+        config: What to learn; or give its fields as `options`.
+        source: Data source, when it should not be guessed.
+        force: Replace the run in `out`, and train on fewer than 20 images.
+        watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
+        **options: Fields of `SynthesisConfig`.
+
+    Raises:
+        ConfigError: An option is out of range, or `out` holds something else.
+        DataError: There are too few images of the class.
+        TrainingError: A loss is no longer finite.
+    """
+    from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+
+    config = checked_parameters(SynthesisConfig, (config or SynthesisConfig()).model_dump() | options)
+    folder = Path(out)
+    records = (data if isinstance(data, Records) else load(data, source)).usable()
+    divided = _divided(records, config)
+    learned = _chosen(divided, config.class_)
+    if learned.height < FEWEST and not force:
+        raise DataError(
+            f"There are {learned.height} images of class {config.class_!r} in the training split.",
+            expected=f"at least {FEWEST}: a generator taught with fewer repeats what it has seen",
+            fix="Try `knowngood synthesize transplant`, gather more, or insist with --force.",
+        )
+    if open_run(folder, config, fingerprint_of(divided), force):
+        return _read(folder)
+    notes = _notes(divided, learned, config)
+    for note in notes:
+        reporter().say(note)
+    shown, facts = _shown(divided, learned, config, folder / "work")
+    history = train_stylegan(shown, facts, folder, config, watcher)
+    write_film(folder)
+    figures = {
+        "images": learned.height,
+        "class": config.class_,
+        "history": history,
+        "notes": notes,
+        "versions": versions(),
+    }
+    write_json(folder / FIGURES, figures)
+    return _read(folder)
+
+
+def _read(folder: Path) -> Generated:
+    import json
+
+    return Generated(folder, open_generator(folder), json.loads((folder / FIGURES).read_text(encoding="utf-8")))
+
+
+def _divided(records: Records, config: SynthesisConfig) -> Records:
+    held = records.labelled()
+    classes = [label for label in (GOOD, BAD) if (held.frame["label"] == label).any()]
+    return split(
+        held,
+        test=config.test,
+        val=config.val,
+        calibration=config.calibration,
+        seed=config.seed,
+        keep_given=not config.resplit,
+        groups=groups_of(held),
+        classes=classes,
+    )
+
+
+def _chosen(records: Records, name: str) -> pl.DataFrame:
+    """Returns the photographs of the training split that are of a class: good, bad, or one defect."""
+    frame = records.frame.filter((pl.col("split") == "train") & ~pl.col("generated"))
+    if name in ("good", "bad"):
+        return frame.filter(pl.col("label") == (BAD if name == "bad" else GOOD))
+    known = frame.filter(pl.col("label") == BAD)["defect"].drop_nulls().unique().sort().to_list()
+    if name not in known:
+        raise DataError(
+            f"There is no defect {name!r} among the training images.",
+            expected=f"good, bad{''.join(', ' + each for each in known)}",
+            fix="Choose another --class.",
+        )
+    return frame.filter(pl.col("defect") == name)
+
+
+def _notes(records: Records, learned: pl.DataFrame, config: SynthesisConfig) -> list[str]:
+    """Says what the user should know before an hour has gone by."""
+    notes = []
+    heights, widths = learned["height"].to_numpy().astype(float), learned["width"].to_numpy().astype(float)
+    ratio = widths / heights
+    if max(np.ptp(np.log(values)) for values in (heights, widths)) > np.log(_MIXED):
+        notes.append(
+            f"The photographs differ in size, {widths.min():.0f}x{heights.min():.0f} to {widths.max():.0f}x"
+            f"{heights.max():.0f}: all are brought to {config.resolution}x{config.resolution} (--shape "
+            f"{config.shape}), and samples are written at their median size."
+        )
+    elif (ratio != 1).any():
+        notes.append(
+            f"Photographs of {widths[0]:.0f}x{heights[0]:.0f} are brought to {config.resolution}x{config.resolution} "
+            f"(--shape {config.shape})."
+        )
+    if records.licence:
+        notes.append(f"Licence of the data, and of what is made of them: {records.licence}")
+    return notes
+
+
+def _shown(
+    records: Records, learned: pl.DataFrame, config: SynthesisConfig, work: Path
+) -> tuple[dict[str, Shown], GeneratorFacts]:
+    square, channels = Square(rule=config.shape), 3 if needs_colour(records) else 1
+    defects = _defects(learned, config)
+
+    def photographs(frame: pl.DataFrame) -> Shown:
+        part = records.with_frame(frame)
+        store = store_pixels(part, work, config.resolution, config.resolution, channels, square)
+        sound = np.array([row not in store.failed for row in range(len(store))])
+        classes = None
+        if defects:
+            places = {name: place for place, name in enumerate(defects)}
+            classes = np.array([places.get(name, 0) for name in part.frame["defect"].to_list()], np.int64)[sound]
+        return Shown(store.pixels if sound.all() else store.pixels[sound], classes)
+
+    shown = {}
+    if config.good_kimg:
+        good = _chosen(records, "good")
+        if good.height < FEWEST:
+            raise DataError(f"There are {good.height} good images to begin with.", fix="Leave --good-kimg out.")
+        if good.height > MOST_GOOD:
+            good = good.sample(MOST_GOOD, seed=config.seed)
+        shown["good"] = photographs(good)
+    shown[config.class_] = photographs(learned)
+    networks = NetworksConfig(
+        resolution=config.resolution,
+        channels=channels,
+        classes=len(defects),
+        **config.model_dump(include={"latent", "mapping_layers", "base", "most"}),
+    )
+    products = learned["product"].drop_nulls().unique().to_list()
+    facts = GeneratorFacts(
+        networks=networks,
+        square=square,
+        height=int(np.median(learned["height"].to_numpy())),
+        width=int(np.median(learned["width"].to_numpy())),
+        label=GOOD if config.class_ == "good" else BAD,
+        defect=None if config.class_ in ("good", "bad") else config.class_,
+        defects=defects,
+        product=products[0] if len(products) == 1 else None,
+    )
+    return shown, facts
+
+
+def _defects(learned: pl.DataFrame, config: SynthesisConfig) -> tuple[str, ...]:
+    if not config.by_defect:
+        return ()
+    names = learned["defect"]
+    known = tuple(names.drop_nulls().unique().sort().to_list())
+    if names.null_count() or len(known) < 2:
+        raise DataError(
+            f"--by-defect needs the defect of every image: {names.null_count()} of {len(names)} have none, and "
+            f"{len(known)} are named.",
+            fix="Leave --by-defect out.",
+        )
+    return known

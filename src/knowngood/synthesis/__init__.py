@@ -1,0 +1,1 @@
+"""Bad images made from few: StyleGAN, defect transplant, and how far they can be trusted."""

@@ -1,0 +1,93 @@
+"""What can be chosen about a StyleGAN; the field descriptions are the command line's help. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+RESOLUTIONS = (32, 64, 128, 256)
+FEWEST = 20  # images; below it a generator repeats what it has seen
+
+
+class SynthesisConfig(BaseModel):
+    """Everything that decides what a generator learns; saved with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_: str = Field("bad", description="What is learned: bad, good, or the name of one defect.")
+    resolution: int = Field(64, description="Side of the pictures: 32, 64, 128 or 256.")
+    kimg: float = Field(80.0, gt=0, le=100_000, description="Thousands of photographs that are shown in all.")
+    good_kimg: float = Field(
+        0.0,
+        ge=0,
+        le=100_000,
+        description="Before them, thousands of good photographs: how parts look is learned from the many.",
+    )
+    freeze: int = Field(
+        0,
+        ge=0,
+        le=6,
+        description="After --good-kimg, blocks of the discriminator, finest first, that stay as they are.",
+    )
+    by_defect: bool = Field(False, description="Tell the networks each photograph's defect; samples can name one.")
+    shape: Literal["pad", "crop", "stretch"] = Field(
+        "pad",
+        description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
+    )
+    batch_size: int = Field(32, ge=4, le=1024, description="Photographs a step.")
+    learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
+    r1: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of the gradient penalty; 0.0002 x pixels / batch size if not given, 0.05 at least.",
+    )
+    path_length: float = Field(2.0, ge=0, description="Weight of the path-length regularisation; 0 for none.")
+    mixing: float = Field(0.9, ge=0, le=1, description="Share of the samples whose styles are mixed.")
+    ada_target: float = Field(
+        0.6, ge=0, lt=1, description="Overfitting at which the discriminator's augmentation is held; 0 for none."
+    )
+    ada_kimg: float = Field(
+        100.0, gt=0, description="Thousands of photographs in which its probability may move from 0 to 1."
+    )
+    ema_kimg: float = Field(5.0, gt=0, description="Half-life of the averaged generator, in thousands of photographs.")
+    latent: int = Field(256, ge=8, le=1024, description="Width of z and w.")
+    mapping_layers: int = Field(4, ge=1, le=8, description="Layers from z to w.")
+    base: int = Field(1024, ge=64, le=65536, description="A stage has base / its side channels ...")
+    most: int = Field(256, ge=16, le=1024, description="... and at most these.")
+    tick_kimg: float = Field(2.0, gt=0, description="Thousands of photographs between two checkpoints and grids.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="Arithmetic; auto takes bf16 where the machine has it in hardware."
+    )
+    devices: int = Field(1, ge=1, le=64, description="GPUs, or CPU processes where there is none.")
+    test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
+    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest for validation.")
+    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest for calibration.")
+    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, weights and everything drawn.")
+
+    @field_validator("resolution")
+    @classmethod
+    def _is_a_power(cls, resolution: int) -> int:
+        if resolution not in RESOLUTIONS:
+            raise ValueError(f"the networks double their side stage by stage: {', '.join(map(str, RESOLUTIONS))}")
+        return resolution
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> SynthesisConfig:
+        if self.batch_size % self.devices:
+            raise ValueError(f"--batch-size {self.batch_size} cannot be divided among {self.devices} devices")
+        if self.batch_size // self.devices < 4:
+            raise ValueError("every device needs 4 photographs a step")
+        if self.freeze and not self.good_kimg:
+            raise ValueError("--freeze is about what --good-kimg has taught")
+        return self
+
+    @property
+    def r1_weight(self) -> float:
+        """Weight of the gradient penalty (Karras et al. 2020b's rule of thumb, never below 0.05)."""
+        return self.r1 if self.r1 is not None else max(0.05, 0.0002 * self.resolution**2 / self.batch_size)
+
+    def steps(self, kimg: float) -> int:
+        """Steps that show so many thousands of photographs."""
+        return round(kimg * 1000 / self.batch_size)

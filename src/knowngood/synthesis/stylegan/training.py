@@ -1,0 +1,191 @@
+"""Trains a StyleGAN with Fabric: phases, checkpoints that a killed run goes on from, a film of fixed latents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.fabric import Fabric
+from PIL import Image
+
+from knowngood.errors import ConfigError
+from knowngood.files import whole_file, write_json
+from knowngood.models.training.finetune import has_bf16
+from knowngood.progress import reporter
+from knowngood.synthesis.stylegan.config import SynthesisConfig
+from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, save_generator
+from knowngood.synthesis.stylegan.networks import NetworksConfig
+from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
+
+CHECKPOINT, HISTORY, FILM = "last.ckpt", "history.json", "film"
+ACROSS, DOWN = 8, 6  # pictures of a grid
+_FILM_MS = 250
+Watcher = Callable[[TrainedGenerator, float], dict[str, float]]  # averaged generator, kimg; adds to the history
+
+
+def train_stylegan(
+    shown: Mapping[str, Shown],
+    facts: GeneratorFacts,
+    folder: Path,
+    config: SynthesisConfig,
+    watcher: Watcher | None = None,
+) -> list[dict[str, float]]:
+    """Trains, or goes on with what a killed training left in `folder`, step for step as if it had not been killed.
+
+    Args:
+        shown: Photographs by the name of their phase: "good" where `good_kimg` asks for them, and `config.class_`.
+        facts: What the pictures will be, with the sizes of the networks.
+        folder: For work/last.ckpt, generator.safetensors, history.json and film/.
+        config: Everything else.
+        watcher: Asked after each tick.
+
+    Returns:
+        A row a tick: kimg, losses, overfitting (r_t), p, seconds a kimg.
+
+    Raises:
+        TrainingError: A loss is no longer finite; the last checkpoint stays.
+        ConfigError: The checkpoint is of other networks.
+        StorageError: The disk is full; the last whole checkpoint stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    precision: Any = "bf16-mixed" if wants_bf16(config) else "32-true"
+    strategy = "ddp_spawn" if config.devices > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=precision)
+    history: list[dict[str, float]] = fabric.launch(_run, shown, facts, folder, config, watcher)
+    return history
+
+
+def wants_bf16(config: SynthesisConfig) -> bool:
+    """Says whether to work in bfloat16."""
+    return has_bf16() if config.precision == "auto" else config.precision == "bf16"
+
+
+def _run(
+    fabric: Fabric,
+    shown: Mapping[str, Shown],
+    facts: GeneratorFacts,
+    folder: Path,
+    config: SynthesisConfig,
+    watcher: Watcher | None,
+) -> list[dict[str, float]]:
+    training = Training(config, facts.networks, fabric)
+    _go_on(training, folder / CHECKPOINT, facts.networks)
+    plan = [(name, steps) for name, steps in phases(config)]
+    total, every = sum(steps for _, steps in plan), max(1, config.steps(config.tick_kimg))
+    tell = _Telling(training, facts, folder, watcher, total)
+    if fabric.is_global_zero and not training.progress.step:
+        tell.grid()
+    before = 0
+    try:
+        for name, steps in plan:
+            second = before > 0
+            if second:
+                training.freeze(config.freeze)
+            for number in range(max(0, training.progress.step - before), steps):
+                if second and number == 0:
+                    training.progress.p = 0.0  # other photographs, and nothing overfitted yet
+                training.step(shown[name], number)
+                tell.step()
+                done = training.progress.step
+                if fabric.is_global_zero and (done % every == 0 or done == total):
+                    tell.tick()
+            before += steps
+    finally:
+        tell.close()
+    fabric.barrier()
+    return training.progress.history
+
+
+def _go_on(training: Training, checkpoint: Path, networks: NetworksConfig) -> None:
+    if not checkpoint.is_file():
+        return
+    state = torch.load(checkpoint, map_location=training.fabric.device, weights_only=True)
+    if state.pop("networks") != networks.model_dump():
+        raise ConfigError(
+            f"{checkpoint} is of other networks.",
+            expected=f"resolution {networks.resolution}, {networks.channels} channels, the same widths",
+            fix="Choose another --out, or replace the run with --force.",
+        )
+    training.load(state)
+
+
+class _Telling:
+    """What a training leaves behind at each tick, and how it tells of itself."""
+
+    def __init__(
+        self, training: Training, facts: GeneratorFacts, folder: Path, watcher: Watcher | None, total: int
+    ) -> None:
+        self.training, self.facts, self.folder, self.watcher = training, facts, folder, watcher
+        self.each = training.config.batch_size / 1000  # kimg a step
+        self.began, self.at = time.perf_counter(), training.progress.step
+        self.main = training.fabric.is_global_zero
+        self.task = reporter().start("StyleGAN", total) if self.main else 0
+        if self.main and self.at:
+            reporter().advance(self.task, self.at)
+
+    @property
+    def kimg(self) -> float:
+        return self.training.progress.step * self.each
+
+    def step(self) -> None:
+        if self.main:
+            reporter().advance(self.task, 1, f"{self.kimg:.1f} kimg")
+
+    def close(self) -> None:
+        if self.main:
+            reporter().finish(self.task)
+
+    def tick(self) -> None:
+        """Row of the history, grid, generator, checkpoint; the checkpoint last."""
+        progress, seconds = self.training.progress, time.perf_counter() - self.began
+        shown = (progress.step - self.at) * self.each
+        row = {name: round(float(value), 5) for name, value in self.training.losses.items()}
+        row = {"kimg": round(self.kimg, 3), **row, "p": round(progress.p, 4)}
+        row["seconds_per_kimg"] = round(seconds / max(shown, 1e-9), 2)
+        generator = self.generator()
+        save_generator(generator.network, generator.facts, self.folder)
+        self.grid()
+        if self.watcher is not None:
+            row |= self.watcher(generator, self.kimg)
+        progress.history.append(row)
+        write_json(self.folder / HISTORY, progress.history)
+        state = self.training.state() | {"networks": self.facts.networks.model_dump()}
+        with whole_file(self.folder / CHECKPOINT) as scratch:
+            torch.save(state, scratch)
+        reporter().say("  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.items()))
+        self.began, self.at = time.perf_counter(), progress.step
+
+    def generator(self) -> TrainedGenerator:
+        facts = self.facts.model_copy(update={"shown": round(self.kimg * 1000)})
+        return TrainedGenerator(self.training.average, facts)
+
+    def grid(self) -> None:
+        """Adds a picture of the same latents to the film."""
+        pictures = self.generator().pictures(self.training.config.seed, range(ACROSS * DOWN))
+        path = self.folder / FILM / f"{round(self.kimg * 1000):09d}.png"
+        with whole_file(path) as scratch:
+            Image.fromarray(grid_of(pictures, ACROSS)).save(scratch, format="PNG")
+
+
+def grid_of(pictures: npt.NDArray[np.uint8], across: int) -> npt.NDArray[np.uint8]:
+    """Lays pictures (N, R, R) or (N, R, R, 3) side by side, `across` a row; N is a multiple of it."""
+    rows = [np.concatenate(list(pictures[start : start + across]), axis=1) for start in range(0, len(pictures), across)]
+    return np.concatenate(rows, axis=0)
+
+
+def write_film(folder: Path) -> Path | None:
+    """Joins the grids to one animation, film.gif; returns None where there are fewer than two."""
+    paths = sorted((folder / FILM).glob("*.png"))
+    if len(paths) < 2:
+        return None
+    frames = [Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE) for path in paths]
+    with whole_file(folder / "film.gif") as scratch:
+        frames[0].save(scratch, format="GIF", save_all=True, append_images=frames[1:], duration=_FILM_MS, loop=0)
+    return folder / "film.gif"
