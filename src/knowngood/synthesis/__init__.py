@@ -1,0 +1,1 @@
+"""Bad images from few: what makes them, how they are written, and how they are judged."""
