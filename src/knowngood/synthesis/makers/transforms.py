@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from knowngood.data.augmentations.policy import names_in, policy_named
 from knowngood.data.images import decode
@@ -16,16 +16,9 @@ from knowngood.data.offline.config import AugmentConfig
 from knowngood.data.offline.making import copy_of
 from knowngood.data.records import BAD, Records
 from knowngood.errors import DataError
+from knowngood.synthesis.config import TransformsParameters
 from knowngood.synthesis.cutting import Donor
 from knowngood.synthesis.makers import Made, learned_from
-
-
-class TransformsParameters(BaseModel):
-    """What decides a copy."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    augment: str = Field("study", description="Transforms: study, standard, strong, or names joined with +.")
 
 
 class Transforms:

@@ -10,37 +10,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from knowngood.data.images import decode
 from knowngood.data.pixels import needs_colour
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import DataError, ImageError
-from knowngood.synthesis.blending import Blend, blended, grown, ring_of
+from knowngood.synthesis.blending import blended, grown, ring_of
+from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.cutting import Bools, Donor, Regions, boxes_of, donors_of
 from knowngood.synthesis.makers import Made, learned_from
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 INSIDE = 0.9  # share of the defect that has to be in the picture
 _TRIES = 8  # places that are looked at; the one whose surroundings fit best is taken
-
-
-class TransplantParameters(BaseModel):
-    """What decides a transplant."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    blend: Blend = Field(
-        "poisson", description="poisson: brightness at the edge from the good image. feather: mixed over the edge."
-    )
-    margin: int = Field(3, ge=0, le=50, description="Pixels around the defect that are laid in with it.")
-    jitter: float = Field(0.03, ge=0, le=0.5, description="Shift from its own place, share of the sides, either way.")
-    turn: float = Field(5.0, ge=0, le=180, description="Rotation of the defect in degrees, either way.")
-    scale: float = Field(1.15, ge=1, le=3, description="Largest factor of its size, up and down.")
-    flip: bool = Field(False, description="Also mirror the defect, left to right.")
-    largest: float = Field(
-        0.5, gt=0, le=1, description="Defects that cover a larger share of their image are not used: that copies it."
-    )
 
 
 class _Placed(NamedTuple):
