@@ -17,6 +17,7 @@ from knowngood.cli import (
     features,
     predict,
     study,
+    synthesize,
     tape,
     train,
     weights,
@@ -35,7 +36,21 @@ app = typer.Typer(
     rich_markup_mode=None,  # in its boxes the help of an option is 18 letters wide on an 80-column terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (check, study, augment, train, predict, explain, compare, classical, audit, features, tape, weights):
+for verb in (
+    check,
+    study,
+    augment,
+    synthesize,
+    train,
+    predict,
+    explain,
+    compare,
+    classical,
+    audit,
+    features,
+    tape,
+    weights,
+):
     verb.register(app)
 
 

@@ -28,6 +28,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "box": pl.List(pl.List(pl.Float32())),  # defect boxes (x0, y0, x1, y1), pixels, half-open
     "generated": pl.Boolean(),  # made by an augmentation or a generator: never in val or test
     "made_from": pl.String(),  # the `image` that a generated one is a changed copy of: they stay on one side
+    "also_from": pl.List(pl.String()),  # further images that a generated one shows parts of: it trains if all train
     "sha256": pl.String(),  # of the file's bytes; null when it cannot be read
     "width": pl.UInt32(),  # pixels, after EXIF rotation
     "height": pl.UInt32(),

@@ -39,7 +39,7 @@ def split(
     Splits that the source gave are kept; those it did not give are carved out of its training part.
     Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
     Generated images go to train, and so does all that is grouped with them. Copies that say what they were made
-    from decide nothing: they train where their source does, and otherwise they are left out.
+    from decide nothing: they train where all that they show parts of does, and otherwise they are left out.
 
     Args:
         records: (N rows).
@@ -87,7 +87,7 @@ def split(
     names = np.array([*shares, None], dtype=object)
     result = np.where(pool, names[parts], given)
     result[usable & generated & frame["split"].is_null().to_numpy()] = "train"
-    strays = (made_from >= 0) & (result[made_from] != "train")
+    strays = ((made_from >= 0) & (result[made_from] != "train")) | _shows_others(frame, result)
     result[strays] = None
     done = records.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
     notes = _notes(labels, usable, result, classes)
@@ -178,6 +178,14 @@ def groups_of(records: Records) -> Ids:
     ids[missing] = clusters
     ids[~missing] = lots.drop_nulls().rank("dense").to_numpy().astype(np.int64) + len(records)
     return ids
+
+
+def _shows_others(frame: pl.DataFrame, splits: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+    """Returns which generated images (N,) show parts of an image that does not train, besides their source."""
+    if frame["also_from"].null_count() == frame.height:
+        return np.zeros(frame.height, bool)
+    held_out = {name for name, part in zip(frame["image"].to_list(), splits, strict=True) if part != "train"}
+    return np.array([bool(held_out.intersection(names or ())) for names in frame["also_from"].to_list()], bool)
 
 
 def _strata(records: Records, pool: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

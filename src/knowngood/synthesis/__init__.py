@@ -1,1 +1,1 @@
-"""Bad images made from few: StyleGAN, defect transplant, and how far they can be trusted."""
+"""Bad images from few: what makes them, how they are written, and how they are judged."""

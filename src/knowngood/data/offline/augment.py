@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,15 @@ import polars as pl
 from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.loading import load
 from knowngood.data.offline.config import AugmentConfig
-from knowngood.data.offline.making import Job, Original, make_chunk, name_of, notes_of
+from knowngood.data.offline.folder import MANIFEST, MadeSet, chunked, name_of
+from knowngood.data.offline.making import Job, Original, make_chunk
 from knowngood.data.offline.table import copied_rows, counts_of, original_rows
-from knowngood.data.processes import by_processes
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.sources.manifest import ABOUT
 from knowngood.data.splits import split
 from knowngood.errors import ConfigError, DataError
-from knowngood.files import storage_errors, whole_file, write_json
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 
-MANIFEST, NOTES = "manifest.parquet", ".making"
 MADE_BY, VERSION = "knowngood augment", 1
 CHUNK = 50
 _IN_ITS_STEAD = 3  # originals that a copy may be made of, in case that the first cannot be decoded
@@ -97,7 +92,8 @@ def augment(
     if not policy_named(config.augment, config.ranges()):
         raise ConfigError("--augment none makes no copies that differ.", fix="--augment study")
     records = data if isinstance(data, Records) else load(data, source)
-    _check_place(out, records)
+    held = MadeSet(out, MADE_BY, "augmented set", ("augmented*",))
+    held.check_place(records)
     if records.licence:
         reporter().say(f"Licence of the data, and of copies: {records.licence}")
     divided = split(
@@ -112,22 +108,11 @@ def augment(
     jobs = list(_jobs(divided, config))
     about = _about(divided, config, len(records) - len(divided))
     folder = _copies_folder(divided)
-    if not _open(out, about, force):
-        _make_all(out, folder, config, jobs, workers)
-        _finish(out, folder, divided, config, jobs, about)
-    return _read(out)
-
-
-def _check_place(out: Path, records: Records) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file.", expected="a folder", fix="Choose another --out.")
-    place, root = out.resolve(), records.root.resolve()
-    walked = records.source != "manifest"  # a table lists its images, whatever else lies beside them
-    if place == root or (walked and root.is_dir() and root in place.parents):
-        raise ConfigError(
-            f"{out} lies inside of the data {root}: the copies would be read as photographs.",
-            fix="Choose an --out beside the data.",
-        )
+    if not held.open(about, force):
+        chunks = chunked(jobs, CHUNK)
+        held.make_all(chunks, partial(make_chunk, out, folder, held.notes, config), workers, "Making copies")
+        _finish(held, folder, divided, config, jobs, about)
+    return _read(held)
 
 
 def _jobs(records: Records, config: AugmentConfig) -> Iterator[Job]:
@@ -169,9 +154,7 @@ def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str
     if unreadable:
         notes.append(f"{unreadable} images that cannot be read were left out.")
     return {
-        "made_by": MADE_BY,
         "version": VERSION,
-        "complete": False,
         "config": config.model_dump(mode="json"),
         "data": {
             "source": records.source,
@@ -184,72 +167,10 @@ def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str
     }
 
 
-def _open(out: Path, about: dict[str, Any], force: bool) -> bool:
-    """Says whether the set in `out` is whole already; if not, leaves the folder ready to begin or to go on."""
-    held = _held(out)
-    if held is None and out.is_dir() and any(out.iterdir()):
-        raise ConfigError(
-            f"{out} is not empty and holds no augmented set.",
-            expected="an empty folder or none (--force replaces augmented sets, not other files)",
-            fix="Choose another --out.",
-        )
-    if held is not None and not force:
-        changed = [name for name in about["config"] if held.get("config", {}).get(name) != about["config"][name]]
-        if changed or held.get("data") != about["data"] or held.get("version") != VERSION:
-            what = f"other options ({', '.join(changed)})" if changed else "other images, labels or splits"
-            raise ConfigError(f"{out} holds a set of {what}.", fix="Choose another --out, or replace it with --force.")
-        done = bool(held.get("complete")) and (out / MANIFEST).is_file()
-        reporter().say(f"the set in {out} is {'finished already' if done else 'gone on with'}")
-        return done
-    with storage_errors(out):
-        if held is not None:
-            _clear(out)
-        out.mkdir(parents=True, exist_ok=True)
-    write_json(out / ABOUT, about)
-    return False
-
-
-def _held(out: Path) -> dict[str, Any] | None:
-    try:
-        held = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return held if isinstance(held, dict) and held.get("made_by") == MADE_BY else None
-
-
-def _clear(out: Path) -> None:
-    """Removes an earlier set, and nothing that is not one; what says that it is one goes last."""
-    (out / MANIFEST).unlink(missing_ok=True)
-    for folder in (*out.glob("augmented*"), out / "masks", out / NOTES):
-        shutil.rmtree(folder, ignore_errors=True)
-    (out / ABOUT).unlink(missing_ok=True)
-
-
-def _make_all(out: Path, folder: str, config: AugmentConfig, jobs: Sequence[Job], workers: int) -> None:
-    notes = out / NOTES
-    missing = [chunk for chunk in _chunks(jobs) if not notes_of(notes, chunk).is_file()]
-    to, total = reporter(), sum(map(len, missing))
-    task = to.start("Making copies", total)
-    try:
-        work = partial(make_chunk, out, folder, notes, config)
-        for _, made in by_processes(work, missing, min(workers, max(1, len(missing)))):
-            to.advance(task, made)
-    finally:
-        to.finish(task)
-
-
-def _chunks(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    waiting = iter(jobs)
-    while chunk := list(islice(waiting, CHUNK)):
-        yield chunk
-
-
 def _finish(
-    out: Path, folder: str, records: Records, config: AugmentConfig, jobs: Sequence[Job], about: dict[str, Any]
+    held: MadeSet, folder: str, records: Records, config: AugmentConfig, jobs: Sequence[Job], about: dict[str, Any]
 ) -> None:
-    rows: list[dict[str, Any]] = []
-    for chunk in _chunks(jobs):
-        rows += json.loads(notes_of(out / NOTES, chunk).read_text(encoding="utf-8"))
+    rows = held.rows(chunked(jobs, CHUNK))
     assert [row["image"] for row in rows] == [name_of(folder, job.number) for job in jobs]
     trouble = list(dict.fromkeys(message for row in rows for message in row["passed_over"]))
     cut = sum(row["defect_inside"] is not None and row["defect_inside"] < config.inside for row in rows)
@@ -262,11 +183,7 @@ def _finish(
     if blind and any(label == BAD for label in _labels_of(records, rows)):
         notes.append(f"{blind} copies are of images without mask and box: nobody saw whether the defect stayed inside.")
     frame = pl.concat([original_rows(records), copied_rows(records, rows, config.seed)])
-    with whole_file(out / MANIFEST) as scratch:
-        frame.write_parquet(scratch)
-    done = about | {"complete": True, "made": len(rows), "cut": cut, "counts": counts_of(frame), "notes": notes}
-    write_json(out / ABOUT, done)
-    shutil.rmtree(out / NOTES, ignore_errors=True)
+    held.finish(frame, about | {"made": len(rows), "cut": cut, "counts": counts_of(frame), "notes": notes})
 
 
 def _labels_of(records: Records, rows: Sequence[dict[str, Any]]) -> set[int | None]:
@@ -274,7 +191,7 @@ def _labels_of(records: Records, rows: Sequence[dict[str, Any]]) -> set[int | No
     return {labels[row["made_from"]] for row in rows}
 
 
-def _read(out: Path) -> Augmented:
-    about = _held(out)
+def _read(held: MadeSet) -> Augmented:
+    about = held.about()
     assert about is not None
-    return Augmented(out, about["made"], about["cut"], about["counts"], tuple(about["notes"]))
+    return Augmented(held.out, about["made"], about["cut"], about["counts"], tuple(about["notes"]))

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from knowngood.data.augmentations.policy import Parameters, Policy, draw, geometry, names_in, policy_named, transformed
 from knowngood.data.images import decode
 from knowngood.data.offline.config import AugmentConfig
+from knowngood.data.offline.folder import name_of, notes_of
 from knowngood.data.offline.placing import defect_points, moved_boxes, moved_mask, share_inside
 from knowngood.data.processes import write_png
 from knowngood.errors import DataError, ImageError
@@ -63,11 +64,6 @@ class Copy(NamedTuple):
     inside: float | None
 
 
-def name_of(folder: str, number: int) -> str:
-    """Returns a copy's name below the set's folder."""
-    return f"{folder}/{number // 1000:05d}/{number:08d}.png"
-
-
 def make_chunk(out: Path, folder: str, notes: Path, config: AugmentConfig, chunk: Sequence[Job]) -> int:
     """Makes and writes some copies, and last the notes on them: a chunk with notes is whole.
 
@@ -94,11 +90,6 @@ def make_chunk(out: Path, folder: str, notes: Path, config: AugmentConfig, chunk
     finally:
         torch.set_num_threads(threads)
     return len(chunk)
-
-
-def notes_of(notes: Path, chunk: Sequence[Job]) -> Path:
-    """Returns where the notes on a chunk lie."""
-    return notes / f"{chunk[0].number:08d}-{chunk[-1].number:08d}.json"
 
 
 def copy_of(

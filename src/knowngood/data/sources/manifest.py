@@ -31,7 +31,7 @@ _SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 class ManifestSource:
     """Reads `image,label` and the optional columns defect, split, lot, machine, product, mask, box,
-    probability, generated, made_from, known_as; every other column is ignored.
+    probability, generated, made_from, also_from, known_as; every other column is ignored.
 
     A file about.json beside the table may hold `licence` and `notes`: what the reader of the set should know.
     """
@@ -64,6 +64,7 @@ class ManifestSource:
             "probability": cells.each("probability", _probability, "a number from 0 to 1"),
             "generated": cells.each("generated", lambda text: _TRUTH[text.lower()], "true or false"),
             "made_from": _made_from(cells, names),
+            "also_from": cells.each("also_from", _names_in, '["image", ...]'),
             "box": cells.each("box", parse_boxes, "[[x0, y0, x1, y1], ...] or x0,y0,x1,y1 in pixels, x0<x1, y0<y1"),
             **{name: cells.each(name, str, "text") for name in _PLAIN},
         }
@@ -171,7 +172,7 @@ def _normalised(raw: pl.DataFrame, file: Path) -> pl.DataFrame:
         raise DataError(
             f"{str(file)!r} {problem}; its columns are {', '.join(raw.columns)}.",
             expected="the columns image,label and any of defect,split,lot,machine,product,mask,box,"
-            "probability,generated,made_from,known_as",
+            "probability,generated,made_from,also_from,known_as",
         )
     if not raw.height:
         raise DataError(f"{str(file)!r} has a header but no rows.", expected="one row an image")
@@ -202,6 +203,13 @@ def _made_from(cells: _Cells, names: list[str]) -> list[object]:
     """Returns the names of the images that generated ones were made from, which may be given as in column image."""
     called = {text: name for text, name in zip(cells.text("image"), names, strict=True) if text}
     return [None if text is None else called.get(text, text) for text in cells.text("made_from")]
+
+
+def _names_in(text: str) -> list[str]:
+    value = json.loads(text)
+    if not isinstance(value, list):
+        raise ValueError
+    return [str(name) for name in value]
 
 
 def _split(text: str) -> str:

@@ -13,6 +13,7 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.sources import SOURCES
 from knowngood.errors import ConfigError, DataError
 from knowngood.study.comparison.variants import TrainingSet, VariantOptions
+from knowngood.synthesis.writing import taught_in
 
 _PARENTS = ("made_from", "source", "parent")  # columns of a manifest that name the image one was made from
 
@@ -51,8 +52,11 @@ class Generated:
         held_out = known.filter((pl.col("split") != "train").fill_null(True))
         names = set(held_out["image"].to_list()) | set(held_out["path"].to_list())
         leaks = pl.col("sha256").is_in(held_out["sha256"].drop_nulls().to_list()) | pl.col("parent").is_in(list(names))
+        shows = pl.Series(
+            [bool(names.intersection(also or ())) for also in made["also_from"].to_list()], dtype=pl.Boolean
+        )
         safe = (
-            made.filter(~leaks.fill_null(False))
+            made.filter(~leaks.fill_null(False) & ~shows)
             .drop("parent")
             .with_columns(image=pl.lit("generated/") + pl.col("image"), split=pl.lit("train"), generated=pl.lit(True))
         )
@@ -61,9 +65,29 @@ class Generated:
         if safe.height < made.height:
             said += f"; {made.height - safe.height} left out, made from images that are held out"
         elif made["parent"].null_count():
-            said += "; what they were made from is not known here: let it be no test images"
+            said += _learning(options.generated, held_out)
         both = given.records.with_frame(pl.concat([frame, safe.select(frame.columns)]))
         return replace(given, records=both, changes=(*given.changes, said))
+
+
+def _learning(place: Path, held_out: pl.DataFrame) -> str:
+    """Says what is known of the images that the maker of images without parents learned from.
+
+    Raises:
+        DataError: It learned from test images.
+    """
+    taught = taught_in(place)
+    if taught is None:
+        return "; what they were made from is not known here: let it be no test images"
+    seen = held_out.filter(pl.col("sha256").is_in(taught["sha256"].drop_nulls().to_list()))
+    tests = int((seen["split"] == "test").sum())
+    if tests:
+        raise DataError(
+            f"What made the images in {str(place)!r} learned from {tests} images that are test images here.",
+            expected="a generator that learned from the training split of these splits",
+            fix="Make them anew with the seed and the splits that they are compared with.",
+        )
+    return f"; their maker learned from {seen.height} held-out images (none of the test)" if seen.height else ""
 
 
 def _read(place: Path) -> pl.DataFrame:

@@ -1,0 +1,96 @@
+"""knowngood synthesize: bad images from few, and a verdict on whether they helped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.options import Data, Source, with_options
+from knowngood.study.generating_config import TransplantConfig
+
+if TYPE_CHECKING:
+    from knowngood.synthesis.writing import GeneratedSet
+
+app = typer.Typer(
+    name="synthesize",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Out = Annotated[Path, typer.Option("--out", help="Folder for the images and their manifest; must be empty.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the generated set that is in --out.")]
+
+
+def register(verbs: typer.Typer) -> None:
+    """Adds the verb."""
+    verbs.add_typer(app, short_help="Make bad images from few, and judge whether they help.")
+
+
+@app.callback()
+def _synthesize() -> None:
+    """Make bad images from few, and judge whether they help."""
+
+
+@app.command(short_help="Blend defects of bad training images into good ones.")
+@with_options(TransplantConfig)
+def transplant(
+    data: Data,
+    out: Out,
+    config: TransplantConfig,
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 3000,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Run or recipe whose maps say where a defect is that has no mask and no box.")
+    ] = None,
+    source: Source = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Cut defects out of bad training images and blend them into good training images.
+
+    Give the folder to `knowngood train`: originals are listed where they are, and made images only train. A call that
+    was killed goes on when it is given again.
+    """
+    with at_work():
+        from knowngood.study.generating import transplant as work
+
+        done = work(data, out, count, config, recipe=recipe, source=source, force=force)
+    _tell(done, json)
+
+
+@app.command(short_help="Write samples of a trained generator.")
+def sample(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of `knowngood synthesize train`.")],
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 3000,
+    seed: Annotated[int, typer.Option(min=0, help="With its number it decides each image.")] = 0,
+    data: Annotated[
+        str | None, typer.Option(help="Photographs to list beside the samples, to train on both as they are.")
+    ] = None,
+    source: Source = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write samples of a trained generator; each can be made again from the seed and its number."""
+    with at_work():
+        from knowngood.study.generating import sample as work
+
+        done = work(run, out, count, seed=seed, data=data, source=source, force=force)
+    _tell(done, json)
+
+
+def _tell(done: GeneratedSet, json: bool) -> None:
+    if json:
+        facts = {"manifest": str(done.manifest), "maker": done.maker, "made": done.made, "counts": done.counts}
+        answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
+        return
+    rows = [(name, *counts.values()) for name, counts in done.counts.items()]
+    show_table(f"{done.made} images made", ("", "good", "bad", "of them generated"), rows, right=range(1, 4))
+    for sentence in done.notes:
+        typer.echo(sentence)
+    if sum(counts["good"] for counts in done.counts.values()):
+        typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")
+    else:
+        typer.echo(f"Try it: knowngood compare DATA --variants as-is,generated --generated {done.folder} --out RUN")
