@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import Data, Source, with_options
-from knowngood.study.generating_config import TransplantConfig
+from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
 
 if TYPE_CHECKING:
     from knowngood.synthesis.writing import GeneratedSet
@@ -32,6 +32,35 @@ def register(verbs: typer.Typer) -> None:
 @app.callback()
 def _synthesize() -> None:
     """Make bad images from few, and judge whether they help."""
+
+
+@app.command(short_help="Teach a StyleGAN the bad images of a set.")
+@with_options(GeneratorConfig)
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
+    config: GeneratorConfig,
+    source: Source = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run in --out, and train on fewer than 20 images.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Teach a StyleGAN the bad images of the training split. A call that was killed goes on when it is given again.
+
+    A grid of the same samples is kept at each tick: look at film/, and stop when it gets no better.
+    """
+    with at_work():
+        from knowngood.study.generator import train_generator
+
+        done = train_generator(data, out, config, source=source, force=force)
+    last = done.figures["history"][-1]
+    if json:
+        answer_json({"out": str(done.folder), "images": done.figures["images"], "last": last})
+        return
+    typer.echo(f"Learned from {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
+    typer.echo(f"Look: {done.folder / 'film'}")
+    typer.echo(f"Make images: knowngood synthesize sample {done.folder} --count 3000 --out DIR")
 
 
 @app.command(short_help="Blend defects of bad training images into good ones.")

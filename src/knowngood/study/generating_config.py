@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from knowngood.synthesis.config import TransplantParameters
+from knowngood.synthesis.stylegan.config import SynthesisConfig
 
 
 class Division(BaseModel):
@@ -21,3 +22,7 @@ class Division(BaseModel):
 
 class TransplantConfig(TransplantParameters, Division):
     """What can be chosen about a set of transplants."""
+
+
+class GeneratorConfig(SynthesisConfig, Division):
+    """What can be chosen about a StyleGAN and the photographs it learns from."""

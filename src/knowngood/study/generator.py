@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,16 @@ from knowngood.errors import DataError
 from knowngood.files import write_json
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
+from knowngood.recipe.predicting import write_table
 from knowngood.study.facts import versions
+from knowngood.study.generating_config import GeneratorConfig
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
-from knowngood.synthesis.stylegan.config import FEWEST, SynthesisConfig
+from knowngood.synthesis.stylegan.config import FEWEST
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, open_generator
 from knowngood.synthesis.stylegan.networks import NetworksConfig
 from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import Shown
+from knowngood.synthesis.writing import TAUGHT
 
 MOST_GOOD = 20_000  # good photographs that are looked at first, at most
 _MIXED = 1.15  # sizes further apart than this are told of
@@ -48,7 +52,7 @@ class Generated:
 def train_generator(
     data: str | Path | Records,
     out: str | Path,
-    config: SynthesisConfig | None = None,
+    config: GeneratorConfig | None = None,
     *,
     source: str | None = None,
     force: bool = False,
@@ -64,7 +68,7 @@ def train_generator(
         source: Data source, when it should not be guessed.
         force: Replace the run in `out`, and train on fewer than 20 images.
         watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
-        **options: Fields of `SynthesisConfig`.
+        **options: Fields of `GeneratorConfig`.
 
     Raises:
         ConfigError: An option is out of range, or `out` holds something else.
@@ -73,7 +77,7 @@ def train_generator(
     """
     from knowngood.synthesis.stylegan.training import train_stylegan, write_film
 
-    config = checked_parameters(SynthesisConfig, (config or SynthesisConfig()).model_dump() | options)
+    config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
     folder = Path(out)
     records = (data if isinstance(data, Records) else load(data, source)).usable()
     divided = _divided(records, config)
@@ -86,10 +90,15 @@ def train_generator(
         )
     if open_run(folder, config, fingerprint_of(divided), force):
         return _read(folder)
+    frames = ({"good": _first(divided, config)} if config.good_kimg else {}) | {config.class_: learned}
     notes = _notes(divided, learned, config)
     for note in notes:
         reporter().say(note)
-    shown, facts = _shown(divided, learned, config, folder / "work")
+    defects = _defects(learned, config)
+    facts = _facts(learned, defects, config, 3 if needs_colour(divided) else 1, notes)
+    shown = {name: _shown(divided.with_frame(frame), facts, folder / "work") for name, frame in frames.items()}
+    taught = pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
+    write_table(taught, folder / TAUGHT)
     history = train_stylegan(shown, facts, folder, config, watcher)
     write_film(folder)
     figures = {
@@ -104,12 +113,10 @@ def train_generator(
 
 
 def _read(folder: Path) -> Generated:
-    import json
-
     return Generated(folder, open_generator(folder), json.loads((folder / FIGURES).read_text(encoding="utf-8")))
 
 
-def _divided(records: Records, config: SynthesisConfig) -> Records:
+def _divided(records: Records, config: GeneratorConfig) -> Records:
     held = records.labelled()
     classes = [label for label in (GOOD, BAD) if (held.frame["label"] == label).any()]
     return split(
@@ -139,7 +146,7 @@ def _chosen(records: Records, name: str) -> pl.DataFrame:
     return frame.filter(pl.col("defect") == name)
 
 
-def _notes(records: Records, learned: pl.DataFrame, config: SynthesisConfig) -> list[str]:
+def _notes(records: Records, learned: pl.DataFrame, config: GeneratorConfig) -> list[str]:
     """Says what the user should know before an hour has gone by."""
     notes = []
     heights, widths = learned["height"].to_numpy().astype(float), learned["width"].to_numpy().astype(float)
@@ -160,31 +167,29 @@ def _notes(records: Records, learned: pl.DataFrame, config: SynthesisConfig) -> 
     return notes
 
 
-def _shown(
-    records: Records, learned: pl.DataFrame, config: SynthesisConfig, work: Path
-) -> tuple[dict[str, Shown], GeneratorFacts]:
-    square, channels = Square(rule=config.shape), 3 if needs_colour(records) else 1
-    defects = _defects(learned, config)
+def _first(records: Records, config: GeneratorConfig) -> pl.DataFrame:
+    """Returns the good photographs that are shown first."""
+    good = _chosen(records, "good")
+    if good.height < FEWEST:
+        raise DataError(f"There are {good.height} good images to begin with.", fix="Leave --good-kimg out.")
+    return good.sample(MOST_GOOD, seed=config.seed) if good.height > MOST_GOOD else good
 
-    def photographs(frame: pl.DataFrame) -> Shown:
-        part = records.with_frame(frame)
-        store = store_pixels(part, work, config.resolution, config.resolution, channels, square)
-        sound = np.array([row not in store.failed for row in range(len(store))])
-        classes = None
-        if defects:
-            places = {name: place for place, name in enumerate(defects)}
-            classes = np.array([places.get(name, 0) for name in part.frame["defect"].to_list()], np.int64)[sound]
-        return Shown(store.pixels if sound.all() else store.pixels[sound], classes)
 
-    shown = {}
-    if config.good_kimg:
-        good = _chosen(records, "good")
-        if good.height < FEWEST:
-            raise DataError(f"There are {good.height} good images to begin with.", fix="Leave --good-kimg out.")
-        if good.height > MOST_GOOD:
-            good = good.sample(MOST_GOOD, seed=config.seed)
-        shown["good"] = photographs(good)
-    shown[config.class_] = photographs(learned)
+def _shown(part: Records, facts: GeneratorFacts, work: Path) -> Shown:
+    """Decodes photographs at the networks' size; those that cannot be decoded are left out."""
+    side, defects = facts.networks.resolution, facts.defects
+    store = store_pixels(part, work, side, side, facts.networks.channels, facts.square)
+    sound = np.array([row not in store.failed for row in range(len(store))])
+    classes = None
+    if defects:
+        places = {name: place for place, name in enumerate(defects)}
+        classes = np.array([places.get(name, 0) for name in part.frame["defect"].to_list()], np.int64)[sound]
+    return Shown(store.pixels if sound.all() else store.pixels[sound], classes)
+
+
+def _facts(
+    learned: pl.DataFrame, defects: tuple[str, ...], config: GeneratorConfig, channels: int, notes: list[str]
+) -> GeneratorFacts:
     networks = NetworksConfig(
         resolution=config.resolution,
         channels=channels,
@@ -192,20 +197,20 @@ def _shown(
         **config.model_dump(include={"latent", "mapping_layers", "base", "most"}),
     )
     products = learned["product"].drop_nulls().unique().to_list()
-    facts = GeneratorFacts(
+    return GeneratorFacts(
         networks=networks,
-        square=square,
+        square=Square(rule=config.shape),
         height=int(np.median(learned["height"].to_numpy())),
         width=int(np.median(learned["width"].to_numpy())),
         label=GOOD if config.class_ == "good" else BAD,
         defect=None if config.class_ in ("good", "bad") else config.class_,
         defects=defects,
         product=products[0] if len(products) == 1 else None,
+        notes=tuple(notes),
     )
-    return shown, facts
 
 
-def _defects(learned: pl.DataFrame, config: SynthesisConfig) -> tuple[str, ...]:
+def _defects(learned: pl.DataFrame, config: GeneratorConfig) -> tuple[str, ...]:
     if not config.by_defect:
         return ()
     names = learned["defect"]

@@ -114,6 +114,7 @@ MAKERS: Registry[type[Maker]] = Registry(
     {
         "transplant": "knowngood.synthesis.makers.transplant:Transplant",
         "transforms": "knowngood.synthesis.makers.transforms:Transforms",
+        "stylegan": "knowngood.synthesis.makers.stylegan:StyleGan",
     },
 )
 

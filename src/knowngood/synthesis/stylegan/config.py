@@ -60,11 +60,7 @@ class SynthesisConfig(BaseModel):
         "auto", description="Arithmetic; auto takes bf16 where the machine has it in hardware."
     )
     devices: int = Field(1, ge=1, le=64, description="GPUs, or CPU processes where there is none.")
-    test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
-    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest for validation.")
-    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest for calibration.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, weights and everything drawn.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights and everything drawn.")
 
     @field_validator("resolution")
     @classmethod

@@ -40,6 +40,7 @@ class GeneratorFacts(BaseModel):
     defects: tuple[str, ...] = ()
     product: str | None = None
     shown: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

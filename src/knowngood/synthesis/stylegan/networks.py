@@ -300,7 +300,8 @@ class Generator(nn.Module):
         w = self.mapping(z, classes, learn=learn)
         if truncation != 1:
             w = self.mapping.average.lerp(w, truncation)
-        return w[:, None].expand(-1, self.config.layers, -1)
+        styles: Tensor = w[:, None].expand(-1, self.config.layers, -1)
+        return styles
 
     def forward(
         self,
@@ -346,7 +347,8 @@ class Residual(nn.Module):
         self.two = Convolution(entries, outputs, 3, halve=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (self.two(self.one(images)) + self.skip(images)) * math.sqrt(0.5)
+        both: Tensor = self.two(self.one(images)) + self.skip(images)
+        return both * math.sqrt(0.5)
 
 
 def with_deviation(images: Tensor, group: int = 4) -> Tensor:
