@@ -166,7 +166,8 @@ def draw_colour(count: int, p: float, channels: int, device: torch.device | str 
     matrix = _about_grey(angle) @ matrix
     saturation = torch.exp2(torch.randn(count, device=device))
     saturation = torch.where(_chosen(count, p, device), saturation, torch.ones_like(saturation))
-    return (grey + (eye - grey) * saturation[:, None, None]) @ matrix
+    one = torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0], device=device))
+    return (one + grey + (eye - one - grey) * saturation[:, None, None]) @ matrix
 
 
 def recoloured(pictures: Tensor, matrix: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 from knowngood.errors import ConfigError
 from knowngood.files import whole_file, write_json
 from knowngood.models.training.finetune import has_bf16
+from knowngood.models.training.processes import in_processes
 from knowngood.progress import reporter
 from knowngood.synthesis.stylegan.config import SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, save_generator
@@ -55,10 +57,12 @@ def train_stylegan(
         StorageError: The disk is full; the last whole checkpoint stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    precision: Any = "bf16-mixed" if wants_bf16(config) else "32-true"
-    strategy = "ddp_spawn" if config.devices > 1 else "auto"
-    fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=precision)
-    history: list[dict[str, float]] = fabric.launch(_run, shown, facts, folder, config, watcher)
+    given = (shown, facts, folder, config, watcher)
+    if config.devices > 1:
+        in_processes(_run, config.devices, *given)
+    else:
+        _run(*given)
+    history: list[dict[str, float]] = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     return history
 
 
@@ -68,13 +72,16 @@ def wants_bf16(config: SynthesisConfig) -> bool:
 
 
 def _run(
-    fabric: Fabric,
     shown: Mapping[str, Shown],
     facts: GeneratorFacts,
     folder: Path,
     config: SynthesisConfig,
     watcher: Watcher | None,
-) -> list[dict[str, float]]:
+) -> None:
+    precision: Any = "bf16-mixed" if wants_bf16(config) else "32-true"
+    strategy = "ddp" if config.devices > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=precision)
+    fabric.launch()
     training = Training(config, facts.networks, fabric)
     _go_on(training, folder / CHECKPOINT, facts.networks)
     plan = [(name, steps) for name, steps in phases(config)]
@@ -100,7 +107,6 @@ def _run(
     finally:
         tell.close()
     fabric.barrier()
-    return training.progress.history
 
 
 def _go_on(training: Training, checkpoint: Path, networks: NetworksConfig) -> None:

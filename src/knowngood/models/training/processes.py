@@ -1,0 +1,44 @@
+"""Training in several processes of this machine: started here, so that our own modules come before Lightning's."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import knowngood.models.torchvision_ops  # noqa: F401  (a new process imports this module first, see there)
+
+
+def in_processes(function: Callable[..., object], count: int, *given: Any) -> None:
+    """Calls function(*given) in `count` new processes that know of each other, and waits for all.
+
+    Lightning finds their ranks in the environment and starts none of its own; give it the strategy "ddp" and `count`
+    devices. Only what the first of them writes to files comes back.
+
+    Args:
+        function: Defined at the top of a module.
+        count: Of processes.
+        *given: Arguments that can be pickled.
+
+    Raises:
+        ProcessRaisedException: One of them failed; the others are ended.
+    """
+    start_processes(_one, (count, _free_port(), function, given), count, start_method="spawn")  # type: ignore[no-untyped-call]
+
+
+def _one(rank: int, count: int, port: int, function: Callable[..., object], given: tuple[Any, ...]) -> None:
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": str(rank),
+    }
+    function(*given)
+
+
+def _free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])

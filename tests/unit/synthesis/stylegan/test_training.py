@@ -1,0 +1,174 @@
+"""Training a very small StyleGAN: learns, resumes bit for bit, adapts, freezes, stops at NaN, in two processes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import load_file, save_file
+
+from knowngood.errors import ConfigError, TrainingError
+from knowngood.models.training.processes import in_processes
+from knowngood.synthesis.stylegan.config import SynthesisConfig
+from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
+from knowngood.synthesis.stylegan.networks import NetworksConfig
+from knowngood.synthesis.stylegan.squares import Square
+from knowngood.synthesis.stylegan.stepping import ADA_EVERY, Shown, Training
+from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+
+NETWORKS = NetworksConfig(resolution=32, latent=16, mapping_layers=2, base=128, most=16)
+FACTS = GeneratorFacts(networks=NETWORKS, square=Square(), height=40, width=30, label=1)
+
+
+def config(**fields: object) -> SynthesisConfig:
+    plain = {"resolution": 32, "batch_size": 4, "kimg": 0.04, "tick_kimg": 0.02, "latent": 16, "precision": "fp32"}
+    return SynthesisConfig.model_validate(plain | fields)
+
+
+def shown(count: int = 24, value: int | None = None) -> Shown:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (count, 1, 32, 32)).astype(np.uint8)
+    return Shown(pixels if value is None else np.full_like(pixels, value))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return open_generator(folder).network.state_dict()
+
+
+def test_it_moves_towards_what_it_is_shown(tmp_path: Path) -> None:
+    train_stylegan(
+        {"bad": shown(value=230)},
+        FACTS,
+        tmp_path,
+        config(kimg=0.3, tick_kimg=0.15, ema_kimg=0.02, r1=0.0, path_length=0.0),
+    )
+    bright = open_generator(tmp_path).pictures(0, range(16)).mean()
+    dark = tmp_path / "dark"
+    train_stylegan(
+        {"bad": shown(value=30)}, FACTS, dark, config(kimg=0.3, tick_kimg=0.15, ema_kimg=0.02, r1=0.0, path_length=0.0)
+    )
+    assert bright > open_generator(dark).pictures(0, range(16)).mean() + 60
+    film = write_film(tmp_path)
+    assert film is not None
+    assert len(list((tmp_path / "film").glob("*.png"))) == 3
+
+
+def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train_stylegan({"bad": shown()}, FACTS, whole, config())
+    calls = []
+
+    def killed(generator: object, kimg: float) -> dict[str, float]:
+        calls.append(kimg)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stylegan({"bad": shown()}, FACTS, halves, config(), killed)
+    history = train_stylegan({"bad": shown()}, FACTS, halves, config())
+    assert [row["kimg"] for row in history] == [0.02, 0.04]
+    one, two = weights(whole), weights(halves)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
+    train_stylegan({"bad": shown()}, FACTS, tmp_path, config(kimg=0.02))
+    other = FACTS.model_copy(update={"networks": NETWORKS.model_copy(update={"most": 32})})
+    with pytest.raises(ConfigError, match="other networks"):
+        train_stylegan({"bad": shown()}, other, tmp_path, config(kimg=0.04))
+
+
+def test_good_parts_come_first_and_frozen_blocks_stay(tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = Training(config(), NETWORKS, fabric)
+    training.freeze(1)
+    before = [p.clone() for layer in training.discriminator.finest(1) for p in layer.parameters()]
+    rest = training.discriminator.close.weight.clone()
+    for number in range(3):
+        training.step(shown(), number)
+    after = [p for layer in training.discriminator.finest(1) for p in layer.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not torch.equal(rest, training.discriminator.close.weight)
+    history = train_stylegan(
+        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze=1)
+    )
+    assert [row["kimg"] for row in history] == [0.02, 0.04, 0.06]
+
+
+def test_augmentation_rises_while_the_discriminator_overfits_and_falls_otherwise() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = Training(config(ada_target=0.5, ada_kimg=0.1), NETWORKS, fabric)
+    for target, direction in ((-1.0, 1), (0.99, -1)):
+        training.config = training.config.model_copy(update={"ada_target": target})
+        before = training.progress.p
+        for number in range(ADA_EVERY):
+            training.step(shown(), number)
+        change = ADA_EVERY * 4 / (0.1 * 1000)
+        assert training.progress.p == pytest.approx(max(0.0, min(0.8, before + direction * change)))
+
+
+def test_nothing_that_is_finite_any_more_stops_it_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    train_stylegan({"bad": shown()}, FACTS, tmp_path, config(kimg=0.02))
+    kept, good = (tmp_path / "last.ckpt").read_bytes(), weights(tmp_path)
+    with pytest.raises(TrainingError, match="loss became"):
+        train_stylegan({"bad": shown()}, FACTS, tmp_path, config(kimg=0.2, tick_kimg=0.1, learning_rate=0.1, r1=1e38))
+    assert (tmp_path / "last.ckpt").read_bytes() == kept
+    assert all(torch.equal(good[name], value) for name, value in weights(tmp_path).items())
+    assert all(math.isfinite(float(value.sum())) for value in good.values())
+
+
+def test_every_photograph_is_shown_once_before_any_comes_again() -> None:
+    pixels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1).repeat(4, axis=2).repeat(4, axis=3)
+    source = Shown(pixels)
+    seen = np.concatenate([source.batch(step, 4, 0, 0, 1)[0][:, 0, 0, 0].numpy() for step in range(5)])
+    values = np.round((seen + 1) * 127.5).astype(int)
+    assert sorted(values[:10]) == list(range(10)) == sorted(values[10:])
+    halves = [source.batch(1, 4, 0, rank, 2)[0][:, 0, 0, 0] for rank in (0, 1)]
+    joined = torch.stack(halves, dim=1).flatten()
+    assert torch.equal(joined, source.batch(1, 4, 0, 0, 1)[0][:, 0, 0, 0])
+
+
+def steps_of_a_process(folder: Path) -> None:
+    """Runs in each of two processes: two steps, weights of both networks kept."""
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+    fabric.launch()
+    training = Training(config(batch_size=8, devices=2), NETWORKS, fabric)
+    for number in range(2):
+        training.step(shown(), number)
+    parts = {f"{n}.{k}": v for n in ("generator", "discriminator", "average") for k, v in training.state()[n].items()}
+    save_file({k: v.contiguous() for k, v in parts.items() if k != "generator.mapping.average"},
+              folder / f"{fabric.global_rank}.safetensors")  # fmt: skip
+
+
+def test_two_processes_see_different_photographs_and_stay_alike(tmp_path: Path) -> None:
+    in_processes(steps_of_a_process, 2, tmp_path)
+    one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_two_processes_leave_a_generator(tmp_path: Path) -> None:
+    train_stylegan({"bad": shown()}, FACTS, tmp_path, config(devices=2, batch_size=8, kimg=0.016, tick_kimg=0.016))
+    found = weights(tmp_path)
+    assert all(torch.isfinite(value).all() for value in found.values())
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["progress"]["step"] == 2
+
+
+def test_samples_can_be_made_again_one_by_one(tmp_path: Path) -> None:
+    train_stylegan({"bad": shown()}, FACTS, tmp_path, config(kimg=0.02))
+    generator = open_generator(tmp_path)
+    many, one = generator.pictures(5, [3, 9, 40]), open_generator(tmp_path).pictures(5, [9])
+    assert np.abs(many[1].astype(int) - one[0]).max() <= 1
+    assert not np.array_equal(many[0], many[1])
+    (tmp_path / "generator.json").write_text("{}")
+    with pytest.raises(ConfigError, match="version"):
+        open_generator(tmp_path)
+    with pytest.raises(ConfigError, match="no generator"):
+        open_generator(tmp_path / "nowhere")
