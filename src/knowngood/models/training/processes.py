@@ -9,6 +9,8 @@ from typing import Any
 
 import knowngood.models.torchvision_ops  # noqa: F401  (a new process imports this module first, see there)
 
+from torch.multiprocessing.spawn import start_processes
+
 
 def in_processes(function: Callable[..., object], count: int, *given: Any) -> None:
     """Calls function(*given) in `count` new processes that know of each other, and waits for all.
