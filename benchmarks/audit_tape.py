@@ -33,12 +33,14 @@ from knowngood.data.splits import groups_of, kfold_up_to
 from knowngood.data.tape.config import TapeConfig
 from knowngood.files import write_json
 from knowngood.models.features import Features, features
+from knowngood.models.training.config import TrainConfig
 from knowngood.outliers.detectors import DETECTORS
 from knowngood.outliers.neighbours import Neighbours
 from knowngood.outliers.out_of_sample import out_of_fold_scores
 from knowngood.outliers.suspects import find_suspects
 from knowngood.study.doubts import FOLDS, suspicion
 from knowngood.study.facts import versions
+from knowngood.study.network_scores import network_scores
 from knowngood.study.removal_config import RemovalConfig
 from knowngood.study.removing import removal_trial
 
@@ -155,6 +157,8 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=["resnet50"])
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--detectors", nargs="+", default=["ocsvm", "iforest", "knn", "mahalanobis"])
+    parser.add_argument("--fine-tune", type=int, default=0, help="epochs; also ask three networks, fine-tuned")
+    parser.add_argument("--fine-tune-size", type=int, default=96)
     parser.add_argument("--trial-seeds", type=int, default=3)
     parser.add_argument("--scratch", type=Path, default=Path("runs/audit_tape"))
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -178,7 +182,13 @@ def main() -> None:
             deep = features(records, backbone, image_size=given.image_size, stages=True)
             if noise == given.noise[0] and backbone == given.backbones[0]:  # pictures are the same whatever the noise
                 document["outliers"] = outliers(deep.rows, truth, given.detectors)
-            for name, score in methods(records, deep, folds).items():
+            found = methods(records, deep, folds)
+            if given.fine_tune:
+                config = TrainConfig(
+                    model=backbone, preset="standard", epochs=given.fine_tune, image_size=given.fine_tune_size
+                )
+                found["fine-tuned"] = network_scores(records, groups_of(records), config, given.scratch / "fine-tuned")
+            for name, score in found.items():
                 setting["suspects"][f"{backbone}, {name}"] = suspects(score, truth)
                 print(noise, backbone, name, setting["suspects"][f"{backbone}, {name}"]["hidden in good"], flush=True)
         if given.trial_seeds:

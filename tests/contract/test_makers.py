@@ -15,6 +15,7 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import split
 from knowngood.errors import DataError, KnownGoodError
 from knowngood.parameters import checked_parameters
+from knowngood.study.generator import train_generator
 from knowngood.synthesis.makers import MAKERS, Made, Maker, open_maker
 from knowngood.synthesis.writing import write_set
 
@@ -45,7 +46,12 @@ def places(divided: Records, tmp_path_factory: pytest.TempPathFactory) -> Places
 
 
 # Name of a maker that is opened on a run -> function of (empty folder, divided photographs) that returns such a run.
-RUNS: dict[str, Callable[[Path, Records], Path]] = {}
+def a_stylegan(folder: Path, divided: Records) -> Path:
+    few = {"kimg": 0.04, "tick_kimg": 0.04, "batch_size": 8, "resolution": 32, "base": 128, "most": 16}
+    return train_generator(divided, folder, force=True, **few).folder
+
+
+RUNS: dict[str, Callable[[Path, Records], Path]] = {"stylegan": a_stylegan}
 
 
 @pytest.fixture(params=list(MAKERS))

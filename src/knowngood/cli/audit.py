@@ -36,6 +36,15 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
     one_sided: Annotated[
         bool, typer.Option("--one-sided", help="List doubts about images labelled bad apart.")
     ] = False,
+    fine_tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            help="Epochs of three trainings that decide which labels are doubted; 0 for a machine on features, "
+            "which takes seconds.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of folds and of everything drawn.", min=0)] = 0,
     test_removal: Annotated[
         bool, typer.Option("--test-removal", help="Measure whether removing or relabelling the doubts helps.")
@@ -61,6 +70,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
             detectors=detector or (),
             one_sided=one_sided,
             seed=seed,
+            fine_tune=fine_tune,
             trial=config if test_removal else None,
         )
     if json:

@@ -19,9 +19,12 @@ from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
 from knowngood.models.features import Features, features
+from knowngood.models.training.config import TrainConfig
+from knowngood.parameters import checked_parameters
 from knowngood.recipe.predicting import write_table
 from knowngood.study.audit_page import audit_page, lists_of
 from knowngood.study.doubts import FOLDS, doubts
+from knowngood.study.network_scores import network_scores
 from knowngood.study.removal_config import RemovalConfig
 from knowngood.study.removing import RemovalTrial, removal_trial
 
@@ -45,7 +48,7 @@ class Audit:
     trial: RemovalTrial | None = None
 
 
-def audit(
+def audit(  # noqa: PLR0913  (an argument each for what the command has options for)
     data: str | Path | Records,
     out: str | Path,
     *,
@@ -56,6 +59,7 @@ def audit(
     detectors: Sequence[str] = (),
     one_sided: bool = False,
     seed: int = 0,
+    fine_tune: int = 0,
     trial: RemovalConfig | None = None,
 ) -> Audit:
     """Looks for images that do not belong to a set and for labels that are doubtful; removes and changes nothing.
@@ -74,6 +78,8 @@ def audit(
         detectors: Registered detectors to ask besides the two.
         one_sided: Report doubts about images labelled bad apart: usually the mistakes are bad units among the good.
         seed: Of folds and of everything drawn.
+        fine_tune: Epochs of three trainings whose scores out of sample decide which labels are doubted; 0 for a
+            machine on the features, which takes seconds.
         trial: Also measure whether removing or relabelling helps, see `removal_trial`.
 
     Raises:
@@ -91,18 +97,24 @@ def audit(
     judged = records.with_frame(records.frame.filter(pl.Series(sound)))
     clusters = near_clusters(judged)
     lots = judged.frame["lot"].null_count() < len(judged)
+    groups, scores = groups_of(judged) if lots else clusters, None
+    if fine_tune:
+        known = checked_parameters(TrainConfig, {"model": backbone, "preset": "standard", "epochs": fine_tune,
+                                   "weights": weights, "image_size": image_size, "seed": seed})  # fmt: skip
+        scores = network_scores(judged, groups, known, folder / "work")
     table = doubts(
         judged,
         deep if sound.all() else deep.of(np.flatnonzero(sound)),
-        groups_of(judged) if lots else clusters,
+        groups,
         clusters,
         seed,
         detectors=detectors,
         one_sided=one_sided,
+        scores=scores,
     )
     table = table.hstack(judged.frame.select("path", "defect", "split", "lot", "sha256"))
     counts = {name: rows.height for name, rows in lists_of(table).items()}
-    facts = _facts(records, deep, counts, seed)
+    facts = _facts(records, deep, counts, seed) | {"fine_tuned_epochs": fine_tune}
     write_table(table, folder / "audit.parquet")
     write_table(_to_fill_in(table, folder / "verdicts.csv"), folder / "verdicts.csv")
     write_text(folder / "audit.html", audit_page(facts, table))

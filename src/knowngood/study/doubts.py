@@ -29,6 +29,7 @@ def doubts(
     *,
     detectors: Sequence[str] = (),
     one_sided: bool = False,
+    scores: Floats | None = None,
 ) -> pl.DataFrame:
     """Audits some photographs, knowing nothing but them.
 
@@ -40,12 +41,14 @@ def doubts(
         seed: Of folds and of everything drawn.
         detectors: Registered detectors to ask besides the two.
         one_sided: Report doubts about images labelled bad apart.
+        scores: (N,) probabilities of being bad, out of sample, from elsewhere; by a machine on the features if None.
 
     Returns:
         As `audit_table`; labels are doubted by the likelier class, on scores out of sample.
     """
     folds = _folds(records, groups, seed)
-    scores = suspicion(records, deep, folds, seed) if (folds >= 0).any() else None
+    if scores is None and (folds >= 0).any():
+        scores = suspicion(records, deep, folds, seed)
     return audit_table(
         records.frame,
         deep.rows,
