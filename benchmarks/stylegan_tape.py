@@ -10,10 +10,13 @@ same held-out bads. The grid of fixed latents and the film are kept in the run; 
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as the command line does: idle threads give way
+
 import argparse
 import datetime
 import json
-import os
 import platform
 import shlex
 import sys

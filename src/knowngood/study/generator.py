@@ -59,7 +59,9 @@ def train_generator(
     watcher: Callable[[TrainedGenerator, float], dict[str, float]] | None = None,
     **options: Any,
 ) -> Generated:
-    """Trains a StyleGAN on the bad images of the training split. A call that was killed goes on when made again.
+    """Trains a StyleGAN on the bad images of the training split.
+
+    A call that was killed goes on when it is made again, and a finished one when it is made with a larger `kimg`.
 
     Args:
         data: Folder, manifest, the word of a source, or records.
@@ -88,7 +90,9 @@ def train_generator(
             expected=f"at least {FEWEST}: a generator taught with fewer repeats what it has seen",
             fix="Try `knowngood synthesize transplant`, gather more, or insist with --force.",
         )
-    if open_run(folder, config, fingerprint_of(divided), force):
+    shown_before = _shown_kimg(folder)
+    finished = shown_before is not None and shown_before >= config.kimg + config.good_kimg
+    if open_run(folder, config, fingerprint_of(divided), force, finished=finished, grows=("kimg", "tick_kimg")):
         return _read(folder)
     frames = ({"good": _first(divided, config)} if config.good_kimg else {}) | {config.class_: learned}
     notes = _notes(divided, learned, config)
@@ -104,12 +108,22 @@ def train_generator(
     figures = {
         "images": learned.height,
         "class": config.class_,
+        "kimg": config.kimg + config.good_kimg,
         "history": history,
         "notes": notes,
         "versions": versions(),
     }
     write_json(folder / FIGURES, figures)
     return _read(folder)
+
+
+def _shown_kimg(folder: Path) -> float | None:
+    """Returns how far the finished training in a folder went; a longer one goes on from there."""
+    try:
+        figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        return float(figures["kimg"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _read(folder: Path) -> Generated:

@@ -26,7 +26,7 @@ from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGener
 from knowngood.synthesis.stylegan.networks import NetworksConfig
 from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
 
-CHECKPOINT, HISTORY, FILM = "last.ckpt", "history.json", "film"
+CHECKPOINT, HISTORY, FILM = "work/last.ckpt", "history.json", "film"
 ACROSS, DOWN = 8, 6  # pictures of a grid
 _FILM_MS = 250
 Watcher = Callable[[TrainedGenerator, float], dict[str, float]]  # averaged generator, kimg; adds to the history

@@ -116,10 +116,10 @@ def test_augmentation_rises_while_the_discriminator_overfits_and_falls_otherwise
 
 def test_nothing_that_is_finite_any_more_stops_it_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     train_stylegan({"bad": shown()}, FACTS, tmp_path, config(kimg=0.02))
-    kept, good = (tmp_path / "last.ckpt").read_bytes(), weights(tmp_path)
+    kept, good = (tmp_path / "work" / "last.ckpt").read_bytes(), weights(tmp_path)
     with pytest.raises(TrainingError, match="loss became"):
         train_stylegan({"bad": shown()}, FACTS, tmp_path, config(kimg=0.2, tick_kimg=0.1, learning_rate=0.1, r1=1e38))
-    assert (tmp_path / "last.ckpt").read_bytes() == kept
+    assert (tmp_path / "work" / "last.ckpt").read_bytes() == kept
     assert all(torch.equal(good[name], value) for name, value in weights(tmp_path).items())
     assert all(math.isfinite(float(value.sum())) for value in good.values())
 
@@ -157,7 +157,7 @@ def test_two_processes_leave_a_generator(tmp_path: Path) -> None:
     train_stylegan({"bad": shown()}, FACTS, tmp_path, config(devices=2, batch_size=8, kimg=0.016, tick_kimg=0.016))
     found = weights(tmp_path)
     assert all(torch.isfinite(value).all() for value in found.values())
-    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    state = torch.load(tmp_path / "work" / "last.ckpt", weights_only=True)
     assert state["progress"]["step"] == 2
 
 
