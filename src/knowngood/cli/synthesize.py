@@ -10,6 +10,7 @@ import typer
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import Data, Source, with_options
 from knowngood.study.generating_config import TransplantConfig
+from knowngood.study.judging.config import JudgeConfig
 
 if TYPE_CHECKING:
     from knowngood.synthesis.writing import GeneratedSet
@@ -94,3 +95,35 @@ def _tell(done: GeneratedSet, json: bool) -> None:
         typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")
     else:
         typer.echo(f"Try it: knowngood compare DATA --variants as-is,generated --generated {done.folder} --out RUN")
+
+
+@app.command(short_help="Are made images like real ones, and are they new?")
+@with_options(JudgeConfig)
+def judge(
+    generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="Folder or manifest of made images.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder for judge.json, judge.html and drop.csv.")],
+    config: JudgeConfig,
+    source: Source = None,
+    json: Json = False,
+) -> None:
+    """Judge made bad images against real ones that their maker did not see; test images are not looked at.
+
+    Give the splits and --seed that they were made with. drop.csv lists copies, repeats and broken ones.
+    """
+    with at_work():
+        from knowngood.study.judging.judging import judge as work
+
+        done = work(generated, data, out, config, source=source)
+    if json:
+        answer_json({"out": str(done.folder), **done.document})
+        return
+    rows = []
+    for row in done.document["likeness"]:
+        figures = (row["kid"]["value"], *row["kid"]["interval"])
+        rows.append((row["what"], *(f"{value:.4g}" for value in figures), row["precision"], row["recall"]))
+    names = ("against unseen real bads", "KID", "from", "to", "precision", "recall")
+    show_table("Likeness", names, rows, right=range(1, 6))
+    for sentence in (*done.document["sentences"], *done.document["notes"]):
+        typer.echo(sentence)
+    typer.echo(f"Look: {done.folder / 'judge.html'}\nDrop: {done.folder / 'drop.csv'}")

@@ -33,7 +33,7 @@ from knowngood.models.features import cached_rows, stages_made_by
 from knowngood.models.training.batches import Rows, Targets
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import Watcher, fine_tune
-from knowngood.models.training.kernel import fit_kernel_head
+from knowngood.models.training.kernel import KernelFit, fit_kernel_head
 from knowngood.models.training.members import Member, combine
 from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
@@ -206,11 +206,7 @@ class _Job:
         rows = self.rows("train")
         if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
-        learning = self.records.with_frame(self.records.frame[rows])
-        folds = kfold_up_to(learning, FOLDS, self.config.seed, groups=self.groups[rows])
-        sure = np.where((self.targets.bad > 0.1) & (self.targets.bad < 0.9), UNSURE, 1.0).astype(np.float32)
-        labels = self._bad()
-        fit = fit_kernel_head(features[rows], labels[rows], sure[rows], folds, self.config.seed)
+        fit = fit_kernel(features, self.records, self.groups, rows, self.config.seed)
         classifier.head = fit.head
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
         with torch.inference_mode():
@@ -273,6 +269,23 @@ class _Job:
 
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
+
+
+def fit_kernel(features: npt.NDArray[np.float32], records: Records, groups: Rows, rows: Rows, seed: int) -> KernelFit:
+    """Fits a kernel head on some rows of a set.
+
+    Args:
+        features: (N, S) stage features.
+        records: (N rows).
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        rows: Which of them teach; generated ones teach and are never held out.
+        seed: Of the folds.
+    """
+    folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=groups[rows])
+    bad = targets_of(records).bad
+    sure = np.where((bad > 0.1) & (bad < 0.9), UNSURE, 1.0).astype(np.float32)
+    labels = (records.frame["label"] == BAD).fill_null(False).to_numpy()
+    return fit_kernel_head(features[rows], labels[rows], sure[rows], folds, seed)
 
 
 def targets_of(records: Records) -> Targets:
