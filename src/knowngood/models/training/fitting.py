@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import kfold_up_to
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
@@ -30,16 +28,13 @@ from knowngood.models.classifier import (
     network_for,
 )
 from knowngood.models.features import cached_rows, stages_made_by
-from knowngood.models.training.batches import Rows, Targets
+from knowngood.models.training.batches import Rows, targets_of
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import Watcher, fine_tune
-from knowngood.models.training.kernel import KernelFit, fit_kernel_head
+from knowngood.models.training.kernel import fit_kernel
 from knowngood.models.training.members import Member, combine
 from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
-
-FOLDS = 4
-UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
 
 
 @dataclass(frozen=True)
@@ -269,31 +264,6 @@ class _Job:
 
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
-
-
-def fit_kernel(features: npt.NDArray[np.float32], records: Records, groups: Rows, rows: Rows, seed: int) -> KernelFit:
-    """Fits a kernel head on some rows of a set.
-
-    Args:
-        features: (N, S) stage features.
-        records: (N rows).
-        groups: (N,) what belongs together in cross-validation, from `groups_of`.
-        rows: Which of them teach; generated ones teach and are never held out.
-        seed: Of the folds.
-    """
-    folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=groups[rows])
-    bad = targets_of(records).bad
-    sure = np.where((bad > 0.1) & (bad < 0.9), UNSURE, 1.0).astype(np.float32)
-    labels = (records.frame["label"] == BAD).fill_null(False).to_numpy()
-    return fit_kernel_head(features[rows], labels[rows], sure[rows], folds, seed)
-
-
-def targets_of(records: Records) -> Targets:
-    """Returns what each row is taught: the annotators' probability where there is one, else the label."""
-    frame = records.frame
-    label = frame["label"].cast(pl.Float32).fill_null(0.0)
-    bad = pl.select(pl.coalesce(frame["probability"], label)).to_series()
-    return Targets(bad.to_numpy().astype(np.float32), np.ones(len(frame), np.float32))
 
 
 def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, bad: npt.NDArray[np.bool_]) -> None:
