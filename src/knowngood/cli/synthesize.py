@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
 from knowngood.cli.options import Data, Source, with_options
 from knowngood.study.generating_config import TransplantConfig
 from knowngood.study.judging.config import JudgeConfig
@@ -126,4 +126,21 @@ def judge(
     show_table("Likeness", names, rows, right=range(1, 6))
     for sentence in (*done.document["sentences"], *done.document["notes"]):
         typer.echo(sentence)
+    if "classifier" in done.document:
+        _tell_trial(done.document["classifier"])
     typer.echo(f"Look: {done.folder / 'judge.html'}\nDrop: {done.folder / 'drop.csv'}")
+
+
+def _tell_trial(document: dict[str, Any]) -> None:
+    names = ("real bads", "training set", "made images", "AUC", "overkill at\nTPR 99.5 %")
+    rows = [
+        (arm["regime"], arm["arm"], f"{arm['added']:.0f}", f"{arm['auroc']:.4f}", percent(arm["overkill"]))
+        for arm in document["arms"]
+    ]
+    tested = f"{document['counts']['good']} good and {document['counts']['bad']} bad real test images"
+    show_table(f"A classifier with them, {document['seeds']} seeds, {tested}", names, rows, right=(0, 2, 3, 4))
+    for effect in document["effects"]:
+        typer.echo(effect["sentence"])
+    for note in document["notes"]:
+        typer.echo(note)
+    typer.echo(document["verdict"])

@@ -26,6 +26,7 @@ from knowngood.study.judging.config import JudgeConfig
 from knowngood.study.judging.figures import Looked, look
 from knowngood.study.judging.page import judge_page
 from knowngood.study.judging.sets import Sets, blurred, changed, joined, sets_of, sized
+from knowngood.study.judging.trial import classifier_trial
 from knowngood.study.judging.wording import sentences
 from knowngood.synthesis.writing import taught_in
 
@@ -37,7 +38,8 @@ class Judged:
     Attributes:
         folder: With judge.json, judge.parquet, drop.csv and judge.html.
         table: A row a made image: the nearest image that its maker knew, distances, and why to drop it, or null.
-        document: What judge.json holds: `sentences`, `likeness`, `memory`, `variety`, `broken`, `drop`.
+        document: What judge.json holds: `sentences`, `likeness`, `memory`, `variety`, `broken`, `drop`, and
+            `classifier` where it was asked.
     """
 
     folder: Path
@@ -92,11 +94,14 @@ def judge(
         }
     finally:
         shutil.rmtree(folder / "work", ignore_errors=True)
+    if config.classifier:
+        document["classifier"] = classifier_trial(place, divided, folder, config)
     document["sentences"] = sentences(document)
     write_table(table, folder / "judge.parquet")
     write_table(table.filter(pl.col("drop").is_not_null()).select("image", "drop"), folder / "drop.csv")
     write_text(folder / "judge.html", judge_page(document, table, sets.unseen))
     write_json(folder / "judge.json", document)
+    shutil.rmtree(folder / "trial.work", ignore_errors=True)
     return Judged(folder, table, document)
 
 

@@ -12,6 +12,7 @@ from knowngood.data.records import Records
 from knowngood.report import wording
 from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.sections.pictures import pictures
+from knowngood.report.sections.synthesis import classifier_section
 from knowngood.report.thumbnails import thumbnail
 
 _SHOWN, _PAIRS = 48, 24
@@ -29,6 +30,8 @@ def judge_page(document: dict[str, Any], table: pl.DataFrame, unseen: Records) -
     scale = document["memory"]["real_distance"] or 1.0
     shown = table.with_columns(score=pl.col("nearest_distance") / scale)
     sections = [_found(document), _likeness(document), _grid(shown, unseen), _copies(shown), _broken(shown)]
+    if "classifier" in document:
+        sections.insert(1, classifier_section(document["classifier"]))
     sections.append(_again(document))
     count = wording.counted(document["images"]["made"], "made image")
     subtitle = f"{document['created']} · {count} · features of {document['features']['backbone']}"
