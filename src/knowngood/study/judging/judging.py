@@ -15,6 +15,7 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
+from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
 from knowngood.recipe.predicting import write_table
@@ -71,6 +72,8 @@ def judge(
         WeightsError: The network's weights are not to be had.
     """
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
+    for name in filter(None, (config.backbone, config.model)):
+        BACKBONES.get(name)  # a name that is not known is told before the images are read
     divided = divided_by(data if isinstance(data, Records) else load(data, source), config)
     place = Path(generated)
     found = read_generated(place)

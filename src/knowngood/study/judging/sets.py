@@ -84,7 +84,7 @@ def sets_of(made: Records, divided: Records, taught: pl.DataFrame | None, most: 
         divided.with_frame(_some(known, most, seed)),
         divided.with_frame(_some(unseen, most, seed)),
         divided.with_frame(_some(goods, min(most, _GOODS), seed)),
-        (*notes, "No test image was looked at."),
+        (*notes, "No test image was looked at for this."),
     )
 
 
