@@ -27,7 +27,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the generated set 
 
 def register(verbs: typer.Typer) -> None:
     """Adds the verb."""
-    verbs.add_typer(app, short_help="Make bad images from few, and judge whether they help.")
+    verbs.add_typer(app, name="synthesize", short_help="Make bad images from few, and judge whether they help.")
 
 
 @app.callback()
