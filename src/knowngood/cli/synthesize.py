@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, percent, show_made, show_table
 from knowngood.cli.options import Data, Source, with_options
 from knowngood.study.generating_config import TransplantConfig
 from knowngood.study.judging.config import JudgeConfig
@@ -87,10 +87,7 @@ def _tell(done: GeneratedSet, json: bool) -> None:
         facts = {"manifest": str(done.manifest), "maker": done.maker, "made": done.made, "counts": done.counts}
         answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
         return
-    rows = [(name, *counts.values()) for name, counts in done.counts.items()]
-    show_table(f"{done.made} images made", ("", "good", "bad", "of them generated"), rows, right=range(1, 4))
-    for sentence in done.notes:
-        typer.echo(sentence)
+    show_made(f"{done.made} images made", done.counts, done.notes)
     if sum(counts["good"] for counts in done.counts.values()):
         typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")
     else:
