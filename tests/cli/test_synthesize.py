@@ -82,6 +82,7 @@ def test_a_judgement_says_what_they_are_worth(made, run_cli, boxed, tmp_path):
     assert arms["8", "none"]["bads"] == 8
     assert arms["all", "transplant"]["added"] == 24
     assert "24 images of transplant beside all real bads" in told["classifier"]["verdict"]
+    assert told["command"].startswith(f"knowngood synthesize judge {made[0]} {boxed} --out {out} --classifier")
     page = (out / "judge.html").read_text()
     assert told["classifier"]["verdict"] in page
     assert 'src="http' not in page

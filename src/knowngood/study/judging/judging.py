@@ -80,29 +80,33 @@ def judge(
     made = Records(found.drop("parent"), "manifest", place.absolute())
     sets = sets_of(made, divided, taught_in(place), config.most, config.seed)
     try:
-        parts, note = _at_one_size(sets, config, folder / "work")
+        parts, notes = _at_one_size(sets, config, folder / "work")
         deep, parts, rows = _features(parts, config)
         looked = look(parts, rows, config.seed)
-        table = _with_own_paths(looked, sets)
-        document = {
-            "command": command_for(f"{generated} {shown(data)}", folder, config, source, "synthesize judge"),
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "config": config.model_dump(mode="json"),
-            "generated": str(generated),
-            "data": {"source": divided.source, "root": str(divided.root), "licence": divided.licence},
-            "features": feature_facts(deep),
-            "notes": [*sets.notes, *note],
-            "versions": versions(),
-            **looked.document,
-        }
     finally:
         shutil.rmtree(folder / "work", ignore_errors=True)
+    table = _with_own_paths(looked, sets)
+    document = {
+        "command": command_for((generated, shown(data)), folder, config, source, "synthesize judge"),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "generated": str(generated),
+        "data": {"source": divided.source, "root": str(divided.root), "licence": divided.licence},
+        "features": feature_facts(deep),
+        "notes": [*sets.notes, *notes],
+        "versions": versions(),
+        **looked.document,
+    }
     if config.classifier:
         document["classifier"] = classifier_trial(place, divided, folder, config)
     document["sentences"] = sentences(document)
+    return _written(folder, document, table, sets.unseen)
+
+
+def _written(folder: Path, document: dict[str, Any], table: pl.DataFrame, unseen: Records) -> Judged:
     write_table(table, folder / "judge.parquet")
     write_table(table.filter(pl.col("drop").is_not_null()).select("image", "drop"), folder / "drop.csv")
-    write_text(folder / "judge.html", judge_page(document, table, sets.unseen))
+    write_text(folder / "judge.html", judge_page(document, table, unseen))
     write_json(folder / "judge.json", document)
     shutil.rmtree(folder / "trial.work", ignore_errors=True)
     return Judged(folder, table, document)
