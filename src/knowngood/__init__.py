@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from knowngood.study.comparison.config import CompareConfig
     from knowngood.study.explain_config import ExplainConfig
     from knowngood.study.explaining import Explained, explain
+    from knowngood.study.generating import sample, transplant
+    from knowngood.study.generating_config import TransplantConfig
+    from knowngood.study.judging.config import JudgeConfig
+    from knowngood.study.judging.judging import Judged, judge
     from knowngood.study.removal_config import RemovalConfig
     from knowngood.study.removing import RemovalTrial, removal_trial
     from knowngood.study.study_config import StudyConfig
     from knowngood.study.studying import Studied, study
     from knowngood.study.training import Trained, train
+    from knowngood.synthesis.writing import GeneratedSet
 
 try:
     __version__ = version("knowngood")
@@ -50,7 +55,10 @@ _HOMES = {
     "ExplainConfig": "knowngood.study.explain_config",
     "Explained": "knowngood.study.explaining",
     "Features": "knowngood.models.features",
+    "GeneratedSet": "knowngood.synthesis.writing",
     "Health": "knowngood.data.health",
+    "JudgeConfig": "knowngood.study.judging.config",
+    "Judged": "knowngood.study.judging.judging",
     "KnownGoodError": "knowngood.errors",
     "Metrics": "knowngood.decide.metrics",
     "Prediction": "knowngood.recipe.bundle",
@@ -58,11 +66,12 @@ _HOMES = {
     "Records": "knowngood.data.records",
     "RemovalConfig": "knowngood.study.removal_config",
     "RemovalTrial": "knowngood.study.removing",
-    "Threshold": "knowngood.decide.threshold",
-    "TrainConfig": "knowngood.models.training.config",
     "Studied": "knowngood.study.studying",
     "StudyConfig": "knowngood.study.study_config",
+    "Threshold": "knowngood.decide.threshold",
+    "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
+    "TransplantConfig": "knowngood.study.generating_config",
     "audit": "knowngood.study.auditing",
     "augment": "knowngood.data.offline.augment",
     "check": "knowngood.data.health",
@@ -72,12 +81,15 @@ _HOMES = {
     "evaluate": "knowngood.decide.metrics",
     "explain": "knowngood.study.explaining",
     "features": "knowngood.models.features",
+    "judge": "knowngood.study.judging.judging",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
     "removal_trial": "knowngood.study.removing",
+    "sample": "knowngood.study.generating",
     "split": "knowngood.data.splits",
     "study": "knowngood.study.studying",
     "train": "knowngood.study.training",
+    "transplant": "knowngood.study.generating",
 }
 
 __all__ = [
@@ -89,7 +101,10 @@ __all__ = [
     "ExplainConfig",
     "Explained",
     "Features",
+    "GeneratedSet",
     "Health",
+    "JudgeConfig",
+    "Judged",
     "KnownGoodError",
     "Metrics",
     "Prediction",
@@ -102,6 +117,7 @@ __all__ = [
     "Threshold",
     "TrainConfig",
     "Trained",
+    "TransplantConfig",
     "audit",
     "augment",
     "check",
@@ -111,12 +127,15 @@ __all__ = [
     "evaluate",
     "explain",
     "features",
+    "judge",
     "load",
     "predict",
     "removal_trial",
+    "sample",
     "split",
     "study",
     "train",
+    "transplant",
 ]
 
 

@@ -101,8 +101,10 @@ def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
     known = set()
     from knowngood.cli.main import app
 
-    for verb in (command.callback.__name__ for command in app.registered_commands if command.callback):
-        known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(verb, "--help").out))
+    groups = [("", app), *((str(group.name), group.typer_instance) for group in app.registered_groups)]
+    for group, verbs in groups:
+        for verb in (command.callback.__name__ for command in verbs.registered_commands if command.callback):
+            known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(*filter(None, (group, verb)), "--help").out))
     known |= {"--help", "--version", "--install-completion", "--show-completion"}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +17,19 @@ from knowngood.study.comparison.variants import VARIANTS, TrainingSet, VariantOp
 
 @pytest.fixture(scope="module")
 def divided(parts: Path) -> Records:
-    return split(load(parts))
+    """The small photographs with a box around the part of each bad one: the variant transplant cuts there."""
+    records = load(parts)
+    boxes = [[[24, 24, 72, 72]] if label else None for label in records.frame["label"].to_list()]
+    column = pl.Series("box", boxes, dtype=records.frame.schema["box"])
+    return split(records.with_frame(records.frame.with_columns(column)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what is made out of the user's cache; weights are looked for in packages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNOWNGOOD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")

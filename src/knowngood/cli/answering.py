@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -106,6 +106,14 @@ def show_table(
     for row in rows:
         table.add_row(*(escape(_shown(cell)) for cell in row))
     Console(file=sys.stdout).print(table)
+
+
+def show_made(title: str, counts: Mapping[str, Mapping[str, int]], notes: Iterable[str]) -> None:
+    """Prints how many images of each split a made set has, and what its reader should know."""
+    rows = [(name, *numbers.values()) for name, numbers in counts.items()]
+    show_table(title, ("", "good", "bad", "of them generated"), rows, right=range(1, 4))
+    for sentence in notes:
+        typer.echo(sentence)
 
 
 def percent(share: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, show_made
 from knowngood.cli.options import with_options
 from knowngood.data.offline.config import AugmentConfig
 
@@ -40,8 +40,5 @@ def augment(
         facts = {"manifest": str(done.manifest), "made": done.made, "cut": done.cut, "counts": done.counts}
         answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
         return
-    rows = [(name, *counts.values()) for name, counts in done.counts.items()]
-    show_table(f"{done.made} copies made", ("", "good", "bad", "of them generated"), rows, right=range(1, 4))
-    for sentence in done.notes:
-        typer.echo(sentence)
+    show_made(f"{done.made} copies made", done.counts, done.notes)
     typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")

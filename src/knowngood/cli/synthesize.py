@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, percent, show_made, show_table
 from knowngood.cli.options import Data, Source, with_options
 from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
+from knowngood.study.judging.config import JudgeConfig
 
 if TYPE_CHECKING:
     from knowngood.synthesis.writing import GeneratedSet
@@ -26,7 +27,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the generated set 
 
 def register(verbs: typer.Typer) -> None:
     """Adds the verb."""
-    verbs.add_typer(app, short_help="Make bad images from few, and judge whether they help.")
+    verbs.add_typer(app, name="synthesize", short_help="Make bad images from few, and judge whether they help.")
 
 
 @app.callback()
@@ -115,11 +116,57 @@ def _tell(done: GeneratedSet, json: bool) -> None:
         facts = {"manifest": str(done.manifest), "maker": done.maker, "made": done.made, "counts": done.counts}
         answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
         return
-    rows = [(name, *counts.values()) for name, counts in done.counts.items()]
-    show_table(f"{done.made} images made", ("", "good", "bad", "of them generated"), rows, right=range(1, 4))
-    for sentence in done.notes:
-        typer.echo(sentence)
+    show_made(f"{done.made} images made", done.counts, done.notes)
     if sum(counts["good"] for counts in done.counts.values()):
         typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")
     else:
         typer.echo(f"Try it: knowngood compare DATA --variants as-is,generated --generated {done.folder} --out RUN")
+
+
+@app.command(short_help="Are made images like real ones, and are they new?")
+@with_options(JudgeConfig)
+def judge(
+    generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="Folder or manifest of made images.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder for judge.json, judge.html and drop.csv.")],
+    config: JudgeConfig,
+    source: Source = None,
+    json: Json = False,
+) -> None:
+    """Judge made bad images against real ones that their maker did not see; test images are not looked at.
+
+    Give the splits and --seed that they were made with. drop.csv lists copies, repeats and broken ones.
+    """
+    with at_work():
+        from knowngood.study.judging.judging import judge as work
+
+        done = work(generated, data, out, config, source=source)
+    if json:
+        answer_json({"out": str(done.folder), **done.document})
+        return
+    rows = []
+    for row in done.document["likeness"]:
+        figures = (row["kid"]["value"], *row["kid"]["interval"])
+        rows.append((row["what"], *(f"{value:.4g}" for value in figures), row["precision"], row["recall"]))
+    names = ("against unseen real bads", "KID", "from", "to", "precision", "recall")
+    show_table("Likeness", names, rows, right=range(1, 6))
+    for sentence in (*done.document["sentences"], *done.document["notes"]):
+        typer.echo(sentence)
+    if "classifier" in done.document:
+        _tell_trial(done.document["classifier"])
+    typer.echo(f"Look: {done.folder / 'judge.html'}\nDrop: {done.folder / 'drop.csv'}")
+
+
+def _tell_trial(document: dict[str, Any]) -> None:
+    names = ("real bads", "training set", "made images", "AUC", "overkill at\nTPR 99.5 %")
+    rows = [
+        (arm["regime"], arm["arm"], f"{arm['added']:.0f}", f"{arm['auroc']:.4f}", percent(arm["overkill"]))
+        for arm in document["arms"]
+    ]
+    tested = f"{document['counts']['good']} good and {document['counts']['bad']} bad real test images"
+    show_table(f"A classifier with them, {document['seeds']} seeds, {tested}", names, rows, right=(0, 2, 3, 4))
+    for effect in document["effects"]:
+        typer.echo(effect["sentence"])
+    for note in document["notes"]:
+        typer.echo(note)
+    typer.echo(document["verdict"])

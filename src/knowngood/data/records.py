@@ -149,3 +149,16 @@ def source_rows(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     place = {name: row for row, name in enumerate(frame["image"].to_list())}
     rows = [-1 if name is None else place.get(name, -1) for name in frame["made_from"].to_list()]
     return np.array(rows, np.int64)
+
+
+def shows_held_out(frame: pl.DataFrame, splits: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
+    """Returns which generated images (N,) show parts of an image that does not train, besides their source.
+
+    Args:
+        frame: With the columns of `SCHEMA`.
+        splits: (N,) the split that each row gets, or None.
+    """
+    if frame["also_from"].null_count() == frame.height:
+        return np.zeros(frame.height, bool)
+    held_out = {name for name, part in zip(frame["image"].to_list(), splits, strict=True) if part != "train"}
+    return np.array([bool(held_out.intersection(names or ())) for names in frame["also_from"].to_list()], bool)

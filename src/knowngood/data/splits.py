@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.duplicates import near_clusters
-from knowngood.data.records import BAD, GOOD, Records, source_rows
+from knowngood.data.records import BAD, GOOD, Records, shows_held_out, source_rows
 from knowngood.errors import ConfigError, DataError
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ def split(
     names = np.array([*shares, None], dtype=object)
     result = np.where(pool, names[parts], given)
     result[usable & generated & frame["split"].is_null().to_numpy()] = "train"
-    strays = ((made_from >= 0) & (result[made_from] != "train")) | _shows_others(frame, result)
+    strays = ((made_from >= 0) & (result[made_from] != "train")) | shows_held_out(frame, result)
     result[strays] = None
     done = records.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
     notes = _notes(labels, usable, result, classes)
@@ -178,14 +178,6 @@ def groups_of(records: Records) -> Ids:
     ids[missing] = clusters
     ids[~missing] = lots.drop_nulls().rank("dense").to_numpy().astype(np.int64) + len(records)
     return ids
-
-
-def _shows_others(frame: pl.DataFrame, splits: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
-    """Returns which generated images (N,) show parts of an image that does not train, besides their source."""
-    if frame["also_from"].null_count() == frame.height:
-        return np.zeros(frame.height, bool)
-    held_out = {name for name, part in zip(frame["image"].to_list(), splits, strict=True) if part != "train"}
-    return np.array([bool(held_out.intersection(names or ())) for names in frame["also_from"].to_list()], bool)
 
 
 def _strata(records: Records, pool: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
+
+from knowngood.data.records import Records
 
 Rows = npt.NDArray[np.int64]
 Batch = tuple[Tensor, Tensor, Tensor]  # images (B, C, H, W) uint8; target P(bad) (B,); weight (B,)
@@ -27,6 +30,14 @@ class Targets:
 
     bad: npt.NDArray[np.float32]
     weight: npt.NDArray[np.float32]
+
+
+def targets_of(records: Records) -> Targets:
+    """Returns what each row is taught: the annotators' probability where there is one, else the label."""
+    frame = records.frame
+    label = frame["label"].cast(pl.Float32).fill_null(0.0)
+    bad = pl.select(pl.coalesce(frame["probability"], label)).to_series()
+    return Targets(bad.to_numpy().astype(np.float32), np.ones(len(frame), np.float32))
 
 
 def class_weighted(targets: Targets, rows: Rows) -> Targets:

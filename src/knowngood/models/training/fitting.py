@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import kfold_up_to
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
@@ -30,16 +28,13 @@ from knowngood.models.classifier import (
     network_for,
 )
 from knowngood.models.features import cached_rows, stages_made_by
-from knowngood.models.training.batches import Rows, Targets
+from knowngood.models.training.batches import Rows, targets_of
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.finetune import Watcher, fine_tune
-from knowngood.models.training.kernel import fit_kernel_head
+from knowngood.models.training.kernel import fit_kernel
 from knowngood.models.training.members import Member, combine
 from knowngood.models.weights.finding import Weights, available, find
 from knowngood.progress import reporter
-
-FOLDS = 4
-UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
 
 
 @dataclass(frozen=True)
@@ -206,11 +201,7 @@ class _Job:
         rows = self.rows("train")
         if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
-        learning = self.records.with_frame(self.records.frame[rows])
-        folds = kfold_up_to(learning, FOLDS, self.config.seed, groups=self.groups[rows])
-        sure = np.where((self.targets.bad > 0.1) & (self.targets.bad < 0.9), UNSURE, 1.0).astype(np.float32)
-        labels = self._bad()
-        fit = fit_kernel_head(features[rows], labels[rows], sure[rows], folds, self.config.seed)
+        fit = fit_kernel(features, self.records, self.groups, rows, self.config.seed)
         classifier.head = fit.head
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
         with torch.inference_mode():
@@ -273,14 +264,6 @@ class _Job:
 
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
-
-
-def targets_of(records: Records) -> Targets:
-    """Returns what each row is taught: the annotators' probability where there is one, else the label."""
-    frame = records.frame
-    label = frame["label"].cast(pl.Float32).fill_null(0.0)
-    bad = pl.select(pl.coalesce(frame["probability"], label)).to_series()
-    return Targets(bad.to_numpy().astype(np.float32), np.ones(len(frame), np.float32))
 
 
 def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, bad: npt.NDArray[np.bool_]) -> None:

@@ -10,12 +10,16 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.data.splits import teaches
+from knowngood.data.records import BAD, Records
+from knowngood.data.splits import kfold_up_to, teaches
 from knowngood.decide.metrics import auroc
 from knowngood.models.heads import KernelHead
+from knowngood.models.training.batches import Rows, targets_of
 from knowngood.progress import track
 
 Features = npt.NDArray[np.float32]
+FOLDS = 4
+UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
 MOST_ROWS = 8000  # the kernel matrix of more would take minutes and over 0.5 GB
 _GRID = tuple((cost, width) for cost in (1.0, 5.0, 25.0) for width in (0.5, 1.0))
 
@@ -39,6 +43,23 @@ class KernelFit:
     table: list[dict[str, float]]
     out_of_fold: npt.NDArray[np.float64]
     rows: npt.NDArray[np.int64]
+
+
+def fit_kernel(features: npt.NDArray[np.float32], records: Records, groups: Rows, rows: Rows, seed: int) -> KernelFit:
+    """Fits a kernel head on some rows of a set.
+
+    Args:
+        features: (N, S) stage features.
+        records: (N rows).
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        rows: Which of them teach; generated ones teach and are never held out.
+        seed: Of the folds.
+    """
+    folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=groups[rows])
+    bad = targets_of(records).bad
+    sure = np.where((bad > 0.1) & (bad < 0.9), UNSURE, 1.0).astype(np.float32)
+    labels = (records.frame["label"] == BAD).fill_null(False).to_numpy()
+    return fit_kernel_head(features[rows], labels[rows], sure[rows], folds, seed)
 
 
 def fit_kernel_head(

@@ -28,7 +28,9 @@ def removal(document: dict[str, Any]) -> Section:
         arms = [arm for arm in document["arms"] if arm["judged_by"] == judge]
         found = {effect["arm"]: effect for effect in document["effects"] if effect["judged_by"] == judge}
         if arms:
-            rows = [(arm, found.get(arm["arm"]), _whisker(found.get(arm["arm"]), reach)) for arm in arms]
+            rows = [
+                (arm, found.get(arm["arm"]), whisker((found.get(arm["arm"]) or {}).get("auroc"), reach)) for arm in arms
+            ]
             blocks.append((title, rows, [effect["sentence"] for effect in found.values()]))
     body = render(
         "sections/removal.html",
@@ -40,14 +42,19 @@ def removal(document: dict[str, Any]) -> Section:
     return Section("removal", "Does removing or relabelling help?", body, _LEAD)
 
 
-def _whisker(effect: dict[str, Any] | None, reach: float) -> Markup:
-    """Draws the AUC's difference and interval around nought; right is better."""
-    if effect is None:
+def whisker(change: dict[str, Any] | None, reach: float) -> Markup:
+    """Draws a difference with its interval around nought.
+
+    Args:
+        change: With `difference`, `interval` and `outcome` (helped, hurt or cannot tell); None draws nothing.
+        reach: Value at the right end; that at the left is its negative.
+    """
+    if change is None:
         return Markup("")
-    low, high = effect["auroc"]["interval"]
+    low, high = change["interval"]
     middle, scale = _WIDTH / 2, (_WIDTH / 2 - 6) / reach
-    places = [middle + scale * value for value in (low, high, effect["auroc"]["difference"])]
-    tone = {"helped": "good", "hurt": "bad"}.get(effect["auroc"]["outcome"], "ink")
+    places = [middle + scale * value for value in (low, high, change["difference"])]
+    tone = {"helped": "good", "hurt": "bad"}.get(change["outcome"], "ink")
     return Markup(
         '<svg viewBox="0 0 {w} {h}" class="effect" aria-hidden="true">'
         '<line x1="{m}" x2="{m}" y1="0" y2="{h}" class="axis"/>'

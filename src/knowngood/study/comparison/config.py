@@ -40,7 +40,8 @@ class CompareConfig(BaseModel):
     variants: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         ("transforms",),
         min_length=1,
-        description="Training sets: as-is, transforms, without-outliers, generated, or several of these joined with +.",
+        description="Training sets: as-is, transforms, without-outliers, generated, transplant, or several joined "
+        "with +.",
     )
     freeze: Annotated[tuple[Freeze, ...], BeforeValidator(_listed)] = Field(
         ("none",), min_length=1, description="What stays as it came: none, stem, all-but-head."

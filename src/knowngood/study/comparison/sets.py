@@ -66,10 +66,10 @@ def _drawn(rows: pl.DataFrame, count: int, seed: int) -> pl.Series:
     few = round(count * bads.height / max(rows.height, 1))
     few = min(bads.height, max(few, LEAST))
     goods = rows.filter(pl.col("label") == GOOD)
-    return pl.concat([_spread(bads, few, seed), _spread(goods, max(count - few, LEAST), seed)])
+    return pl.concat([spread_over_defects(bads, few, seed), spread_over_defects(goods, max(count - few, LEAST), seed)])
 
 
-def _spread(rows: pl.DataFrame, count: int, seed: int) -> pl.Series:
+def spread_over_defects(rows: pl.DataFrame, count: int, seed: int) -> pl.Series:
     """Draws `count` rows so that every defect keeps its share: the k-th of n of a kind stands at (k + u) / n."""
     random = np.random.default_rng(seed)
     places = []

@@ -23,6 +23,7 @@ from knowngood.synthesis.makers import Made, learned_from
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 INSIDE = 0.9  # share of the defect that has to be in the picture
+_SURE = 0.15  # response from which two pictures are believed to be shifted: noise stays below, parts are above
 _TRIES = 8  # places that are looked at; the one whose surroundings fit best is taken
 
 
@@ -114,12 +115,10 @@ class Transplant:
             placed = self._placed(pixels, region, hosts.row(int(rng.integers(hosts.height)), named=True), rng)
             if placed is not None and (best is None or placed.misfit < best.misfit):
                 best = placed
+        if best is None:  # at the very edge: it goes where it was
+            best = self._placed(pixels, region, hosts.row(int(rng.integers(hosts.height)), named=True), None)
         if best is None:
-            raise DataError(
-                f"In {_TRIES} draws the defect of {donor.image!r} never stayed in the picture, or no good image was "
-                "readable.",
-                fix="A smaller --jitter, --turn or --scale.",
-            )
+            raise DataError("A good training image cannot be decoded.", fix="Run `knowngood check` on the data.")
         made = blended(best.host, best.piece, best.laid, self._parameters.blend)
         marked = best.mask if donor.cut_by == "mask" else None
         facts = {"blend": self._parameters.blend, "cut_by": donor.cut_by, **best.facts}
@@ -136,23 +135,19 @@ class Transplant:
         same = hosts.filter((pl.col("height") == shape[0]) & (pl.col("width") == shape[1]))
         return same if same.height else hosts
 
-    def _placed(self, pixels: Pixels, region: Bools, host: dict[str, Any], rng: np.random.Generator) -> _Placed | None:
-        """Moves a defect to a drawn place on a host; None where too little of it stays in the picture."""
-        angle, power = rng.uniform(-1, 1, 2)
-        shift, mirrored = rng.uniform(-1, 1, 2), bool(self._parameters.flip and rng.random() < 0.5)
+    def _placed(
+        self, pixels: Pixels, region: Bools, host: dict[str, Any], rng: np.random.Generator | None
+    ) -> _Placed | None:
+        """Moves a defect to a drawn place on a host, or to its own; None where too little of it stays inside."""
         try:
             ground = self._coloured(decode(host["path"]))
         except ImageError:
             return None
         height, width = ground.shape[:2]
         stretch = np.array([width / pixels.shape[1], height / pixels.shape[0]])
-        part = _part_shift(pixels, ground)
-        facts = {
-            "turn": round(float(angle * self._parameters.turn), 3),
-            "scale": round(float(self._parameters.scale**power), 4),
-            "shift": [round(float(v), 2) for v in part + shift * self._parameters.jitter * (width, height)],
-            "mirrored": mirrored,
-        }
+        facts = {"turn": 0.0, "scale": 1.0, "shift": [0, 0], "mirrored": False}
+        if rng is not None:
+            facts = self._drawn(rng, (width, height), _part_shift(pixels, ground))
         matrix = _matrix(region, stretch, facts)
         mask, left = _moved_region(region, matrix, (height, width))
         if left < INSIDE or not mask.any():
@@ -161,13 +156,24 @@ class Transplant:
         laid = grown(mask, self._parameters.margin)
         return _Placed(ground, piece, mask, laid, _misfit(ground, piece, laid), facts, host["image"])
 
+    def _drawn(self, rng: np.random.Generator, size: tuple[int, int], part: npt.NDArray[np.float64]) -> dict[str, Any]:
+        """Draws how the defect is moved; `part` is how far (dx, dy) the host's part lies from the donor's."""
+        (angle, power), shift = rng.uniform(-1, 1, 2), rng.uniform(-1, 1, 2)
+        return {
+            "turn": round(float(angle * self._parameters.turn), 3),
+            "scale": round(float(self._parameters.scale**power), 4),
+            # whole pixels: half of one would wash out a defect of one pixel
+            "shift": [round(float(v)) for v in part + shift * self._parameters.jitter * np.array(size)],
+            "mirrored": bool(self._parameters.flip and rng.random() < 0.5),
+        }
+
 
 def _part_shift(pixels: Pixels, ground: Pixels) -> npt.NDArray[np.float64]:
     """Returns (dx, dy) in the host's pixels by which its part lies elsewhere than the donor's; 0 where unsure."""
     height, width = ground.shape[:2]
     first, second = (_grey(cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA)) for one in (pixels, ground))
     (dx, dy), response = cv2.phaseCorrelate(first, second, cv2.createHanningWindow((width, height), cv2.CV_32F))
-    sure = response > 0.1 and abs(dx) < 0.15 * width and abs(dy) < 0.15 * height
+    sure = response > _SURE and abs(dx) < 0.15 * width and abs(dy) < 0.15 * height
     return np.array([dx, dy] if sure else [0.0, 0.0])
 
 
@@ -184,7 +190,7 @@ def _matrix(region: Bools, stretch: npt.NDArray[np.float64], facts: dict[str, An
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * facts["scale"]
     mirror = np.diag([-1.0 if facts["mirrored"] else 1.0, 1.0])
     linear = np.diag(stretch) @ turn @ mirror
-    target = (middle + 0.5) * stretch - 0.5 + np.array(facts["shift"])
+    target = (middle + 0.5) * stretch - 0.5 + np.array(facts["shift"], np.float64)
     return np.column_stack([linear, target - linear @ middle])
 
 

@@ -72,6 +72,7 @@ VARIANTS: Registry[type[Variant]] = Registry(
         "transforms": "knowngood.study.comparison.variants.transforms:Transforms",
         "without-outliers": "knowngood.study.comparison.variants.without_outliers:WithoutOutliers",
         "generated": "knowngood.study.comparison.variants.generated:Generated",
+        "transplant": "knowngood.study.comparison.variants.transplant:Transplant",
     },
 )
 

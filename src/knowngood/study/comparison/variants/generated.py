@@ -46,28 +46,47 @@ class Generated:
             DataError: They cannot be read, or have no labels.
         """
         assert options.generated is not None
-        made = _read(options.generated)
-        frame = given.records.frame
-        known = frame.select("image", "path", "split", "sha256")
-        held_out = known.filter((pl.col("split") != "train").fill_null(True))
-        names = set(held_out["image"].to_list()) | set(held_out["path"].to_list())
-        leaks = pl.col("sha256").is_in(held_out["sha256"].drop_nulls().to_list()) | pl.col("parent").is_in(list(names))
-        shows = pl.Series(
-            [bool(names.intersection(also or ())) for also in made["also_from"].to_list()], dtype=pl.Boolean
-        )
-        safe = (
-            made.filter(~leaks.fill_null(False) & ~shows)
-            .drop("parent")
-            .with_columns(image=pl.lit("generated/") + pl.col("image"), split=pl.lit("train"), generated=pl.lit(True))
-        )
-        bads = int((safe["label"] == BAD).sum())
-        said = f"{safe.height} generated images added to training ({safe.height - bads} good, {bads} bad)"
-        if safe.height < made.height:
-            said += f"; {made.height - safe.height} left out, made from images that are held out"
-        elif made["parent"].null_count():
-            said += _learning(options.generated, held_out)
-        both = given.records.with_frame(pl.concat([frame, safe.select(frame.columns)]))
+        both, said = with_generated(given.records, options.generated)
         return replace(given, records=both, changes=(*given.changes, said))
+
+
+def with_generated(
+    records: Records, place: Path, *, called: str = "generated", most: int | None = None
+) -> tuple[Records, str]:
+    """Adds generated images to the training split; one that was made from a held-out image, or is one, stays out.
+
+    Args:
+        records: With splits.
+        place: Folder or manifest of the images.
+        called: What their names begin with.
+        most: How many are added at most, the first of those that may be.
+
+    Returns:
+        The larger set, and what was done in a sentence.
+
+    Raises:
+        DataError: They cannot be read, have no labels, or their maker learned from test images.
+    """
+    made = read_generated(place)
+    frame = records.frame
+    known = frame.select("image", "path", "split", "sha256")
+    held_out = known.filter((pl.col("split") != "train").fill_null(True))
+    names = set(held_out["image"].to_list()) | set(held_out["path"].to_list())
+    leaks = pl.col("sha256").is_in(held_out["sha256"].drop_nulls().to_list()) | pl.col("parent").is_in(list(names))
+    shows = pl.Series([bool(names.intersection(also or ())) for also in made["also_from"].to_list()], dtype=pl.Boolean)
+    safe = (
+        made.filter(~leaks.fill_null(False) & ~shows)
+        .drop("parent")
+        .with_columns(image=pl.lit(f"{called}/") + pl.col("image"), split=pl.lit("train"), generated=pl.lit(True))
+    )
+    added = safe if most is None else safe.head(most)
+    bads = int((added["label"] == BAD).sum())
+    said = f"{added.height} generated images added to training ({added.height - bads} good, {bads} bad)"
+    if safe.height < made.height:
+        said += f"; {made.height - safe.height} left out, made from images that are held out"
+    elif made["parent"].null_count():
+        said += _learning(place, held_out)
+    return records.with_frame(pl.concat([frame, added.select(frame.columns)])), said
 
 
 def _learning(place: Path, held_out: pl.DataFrame) -> str:
@@ -90,10 +109,13 @@ def _learning(place: Path, held_out: pl.DataFrame) -> str:
     return f"; their maker learned from {seen.height} held-out images (none of the test)" if seen.height else ""
 
 
-def _read(place: Path) -> pl.DataFrame:
+def read_generated(place: Path) -> pl.DataFrame:
     """Returns the records table of the generated images with one more column, the image each was made from.
 
     Of a manifest that says which of its images are generated, the others are not new and are passed over.
+
+    Raises:
+        DataError: They cannot be read, or have no labels.
     """
     found: Records = load(place).usable()
     if found.frame["generated"].any():

@@ -1,0 +1,1 @@
+"""Are made images like real ones, are they new, and did they help?"""
