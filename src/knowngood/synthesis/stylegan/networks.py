@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,26 +67,28 @@ def upsample(images: Tensor) -> Tensor:
     return functional.conv_transpose2d(images, kernel, stride=2, padding=1, groups=images.shape[1])
 
 
-def filtered(weight: Tensor) -> Tensor:
-    """Joins the filter to a kernel, so that one convolution does both.
+class _Blur(torch.autograd.Function):
+    """The filter as a linear map that is its own adjoint but for the padding: derivatives of any order are cheap."""
 
-    A filter has one kernel for each channel, and such convolutions are slow: several times the arithmetic in one
-    dense convolution takes less time, and its gradient much less.
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        kernel = _taps(images).expand(images.shape[1], 1, 4, 4)
+        with torch.autocast(images.device.type, enabled=False):
+            return functional.conv2d(functional.pad(images, [pad] * 4), kernel, groups=images.shape[1])
 
-    Args:
-        weight: (O, I, K, K).
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return blur(gradients[0], 3 - ctx.pad), None
 
-    Returns:
-        (O, I, K + 3, K + 3), the full convolution of both.
+
+def blur(images: Tensor, pad: int) -> Tensor:
+    """Filters (B, C, H, W) with `pad` zeros all around, to (B, C, H + 2 pad - 3, W + 2 pad - 3).
+
+    Measured on a CPU, this and a convolution that drops pixels are twice as fast as one with both kernels joined.
     """
-    size = weight.shape[2]
-    taps = _taps(weight)
-    spread = torch.zeros(size, size, size + 3, size + 3, dtype=weight.dtype, device=weight.device)
-    for row in range(size):
-        for column in range(size):
-            spread[row, column, row : row + 4, column : column + 4] = taps
-    joined = weight.reshape(-1, size * size) @ spread.view(size * size, -1)
-    return joined.view(*weight.shape[:2], size + 3, size + 3)
+    made: Tensor = _Blur.apply(images, pad)  # type: ignore[no-untyped-call]
+    return made
 
 
 # Layers -------------------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class Convolution(nn.Module):
         """(B, entries, H, W) to (B, outputs, H, W), or half of it."""
         weight = self.weight * self.scale
         if self.halve:
-            made = functional.conv2d(images, filtered(weight), stride=2, padding=1 + self.size // 2)
+            made = functional.conv2d(blur(images, 1 + self.size // 2), weight, stride=2)
         else:
             made = functional.conv2d(images, weight, padding=self.size // 2)
         return made if self.bias is None else activated(made, self.bias * GAIN)
@@ -166,7 +169,7 @@ def modulated_convolution(
     kind = images.dtype
     scaled = images * styles.to(kind)[:, :, None, None]
     if double:
-        made = functional.conv_transpose2d(scaled, filtered(4 * weight).transpose(0, 1), stride=2, padding=2)
+        made = blur(functional.conv_transpose2d(scaled, 4 * weight.transpose(0, 1), stride=2), 1)
     else:
         made = functional.conv2d(scaled, weight, padding=weight.shape[2] // 2)
     if not demodulate:

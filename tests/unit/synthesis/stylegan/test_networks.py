@@ -15,7 +15,7 @@ from knowngood.synthesis.stylegan.networks import (
     Discriminator,
     Generator,
     NetworksConfig,
-    filtered,
+    blur,
     mixed,
     modulated_convolution,
     upsample,
@@ -80,10 +80,13 @@ def test_upsampling_is_zeros_then_the_filter() -> None:
     assert float(upsample(torch.ones(1, 1, 8, 8))[0, 0, 4, 4]) == pytest.approx(1)
 
 
-def test_a_joined_kernel_is_the_full_convolution_with_the_filter() -> None:
-    weight = torch.randn(2, 3, 3, 3)
-    expected = np.stack([[convolve2d(k, TAPS) for k in row] for row in weight.numpy()])
-    np.testing.assert_allclose(filtered(weight).numpy(), expected, atol=1e-6)
+@pytest.mark.parametrize("pad", [0, 1, 2, 3])
+def test_blurring_and_its_derivatives_of_first_and_second_order(pad: int) -> None:
+    images = torch.randn(2, 3, 6, 7, dtype=torch.float64, requires_grad=True)
+    expected = [[convolve2d(np.pad(c, pad), TAPS, mode="valid") for c in image] for image in images.detach().numpy()]
+    np.testing.assert_allclose(blur(images, pad).detach().numpy(), np.array(expected), atol=1e-12)
+    assert torch.autograd.gradcheck(lambda x: blur(x, pad), images)
+    assert torch.autograd.gradgradcheck(lambda x: blur(x**2, pad), images)
 
 
 @pytest.mark.parametrize("size", [1, 3])
