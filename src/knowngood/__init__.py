@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from knowngood.study.explain_config import ExplainConfig
     from knowngood.study.explaining import Explained, explain
     from knowngood.study.generating import sample, transplant
-    from knowngood.study.generating_config import TransplantConfig
+    from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
+    from knowngood.study.generator import TrainedGan, train_generator
     from knowngood.study.judging.config import JudgeConfig
     from knowngood.study.judging.judging import Judged, judge
     from knowngood.study.removal_config import RemovalConfig
@@ -56,6 +57,7 @@ _HOMES = {
     "Explained": "knowngood.study.explaining",
     "Features": "knowngood.models.features",
     "GeneratedSet": "knowngood.synthesis.writing",
+    "GeneratorConfig": "knowngood.study.generating_config",
     "Health": "knowngood.data.health",
     "JudgeConfig": "knowngood.study.judging.config",
     "Judged": "knowngood.study.judging.judging",
@@ -71,6 +73,7 @@ _HOMES = {
     "Threshold": "knowngood.decide.threshold",
     "TrainConfig": "knowngood.models.training.config",
     "Trained": "knowngood.study.training",
+    "TrainedGan": "knowngood.study.generator",
     "TransplantConfig": "knowngood.study.generating_config",
     "audit": "knowngood.study.auditing",
     "augment": "knowngood.data.offline.augment",
@@ -89,6 +92,7 @@ _HOMES = {
     "split": "knowngood.data.splits",
     "study": "knowngood.study.studying",
     "train": "knowngood.study.training",
+    "train_generator": "knowngood.study.generator",
     "transplant": "knowngood.study.generating",
 }
 
@@ -102,6 +106,7 @@ __all__ = [
     "Explained",
     "Features",
     "GeneratedSet",
+    "GeneratorConfig",
     "Health",
     "JudgeConfig",
     "Judged",
@@ -117,6 +122,7 @@ __all__ = [
     "Threshold",
     "TrainConfig",
     "Trained",
+    "TrainedGan",
     "TransplantConfig",
     "audit",
     "augment",
@@ -135,6 +141,7 @@ __all__ = [
     "split",
     "study",
     "train",
+    "train_generator",
     "transplant",
 ]
 

@@ -128,3 +128,40 @@ def test_wrong_input_is_named(run_cli, boxed, tmp_path, words, told):
     for word in told:
         assert word in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
+    photos = make_set(tmp_path / "photos", good=40, bad=44)
+    few = ("--kimg", "0.032", "--tick-kimg", "0.016", "--batch-size", "8", "--resolution", "32", "--base", "128")
+    run, out = tmp_path / "run", tmp_path / "samples"
+    taught = run_cli("synthesize", "train", photos, "--out", run, *few, "--most", "16")
+    assert taught.code == 0, taught.err
+    assert "kimg 0.032" in taught.err
+    assert f"knowngood synthesize sample {run}" in taught.out
+    assert len(list((run / "film").glob("*.png"))) == 3
+    told = run_cli("synthesize", "sample", run, "--count", "6", "--truncation", "0.7", "--out", out, "--json").json
+    assert (told["made"], told["maker"]) == (6, "stylegan")
+    facts = json.loads(pl.read_parquet(out / "manifest.parquet")["facts"][0])
+    assert facts == {"truncation": 0.7, "kimg": 0.032}
+    one = ("--models", "resnet18", "--epochs", "1", "--image-size", "32", "--no-pretrained")
+    given = ("--variants", "generated", "--generated", out, "--out", tmp_path / "compared", "--json")
+    compared = run_cli("compare", photos, *one, *given)
+    assert compared.code == 0, compared.err
+    assert "6 generated images added to training" in json.dumps(compared.json)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "PHOTOS", "--resolution", "100"], "32, 64, 128, 256"),
+        (["train", "PHOTOS", "--class", "scrtch"], "scratch"),
+        (["train", "PHOTOS", "--class", "scratch"], "--force"),
+        (["sample", "NOWHERE"], "synthesize train"),
+        (["sample", "PHOTOS"], "no generator"),
+    ],
+)
+def test_wrong_words_for_a_generator(run_cli, parts, tmp_path, words, told):
+    words = [{"PHOTOS": str(parts), "NOWHERE": str(tmp_path / "no")}.get(word, word) for word in words]
+    answer = run_cli("synthesize", *words, "--out", tmp_path / "out")
+    assert answer.code == 2
+    assert told in answer.err

@@ -18,6 +18,7 @@ PUBLIC = [
     "Explained",
     "Features",
     "GeneratedSet",
+    "GeneratorConfig",
     "Health",
     "JudgeConfig",
     "Judged",
@@ -33,6 +34,7 @@ PUBLIC = [
     "Threshold",
     "TrainConfig",
     "Trained",
+    "TrainedGan",
     "TransplantConfig",
     "audit",
     "augment",
@@ -51,6 +53,7 @@ PUBLIC = [
     "split",
     "study",
     "train",
+    "train_generator",
     "transplant",
 ]
 

@@ -11,6 +11,7 @@ from knowngood.cli.answering import Json, answer_json, at_work, percent, show_ma
 from knowngood.cli.options import Data, Source, with_options
 from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
 from knowngood.study.judging.config import JudgeConfig
+from knowngood.synthesis.config import SamplingParameters
 
 if TYPE_CHECKING:
     from knowngood.synthesis.writing import GeneratedSet
@@ -91,9 +92,11 @@ def transplant(
 
 
 @app.command(short_help="Write samples of a trained generator.")
+@with_options(SamplingParameters)
 def sample(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of `knowngood synthesize train`.")],
     out: Out,
+    config: SamplingParameters,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, help="With its number it decides each image.")] = 0,
     data: Annotated[
@@ -107,7 +110,7 @@ def sample(
     with at_work():
         from knowngood.study.generating import sample as work
 
-        done = work(run, out, count, seed=seed, data=data, source=source, force=force)
+        done = work(run, out, count, seed=seed, data=data, source=source, force=force, **config.model_dump())
     _tell(done, json)
 
 

@@ -35,7 +35,7 @@ _MIXED = 1.15  # sizes further apart than this are told of
 
 
 @dataclass(frozen=True)
-class Generated:
+class TrainedGan:
     """A finished training of a generator.
 
     Attributes:
@@ -58,7 +58,7 @@ def train_generator(
     force: bool = False,
     watcher: Callable[[TrainedGenerator, float], dict[str, float]] | None = None,
     **options: Any,
-) -> Generated:
+) -> TrainedGan:
     """Trains a StyleGAN on the bad images of the training split.
 
     A call that was killed goes on when it is made again, and a finished one when it is made with a larger `kimg`.
@@ -126,8 +126,8 @@ def _shown_kimg(folder: Path) -> float | None:
         return None
 
 
-def _read(folder: Path) -> Generated:
-    return Generated(folder, open_generator(folder), json.loads((folder / FIGURES).read_text(encoding="utf-8")))
+def _read(folder: Path) -> TrainedGan:
+    return TrainedGan(folder, open_generator(folder), json.loads((folder / FIGURES).read_text(encoding="utf-8")))
 
 
 def _divided(records: Records, config: GeneratorConfig) -> Records:

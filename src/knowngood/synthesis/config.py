@@ -33,3 +33,16 @@ class TransplantParameters(BaseModel):
     largest: float = Field(
         0.5, gt=0, le=1, description="Defects that cover a larger share of their image are not used: that copies it."
     )
+
+
+class SamplingParameters(BaseModel):
+    """What can be chosen about samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    truncation: float = Field(
+        1.0, gt=0, le=2, description="Below 1 samples are nearer to the mean: less varied, fewer broken ones."
+    )
+    defect: str | None = Field(
+        None, description="Only samples of this defect, where the generator was taught with --by-defect."
+    )

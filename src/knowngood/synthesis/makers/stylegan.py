@@ -7,27 +7,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
 from knowngood.files import sha256_of
+from knowngood.synthesis.config import SamplingParameters
 from knowngood.synthesis.makers import Made
 from knowngood.synthesis.stylegan.generators import WEIGHTS, TrainedGenerator, open_generator
 from knowngood.synthesis.writing import TAUGHT
-
-
-class SamplingParameters(BaseModel):
-    """What can be chosen about samples."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    truncation: float = Field(
-        1.0, gt=0, le=2, description="Below 1 samples are nearer to the mean: less varied, fewer broken ones."
-    )
-    defect: str | None = Field(
-        None, description="Only samples of this defect, where the generator was taught with --by-defect."
-    )
 
 
 class StyleGan:
