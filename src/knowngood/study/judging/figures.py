@@ -14,7 +14,7 @@ from knowngood.data.duplicates import near_clusters
 from knowngood.data.records import Records
 from knowngood.study.judging.sets import joined
 from knowngood.synthesis.judging.likeness import kid
-from knowngood.synthesis.judging.manifolds import K, overlap, strange
+from knowngood.synthesis.judging.manifolds import K, Strange, overlap, strange
 from knowngood.synthesis.judging.memory import Memory, memory, spread, vendi
 
 Rows: TypeAlias = npt.NDArray[np.float32]
@@ -50,10 +50,10 @@ def look(parts: Mapping[str, Records], rows: Mapping[str, Rows], seed: int) -> L
         seed: Of subsets.
     """
     real = np.concatenate([rows["known"], rows["unseen"]])
-    broken, far, limit = strange(rows["made"], real)
+    broken = strange(rows["made"], real)
     learned = memory(rows["made"], rows["known"], rows["unseen"])
     copies, repeats = _pixel_copies(parts["made"], parts["known"])
-    table = _table(parts, learned, copies, repeats, broken, far)
+    table = _table(parts, learned, copies, repeats, broken)
     why = table["drop"].drop_nulls()
     document = {
         "images": {name: len(one) for name, one in parts.items()},
@@ -66,7 +66,12 @@ def look(parts: Mapping[str, Records], rows: Mapping[str, Rows], seed: int) -> L
             "real_distance": float(np.median(learned.real)),
         },
         "variety": _variety(rows, seed) | {"repeats": int((repeats >= 0).sum())},
-        "broken": {"images": int(broken.sum()), "share": float(broken.mean()), "distance": limit, "real_share": 0.01},
+        "broken": {
+            "images": int(broken.odd.sum()),
+            "share": float(broken.odd.mean()),
+            "real_share": broken.real_share,
+            "distance": broken.level,
+        },
         "drop": {
             "all": len(why),
             **{kind: int(why.str.starts_with(kind).sum()) for kind in ("copy", "repeat", "broken")},
@@ -120,8 +125,7 @@ def _table(
     learned: Memory,
     copies: Ids,
     repeats: Ids,
-    broken: npt.NDArray[np.bool_],
-    far: npt.NDArray[np.float64],
+    broken: Strange,
 ) -> pl.DataFrame:
     made, known = parts["made"].frame, parts["known"].frame
     nearest = np.where(copies >= 0, copies, learned.nearest)
@@ -135,11 +139,11 @@ def _table(
         elif repeats[row] >= 0:
             why.append(f"repeat of {images[repeats[row]]}")
         else:
-            why.append("broken: far from all real bads" if broken[row] else None)
+            why.append("broken: far from all real bads" if broken.odd[row] else None)
     return made.select("image", "path", "label", "defect").with_columns(
         drop=pl.Series(why, dtype=pl.String),
         nearest=pl.Series([names[i] for i in nearest]),
         nearest_path=pl.Series([paths[i] for i in nearest]),
         nearest_distance=pl.Series(learned.distance),
-        real_distance=pl.Series(far),
+        real_distance=pl.Series(broken.distance),
     )

@@ -134,7 +134,7 @@ def _verdict(effects: Sequence[dict[str, Any]], maker: str) -> str:
     if not own:
         return f"Cannot tell whether the images of {maker} help: no pair of trainings was possible."
     one = max(own, key=lambda each: float("inf") if each["regime"] == ALL else int(each["regime"]))
-    words = {"helped": "helped", "hurt": "hurt", "cannot tell": "made no difference that can be told"}
     beside = "all real bads" if one["regime"] == ALL else f"{one['regime']} real bads"
-    said = f"{one['added']} images of {maker} beside {beside} {words[one['outcome']]}"
+    said = f"{one['added']} images of {maker} beside {beside}"
+    said = f"Cannot tell whether {said} help" if one["outcome"] == "cannot tell" else f"{said} {one['outcome']}"
     return f"{said}: {_clauses(one)}; {one['seeds']} paired seeds, 95 % intervals."

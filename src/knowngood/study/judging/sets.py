@@ -67,6 +67,11 @@ def sets_of(made: Records, divided: Records, taught: pl.DataFrame | None, most: 
     shown = made.frame.filter(pl.col("label") == BAD)
     if not shown.height:
         raise DataError("None of the made images is labelled bad.", expected="made bad images")
+    if taught is not None and bads.height and not known.height:
+        raise DataError(
+            "The made images were made of other photographs: none of these real bads taught their maker.",
+            expected="the photographs, and the splits and --seed, that they were made with",
+        )
     if unseen.height < LEAST or known.height < 2:
         raise DataError(
             f"Of {bads.height} real bad images outside of the test {known.height} taught the maker and {unseen.height} "

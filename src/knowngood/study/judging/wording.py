@@ -6,7 +6,7 @@ from typing import Any
 
 from knowngood.report.wording import counted, percent
 
-BY_HEART, ODD = 0.75, 0.05  # nearer to taught images than three of four real ones; five times the share of real ones
+BY_HEART, ODD = 0.75, 0.05  # nearer to taught images than three of four real ones; one in twenty
 
 
 def sentences(document: dict[str, Any]) -> list[str]:
@@ -48,8 +48,8 @@ def _variety(document: dict[str, Any]) -> str:
 
 def _broken(document: dict[str, Any]) -> str:
     found = document["broken"]
-    said = f"{counted(found['images'], 'made image lies', 'made images lie')} farther from all real bads than 99 % of "
-    said += f"these from each other ({percent(found['share'])}; of real bads it is about 1 %)"
+    said = f"{counted(found['images'], 'made image lies', 'made images lie')} farther from all real bads than these "
+    said += f"from each other ({percent(found['share'])}; of real bads {percent(found['real_share'])})"
     return said + (": many are broken, or of a kind that is not real." if found["share"] > ODD else ".")
 
 

@@ -80,18 +80,35 @@ def radii(rows: Rows, k: int = K) -> Floats:
     return Neighbours(rows).nearest(rows, k, owner=np.arange(len(rows)))[0][:, -1]
 
 
-def strange(samples: Rows, real: Rows, *, k: int = K, share: float = 0.01) -> tuple[Bools, Floats, float]:
-    """Returns which samples lie farther from the real images than these from each other: broken ones.
+@dataclass(frozen=True, eq=False)
+class Strange:
+    """Samples that are unlike all real images.
+
+    Attributes:
+        odd: bool (M,).
+        distance: (M,), to the k-th nearest real image.
+        level: Distance from which one is odd.
+        real_share: Share of the real images, 0..1, that the same rule calls odd.
+    """
+
+    odd: Bools
+    distance: Floats
+    level: float
+    real_share: float
+
+
+def strange(samples: Rows, real: Rows, *, k: int = K, beyond: float = 3.0) -> Strange:
+    """Finds samples that lie farther from the real images than these from each other: broken ones.
 
     Args:
         samples: (M, D) features.
         real: (N, D) features.
         k: Distances are those to the k-th neighbour.
-        share: Of the real images that the same rule would call strange.
-
-    Returns:
-        bool (M,); distances (M,); the distance from which a sample is strange.
+        beyond: Robust standard deviations of the real images' log distances above their median, from which a sample
+            is odd; median and MAD, so that an odd real image or two do not excuse broken samples.
     """
-    level = float(np.quantile(radii(real, k), 1 - share, method="higher"))
-    distances = Neighbours(real).nearest(samples, k)[0][:, -1]
-    return distances > level, distances, level
+    own = np.log(np.maximum(radii(real, k), 1e-12))
+    middle = float(np.median(own))
+    level = float(np.exp(middle + beyond * 1.4826 * float(np.median(np.abs(own - middle)))))
+    distance = Neighbours(real).nearest(samples, k)[0][:, -1]
+    return Strange(distance > level, distance, level, float((own > np.log(level)).mean()))

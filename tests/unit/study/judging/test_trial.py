@@ -13,6 +13,7 @@ from knowngood.data.records import BAD
 from knowngood.data.splits import split
 from knowngood.errors import ConfigError
 from knowngood.parameters import checked_parameters
+from knowngood.study.judging import trial
 from knowngood.study.judging.arms import ALONE, EVERYTHING, NONE, GivenSet, arms_of, chosen_for, groups_with, thinned
 from knowngood.study.judging.config import JudgeConfig
 from knowngood.study.judging.helped import helped, overkill_error
@@ -100,12 +101,11 @@ def rows_of(shift: float, seeds: int = 3, regime: str = "all"):
     return rows, labels
 
 
-@pytest.mark.parametrize(
-    ("shift", "word"), [(1.5, "helped"), (-1.5, "hurt"), (0.0, "made no difference that can be told")]
-)
+@pytest.mark.parametrize(("shift", "word"), [(1.5, "helped"), (-1.5, "hurt"), (0.0, "help")])
 def test_the_verdict_says_what_happened(shift, word):
     done = helped(*rows_of(shift), "gan")
-    assert f"50 images of gan beside all real bads {word}" in done["verdict"]
+    assert f"50 images of gan beside all real bads {word}:" in done["verdict"]
+    assert done["verdict"].startswith("Cannot tell") == (not shift)
     (effect,) = done["effects"]
     low, high = effect["auroc"]["interval"]
     assert low <= effect["auroc"]["difference"] <= high
@@ -131,3 +131,31 @@ def test_without_a_pair_it_cannot_tell():
 def test_impossible_options_name_the_flag(field, value):
     with pytest.raises(ConfigError, match=f"--{field}"):
         checked_parameters(JudgeConfig, {field: value})
+
+
+def test_a_trial_that_was_killed_goes_on_with_the_training_it_was_at(divided, make_set, tmp_path, monkeypatch):
+    place = make_set(tmp_path / "given", good=0, bad=6, seed=5)
+    options = {"backbone": "efficientnet_lite0", "image_size": 64, "bads": "6,all"}
+    config = checked_parameters(JudgeConfig, options)
+    real, count = trial._Trial._margins, 0
+
+    def until_killed(self, arm, seed):
+        nonlocal count
+        count += 1
+        if count > 7:
+            raise KeyboardInterrupt
+        return real(self, arm, seed)
+
+    monkeypatch.setattr(trial._Trial, "_margins", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        trial.classifier_trial(place, divided, tmp_path / "out", config)
+    assert len(list((tmp_path / "out" / "trial.work").glob("*.json"))) == 1  # five arms of the first seed
+    count = -100
+    done = trial.classifier_trial(place, divided, tmp_path / "out", config)
+    assert count == -100 + 25
+    assert len(done["table"]) == 30
+    assert all("margins" not in row for row in done["table"])
+    whole = trial.classifier_trial(place, divided, tmp_path / "other", config)
+    assert whole["effects"] == done["effects"]
+    assert any("unknown number of bads" in note for note in done["notes"])
+    assert {row["bads"] for row in done["table"] if row["arm"] == "none"} == {6, 16}

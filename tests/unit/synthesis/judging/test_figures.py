@@ -82,7 +82,10 @@ def test_variety_counts_different_images(rng):
 
 def test_strangers_are_those_farther_out_than_real_images(rng):
     real, far = rng.normal(size=(300, 3)), rng.normal(12, 1, (5, 3))
-    odd, distances, level = strange(np.concatenate([rng.normal(size=(100, 3)), far]), real)
-    assert odd[100:].all()
-    assert odd[:100].mean() < 0.06
-    assert (distances > level).tolist() == odd.tolist()
+    found = strange(np.concatenate([rng.normal(size=(100, 3)), far]), real)
+    assert found.odd[100:].all()
+    assert found.odd[:100].mean() < 0.06
+    assert found.real_share < 0.06
+    assert (found.distance > found.level).tolist() == found.odd.tolist()
+    excused = strange(far, np.concatenate([real, rng.normal(-40, 1, (2, 3))]))
+    assert excused.odd.all()  # an odd real image or two change nothing
