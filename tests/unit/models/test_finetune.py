@@ -160,3 +160,27 @@ def test_two_processes_train_as_one(tmp_path):
     assert [row["epoch"] for row in histories[1]] == [0, 1, 2]
     for ours, theirs in zip(*histories, strict=True):
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=8e-3)
+
+
+def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
+    """Halves of the same batches, gradients averaged: the same losses to within rounding."""
+    pixels, targets = photographs(160)
+    stored = np.memmap(tmp_path / "pixels.u8", np.uint8, "w+", shape=pixels.shape)
+    stored[:] = pixels
+    stored.flush()
+    rows = np.arange(160)
+    histories, states = [], []
+    for devices, batch in ((1, 16), (2, 8)):
+        torch.manual_seed(0)
+        classifier = Classifier(NetworkConfig(backbone="resnet18", height=SIDE, width=SIDE, channels=1))
+        config = TrainConfig(epochs=1, batch_size=batch, devices=devices, augment="none", precision="fp32", seed=3)
+        folder = tmp_path / str(devices)
+        rows_of = (rows[:120], rows[120:])
+        histories.append(fine_tune(classifier, config, stored, targets, rows_of, folder, keep_statistics=True))
+        states.append(classifier.state_dict())
+    for one, two in zip(*histories, strict=True):
+        for name in ("train_loss", "val_loss", "val_auroc"):
+            if name in one:
+                assert two[name] == pytest.approx(one[name], abs=1e-3), name
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, atol=1e-3, rtol=1e-3)

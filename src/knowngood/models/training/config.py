@@ -133,6 +133,8 @@ class TrainConfig(BaseModel):
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
         if self.watch is not None and not self.fine_tuning_epochs:
             raise ValueError("--watch films fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.watch is not None and self.devices > 1:
+            raise ValueError("--watch films a training in one process: leave --devices out")
         return self
 
     @model_validator(mode="after")

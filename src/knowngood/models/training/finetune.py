@@ -36,6 +36,7 @@ from knowngood.models.classifier import Classifier
 from knowngood.models.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.freezing import freeze, head_parameters
+from knowngood.models.training.processes import Mapped, in_processes, sent
 from knowngood.progress import reporter
 
 Watcher = Callable[[Classifier, int], None]  # is shown the averaged weights at epoch 0, before training, and after each
@@ -231,6 +232,28 @@ def fine_tune(
         StorageError: The disk is full; the last whole checkpoint stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    given = (config, sent(pixels), targets, rows, folder, keep_statistics, watcher)
+    if config.devices > 1:
+        in_processes(_fit, config.devices, classifier, *given)
+    else:
+        _fit(classifier, *given)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.load_state_dict(load_file(folder / "best.safetensors"))
+    return read_history(folder)
+
+
+def _fit(
+    classifier: Classifier,
+    config: TrainConfig,
+    pixels: npt.NDArray[np.uint8] | Mapped,
+    targets: Targets,
+    rows: tuple[Rows, Rows],
+    folder: Path,
+    keep_statistics: bool,
+    watcher: Watcher | None,
+) -> None:
+    """Trains in this process, one of `config.devices`; the first leaves best.safetensors and history.json."""
+    pixels = pixels.opened() if isinstance(pixels, Mapped) else pixels
     epochs = config.fine_tuning_epochs
     bad = targets.bad[rows[0]] >= 0.5
     sampler = EpochBatches(
@@ -252,7 +275,7 @@ def fine_tune(
     trainer = pl.Trainer(
         accelerator="auto",
         devices=config.devices,
-        strategy="ddp_spawn" if config.devices > 1 else "auto",  # only this process goes on after the training
+        strategy="ddp" if config.devices > 1 else "auto",
         precision="bf16-mixed" if wants_bf16(config) else "32-true",
         max_epochs=epochs,
         callbacks=[ending, WeightAveraging(avg_fn=_Average(decay))],
@@ -277,8 +300,6 @@ def fine_tune(
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
-    classifier.load_state_dict(load_file(folder / "best.safetensors"))
-    return read_history(folder)
 
 
 @dataclass(frozen=True)

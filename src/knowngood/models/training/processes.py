@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import knowngood.models.torchvision_ops  # noqa: F401  (a new process imports this module first, see there)
 
+import numpy as np
+import numpy.typing as npt
 from torch.multiprocessing.spawn import start_processes
 
 
@@ -44,3 +48,28 @@ def _free_port() -> int:
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return int(asked.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Photographs in a file, for another process to map instead of being sent a copy.
+
+    Attributes:
+        path: Of the file, uint8 and nothing else.
+        shape: (N, C, H, W).
+    """
+
+    path: str
+    shape: tuple[int, ...]
+
+    def opened(self) -> npt.NDArray[np.uint8]:
+        """Returns the photographs, mapped."""
+        return np.memmap(self.path, np.uint8, "r", shape=self.shape)
+
+
+def sent(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | Mapped:
+    """Returns what stands for photographs in another process: their file, where they are the whole of one."""
+    name = getattr(pixels, "filename", None)
+    if name is None or pixels.nbytes != Path(name).stat().st_size:
+        return pixels
+    return Mapped(str(name), pixels.shape)
