@@ -93,7 +93,7 @@ def test_the_best_epoch_is_kept_not_the_last(unbroken):
     assert roc_auc_score(targets.bad[240:], margins) == pytest.approx(best, abs=1e-6)
 
 
-def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(tmp_path):
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(tmp_path, monkeypatch):
     def broken(*_):
         return torch.full((16,), float("nan"))
 
