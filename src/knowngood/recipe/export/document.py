@@ -23,7 +23,7 @@ class Tolerance(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mean_score: float = Field(0.02, ge=0, le=1, description="Mean difference of scores that is allowed.")
+    mean_score: float = Field(0.05, ge=0, le=1, description="Mean difference of scores that is allowed.")
     auc: float = Field(0.001, ge=0, le=1, description="Loss of AUC that is allowed, beside one pair out of order.")
     overkill: float = Field(
         0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."

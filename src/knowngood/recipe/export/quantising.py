@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -33,10 +35,11 @@ def quantised(
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    return nncf.quantize(
-        graph,
-        nncf.Dataset(sample, prepare),
-        subset_size=len(sample),
-        preset=nncf.QuantizationPreset.MIXED,  # activations after others than ReLU may be of both signs
-        ignored_scope=nncf.IgnoredScope(names=sorted(wide), validate=False),  # NNCF drops nodes that do nothing
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars: stdout belongs to the command's answer
+        return nncf.quantize(
+            graph,
+            nncf.Dataset(sample, prepare),
+            subset_size=len(sample),
+            preset=nncf.QuantizationPreset.MIXED,  # activations after others than ReLU may be of both signs
+            ignored_scope=nncf.IgnoredScope(names=sorted(wide), validate=False),  # NNCF drops nodes that do nothing
+        )
