@@ -48,9 +48,7 @@ def export(
         (f"escapes of {parity['bads']}", before["escapes"], after["escapes"]),
         ("overkill", percent(before["overkill"]), percent(after["overkill"])),
     ]
-    show_table(
-        f"{parity['images']} calibration and validation images", ("", "recipe", "export"), rows, right=(1, 2)
-    )
+    show_table(f"{parity['images']} calibration and validation images", ("", "recipe", "export"), rows, right=(1, 2))
     apart = parity["score_difference"]
     typer.echo(
         f"Scores differ by {apart['mean']:.5f} on average, {apart['max']:.5f} at most; "

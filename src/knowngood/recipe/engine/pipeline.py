@@ -61,6 +61,7 @@ class Engine:
         batch: Photographs computed at once.
         workers: Threads that decode; as many as there are cores by default.
         fraction: Regions are what lies above this share of a map's maximum.
+        profile: Is told how busy each stage was; a new one by default.
 
     Attributes:
         profile: How busy each stage was.
@@ -77,10 +78,11 @@ class Engine:
         batch: int = BATCH,
         workers: int | None = None,
         fraction: float = FRACTION,
+        profile: Profile | None = None,
     ) -> None:
         self.scoring, self.batch, self.fraction = scoring, batch, fraction
-        self.workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-        self.profile = Profile()
+        self.workers = workers or cores()
+        self.profile = profile or Profile()
         self._placing: Placing | None = None
         if maps:
             kind = map_kind(scoring.recipe.inspector)
@@ -101,7 +103,7 @@ class Engine:
             known: Given name and digest, says whether an item needs no scoring.
         """
         mapped = self._placing is not None
-        prepare = Preparing(self.scoring.recipe, self.profile, known, whole=mapped)
+        prepare = Preparing(self.scoring.recipe, self.profile, known)
         for stage in (READ, DECODE, RESIZE):
             self.profile.stage(stage, self.workers)
         self.profile.stage(INFER)
@@ -153,6 +155,11 @@ class Engine:
             regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
         heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
         return Scored(said, one.digest, one.known, heat)
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _one_thread_each() -> None:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from knowngood.explain.maps import over_picture
 from knowngood.explain.layers import stage_names
+from knowngood.explain.maps import over_picture
 from knowngood.models.classifier import Classifier, Inspector, common_shape
 from knowngood.models.memory_heads import smooth_maps
 from knowngood.recipe.export.graphs import MapKind

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.images import decode
-from knowngood.errors import ImageError
+from knowngood.data.containers import JPEG_SIGNATURE
+from knowngood.data.images import decode, probe
 from knowngood.data.pixels import fit
+from knowngood.errors import ImageError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.engine.items import Item
 from knowngood.recipe.engine.profile import Profile
@@ -49,15 +50,13 @@ class Preparing:
         recipe: Says what size and what is done first.
         profile: Is told the time that it takes.
         known: Given name and digest, says whether a photograph needs no scoring.
-        whole: Whether the photograph's own size has to be known, as maps want it.
     """
 
-    def __init__(self, recipe: Recipe, profile: Profile, known: Known | None = None, *, whole: bool = False) -> None:
+    def __init__(self, recipe: Recipe, profile: Profile, known: Known | None = None) -> None:
         self.recipe, self.profile, self.known = recipe, profile, known
         channels, height, width = recipe.input_shape
         self.shape = (height, width, channels)
-        # Regions of interest and leads are found in the photograph itself, and maps want its size.
-        plain = not recipe.manifest.preprocessing.made_by and not whole
+        plain = not recipe.manifest.preprocessing.made_by  # regions and leads are looked for at the full size
         self.at_least = (SHARPER * height, SHARPER * width) if plain else None
 
     def __call__(self, item: Item) -> Ready:
@@ -71,8 +70,12 @@ class Preparing:
                 return Ready(item.name, digest, known=True)
             with self.profile.of(DECODE):
                 image = decode(data, name=item.name, at_least=self.at_least)
+                size = (int(image.shape[0]), int(image.shape[1]))
+                if self.at_least is not None and data.startswith(JPEG_SIGNATURE):
+                    facts = probe(data, name=item.name)
+                    size = (facts.height, facts.width)
             with self.profile.of(RESIZE):
                 pixels = fit(self.recipe.manifest.preprocessing.apply(image), *self.shape)
         except ImageError as error:
             return Ready(item.name, digest, error=error.what)
-        return Ready(item.name, digest, (int(image.shape[0]), int(image.shape[1])), pixels)
+        return Ready(item.name, digest, size, pixels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from typing import Literal, TypeAlias
 
@@ -178,8 +177,6 @@ def resizing(before: int, after: int) -> Tensor:
     columns = torch.eye(before)[None, None]
     rows: Tensor = functional.interpolate(columns, (after, before), mode="bilinear", antialias=True)[0, 0]
     return rows
-
-
 
 
 def folds_exactly(inspector: Inspector) -> bool:

@@ -81,7 +81,8 @@ def scoring(recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | N
         raise ConfigError(
             f"This recipe has no export for {what}.",
             expected="one made with `knowngood export`",
-            fix=f"knowngood export RECIPE --to {_format_for(runtime)}" + (f" --precision {precision}" if precision else ""),
+            fix=f"knowngood export RECIPE --to {_format_for(runtime)}"
+            + (f" --precision {precision}" if precision else ""),
         )
     return _own(loaded)
 
