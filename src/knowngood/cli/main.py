@@ -10,6 +10,7 @@ import typer
 from knowngood.cli import (
     audit,
     augment,
+    bench,
     check,
     classical,
     compare,
@@ -41,6 +42,7 @@ for verb in (
     check,
     study,
     augment,
+    bench,
     synthesize,
     train,
     predict,

@@ -48,8 +48,8 @@ def predict(
         from knowngood.recipe.predicting import predict as work
 
         stages = Profile()
-        options = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
-        frame = work(recipe, images, **options, runtime=runtime, profile=stages)
+        kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
+        frame = work(recipe, images, **kept, runtime=runtime, profile=stages)
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},

@@ -1,1 +1,1 @@
-"""Files to decisions as one pipeline: read, decode, bring to size, infer, place maps, in order and in bounded memory."""
+"""Files to decisions as one pipeline: read, decode, resize, infer, place maps; in order, in bounded memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -95,7 +95,7 @@ class Engine:
             self._placing = Placing(scoring.recipe.inspector, kind)
             self._level = level_of(scoring.recipe.inspector)
 
-    def run(self, items: Iterable[Item], known: Known | None = None) -> Iterator[Scored]:
+    def run(self, items: Iterable[Item], known: Known | None = None) -> Generator[Scored, None, None]:
         """Yields one result an item, in order; an item that cannot be read gives one with its error.
 
         Args:

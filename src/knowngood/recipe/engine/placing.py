@@ -44,7 +44,7 @@ class Placing:
             size: Height and width of the photograph in pixels.
         """
         down, across = self._matrices((int(raw.shape[0]), int(raw.shape[1])), size)
-        return down @ raw @ across
+        return np.asarray(down @ raw @ across, np.float32)
 
     def _matrices(self, cells: tuple[int, int], size: tuple[int, int]) -> tuple[Map, Map]:
         key = (*cells, *size)

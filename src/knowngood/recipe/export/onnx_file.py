@@ -42,7 +42,7 @@ class OnnxExporter:
             torch.onnx.export(
                 scorer,
                 (scorer.example(),),
-                written,
+                written,  # type: ignore[arg-type]  # its other exporter would want a path
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=["images"],

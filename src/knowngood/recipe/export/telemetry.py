@@ -1,4 +1,4 @@
-"""Keeps OpenVINO and NNCF from reporting to their makers: a plant's computer calls nobody, and offline it would wait."""
+"""Keeps OpenVINO and NNCF from reporting to their makers: a plant calls nobody, and offline it would wait."""
 
 from __future__ import annotations
 
