@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.errors import ConfigError, ParityError
-from knowngood.files import sha256_of, whole_folder
+from knowngood.files import sha256_of, storage_errors, whole_folder
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.export import EXPORTERS, Exporter, Precision
@@ -76,13 +77,13 @@ def export(
     needed(exporter.extra, *exporter.packages, *(exporter.int8_packages if chosen == "int8" else ()))
     loaded, place = Recipe.load(recipe), place_of(recipe)
     allowed = tolerance or Tolerance()
-    with tempfile.TemporaryDirectory(prefix="knowngood-export-") as scratch:
+    target = folder_of(place, to, chosen)
+    with storage_errors(target), tempfile.TemporaryDirectory(prefix="knowngood-export-") as scratch:
         held = held_images(loaded, place, data, Path(scratch), sample=chosen == "int8", seed=loaded.manifest.seed)
         gate = _Gate(loaded, held, exporter, chosen, allowed, Path(scratch))
         passed = gate.first_that_passes()
-        target = folder_of(place, to, chosen)
         with whole_folder(target) as folder:
-            exporter.save(passed.graph, folder)
+            shutil.copytree(passed.folder, folder, dirs_exist_ok=True)  # the very bytes that were judged
             document = ExportDocument(
                 recipe=loaded.manifest.revision,
                 exporter=to,
@@ -116,7 +117,7 @@ def _precision(exporter: Exporter, to: str, precision: str) -> Precision:
 
 @dataclass(frozen=True)
 class _Passed:
-    graph: Any
+    folder: Path
     fold: bool
     wide: tuple[str, ...]
     threshold: dict[str, Any]
@@ -172,8 +173,7 @@ class _Gate:
         )
 
     def _tried(self, plain: Any, fold: bool, wide: tuple[str, ...]) -> _Passed | None:
-        graph = self._made(plain, wide)
-        runtime = self._opened(graph)
+        runtime, folder = self._opened(self._made(plain, wide))
         apply = self.recipe.manifest.calibration.apply
         before, after = apply(self.before), apply(self._margins(runtime, self.rows))
         labels = self.held.labels[self.rows]
@@ -186,7 +186,7 @@ class _Gate:
             report["map_likeness"] = likeness(self.before_maps, heat)
         found = complaints(report, self.tolerance)
         if not found:
-            return _Passed(graph, fold, wide, threshold.to_dict(), report)
+            return _Passed(folder, fold, wide, threshold.to_dict(), report)
         reporter().say(f"{'folded' if fold else 'not folded'}, {len(wide)} layers kept wide: {'; '.join(found)}")
         self.rejected.append({"folded": fold, "wide": list(wide), "complaints": found})
         return None
@@ -198,7 +198,8 @@ class _Gate:
         some = slice(0, TRIED)
         apart = []
         for group in groups:
-            margins = self._margins(self._opened(self._made(plain, group)), self.rows[some])
+            runtime, _ = self._opened(self._made(plain, group))
+            margins = self._margins(runtime, self.rows[some])
             apart.append(float(np.abs(margins - self.before[some]).mean()))
         return [groups[i] for i in np.argsort(apart, kind="stable")]
 
@@ -212,12 +213,12 @@ class _Gate:
         ]
         return self.exporter.quantised(plain, sample, wide)
 
-    def _opened(self, graph: Any) -> Runtime:
+    def _opened(self, graph: Any) -> tuple[Runtime, Path]:
         self.tries += 1
         folder = self.scratch / f"try{self.tries}"
         folder.mkdir()
         self.exporter.save(graph, folder)
-        return RUNTIMES.get(self.exporter.runtime)(None, Graph(folder, self.precision, self.maps))
+        return RUNTIMES.get(self.exporter.runtime)(None, Graph(folder, self.precision, self.maps)), folder
 
     def _margins(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         def batches() -> Iterator[npt.NDArray[np.uint8]]:

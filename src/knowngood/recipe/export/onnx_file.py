@@ -15,7 +15,7 @@ import torch
 from knowngood.recipe.export import Precision
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.quantising import quantised
-from knowngood.recipe.export.tails import tail_of
+from knowngood.recipe.export.tails import float_nodes
 
 FILE = "model.onnx"
 _OPSET = 17
@@ -66,7 +66,7 @@ class OnnxExporter:
             for node in graph.graph.node
             if node.op_type != "Constant"
         }
-        ignored = [*tail_of(inputs, self.convolutions(graph)), *wide]
+        ignored = float_nodes(inputs, self.convolutions(graph), wide)
         return quantised(graph, sample, ignored, lambda batch: {"images": batch})
 
     def save(self, graph: Any, folder: Path) -> None:

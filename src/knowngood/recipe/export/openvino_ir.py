@@ -12,7 +12,7 @@ import numpy.typing as npt
 from knowngood.recipe.export import Precision
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.quantising import quantised
-from knowngood.recipe.export.tails import tail_of
+from knowngood.recipe.export.tails import float_nodes
 from knowngood.recipe.export.telemetry import switch_off
 
 FILE = "model.xml"
@@ -52,7 +52,7 @@ class OpenvinoExporter:
             for op in graph.get_ordered_ops()
             if op.get_type_name() not in ("Constant", "Parameter", "Result")
         }
-        return quantised(graph, sample, [*tail_of(inputs, self.convolutions(graph)), *wide])
+        return quantised(graph, sample, float_nodes(inputs, self.convolutions(graph), wide))
 
     def save(self, graph: Any, folder: Path) -> None:
         """Writes the model with its weights as they are."""
