@@ -42,7 +42,7 @@ def bench(
         f"{done['cores']} cores, input {'x'.join(map(str, done['input']))}, {done['gflop_per_image']} GFLOP an image"
     )
     show_table(title, ("stage", "images/s", "of the peak"), [(n, f"{r:.1f}", s) for n, r, s in rows], right=(1, 2))
-    limits = [(name, "not measured" if rate is None else f"{rate:.0f}") for name, rate in done["peaks"].items()]
+    limits = [(name, f"{rate:.0f}") for name, rate in done["peaks"].items()]
     show_table("Peaks of this machine", ("precision", "GFLOP/s"), limits, right=(1,))
     busy = [(name, percent(one["busy"])) for name, one in done["pipeline"]["stages"].items()]
     show_table("Pipeline", ("stage", "busy"), busy, right=(1,))
