@@ -1,6 +1,6 @@
 """The engine beside the obvious script and beside eager PyTorch: images/s with heatmaps, memory, parity on elpv.
 
-Speed: all ways take turns in one process, the machine's int8 peak among them, so that a busy machine disturbs them alike;
+Speed: all ways take turns in one process, the machine's int8 peak too, so that a busy machine disturbs them alike;
 medians, and their ratios. Networks have random weights there, since arithmetic does not depend on them. "Script" is the
 obvious one: PIL, torchvision's transforms, a DataLoader, eager PyTorch in float32 and a sigmoid, without maps.
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
 import statistics
 import subprocess
@@ -247,7 +246,8 @@ def one(given: argparse.Namespace) -> None:
     from knowngood.recipe.predicting import predict
 
     predict(given.recipe, given.folder, out=Path(given.folder).with_suffix(".csv"))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak where that was larger
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def parity(given: argparse.Namespace) -> dict[str, Any]:

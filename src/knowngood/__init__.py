@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from knowngood.models.features import Features, features
     from knowngood.models.training.config import TrainConfig
     from knowngood.recipe.bundle import Prediction, Recipe
+    from knowngood.recipe.export.exporting import Exported, export
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
     from knowngood.study.classical import Classical, classical
@@ -49,6 +50,7 @@ _HOMES = {
     "Compared": "knowngood.study.comparison.comparing",
     "ExplainConfig": "knowngood.study.explain_config",
     "Explained": "knowngood.study.explaining",
+    "Exported": "knowngood.recipe.export.exporting",
     "Features": "knowngood.models.features",
     "Health": "knowngood.data.health",
     "KnownGoodError": "knowngood.errors",
@@ -71,6 +73,7 @@ _HOMES = {
     "compare": "knowngood.study.comparison.comparing",
     "evaluate": "knowngood.decide.metrics",
     "explain": "knowngood.study.explaining",
+    "export": "knowngood.recipe.export.exporting",
     "features": "knowngood.models.features",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
@@ -88,6 +91,7 @@ __all__ = [
     "Compared",
     "ExplainConfig",
     "Explained",
+    "Exported",
     "Features",
     "Health",
     "KnownGoodError",
@@ -110,6 +114,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
     "features",
     "load",
     "predict",

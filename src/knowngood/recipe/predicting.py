@@ -84,7 +84,8 @@ def predict(
         reporter().finish(task)
     if known.used:
         reporter().say(f"{known.used} of {len(frame)} photographs were scored before (--fresh scores them again)")
-    frame = frame.sort("image")
+    if not frame["image"].is_sorted():
+        frame = frame.sort("image")
     if target is not None:
         if wanted is None and submission:
             wanted = plain_sample(frame["image"])
@@ -112,6 +113,19 @@ def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str]
         reporter().advance(task, len(chunk))
     parts.append(pl.DataFrame(rows, schema=_SCHEMA))
     return pl.concat(parts)
+
+
+def _encoded(frame: pl.DataFrame, csv: bool) -> Iterator[io.BytesIO]:
+    """Yields a table's bytes; polars, writing to the disk itself, says of a full one "invalid thrift"."""
+    if not csv:
+        encoded = io.BytesIO()
+        frame.write_parquet(encoded)
+        yield encoded
+        return
+    for start in range(0, max(1, len(frame)), PART):  # a piece at a time: the text is as large as the table
+        encoded = io.BytesIO()
+        frame.slice(start, PART).write_csv(encoded, include_header=start == 0)
+        yield encoded
 
 
 _SCHEMA = {
@@ -153,13 +167,9 @@ def write_table(frame: pl.DataFrame, target: Path) -> None:
     Raises:
         StorageError: It cannot be written; what was there before is unchanged.
     """
-    encoded = io.BytesIO()  # polars, writing to the disk itself, says of a full one "invalid thrift"
-    if target.suffix.lower() == ".csv":
-        frame.write_csv(encoded)
-    else:
-        frame.write_parquet(encoded)
-    with whole_file(target) as scratch:
-        scratch.write_bytes(encoded.getbuffer())
+    with whole_file(target) as scratch, scratch.open("wb") as handle:
+        for encoded in _encoded(frame, target.suffix.lower() == ".csv"):
+            handle.write(encoded.getbuffer())
 
 
 def _row(scored: Scored, revision: str) -> Row:
