@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from knowngood.models.features import Features, features
     from knowngood.models.training.config import TrainConfig
     from knowngood.recipe.bundle import Prediction, Recipe
+    from knowngood.recipe.export.exporting import Exported, export
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
     from knowngood.study.classical import Classical, classical
@@ -55,6 +56,7 @@ _HOMES = {
     "Compared": "knowngood.study.comparison.comparing",
     "ExplainConfig": "knowngood.study.explain_config",
     "Explained": "knowngood.study.explaining",
+    "Exported": "knowngood.recipe.export.exporting",
     "Features": "knowngood.models.features",
     "GeneratedSet": "knowngood.synthesis.writing",
     "GeneratorConfig": "knowngood.study.generating_config",
@@ -83,6 +85,7 @@ _HOMES = {
     "compare": "knowngood.study.comparison.comparing",
     "evaluate": "knowngood.decide.metrics",
     "explain": "knowngood.study.explaining",
+    "export": "knowngood.recipe.export.exporting",
     "features": "knowngood.models.features",
     "judge": "knowngood.study.judging.judging",
     "load": "knowngood.data.loading",
@@ -104,6 +107,7 @@ __all__ = [
     "Compared",
     "ExplainConfig",
     "Explained",
+    "Exported",
     "Features",
     "GeneratedSet",
     "GeneratorConfig",
@@ -132,6 +136,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
     "features",
     "judge",
     "load",

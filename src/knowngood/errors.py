@@ -64,3 +64,7 @@ class StorageError(KnownGoodError):
 
 class MissingExtraError(KnownGoodError):
     """An optional package is needed and not installed."""
+
+
+class ParityError(KnownGoodError):
+    """An exported graph does not decide as the recipe that it was made of."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
 
 SHOWN = 20
 
@@ -19,7 +19,12 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files and folders.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES", help="Image files, folders, archives, tables, URLs; - reads paths from stdin."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="File for the scores: .csv or .parquet.")] = None,
     sample: Annotated[
         Path | None, typer.Option(help="Sample submission whose columns and ids --out shall have.")
@@ -28,6 +33,10 @@ def predict(
         bool, typer.Option("--submission", help="Write --out as id,label, as contests want it.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Score everything, also what --out has already.")] = False,
+    runtime: Annotated[
+        str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.")
+    ] = "auto",
+    profile: Annotated[bool, typer.Option("--profile", help="Tell how busy each stage was.")] = False,
     json: Json = False,
 ) -> None:
     """Score photographs: defect score (0 to 1, higher is more likely bad) and accept, review or reject.
@@ -35,16 +44,20 @@ def predict(
     A file that cannot be read costs its own row. A second run scores only what is new.
     """
     with at_work():
+        from knowngood.recipe.engine.profile import Profile
         from knowngood.recipe.predicting import predict as work
 
-        frame = work(recipe, images, out=out, sample=sample, submission=submission, fresh=fresh)
+        stages = Profile()
+        kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
+        frame = work(recipe, images, **kept, runtime=runtime, profile=stages)
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},
         "unreadable": int(frame["error"].is_not_null().sum()),
     }
     if json:
-        answer_json({**counts, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        told = {"profile": stages.document()} if profile else {}
+        answer_json({**counts, **told, "out": None if out is None else str(out), "rows": frame.to_dicts()})
         return
     broken = frame.filter(frame["error"].is_not_null())
     if len(broken):
@@ -56,5 +69,14 @@ def predict(
         rows = [(one_line(name), *rest) for name, *rest in worst.iter_rows()]
         show_table(f"Highest scores ({len(rows)} of {len(scored)})", ("image", "defect score", "decision"), rows)
     typer.echo(", ".join(f"{number} {name}" for name, number in counts.items()))
+    if profile:
+        show_profile(stages.document())
     if out is not None:
         typer.echo(f"Scores: {out}")
+
+
+def show_profile(document: dict[str, Any]) -> None:
+    """Prints how busy each stage was."""
+    rows = [(name, one["seconds"], one["threads"], percent(one["busy"])) for name, one in document["stages"].items()]
+    rate = f"{document['images']} images in {document['seconds']:.1f} s, {document['images_per_second']:.1f} a second"
+    show_table(rate, ("stage", "seconds", "threads", "busy"), rows, right=(3,))

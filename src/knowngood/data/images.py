@@ -71,7 +71,13 @@ class ImageFacts:
     format: str
 
 
-def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Pixels:
+def decode(
+    source: ImageSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+    at_least: tuple[int, int] | None = None,
+) -> Pixels:
     """Decodes one photograph by the rules on top of this module.
 
     Args:
@@ -79,6 +85,8 @@ def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | Non
         max_pixels: A file whose header promises more is refused before anything is decoded. Pillow's own
             limit of about 179 million stays in force.
         name: How messages call the image; the path by default.
+        at_least: Height and width in pixels that are enough: a JPEG may come out at 1/2, 1/4 or 1/8 of its size, but
+            not smaller than this. By default every file comes out at its own size.
 
     Returns:
         uint8, 0..255, contiguous: (H, W) when the picture is grey, else (H, W, 3) RGB.
@@ -92,7 +100,7 @@ def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | Non
     data, name = _read(source, name)
     facts = _check_container(data, name)
     with Opened(data, name, max_pixels) as image:
-        pixels = fast_pixels(data, image, facts, name)
+        pixels = fast_pixels(data, image, facts, name, at_least)
         if pixels is None:
             pixels = general_pixels(image, name)
     return np.ascontiguousarray(_grey_if_equal(pixels))

@@ -60,6 +60,7 @@ class Recipe:
     def __init__(self, manifest: RecipeManifest, inspector: Inspector) -> None:
         self.manifest = manifest
         self.inspector = inspector.eval()
+        self.folder: Path | None = None  # where it was loaded from, and where its exports lie
 
     @property
     def thresholds(self) -> Thresholds:
@@ -176,8 +177,7 @@ class Recipe:
         Raises:
             RecipeError: It is missing, damaged, or from a newer knowngood.
         """
-        place = Path(folder)
-        place = place / "recipe" if (place / "recipe" / MANIFEST).is_file() else place  # a run's folder will do
+        place = place_of(folder)
         manifest = _read_manifest(place)
         weights = place / WEIGHTS
         try:
@@ -187,7 +187,15 @@ class Recipe:
             inspector.load_state_dict(load_file(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _damaged(weights, str(error).splitlines()[0]) from error
-        return cls(manifest, inspector.to("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded = cls(manifest, inspector.to("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded.folder = place
+        return loaded
+
+
+def place_of(folder: str | Path) -> Path:
+    """Returns the folder of a recipe, given that or the folder of the run that made it."""
+    place = Path(folder)
+    return place / "recipe" if (place / "recipe" / MANIFEST).is_file() else place
 
 
 def named(image: Any, number: int) -> str:

@@ -6,23 +6,27 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 
-from knowngood.data.images import read_bytes
 from knowngood.data.sources.walking import Walker
-from knowngood.errors import ConfigError, DataError, ImageError
+from knowngood.errors import ConfigError, DataError
 from knowngood.files import storage_errors, whole_file
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Prediction, Recipe
+from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.engine.items import stream
+from knowngood.recipe.engine.pipeline import Engine, Scored
+from knowngood.recipe.engine.profile import Profile
+from knowngood.recipe.runtimes.choosing import AUTO, scoring
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
 
-CHUNK = 128
+CHUNK = 128  # rows between two flushes of the journal
+PART = 4096  # rows that are put into one compact table
 COLUMNS = ("image", "defect_score", "decision", "error", "sha256", "recipe")
 Row = dict[str, Any]
 
@@ -35,23 +39,30 @@ def predict(
     sample: str | Path | None = None,
     submission: bool = False,
     fresh: bool = False,
+    runtime: str = AUTO,
+    profile: Profile | None = None,
 ) -> pl.DataFrame:
     """Scores photographs, a row each.
 
     Args:
         recipe: A loaded recipe or its folder.
-        images: Files and folders (searched through).
+        images: Files, folders (searched through), archives, tables, URLs, or "-" for paths on standard input; see
+            `knowngood.recipe.engine.items.stream`.
         out: .csv or .parquet to write; rows of an earlier run with the same recipe and the same bytes are kept.
         sample: A contest's sample submission; `out` then has its columns and its ids, with defect scores.
         submission: Write `out` as a contest wants it, id,label, without a sample.
         fresh: Score everything again.
+        runtime: What computes the scores: "torch", "openvino", "onnxruntime", or "auto" for the quickest that the
+            recipe has an export for.
+        profile: Is told how busy each stage was.
 
     Returns:
         Columns image, defect_score (0..1), decision, error, sha256, recipe; a row a photograph, sorted by image.
 
     Raises:
         DataError: No photograph is found.
-        RecipeError: The recipe cannot be loaded.
+        RecipeError: The recipe or its export cannot be loaded.
+        MissingExtraError: The runtime asked for is not installed.
         StorageError: `out` cannot be written; scores so far are kept beside it and used by the next run.
     """
     target = None if out is None else Path(out)
@@ -60,28 +71,21 @@ def predict(
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     wanted = None if sample is None else read_sample(Path(sample))
-    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    paths = pictures([images] if isinstance(images, (str, Path)) else images)
-    revision = loaded.manifest.revision
-    known = {} if target is None or fresh else _known(target, revision)
-    rows: list[Row] = []
+    opened = scoring(recipe, runtime)
+    found = stream(images)
+    known = _Known() if target is None or fresh else _known(target, opened.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")
-    task = reporter().start("score", len(paths))
+    engine = Engine(opened, profile=profile)
+    task = reporter().start("score", found.total)
     try:
-        with _appending(journal, target) as log:
-            for start in range(0, len(paths), CHUNK):
-                chunk = _score(loaded, paths[start : start + CHUNK], known, revision)
-                if log is not None:
-                    log.write("".join(json.dumps(row) + "\n" for row in chunk))
-                    log.flush()
-                rows += chunk
-                reporter().advance(task, len(chunk))
+        with _appending(journal, target) as log, contextlib.closing(engine.run(found.items, known.has)) as scored:
+            frame = _table(engine, scored, known, log, task)
     finally:
         reporter().finish(task)
-    reused = sum(known.get((row["image"], row["sha256"])) is row for row in rows)
-    if reused:
-        reporter().say(f"{reused} of {len(rows)} photographs were scored before (--fresh scores them again)")
-    frame = pl.DataFrame(rows, schema=_SCHEMA).sort("image")
+    if known.used:
+        reporter().say(f"{known.used} of {len(frame)} photographs were scored before (--fresh scores them again)")
+    if not frame["image"].is_sorted():
+        frame = frame.sort("image")
     if target is not None:
         if wanted is None and submission:
             wanted = plain_sample(frame["image"])
@@ -89,6 +93,39 @@ def predict(
         assert journal is not None
         journal.unlink(missing_ok=True)
     return frame
+
+
+def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str] | None, task: int) -> pl.DataFrame:
+    """Returns the rows, kept compactly, and logs them as they come."""
+    parts: list[pl.DataFrame] = [pl.DataFrame(schema=_SCHEMA)]
+    rows: list[Row] = []
+    revision = engine.scoring.revision
+    while chunk := list(islice(scored, CHUNK)):
+        with engine.profile.of("write"):
+            made = [known.row(one) if one.known else _row(one, revision) for one in chunk]
+            if log is not None:
+                log.write("".join(json.dumps(row) + "\n" for row in made))
+                log.flush()
+            rows += made
+            if len(rows) >= PART:
+                parts.append(pl.DataFrame(rows, schema=_SCHEMA))
+                rows = []
+        reporter().advance(task, len(chunk))
+    parts.append(pl.DataFrame(rows, schema=_SCHEMA))
+    return pl.concat(parts)
+
+
+def _encoded(frame: pl.DataFrame, csv: bool) -> Iterator[io.BytesIO]:
+    """Yields a table's bytes; polars, writing to the disk itself, says of a full one "invalid thrift"."""
+    if not csv:
+        encoded = io.BytesIO()
+        frame.write_parquet(encoded)
+        yield encoded
+        return
+    for start in range(0, max(1, len(frame)), PART):  # a piece at a time: the text is as large as the table
+        encoded = io.BytesIO()
+        frame.slice(start, PART).write_csv(encoded, include_header=start == 0)
+        yield encoded
 
 
 _SCHEMA = {
@@ -130,56 +167,64 @@ def write_table(frame: pl.DataFrame, target: Path) -> None:
     Raises:
         StorageError: It cannot be written; what was there before is unchanged.
     """
-    encoded = io.BytesIO()  # polars, writing to the disk itself, says of a full one "invalid thrift"
-    if target.suffix.lower() == ".csv":
-        frame.write_csv(encoded)
-    else:
-        frame.write_parquet(encoded)
-    with whole_file(target) as scratch:
-        scratch.write_bytes(encoded.getbuffer())
+    with whole_file(target) as scratch, scratch.open("wb") as handle:
+        for encoded in _encoded(frame, target.suffix.lower() == ".csv"):
+            handle.write(encoded.getbuffer())
 
 
-def _score(recipe: Recipe, paths: list[Path], known: dict[tuple[str, str], Row], revision: str) -> list[Row]:
-    rows: list[Row | None] = []
-    fresh: list[bytes] = []
-    slots: list[tuple[int, str, str]] = []
-    for path in paths:
-        name = os.fsencode(path).decode("utf-8", "backslashreplace")
-        try:
-            data = read_bytes(path)
-        except ImageError as error:
-            rows.append(_row(Prediction(name, None, None, error.what), None, revision))
-            continue
-        digest = hashlib.sha256(data).hexdigest()
-        before = known.get((name, digest))
-        if before is None:
-            slots.append((len(rows), name, digest))
-            fresh.append(data)
-        rows.append(before)
-    made = recipe.predict(fresh, [name for _, name, _ in slots])
-    for (slot, _, digest), prediction in zip(slots, made, strict=True):
-        rows[slot] = _row(prediction, digest, revision)
-    return [row for row in rows if row is not None]
+def _row(scored: Scored, revision: str) -> Row:
+    return asdict(scored.prediction) | {"sha256": scored.digest, "recipe": revision}
 
 
-def _row(prediction: Prediction, digest: str | None, revision: str) -> Row:
-    return asdict(prediction) | {"sha256": digest, "recipe": revision}
+class _Known:
+    """Rows of earlier runs that are still good: a table, and where in it a name with these bytes is.
+
+    Args:
+        frame: Columns `COLUMNS`; of rows for the same photograph the last counts.
+
+    Attributes:
+        used: How many rows were taken over.
+    """
+
+    def __init__(self, frame: pl.DataFrame | None = None) -> None:
+        self.frame = pl.DataFrame(schema=_SCHEMA) if frame is None else frame
+        self.used = 0
+        self._place = {
+            _key(name, digest): row for row, (name, digest) in enumerate(self.frame["image", "sha256"].iter_rows())
+        }
+
+    def has(self, name: str, digest: str) -> bool:
+        """Says whether a photograph was scored before."""
+        return _key(name, digest) in self._place
+
+    def row(self, scored: Scored) -> Row:
+        """Returns the row of one that was."""
+        self.used += 1
+        assert scored.digest is not None
+        return self.frame.row(self._place[_key(scored.prediction.image, scored.digest)], named=True)
 
 
-def _known(target: Path, revision: str) -> dict[tuple[str, str], Row]:
+def _key(name: str, digest: str) -> bytes:
+    return hashlib.blake2b(f"{digest}{name}".encode(), digest_size=16).digest()
+
+
+def _known(target: Path, revision: str) -> _Known:
     """Returns rows of earlier runs that are still good: from the finished file and from a killed run's journal."""
-    rows: list[Row] = []
+    parts = [pl.DataFrame(schema=_SCHEMA)]
     if target.is_file():
         try:
             frame = pl.read_parquet(target) if target.suffix == ".parquet" else pl.read_csv(target, infer_schema=False)
             if set(COLUMNS) <= set(frame.columns):
-                rows += frame.select(COLUMNS).cast(_SCHEMA).to_dicts()  # type: ignore[arg-type]
+                parts.append(frame.select(COLUMNS).cast(_SCHEMA))  # type: ignore[arg-type]
         except pl.exceptions.PolarsError:
             pass  # not ours: it is replaced, as --out asks
     journal = target.with_name(f".{target.name}.journal")
     if journal.is_file():
-        rows += _journal_rows(journal)
-    return {(r["image"], r["sha256"]): r for r in rows if r["sha256"] and r["recipe"] == revision}
+        rows = _journal_rows(journal)
+        while some := list(islice(rows, PART)):
+            parts.append(pl.DataFrame(some, schema=_SCHEMA))
+    kept = pl.concat(parts).filter(pl.col("sha256").is_not_null() & (pl.col("recipe") == revision))
+    return _Known(kept)
 
 
 def _journal_rows(journal: Path) -> Iterator[Row]:

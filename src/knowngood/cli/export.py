@@ -1,0 +1,59 @@
+"""knowngood export: a recipe in, a graph for another runtime out, let through only when it decides alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(short_help="Export a recipe to OpenVINO or ONNX, checked for parity.")(export)
+
+
+def export(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a run, or of the recipe in it.")],
+    to: Annotated[str, typer.Option(help="Format: openvino or onnx.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or int8.")] = "int8",
+    data: Annotated[str | None, typer.Option(help="Where the run's images are now, if they were moved.")] = None,
+    max_score: Annotated[float, typer.Option(help="Mean difference of scores that is allowed.", min=0, max=1)] = 0.05,
+    max_auc_loss: Annotated[float, typer.Option(help="Loss of AUC that is allowed.", min=0, max=1)] = 0.001,
+    max_overkill: Annotated[float, typer.Option(help="More overkill that is allowed.", min=0, max=1)] = 0.01,
+    json: Json = False,
+) -> None:
+    """Export a recipe into its own folder; predict takes the quickest export from then on.
+
+    The graph is compared with the recipe on calibration and validation images and refused when it strays too far;
+    its thresholds are certified anew.
+    """
+    with at_work():
+        from knowngood.recipe.export.document import Tolerance
+        from knowngood.recipe.export.exporting import export as work
+
+        allowed = Tolerance(mean_score=max_score, auc=max_auc_loss, overkill=max_overkill)
+        done = work(recipe, to=to, precision=precision, data=data, tolerance=allowed)
+    document, parity = done.document, done.document.parity
+    if json:
+        answer_json({"folder": str(done.folder), **document.model_dump(mode="json")})
+        return
+    before, after = parity["recipe_at_its_threshold"], parity["graph_at_its_own_threshold"]
+    auc = parity["auc"] or {"before": None, "after": None}
+    rows = [
+        ("AUC", auc["before"], auc["after"]),
+        ("threshold", before["threshold"], after["threshold"]),
+        (f"escapes of {parity['bads']}", before["escapes"], after["escapes"]),
+        ("overkill", percent(before["overkill"]), percent(after["overkill"])),
+    ]
+    show_table(f"{parity['images']} calibration and validation images", ("", "recipe", "export"), rows, right=(1, 2))
+    apart = parity["score_difference"]
+    typer.echo(
+        f"Scores differ by {apart['mean']:.5f} on average, {apart['max']:.5f} at most; "
+        f"{parity['changed_decisions']} decisions changed."
+    )
+    if document.wide:
+        typer.echo(f"{len(document.wide)} layers were kept in float.")
+    typer.echo(f"Threshold of the export: {document.threshold['sentence']}\nExport: {done.folder}")

@@ -1,0 +1,153 @@
+"""`knowngood bench`: what this machine does with this recipe, stage by stage, and what bounds it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from knowngood.data.images import decode
+from knowngood.data.pixels import fit
+from knowngood.models.cost import cost_of
+from knowngood.progress import reporter
+from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.engine.items import Item, stream
+from knowngood.recipe.engine.pipeline import BATCH, Engine, cores
+from knowngood.recipe.export import EXPORTERS
+from knowngood.recipe.peaks import loads
+from knowngood.recipe.runtimes.choosing import Scoring, exports, scoring
+
+MOST = 64  # photographs that are used
+Files = list[tuple[str, bytes]]
+
+
+def bench(
+    recipe: str | Path, images: str | Path | None = None, *, rounds: int = 3, count: int = 2 * BATCH
+) -> dict[str, Any]:
+    """Measures a recipe on this machine.
+
+    All ways take turns in one process, a batch each, so that whatever else runs disturbs them alike; medians.
+
+    Args:
+        recipe: Its folder.
+        images: Photographs to use; drawn ones of 300 x 300 pixels, as PNG, by default.
+        rounds: How often each way has its turn.
+        count: Photographs that the whole pipeline is measured on; the same files again and again.
+
+    Returns:
+        `cores`, `input`, `gflop_per_image`, `peaks` (GFLOP/s), `stages` (images/s of one core), `inference` (images/s,
+        share of that precision's peak), `pipeline` (images/s, busy shares of its stages) and `bound_by` in words.
+    """
+    loaded, place = Recipe.load(recipe), place_of(recipe)
+    ways: dict[str, Scoring] = {"torch, fp32": scoring(loaded, "torch")}
+    for exporter, precision in exports(place):
+        one = scoring(loaded, EXPORTERS.get(exporter).runtime, precision)
+        ways[one.said] = one
+    files = _files(images, loaded)
+    reporter().say(f"{len(files)} photographs, {len(ways)} ways of computing, {rounds} rounds")
+    linear = [one.model_copy(update={"head": "linear", "supports": 0}) for one in loaded.manifest.networks]
+    flop = sum(cost_of(one).flops for one in linear) / 1e9  # heads cost next to nothing
+    stages = _stages(loaded, files, rounds)
+    channels, height, width = loaded.input_shape
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, channels, height, width), np.uint8)
+    heaviest = loads()
+    turns: dict[str, Callable[[], object]] = {f"peak {name}": load.run for name, load in heaviest.items()}
+    turns |= {name: lambda way=way: way.runtime.run(pixels) for name, way in ways.items()}  # type: ignore[misc]
+    rates = _rates(turns, rounds)
+    limits = {name: rates.pop(f"peak {name}") / BATCH * load.gflop for name, load in heaviest.items()}
+    inference = {
+        name: {"images_per_second": round(rate, 2), "share_of_peak": _share(rate * flop, limits, name)}
+        for name, rate in rates.items()
+    }
+    best = max(rates, key=lambda name: rates[name])
+    pipeline = _pipeline(ways[best], files, count)
+    return {
+        "recipe": loaded.manifest.revision,
+        "cores": cores(),
+        "input": list(loaded.input_shape),
+        "gflop_per_image": round(flop, 3),
+        "peaks": {name: round(rate, 1) for name, rate in limits.items()},
+        "stages": stages,
+        "inference": inference,
+        "pipeline": {"with": best, **pipeline},
+        "bound_by": _bound(best, inference[best], pipeline, stages),
+    }
+
+
+def _files(images: str | Path | None, recipe: Recipe) -> Files:
+    if images is not None:
+        return [(item.name, item.read()) for item in islice(stream(images).items, MOST)]
+    rng = np.random.default_rng(0)
+    drawn = []
+    for number in range(8):
+        picture = cv2.GaussianBlur(rng.normal(120, 60, (300, 300)).astype(np.float32), (0, 0), 2)
+        grey = np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
+        image = grey if recipe.input_shape[0] == 1 else np.stack([grey, grey // 2, 255 - grey], axis=2)
+        drawn.append((f"drawn {number}", cv2.imencode(".png", image)[1].tobytes()))
+    return drawn
+
+
+def _stages(recipe: Recipe, files: Files, rounds: int) -> dict[str, float]:
+    """Returns images/s of one core for what comes before the network."""
+    channels, height, width = recipe.input_shape
+    whole = [decode(data, name=name) for name, data in files]
+    prepare = recipe.manifest.preprocessing.apply
+    ways: dict[str, Callable[[], object]] = {
+        "decode": lambda: [decode(data, name=name) for name, data in files],
+        "resize": lambda: [fit(image, height, width, channels) for image in whole],
+    }
+    if recipe.manifest.preprocessing.made_by:
+        ways["region and leads"] = lambda: [prepare(image) for image in whole]
+    return {name: round(rate * len(files) / BATCH, 1) for name, rate in _rates(ways, rounds).items()}
+
+
+def _rates(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Returns batches' images/s of each way, the median of their turns."""
+    for work in ways.values():
+        work()
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, work in ways.items():
+            began = time.perf_counter()
+            work()
+            took[name].append(time.perf_counter() - began)
+    return {name: BATCH / statistics.median(times) for name, times in took.items()}
+
+
+def _pipeline(way: Scoring, files: Files, count: int) -> dict[str, Any]:
+    def items() -> Iterator[Item]:
+        for name, data in islice(cycle(files), count):
+            yield Item(name, lambda data=data: data)  # type: ignore[misc]
+
+    engine = Engine(way)
+    for _ in engine.run(items()):
+        pass
+    return engine.profile.document()
+
+
+def _share(rate: float, limits: dict[str, float], name: str) -> float | None:
+    limit = limits.get(name.rsplit(" ", 1)[-1])
+    return None if limit is None else round(rate / limit, 3)
+
+
+def _bound(name: str, fastest: dict[str, Any], pipeline: dict[str, Any], stages: dict[str, float]) -> str:
+    """Returns in words what one would have to make faster."""
+    alone, whole = fastest["images_per_second"], pipeline["images_per_second"]
+    share = fastest["share_of_peak"]
+    reached = "" if share is None else f", at {100 * share:.0f} % of what the machine can in that precision"
+    said = f"{name} alone does {alone:.0f} images/s{reached}; "
+    said += f"files to decisions {whole:.0f}/s ({100 * whole / alone:.0f} %)."
+    before = 1 / sum(1 / rate for rate in stages.values()) * cores()
+    if before < alone:
+        return (
+            said + f" Decoding bounds it: all cores together decode {before:.0f}/s. Smaller files or more cores help."
+        )
+    if share is not None and share < 0.5:
+        return said + " The network bounds it, and not by arithmetic: its layers are small or depthwise."
+    return said + " The network's arithmetic bounds it: a smaller network, a smaller input or int8 help."

@@ -1,0 +1,163 @@
+"""What is to be scored: one item a photograph, listed as it is needed, from wherever it lies."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from knowngood.data.images import read_bytes
+from knowngood.data.sources.walking import Walker
+from knowngood.errors import DataError
+from knowngood.recipe.engine.archives import is_archive, members
+from knowngood.recipe.engine.remote import is_url, remote_items
+
+STDIN = "-"
+_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+_COLUMNS = ("image", "path")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photograph that is to be scored.
+
+    Attributes:
+        name: In the row that it gets.
+        read: Returns its bytes; raises `ImageError` where it cannot.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Photographs to be scored.
+
+    Attributes:
+        items: Listed while they are taken; to be gone through once.
+        total: How many there are, if that was cheap to know.
+    """
+
+    items: Iterator[Item]
+    total: int | None
+
+
+def stream(places: str | Path | Sequence[str | Path], stdin: TextIO | None = None) -> Stream:
+    """Lists photographs.
+
+    Args:
+        places: Files, folders (searched through), archives (.tar, .tar.gz, .zip ...), tables with a column image or
+            path (.csv, .tsv, .parquet; paths relative to the table), URLs that fsspec knows (s3://bucket/folder),
+            and "-": a path a line on standard input. A file that is named twice is scored once.
+        stdin: Instead of standard input.
+
+    Raises:
+        DataError: A place does not exist, or there is no photograph at all.
+        MissingExtraError: A URL needs a package that is not installed.
+    """
+    wanted = [places] if isinstance(places, (str, Path)) else list(places)
+    for place in wanted:
+        if not is_url(place) and str(place) != STDIN and not Path(place).exists():
+            raise DataError(f"There is no {place}.", expected="image files or folders", fix="Check the path.")
+    found = _once(wanted, stdin or sys.stdin)
+    first = next(found, None)
+    if first is None:
+        raise DataError(
+            f"No picture in {', '.join(map(str, wanted))}.",
+            expected="files ending in .png, .jpg, .bmp, .tif ...",
+            fix="Give a folder with photographs, or name the files.",
+        )
+    return Stream(_with(first, found), _total(wanted))
+
+
+def named(path: str | os.PathLike[str]) -> str:
+    """Returns a path as text that any table can hold."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _with(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
+    yield first
+    yield from rest
+
+
+def _once(places: Sequence[str | Path], stdin: TextIO) -> Iterator[Item]:
+    """Yields the items of all places; only where there are several can one be named twice, and is that remembered."""
+    seen: set[str] = set()
+    for place in places:
+        for item in _items(place, stdin):
+            if len(places) > 1:
+                if item.name in seen:
+                    continue
+                seen.add(item.name)
+            yield item
+
+
+def _items(place: str | Path, stdin: TextIO) -> Iterator[Item]:
+    path = Path(place)
+    if str(place) == STDIN:
+        yield from (_of_file(line.rstrip("\r\n")) for line in stdin if line.strip())
+    elif is_url(place):
+        yield from (Item(name, read) for name, read in remote_items(str(place)))
+    elif path.is_dir():
+        yield from (_of_file(one) for one in Walker().images(path))
+    elif is_archive(path):
+        yield from (Item(name, read) for name, read in members(path))
+    elif path.suffix.lower() in _TABLES:
+        yield from _listed(path)
+    else:
+        yield _of_file(path)
+
+
+def _of_file(path: str | Path) -> Item:
+    return Item(named(path), lambda: read_bytes(path))
+
+
+def _listed(path: Path) -> Iterator[Item]:
+    """Yields the items that a table names.
+
+    Raises:
+        DataError: It cannot be read or has no such column.
+    """
+    rows = _rows(path)
+    try:
+        for row in rows:
+            column = next((name for name in _COLUMNS if name in row), None)
+            if column is None:
+                raise DataError(
+                    f"The table {path} has no column {' or '.join(_COLUMNS)}; it has {', '.join(map(str, row))}.",
+                    fix="Rename the column with the paths.",
+                )
+            if row[column]:
+                yield _of_file(os.path.join(path.parent, row[column]))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"The table {path} cannot be read: {error}.", fix="Check the file.") from error
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    if path.suffix.lower() in (".csv", ".tsv"):
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            yield from csv.DictReader(handle, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        return
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"The table {path} cannot be read: {error}.", fix="Check the file.") from error
+    yield from frame.iter_rows(named=True)
+
+
+def _total(places: Iterable[str | Path]) -> int | None:
+    """Returns how many photographs there are, where counting names is enough."""
+    total = 0
+    for place in places:
+        path = Path(place)
+        if str(place) == STDIN or is_url(place) or is_archive(path) or path.suffix.lower() in _TABLES:
+            return None
+        total += sum(1 for _ in Walker().images(path)) if path.is_dir() else 1
+    return total

@@ -1,0 +1,169 @@
+"""The engine: a pipeline from items to predictions, whatever computes the margins."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+
+from knowngood.decide.threshold import ACCEPT, decide
+from knowngood.errors import ConfigError
+from knowngood.explain.regions import FRACTION
+from knowngood.recipe.bundle import Prediction
+from knowngood.recipe.engine.flow import ahead, grouped
+from knowngood.recipe.engine.items import Item
+from knowngood.recipe.engine.placing import Placing
+from knowngood.recipe.engine.preparing import DECODE, READ, RESIZE, Known, Preparing, Ready
+from knowngood.recipe.engine.profile import Profile
+from knowngood.recipe.export.graphs import map_kind
+from knowngood.recipe.maps import HeatMap, level_of, marked, within
+from knowngood.recipe.runtimes import Outputs
+from knowngood.recipe.runtimes.choosing import Scoring
+
+BATCH = 32
+INFER, MAPS = "infer", "maps and regions"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the engine says of one item.
+
+    Attributes:
+        prediction: Score and decision, or the error.
+        digest: SHA-256 of its bytes; None when they could not be read.
+        known: Whether it was passed over because it needed no scoring; the prediction is empty then.
+        heat: Where it looked, if maps were asked for.
+    """
+
+    prediction: Prediction
+    digest: str | None
+    known: bool = False
+    heat: HeatMap | None = None
+
+
+class Engine:
+    """Scores any number of items in bounded memory.
+
+    Threads read, decode and bring to size a few batches ahead of what is computed; the runtime has the next batch
+    waiting while it computes one; maps are placed in threads again. Everything is pulled from the end: where the
+    consumer stops, the whole pipeline stops, and where it goes away, it is taken down.
+
+    Args:
+        scoring: Recipe, runtime and thresholds, from `knowngood.recipe.runtimes.choosing.scoring`.
+        maps: Whether heatmaps and regions are wanted.
+        batch: Photographs computed at once.
+        workers: Threads that decode; as many as there are cores by default.
+        fraction: Regions are what lies above this share of a map's maximum.
+        profile: Is told how busy each stage was; a new one by default.
+
+    Attributes:
+        profile: How busy each stage was.
+
+    Raises:
+        ConfigError: Maps are wanted and this recipe has none in a forward pass.
+    """
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        *,
+        maps: bool = False,
+        batch: int = BATCH,
+        workers: int | None = None,
+        fraction: float = FRACTION,
+        profile: Profile | None = None,
+    ) -> None:
+        self.scoring, self.batch, self.fraction = scoring, batch, fraction
+        self.workers = workers or cores()
+        self.profile = profile or Profile()
+        self._placing: Placing | None = None
+        if maps:
+            kind = map_kind(scoring.recipe.inspector)
+            if kind is None or not scoring.runtime.maps:
+                raise ConfigError(
+                    "This recipe has no map in a forward pass.",
+                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a patch memory",
+                    fix="Use `knowngood explain`, which takes gradients.",
+                )
+            self._placing = Placing(scoring.recipe.inspector, kind)
+            self._level = level_of(scoring.recipe.inspector)
+
+    def run(self, items: Iterable[Item], known: Known | None = None) -> Generator[Scored, None, None]:
+        """Yields one result an item, in order; an item that cannot be read gives one with its error.
+
+        Args:
+            items: Taken a few batches ahead of what is yielded.
+            known: Given name and digest, says whether an item needs no scoring.
+        """
+        mapped = self._placing is not None
+        prepare = Preparing(self.scoring.recipe, self.profile, known)
+        for stage in (READ, DECODE, RESIZE):
+            self.profile.stage(stage, self.workers)
+        self.profile.stage(INFER)
+        began, busy = time.perf_counter(), self.scoring.runtime.busy
+        pool = ThreadPoolExecutor(self.workers, "knowngood-decode", initializer=_one_thread_each)
+        pending: deque[list[Ready]] = deque()
+
+        def batches() -> Iterator[npt.NDArray[np.uint8]]:
+            prepared = ahead(pool, prepare, items, 2 * self.batch + self.workers)
+            for group in grouped(prepared, self.batch, lambda one: one.pixels is not None):
+                pending.append(group)
+                pixels = [one.pixels for one in group if one.pixels is not None]
+                yield np.stack(pixels) if pixels else np.empty((0, *self.scoring.recipe.input_shape), np.uint8)
+
+        try:
+            for outputs in self.scoring.runtime.stream(batches(), maps=mapped):
+                yield from self._finished(pool, pending.popleft(), outputs)
+                self.profile.wall = time.perf_counter() - began
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self.profile.add(INFER, self.scoring.runtime.busy - busy)
+            self.profile.wall = time.perf_counter() - began
+
+    def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
+        scores = self.scoring.recipe.manifest.calibration.apply(outputs.margins)
+        decisions = decide(scores, self.scoring.thresholds).tolist()
+        maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)
+        told = iter(zip(scores.tolist(), decisions, maps, strict=False))
+        jobs = []
+        for one in group:
+            if one.pixels is None:
+                jobs.append((one, Prediction(one.name, None, None, one.error), None))
+            else:
+                score, decision, raw = next(told)
+                jobs.append((one, Prediction(one.name, score, decision), raw))
+        self.profile.images += len(group)
+        if self._placing is None:
+            yield from (Scored(said, one.digest, one.known) for one, said, _ in jobs)
+            return
+        self.profile.stage(MAPS, self.workers)
+        yield from ahead(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
+
+    def _mapped(self, job: tuple[Ready, Prediction, npt.NDArray[np.float32] | None]) -> Scored:
+        one, said, raw = job
+        if raw is None or self._placing is None or said.defect_score is None or said.decision is None:
+            return Scored(said, one.digest, one.known)
+        with self.profile.of(MAPS):
+            full = within(self._placing(raw, one.size), self.scoring.recipe.manifest.preprocessing)
+            regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
+        heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
+        return Scored(said, one.digest, one.known, heat)
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _one_thread_each() -> None:
+    """Lets a decoding thread do its small resizings itself: a team of threads for each would wait for one another."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="openmp")

@@ -1,0 +1,112 @@
+"""What export.json holds: which recipe the graph is of, in which precision, how like it, and its own thresholds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from knowngood.decide.threshold import Thresholds
+from knowngood.errors import RecipeError
+from knowngood.files import sha256_of, write_json
+from knowngood.recipe.manifest import seal
+from knowngood.recipe.runtimes import Graph
+
+FOLDER, DOCUMENT = "exports", "export.json"
+FORMAT = 1
+
+
+class Tolerance(BaseModel):
+    """How far an exported graph may stray from its recipe on calibration and validation images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean_score: float = Field(0.05, ge=0, le=1, description="Mean difference of scores that is allowed.")
+    auc: float = Field(0.001, ge=0, le=1, description="Loss of AUC that is allowed, beside one pair out of order.")
+    overkill: float = Field(
+        0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
+    )
+    map_likeness: float = Field(0.9, ge=-1, le=1, description="Least mean correlation of the maps.")
+
+
+class ExportDocument(BaseModel):
+    """Everything of an export but its graph; sealed like a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(FORMAT, ge=1, description="Version of this layout.")
+    recipe: str = Field(description="Revision of the recipe that the graph was made of.")
+    exporter: str = Field(description="Name of the format.")
+    precision: Literal["fp32", "bf16", "int8"] = Field(description="What its convolutions are computed in.")
+    created: str = Field(description="When, ISO 8601 with zone.")
+    shape: tuple[int, int, int] = Field(description="Channels, height, width of its input, uint8.")
+    map_kind: Literal["cam", "distances"] | None = Field(description="What its output `map` is, if there is one.")
+    folded: bool = Field(description="Whether normalisation lies in the first convolution.")
+    wide: tuple[str, ...] = Field((), description="Layers that were kept in float to stay within the tolerance.")
+    threshold: dict[str, Any] = Field(description="`Threshold.to_dict()`, certified on scores of this graph.")
+    tolerance: Tolerance = Field(description="What was allowed.")
+    parity: dict[str, Any] = Field(description="What was measured, with the rejected attempts.")
+    sample: int = Field(ge=0, description="Training images from which the ranges of int8 were taken.")
+    versions: dict[str, str] = Field(description="Package to version.")
+    files: dict[str, str] = Field(description="File to SHA-256.")
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The two cuts between accept, review and reject, on scores of this graph."""
+        return Thresholds(self.threshold["threshold"], self.threshold["reject_from"])
+
+    @property
+    def revision(self) -> str:
+        """Names recipe and graph in every row that is scored: their scores differ, if little."""
+        return f"{self.recipe}+{self.exporter}-{self.precision}-{seal(self.model_dump(mode='json'))[:8]}"
+
+    def graph(self, folder: Path) -> Graph:
+        """Returns the graph beside the document."""
+        return Graph(folder, self.precision, self.map_kind is not None)
+
+    def save(self, folder: Path) -> None:
+        """Writes export.json."""
+        document = self.model_dump(mode="json")
+        write_json(folder / DOCUMENT, document | {"seal": seal(document)})
+
+    @classmethod
+    def load(cls, folder: Path, revision: str) -> ExportDocument:
+        """Reads an export and checks that it is whole and of this very recipe.
+
+        Args:
+            folder: With export.json.
+            revision: Of the recipe that it lies in.
+
+        Raises:
+            RecipeError: It is damaged, or of another revision.
+        """
+        path = folder / DOCUMENT
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            stamp = held.pop("seal", None)
+            if stamp != seal(held):
+                raise ValueError("its contents are not those that were saved")
+            made = cls.model_validate(held)
+            for name, digest in made.files.items():
+                if sha256_of(folder / name) != digest:
+                    raise ValueError(f"the bytes of {name} are not those that were saved")
+        except (OSError, ValueError, AttributeError, ValidationError) as error:
+            raise RecipeError(
+                f"The export {folder} is damaged: {error}.",
+                expected="the bytes that `knowngood export` saved",
+                fix="Export again, or use --runtime torch.",
+            ) from error
+        if made.recipe != revision:
+            raise RecipeError(
+                f"The export {folder} was made of revision {made.recipe}; this recipe is {revision}.",
+                expected="an export of this very recipe",
+                fix=f"Delete {folder}, or export again: knowngood export RECIPE --to {made.exporter}.",
+            )
+        return made
+
+
+def folder_of(recipe: Path, exporter: str, precision: str) -> Path:
+    """Returns where in a recipe's folder an export lies."""
+    return recipe / FOLDER / f"{exporter}-{precision}"

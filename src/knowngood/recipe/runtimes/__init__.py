@@ -1,0 +1,102 @@
+"""What computes margins: one file each behind one contract; add one line to register another.
+
+Whatever the runtime, equal photographs get equal margins within the tolerance of the export, in the order in which they
+were given, in batches of any size, none included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from knowngood.models.classifier import Inspector
+from knowngood.registry import Registry
+
+Pixels = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one batch gave.
+
+    Attributes:
+        margins: (B,) float32, not calibrated.
+        maps: (B, h, w) float32 as the graph puts them out (see `placing`); None where none were asked for.
+    """
+
+    margins: Values
+    maps: Values | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An exported graph on disk.
+
+    Attributes:
+        folder: Where its files are.
+        precision: "fp32", "bf16" or "int8".
+        maps: Whether it has an output "map".
+    """
+
+    folder: Path
+    precision: str
+    maps: bool
+
+
+class Runtime(Protocol):
+    """Computes margins, and maps where its graph has them.
+
+    Attributes:
+        name: In the registry.
+        maps: Whether it can give maps.
+        busy: Seconds in which it was computing so far.
+    """
+
+    name: str
+    maps: bool
+    busy: float
+
+    def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
+        """Returns what comes of photographs (B, C, H, W) uint8, B of any size, 0 included."""
+        ...
+
+    def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
+        """Yields what comes of each batch, in order; a few batches may be taken ahead, never more."""
+        ...
+
+
+class Kind(Protocol):
+    """How a runtime is had.
+
+    Attributes:
+        summary: One line for tables and help.
+        package: Module that it needs.
+        extra: Extra of knowngood that installs it; empty where it is always there.
+        takes_graph: Whether it runs exported graphs; otherwise it takes the recipe's own networks.
+    """
+
+    summary: str
+    package: str
+    extra: str
+    takes_graph: bool
+
+    def __call__(self, inspector: Inspector | None, graph: Graph | None) -> Runtime:
+        """Opens it."""
+        ...
+
+
+RUNTIMES: Registry[Kind] = Registry(
+    "runtime",
+    "knowngood.runtimes",
+    {
+        "openvino": "knowngood.recipe.runtimes.openvino_runtime:OPENVINO",
+        "onnxruntime": "knowngood.recipe.runtimes.onnx_runtime:ONNXRUNTIME",
+        "torch": "knowngood.recipe.runtimes.torch_runtime:TORCH",
+    },
+)

@@ -1,0 +1,196 @@
+"""knowngood export and bench, and predict with an exported graph: parity, what is refused, and the way out of it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from knowngood.recipe.export.document import DOCUMENT, ExportDocument
+
+pytest.importorskip("openvino")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("nncf")
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def exported(trained_run: Path, run_cli: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with exports in float; not to be changed."""
+    run = Path(shutil.copytree(trained_run, tmp_path_factory.mktemp("exported") / "run"))
+    for to in ("openvino", "onnx"):
+        answer = run_cli("export", run, "--to", to, "--precision", "fp32", "--json")
+        assert answer.code == 0, answer.err
+        assert answer.json["parity"]["changed_decisions"] == 0
+        assert answer.json["parity"]["score_difference"]["max"] < 1e-3
+        assert answer.json["threshold"]["bads"] > 0
+    return run
+
+
+@pytest.fixture
+def copy(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "run"))
+
+
+def refused(answer: Any, *words: str) -> None:
+    assert answer.code == 2, answer.err
+    assert "Traceback" not in answer.err
+    for word in words:
+        assert word in " ".join(answer.err.split())
+
+
+def test_every_runtime_decides_alike(run_cli: Run, exported: Path, parts: Path) -> None:
+    frames = {}
+    for runtime in ("torch", "openvino", "onnxruntime", "auto"):
+        answer = run_cli("predict", exported, parts, "--runtime", runtime, "--json", "--profile")
+        assert answer.code == 0, answer.err
+        frames[runtime] = pl.DataFrame(answer.json["rows"])
+        assert answer.json["profile"]["images"] == 90
+    own = frames.pop("torch")
+    for name, frame in frames.items():
+        np.testing.assert_allclose(frame["defect_score"], own["defect_score"], atol=1e-3)
+        assert frame["decision"].to_list() == own["decision"].to_list()
+        assert frame["recipe"][0].startswith(own["recipe"][0] + "+" + ("onnx" if name == "onnxruntime" else "openvino"))
+
+
+def test_int8_with_its_own_thresholds(run_cli: Run, copy: Path, parts: Path) -> None:
+    answer = run_cli("export", copy, "--max-score", 0.4, "--json")
+    assert answer.code == 0, answer.err
+    document = answer.json
+    assert document["precision"] == "int8"
+    assert document["sample"] >= 16
+    assert document["parity"]["auc"]["after"] >= 0.99
+    rows = pl.DataFrame(run_cli("predict", copy, parts, "--json").json["rows"])  # auto: the quickest
+    assert "int8" in rows["recipe"][0]
+    cut = document["threshold"]["threshold"]
+    assert ((rows["defect_score"] >= cut) == (rows["decision"] != "accept")).all()
+    bad = ~rows["image"].str.contains("good_")
+    assert (rows.filter(bad)["decision"] == "reject").mean() > 0.9
+    assert (rows.filter(~bad)["decision"] == "accept").mean() > 0.9
+
+
+def test_a_graph_that_strays_is_refused_and_nothing_is_written(run_cli: Run, copy: Path) -> None:
+    shutil.rmtree(copy / "recipe" / "exports")
+    answer = run_cli("export", copy, "--precision", "bf16", "--max-score", 0)
+    refused(answer, "strays too far", "scores differ by", "--max-score")
+    assert not (copy / "recipe" / "exports" / "openvino-bf16").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--to", "nonsense"], "There is no export format named 'nonsense'"),
+        (["--precision", "fp7"], "has no precision 'fp7'"),
+        (["--to", "onnx", "--precision", "bf16"], "--to openvino for bf16"),
+        (["--max-score", "2"], "--max-score"),
+    ],
+)
+def test_what_cannot_be_asked_for(run_cli: Run, exported: Path, words: list[str], told: str) -> None:
+    refused(run_cli("export", exported, *words), told)
+
+
+def test_images_that_moved_are_found_by_content(run_cli: Run, copy: Path, parts: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(parts, tmp_path / "moved")
+    scores = pl.read_parquet(copy / "scores.parquet")
+    scores.with_columns(path=pl.lit("/gone/") + pl.col("image")).write_parquet(copy / "scores.parquet")
+    words = ("export", copy, "--precision", "fp32")
+    refused(run_cli(*words), "images of the run are gone or changed", "--data")
+    assert run_cli(*words, "--data", moved).code == 0
+    (copy / "scores.parquet").unlink()
+    refused(run_cli(*words), "There is no scores.parquet", "--data: a manifest with a split")
+    refused(run_cli(*words, "--data", moved), "has a label and a split")
+
+
+def test_too_few_training_images_for_int8(run_cli: Run, copy: Path) -> None:
+    scores = pl.read_parquet(copy / "scores.parquet")
+    few = pl.concat([scores.filter(pl.col("split") == "train").head(5), scores.filter(pl.col("split") != "train")])
+    few.write_parquet(copy / "scores.parquet")
+    refused(run_cli("export", copy), "There are 5 training images", "at least 16", "--precision fp32")
+
+
+def test_an_export_of_another_revision_is_refused(run_cli: Run, copy: Path, parts: Path) -> None:
+    place = copy / "recipe" / "exports" / "openvino-fp32"
+    document = json.loads((place / DOCUMENT).read_text())
+    del document["seal"]
+    ExportDocument.model_validate(document | {"recipe": "0123456789ab"}).save(place)
+    refused(run_cli("predict", copy, parts), "was made of revision 0123456789ab", "export again")
+    assert run_cli("predict", copy, parts / "chip", "--runtime", "torch").code == 0
+
+
+@pytest.mark.parametrize("file", [DOCUMENT, "model.xml", "model.bin"])
+def test_a_changed_byte_is_noticed(run_cli: Run, copy: Path, parts: Path, file: str) -> None:
+    path = copy / "recipe" / "exports" / "openvino-fp32" / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    refused(run_cli("predict", copy, parts), "is damaged", "--runtime torch")
+
+
+def test_a_missing_runtime_is_named_with_its_extra(
+    run_cli: Run, exported: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python keeps of a package that is not there
+    told = ("openvino is not installed", 'pip install "knowngood[openvino]"')
+    refused(run_cli("predict", exported, parts, "--runtime", "openvino"), *told)
+    refused(run_cli("export", exported), *told)
+    answer = run_cli("predict", exported, parts / "chip", "--json")
+    assert answer.code == 0
+    assert "+onnx-fp32" in answer.json["rows"][0]["recipe"]
+    assert "the exported graph is not used" in answer.err
+
+
+def test_a_runtime_without_an_export(run_cli: Run, trained_run: Path, parts: Path) -> None:
+    refused(run_cli("predict", trained_run, parts, "--runtime", "openvino"), "no export for openvino", "--to openvino")
+    refused(run_cli("predict", trained_run, parts, "--runtime", "nonsense"), "no runtime named 'nonsense'")
+
+
+@pytest.mark.parametrize("size", [2_000, 2_000_000])  # the pixels do not fit; the graph does not fit
+def test_a_full_disk_while_exporting(trained_run: Path, tmp_path: Path, size: int) -> None:
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    words = [sys.executable, "-m", "knowngood", "export", str(run), "--to", "onnx", "--precision", "fp32"]
+    done = subprocess.run(words, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "The disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (run / "recipe" / "exports" / "onnx-fp32").exists()
+
+
+def test_nothing_is_reported_to_anybody(trained_run: Path) -> None:
+    code = (
+        "import sys\n"
+        "from knowngood.recipe.export.telemetry import switch_off\n"
+        "switch_off()\n"
+        "import openvino, nncf\n"
+        "from openvino.tools.ovc.telemetry_utils import tm\n"
+        "print(sys.modules['openvino_telemetry'], tm.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "openvino.tools.ovc.telemetry_stub"]
+
+
+def test_bench_tells_stages_peaks_and_what_bounds(run_cli: Run, exported: Path, parts: Path) -> None:
+    answer = run_cli("bench", exported, parts, "--rounds", 1, "--count", 20, "--json")
+    assert answer.code == 0, answer.err
+    told = answer.json
+    assert set(told["inference"]) == {"torch, fp32", "openvino, fp32", "onnxruntime, fp32"}
+    assert all(one["images_per_second"] > 0 for one in told["inference"].values())
+    assert set(told["peaks"]) == {"fp32", "bf16", "int8"}
+    assert told["pipeline"]["images"] == 20
+    assert told["pipeline"]["with"] in told["inference"]
+    assert "bounds it" in told["bound_by"]
+    assert "files to decisions" in run_cli("bench", exported, "--rounds", 1, "--count", 4).out

@@ -1,0 +1,85 @@
+"""Every runtime: equal margins in order, batches of any size, none included; nothing runs on for nobody."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from knowngood.recipe.export import EXPORTERS
+from knowngood.recipe.export.graphs import Scorer, map_kind
+from knowngood.recipe.export.packages import installed
+from knowngood.recipe.runtimes import RUNTIMES, Graph
+
+
+@pytest.fixture(scope="module", params=RUNTIMES.names())
+def runtime(request, grey_inspector, tmp_path_factory):
+    kind = RUNTIMES.get(request.param)
+    if not installed(kind.package):
+        pytest.skip(f"the extra {kind.extra} is not installed")
+    if not kind.takes_graph:
+        return kind(grey_inspector, None)
+    exporter = next(e for _, e in EXPORTERS.items() if e.runtime == request.param)()
+    folder = tmp_path_factory.mktemp(request.param)
+    exporter.save(exporter.graph(Scorer(grey_inspector, fold=False)), folder)
+    return kind(None, Graph(folder, "fp32", map_kind(grey_inspector) is not None))
+
+
+@pytest.fixture(scope="module")
+def wanted(grey_inspector, grey_photographs):
+    return RUNTIMES.get("torch")(grey_inspector, None).run(grey_photographs, maps=True)
+
+
+def test_margins_and_maps_are_those_of_the_recipe(runtime, grey_photographs, wanted):
+    got = runtime.run(grey_photographs, maps=True)
+    assert got.margins.dtype == got.maps.dtype == np.float32
+    np.testing.assert_allclose(got.margins, wanted.margins, atol=1e-5)
+    np.testing.assert_allclose(got.maps, wanted.maps, atol=1e-4)
+    assert runtime.maps
+    assert runtime.run(grey_photographs).maps is None
+    assert runtime.busy > 0
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1], [7, 1, 16], [24], [0, 5, 0, 0, 3, 0], []])
+def test_batches_of_any_size_come_out_in_order(runtime, grey_photographs, wanted, sizes):
+    ends = np.cumsum([0, *sizes])
+    batches = [grey_photographs[a:b] for a, b in pairwise(ends)]
+    for maps in (False, True):
+        made = list(runtime.stream(iter(batches), maps=maps))
+        assert [len(one.margins) for one in made] == sizes
+        for one, (a, b) in zip(made, pairwise(ends), strict=True):
+            np.testing.assert_allclose(one.margins, wanted.margins[a:b], atol=1e-5)
+            assert one.maps is None if not maps else one.maps.shape == (b - a, *wanted.maps.shape[1:])
+
+
+def test_views_and_many_batches(runtime, grey_photographs, wanted):
+    backwards = runtime.run(grey_photographs[::-1]).margins
+    np.testing.assert_allclose(backwards[::-1], wanted.margins, atol=1e-5)
+    many = list(runtime.stream(grey_photographs[i % 24][None] for i in range(60)))
+    np.testing.assert_allclose([one.margins[0] for one in many], wanted.margins[np.arange(60) % 24], atol=1e-5)
+
+
+def test_a_consumer_that_leaves_stops_it(runtime, grey_photographs, wanted):
+    taken = []
+
+    def batches():
+        for number in range(100):
+            taken.append(number)
+            yield grey_photographs[number % 24][None]
+
+    running = runtime.stream(batches())
+    next(running)
+    running.close()
+    assert len(taken) <= 4
+    np.testing.assert_allclose(runtime.run(grey_photographs).margins, wanted.margins, atol=1e-5)
+
+
+def test_a_batch_that_cannot_be_made_is_raised_and_forgotten(runtime, grey_photographs, wanted):
+    def batches():
+        yield grey_photographs[:2]
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(runtime.stream(batches()))
+    np.testing.assert_allclose(runtime.run(grey_photographs).margins, wanted.margins, atol=1e-5)

@@ -1,0 +1,118 @@
+"""Where photographs come from: folders, archives, tables, standard input, URLs."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from knowngood.errors import DataError, ImageError
+from knowngood.recipe.engine.items import stream
+
+
+@pytest.fixture
+def folder(parts: Path) -> Path:
+    return parts / "chip"
+
+
+def contents(found):
+    return [(os.path.basename(item.name), item.read()) for item in found.items]
+
+
+@pytest.fixture
+def wanted(folder):
+    return [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
+
+
+def test_a_folder_and_files(folder, wanted):
+    found = stream(folder)
+    assert found.total == len(wanted)
+    assert contents(found) == wanted
+    assert contents(stream([folder, folder / wanted[0][0]])) == wanted  # once
+    assert contents(stream(str(folder / wanted[2][0]))) == [wanted[2]]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip"])
+def test_archives(folder, wanted, tmp_path, kind):
+    path = tmp_path / f"some.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"in/{file.name}")
+            archive.writestr("in/notes.txt", "not a picture")
+            archive.writestr("in/empty.png", "")
+    else:
+        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.add(file, f"in/{file.name}")
+            archive.addfile(tarfile.TarInfo("in/empty.png"))
+    found = list(stream(path).items)
+    assert [item.name for item in found[:-1]] == [f"{path}/in/{name}" for name, _ in wanted]
+    assert [item.read() for item in found[:-1]] == [data for _, data in wanted]
+    with pytest.raises(ImageError, match="empty"):
+        found[-1].read()
+
+
+def test_a_damaged_archive_is_told(tmp_path):
+    for name in ("a.tar", "a.zip"):
+        (tmp_path / name).write_bytes(b"nonsense" * 200)
+        with pytest.raises(DataError, match="cannot be read"):
+            list(stream(tmp_path / name).items)
+
+
+def test_tables_name_paths_beside_them(folder, wanted, tmp_path):
+    paths = [os.path.relpath(folder / name, tmp_path) for name, _ in wanted]
+    (tmp_path / "list.csv").write_text("label,image\n" + "".join(f"bad,{path}\n" for path in paths))
+    pl.DataFrame({"path": paths}).write_parquet(tmp_path / "list.parquet")
+    for name in ("list.csv", "list.parquet"):
+        assert contents(stream(tmp_path / name)) == wanted
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no column image or path"):
+        list(stream(tmp_path / "other.csv").items)
+
+
+def test_standard_input_names_a_path_a_line(folder, wanted):
+    lines = "".join(f"{folder / name}\n" for name, _ in wanted)
+    assert contents(stream("-", stdin=io.StringIO(lines + "\n"))) == wanted
+    with pytest.raises(DataError, match="No picture in -"):
+        stream("-", stdin=io.StringIO(""))
+    (missing,) = stream("-", stdin=io.StringIO("nowhere.png")).items
+    with pytest.raises(ImageError, match="no file"):
+        missing.read()
+
+
+def test_urls(folder, wanted):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for name, data in wanted:
+        memory.pipe(f"/plant/line1/{name}", data)
+    memory.pipe("/plant/line1/notes.txt", b"no picture")
+    memory.pipe("/plant/empty.png", b"")
+    try:
+        found = list(stream("memory://plant/line1").items)
+        assert [item.name for item in found] == [f"memory://plant/line1/{name}" for name, _ in wanted]
+        assert [item.read() for item in found] == [data for _, data in wanted]
+        (one,) = stream("memory://plant/empty.png").items
+        with pytest.raises(ImageError, match="empty"):
+            one.read()
+        with pytest.raises(DataError, match="There is no memory://plant/nowhere"):
+            stream("memory://plant/nowhere")
+        with pytest.raises(DataError, match="cannot be opened"):
+            stream("nonsense://plant")
+        assert contents(stream(folder.as_uri())) == wanted
+    finally:
+        memory.rm("/plant", recursive=True)
+
+
+def test_names_are_listed_as_they_are_taken(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("image\n" + "".join(f"{n}.png\n" for n in range(50_000)))
+    found = stream(path)
+    assert os.path.basename(next(found.items).name) == "0.png"
+    assert found.total is None

@@ -1,0 +1,164 @@
+"""The engine: the recipe's own predictions and maps, in order, a row for what is broken, bounded, gone when left."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from knowngood import Recipe
+from knowngood.data.images import decode
+from knowngood.errors import ConfigError
+from knowngood.models.classifier import Inspector, NetworkConfig
+from knowngood.recipe.engine.items import Item, stream
+from knowngood.recipe.engine.pipeline import Engine
+from knowngood.recipe.runtimes.choosing import scoring
+
+
+def items_of(*data: bytes):
+    return [Item(f"image {n}", lambda one=one: one) for n, one in enumerate(data)]
+
+
+@pytest.fixture(scope="module")
+def recipe(trained_run: Path) -> Recipe:
+    return Recipe.load(trained_run)
+
+
+@pytest.fixture(scope="module", params=["cam", "distances"])
+def mapping(request, recipe):
+    """A recipe that gives maps in a forward pass, of random weights."""
+    torch.manual_seed(0)
+    head = {"head": "patch_memory", "stages": (2, 3), "supports": 40} if request.param == "distances" else {}
+    inspector = Inspector((NetworkConfig(backbone="resnet18", height=64, width=96, channels=1, **head),)).eval()
+    memory = inspector.members[0].head
+    if memory is not None:
+        memory.memory.uniform_()
+        memory.level.fill_(0.0)
+    manifest = recipe.manifest.model_copy(update={"networks": inspector.configs})
+    return Recipe(manifest, inspector)
+
+
+def test_it_says_what_the_recipe_says(recipe, parts):
+    paths = sorted(parts.rglob("*.png"))
+    engine = Engine(scoring(recipe, "torch"), batch=16)
+    got = [one.prediction for one in engine.run(stream(parts).items)]
+    want = recipe.predict(paths)
+    assert [one.image for one in got] == [one.image for one in want]
+    assert [one.decision for one in got] == [one.decision for one in want]
+    np.testing.assert_allclose([o.defect_score for o in got], [o.defect_score for o in want], atol=1e-5)
+    told = engine.profile.document()
+    assert told["images"] == 90
+    assert {"read", "decode", "resize", "infer"} <= set(told["stages"])
+    assert all(0 <= one["busy"] <= 1 for one in told["stages"].values())
+
+
+def test_what_is_broken_costs_its_own_row(recipe, parts):
+    good = (parts / "good" / "good_000.png").read_bytes()
+    for batch in (1, 2, 32):
+        engine = Engine(scoring(recipe, "torch"), batch=batch)
+        got = list(engine.run(items_of(b"nonsense", good, b"\x89PNG\r\n\x1a\n", good, good[:-20], b"x")))
+        assert [one.prediction.error is None for one in got] == [False, True, False, True, False, False]
+        assert [one.prediction.image for one in got] == [f"image {n}" for n in range(6)]
+        assert all(one.digest for one in got)
+    assert list(engine.run([])) == []
+    assert [o.prediction.error is None for o in engine.run(items_of(b"only", b"broken"))] == [False, False]
+
+
+def test_what_is_known_is_passed_over(recipe, parts):
+    names = [str(path) for path in sorted((parts / "chip").iterdir())]
+    engine = Engine(scoring(recipe, "torch"), batch=4)
+    got = list(engine.run(stream(parts / "chip").items, lambda name, digest: name in names[::2] and len(digest) == 64))
+    assert [one.known for one in got] == [n % 2 == 0 for n in range(len(names))]
+    assert [one.prediction.defect_score is None for one in got] == [one.known for one in got]
+
+
+def test_maps_and_regions_are_those_of_the_recipe(mapping, photograph):
+    rng = np.random.default_rng(0)
+    images = [
+        np.asarray(photograph(rng, True)),
+        np.asarray(photograph(rng, False))[:70],
+        np.asarray(photograph(rng, True)),
+    ]
+    data = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    want = list(mapping.maps(images))
+    got = [one.heat for one in Engine(scoring(mapping, "torch"), maps=True, batch=2).run(items_of(*data))]
+    for one, other in zip(got, want, strict=True):
+        scale = np.abs(other.values).max()
+        np.testing.assert_allclose(one.values, other.values, atol=1e-4 * scale)
+        assert one.decision == other.decision
+        assert len(one.regions) == len(other.regions)
+        for mine, theirs in zip(one.regions, other.regions, strict=True):
+            assert (mine.mask != theirs.mask).mean() < 1e-3
+
+
+def test_maps_are_refused_where_there_are_none(recipe):
+    with pytest.raises(ConfigError, match="no map in a forward pass"):
+        Engine(scoring(recipe, "torch"), maps=True)
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(recipe, photograph):
+    image = np.asarray(photograph(np.random.default_rng(0), True))
+    large = cv2.resize(image, (960, 960), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    small = decode(data, at_least=(128, 128))
+    assert small.shape == (240, 240)
+    assert decode(data).shape == (960, 960)
+    assert np.abs(recipe.fitted(small).astype(int) - recipe.fitted(decode(data))).mean() < 0.5  # levels of 0..255
+    (engine,) = Engine(scoring(recipe, "torch")).run(items_of(data))
+    (plain,) = recipe.predict(data, ["image 0"])
+    assert engine.prediction.decision == plain.decision
+    assert engine.prediction.defect_score == pytest.approx(plain.defect_score, abs=0.02)
+
+
+def test_a_turned_jpeg_is_large_enough_both_ways():
+    from PIL import Image
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 1600), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    import io
+
+    stored = io.BytesIO()
+    image.save(stored, "JPEG", exif=exif)
+    got = decode(stored.getvalue(), at_least=(700, 200))
+    assert got.shape == (800, 200)
+
+
+def test_memory_is_bounded_whatever_the_number(recipe, parts):
+    good = (parts / "good" / "good_000.png").read_bytes()
+    taken = done = most = 0
+
+    def items():
+        nonlocal taken
+        for number in range(400):
+            taken += 1
+            yield Item(str(number), lambda: good)
+
+    engine = Engine(scoring(recipe, "torch"), batch=8, workers=2)
+    for _ in engine.run(items()):
+        done += 1
+        most = max(most, taken - done)
+    assert done == 400
+    assert most <= 3 * 8 + 2
+
+
+def test_a_consumer_that_leaves_takes_the_pipeline_down(recipe, parts):
+    good = (parts / "good" / "good_000.png").read_bytes()
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Item(str(taken), lambda: good)
+
+    running = Engine(scoring(recipe, "torch"), batch=4).run(endless())
+    next(running)
+    running.close()
+    seen = taken
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("knowngood-decode")]
+    assert taken == seen <= 16
