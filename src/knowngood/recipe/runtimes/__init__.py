@@ -6,10 +6,10 @@ were given, in batches of any size, none included.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -71,24 +71,27 @@ class Runtime(Protocol):
         ...
 
 
-class Kind(Protocol):
-    """How a runtime is had.
+@dataclass(frozen=True)
+class Kind:
+    """How a runtime is had; calling it opens one.
 
     Attributes:
         summary: One line for tables and help.
         package: Module that it needs.
         extra: Extra of knowngood that installs it; empty where it is always there.
         takes_graph: Whether it runs exported graphs; otherwise it takes the recipe's own networks.
+        opened: Opens it with what it takes.
     """
 
     summary: str
     package: str
     extra: str
     takes_graph: bool
+    opened: Callable[[Any], Runtime]
 
     def __call__(self, inspector: Inspector | None, graph: Graph | None) -> Runtime:
-        """Opens it."""
-        ...
+        """Returns a runtime of the graph, or of the inspector."""
+        return self.opened(graph if self.takes_graph else inspector)
 
 
 RUNTIMES: Registry[Kind] = Registry(

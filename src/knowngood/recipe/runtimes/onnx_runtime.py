@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from knowngood.errors import RecipeError
-from knowngood.models.classifier import Inspector
 from knowngood.recipe.export.onnx_file import FILE
-from knowngood.recipe.runtimes import Graph, Outputs, Pixels
+from knowngood.recipe.runtimes import Graph, Kind, Outputs, Pixels
 
 
 class OnnxRuntime:
@@ -60,18 +59,4 @@ class OnnxRuntime:
             yield self.run(pixels, maps=maps)
 
 
-class OnnxKind:
-    """Opens it."""
-
-    summary = "onnxruntime, exported graphs on processors"
-    package = "onnxruntime"
-    extra = "onnx"
-    takes_graph = True
-
-    def __call__(self, inspector: Inspector | None, graph: Graph | None) -> OnnxRuntime:
-        """Returns a runtime of the graph."""
-        assert graph is not None
-        return OnnxRuntime(graph)
-
-
-ONNXRUNTIME = OnnxKind()
+ONNXRUNTIME = Kind("onnxruntime, exported graphs on processors", "onnxruntime", "onnx", True, OnnxRuntime)

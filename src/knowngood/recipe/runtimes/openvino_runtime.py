@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from knowngood.errors import RecipeError
-from knowngood.models.classifier import Inspector
 from knowngood.recipe.export.openvino_ir import FILE
 from knowngood.recipe.export.telemetry import switch_off
-from knowngood.recipe.runtimes import Graph, Outputs, Pixels
+from knowngood.recipe.runtimes import Graph, Kind, Outputs, Pixels
 
 IN_FLIGHT = 2  # one that is computed, one that waits: more would only hold memory
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 it is what heads and other remains are computed in
@@ -117,18 +116,4 @@ class _Flight:
     began: float
 
 
-class OpenvinoKind:
-    """Opens it."""
-
-    summary = "OpenVINO, exported graphs on processors"
-    package = "openvino"
-    extra = "openvino"
-    takes_graph = True
-
-    def __call__(self, inspector: Inspector | None, graph: Graph | None) -> OpenvinoRuntime:
-        """Returns a runtime of the graph."""
-        assert graph is not None
-        return OpenvinoRuntime(graph)
-
-
-OPENVINO = OpenvinoKind()
+OPENVINO = Kind("OpenVINO, exported graphs on processors", "openvino", "openvino", True, OpenvinoRuntime)

@@ -12,7 +12,7 @@ from knowngood.errors import ConfigError
 from knowngood.models.batching import BATCH, device_of
 from knowngood.models.classifier import Inspector
 from knowngood.recipe.export.graphs import Scorer, map_kind
-from knowngood.recipe.runtimes import Graph, Outputs, Pixels
+from knowngood.recipe.runtimes import Kind, Outputs, Pixels
 
 
 class TorchRuntime:
@@ -62,18 +62,4 @@ class TorchRuntime:
         return self._with_maps
 
 
-class TorchKind:
-    """Opens it."""
-
-    summary = "PyTorch, the recipe's own networks in float32; on a GPU where there is one"
-    package = "torch"
-    extra = ""
-    takes_graph = False
-
-    def __call__(self, inspector: Inspector | None, graph: Graph | None) -> TorchRuntime:
-        """Returns a runtime of the inspector."""
-        assert inspector is not None
-        return TorchRuntime(inspector)
-
-
-TORCH = TorchKind()
+TORCH = Kind("PyTorch, the recipe's own networks in float32, on a GPU if any", "torch", "", False, TorchRuntime)
