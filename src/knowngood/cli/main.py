@@ -16,6 +16,7 @@ from knowngood.cli import (
     explain,
     features,
     predict,
+    serve,
     study,
     synthesize,
     tape,
@@ -50,6 +51,7 @@ for verb in (
     features,
     tape,
     weights,
+    serve,
 ):
     verb.register(app)
 
