@@ -72,9 +72,12 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         begun = False
+        counted = _Counted(receive, self.settings.max_body)
 
         async def answer(message: Message) -> None:
             nonlocal begun
+            if counted.over and not begun:
+                return  # whatever the application makes of a request that was cut off, the answer is ours
             if message["type"] == "http.response.start":
                 begun = True
                 have = {name.lower() for name, _ in message["headers"]}
@@ -89,14 +92,16 @@ class Guard:
             await refusal(scope, receive, answer)
             return
         try:
-            await self.app(scope, _limited(receive, self.settings.max_body), answer)
+            await self.app(scope, counted, answer)
         except _TooLargeError:
-            if not begun:
-                await _told(413, "The request is too large.")(scope, receive, answer)
+            pass
         except Exception:
             log.exception("a request failed")  # for us; who asked gets no trace of it
-            if not begun:
+            if not begun and not counted.over:
                 await _told(500, "This is a mistake of ours; the station's log says more.")(scope, receive, answer)
+        if counted.over and not begun:
+            counted.over = False
+            await _told(413, "The request is too large.")(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> JSONResponse | None:
         sender = str((scope.get("client") or ("?",))[0])
@@ -120,19 +125,20 @@ class _TooLargeError(Exception):
     """The body went on after its limit."""
 
 
-def _limited(receive: Receive, most: int) -> Receive:
+class _Counted:
     """Counts the bytes that really come: a length may be false or not be told."""
-    seen = 0
 
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > most:
+    def __init__(self, receive: Receive, most: int) -> None:
+        self.receive, self.most = receive, most
+        self.seen, self.over = 0, False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.seen += len(message.get("body", b""))
+        if self.seen > self.most:
+            self.over = True
             raise _TooLargeError
         return message
-
-    return counted
 
 
 def _same_site(headers: dict[str, str], host: str) -> bool:

@@ -7,7 +7,7 @@ const fromOdds = (z) => 1 / (1 + Math.exp(-z));
 const END = odds(1 - EDGE);
 const toSlider = (p) => Math.round(1000 * (odds(p) + END) / (2 * END));
 const fromSlider = (n) => fromOdds(-END + 2 * END * n / 1000);
-let data = { good: [], bad: [], bound: [] }, low = Number($("low-number").value), high = Number($("high-number").value);
+let data = { good: [], bad: [], bound: [] }, low = Number($("low-exact").value), high = Number($("high-exact").value);
 
 function below(sorted, cut) {  // how many are < cut
   let a = 0, b = sorted.length;
@@ -51,7 +51,8 @@ function update() {
 }
 function set(newLow, newHigh) {
   low = Math.min(Math.max(newLow, 0), 1); high = Math.min(Math.max(newHigh, 0), 1);
-  $("low").value = toSlider(low); $("high").value = toSlider(high); $("low-number").value = low; $("high-number").value = high;
+  $("low").value = toSlider(low); $("high").value = toSlider(high); $("low-number").value = +low.toPrecision(5); $("high-number").value = +high.toPrecision(5);
+  $("low-exact").value = low; $("high-exact").value = high;  // shown rounded, sent whole
   const form = $("save");
   if (form) { form.elements.low.value = low; form.elements.high.value = high; }
   $("high").disabled = $("high-number").disabled = !$("band").checked;
@@ -76,7 +77,7 @@ function draw() {
   const box = $("histogram"), bins = 40, middle = 140, reach = 105;
   box.replaceChildren();
   const at = (p) => LEFT + (WIDTH - LEFT - RIGHT) * (odds(p) + END) / (2 * END);
-  for (const mark of [0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]) {
+  for (const mark of [0.0001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999]) {
     box.append(svg("line", { x1: at(mark), x2: at(mark), y1: middle - reach, y2: middle + reach, class: "grid" }));
     box.append(svg("text", { x: at(mark), y: middle + reach + 17, "text-anchor": "middle" }, `${mark}`));
   }

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, insert, select
 
 from knowngood.review.store.inspections import Row
 from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import BAD, DROP, GOOD, Inspection, Label, Revision
+from knowngood.review.store.schema import BAD, DROP, GOOD, Image, Inspection, Label, Revision
 from knowngood.review.store.verdicts import standing
 
 CHUNK = 2_000
@@ -32,16 +32,18 @@ class Labels:
         """Returns one row a labelled or judged photograph, with its last score by these weights.
 
         Columns id (of the inspection), unit, image, sha256, defect_score, label (0, 1 or None: a person's word goes
-        before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source.
+        before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source and
+        place (of the bytes).
         What a person dropped is left out.
         """
         last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
         last = last.where(Revision.weights_sha256 == weights_sha256, Inspection.defect_score.is_not(None))
         columns = (
             *(Inspection.id, Inspection.unit, Inspection.image, Inspection.sha256, Inspection.defect_score),
-            *(Inspection.lot, Inspection.source, Label.label, Label.defect, Label.split, Label.generated),
+            *(Inspection.lot, Inspection.source, Label.label, Label.defect, Label.split, Label.generated, Image.place),
         )
         query = select(*columns).outerjoin(Label, Label.sha256 == Inspection.sha256)
+        query = query.outerjoin(Image, Image.sha256 == Inspection.sha256)
         query = query.where(Inspection.id.in_(last.group_by(Inspection.sha256).scalar_subquery()))
         with self.database.reading() as connection:
             found = [dict(row) for row in connection.execute(query.order_by(Inspection.id)).mappings()]

@@ -75,10 +75,9 @@ def manifest(station: AtStation) -> Response:
     """Returns every kept photograph with a label or a verdict, as `train` takes it: what the line has seen included."""
     lines = []
     for row in station.record.labels.scored(station.weights):
-        place = station.record.inspections.place_of(row["sha256"])
-        if place is not None and not row["generated"]:
+        if row["place"] is not None and not row["generated"]:
             word = "bad" if row["label"] else "good"
-            lines.append((place, word, row["defect"] or "", row["lot"] or "", row["split"] or ""))
+            lines.append((row["place"], word, row["defect"] or "", row["lot"] or "", row["split"] or ""))
     return _csv("manifest.csv", ("image", "label", "defect", "lot", "split"), lines)
 
 

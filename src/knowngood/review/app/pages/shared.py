@@ -12,9 +12,10 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from knowngood.data.images import decode
+from knowngood.errors import DataError
 from knowngood.report.page import environment
 from knowngood.report.thumbnails import small_jpeg
-from knowngood.review.app.access import LOCAL, Anybody, AtStation, csrf_of, new_local
+from knowngood.review.app.access import COOKIE, LOCAL, Anybody, AtStation, csrf_of, new_local
 from knowngood.review.app.inspecting import largest, png
 from knowngood.review.app.station import Station
 from knowngood.review.store.inspections import Row
@@ -23,6 +24,12 @@ from knowngood.review.store.people import Person
 router = APIRouter()
 KEPT = {"cache-control": "private, max-age=3600"}  # an inspection's picture never changes
 THUMB = 160  # pixels
+_NO_PICTURE = Response(  # a photograph that was not kept, has changed or cannot be read
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 160"><text x="80" y="86" text-anchor="middle" '
+    'font-family="sans-serif" font-size="17" fill="#888">no picture</text></svg>',
+    404,
+    media_type="image/svg+xml",
+)
 
 
 @cache
@@ -48,6 +55,7 @@ def shown(request: Request, name: str, person: Person | None, *, status: int = 2
             csrf=csrf_of(request),
             recipe=station.inspector.name,
             fragment=fragment,
+            signed=COOKIE in request.cookies,
             here=request.url.path,
         )
     )
@@ -90,14 +98,20 @@ def style() -> Response:
 def photo(station: AtStation, number: int) -> Response:
     """Returns the photograph of an inspection, decoded and encoded again."""
     row = inspection(station, number)
-    return Response(png(decode(station.bytes_of(row["sha256"]))), media_type="image/png", headers=KEPT)
+    try:
+        return Response(png(decode(station.bytes_of(row["sha256"]))), media_type="image/png", headers=KEPT)
+    except DataError:
+        return _NO_PICTURE
 
 
 @router.get("/pictures/{number}/small.jpg", dependencies=[Anybody])
 def small(station: AtStation, number: int) -> Response:
     """Returns a small picture of an inspection's photograph."""
     row = inspection(station, number)
-    return Response(small_jpeg(station.bytes_of(row["sha256"]), THUMB), media_type="image/jpeg", headers=KEPT)
+    try:
+        return Response(small_jpeg(station.bytes_of(row["sha256"]), THUMB), media_type="image/jpeg", headers=KEPT)
+    except DataError:
+        return _NO_PICTURE
 
 
 @router.get("/pictures/{number}/heat.png", dependencies=[Anybody])
