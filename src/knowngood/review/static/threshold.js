@@ -119,11 +119,12 @@ async function load() {
   set(low, $("band").checked ? high : low);
   document.body.dataset.loaded = "yes";
 }
+const typed = (id, now) => $(id).value === String(+now.toPrecision(5)) ? now : Number($(id).value);  // what is shown rounded was not typed
 const band = () => $("band").checked;
 $("low").addEventListener("input", () => { const at = fromSlider(Number($("low").value)); set(at, band() ? Math.max(at, high) : at); });
 $("high").addEventListener("input", () => { const at = fromSlider(Number($("high").value)); set(Math.min(at, low), at); });
-$("low-number").addEventListener("change", () => { const at = Number($("low-number").value); set(at, band() ? Math.max(at, high) : at); });
-$("high-number").addEventListener("change", () => { const at = Number($("high-number").value); set(Math.min(at, low), at); });
+$("low-number").addEventListener("change", () => { const at = typed("low-number", low); set(at, band() ? Math.max(at, high) : at); });
+$("high-number").addEventListener("change", () => { const at = typed("high-number", high); set(Math.min(at, low), at); });
 $("band").addEventListener("change", () => set(low, band() ? high : low));
 $("as-served").addEventListener("click", (event) => { const as = event.target.dataset; $("band").checked = as.low !== as.high; set(Number(as.low), Number(as.high)); });
 $("by-budget").addEventListener("click", () => {
