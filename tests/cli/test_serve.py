@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the review station comes with the extra review")
@@ -46,7 +47,7 @@ def test_mistakes_are_told(run_cli: Callable[..., Any], trained_run: Path, tmp_p
 
 
 def test_a_station_inspects_ends_cleanly_and_its_inspections_can_be_repeated(
-    run_cli: Callable[..., Any], trained_run: Path, parts: Path, tmp_path: Path
+    run_cli: Callable[..., Any], trained_run: Path, photograph: Callable[..., Any], tmp_path: Path
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -60,7 +61,8 @@ def test_a_station_inspects_ends_cleanly_and_its_inspections_can_be_repeated(
         said = next(line for line in station.stderr if "http://" in line)
         url = re.search(r"http://\S+", said)
         assert url is not None
-        picture = next((parts / "chip").iterdir())
+        picture = tmp_path / "new.png"
+        photograph(np.random.default_rng(4711), True).save(picture)
         body = b'--b\r\nContent-Disposition: form-data; name="images"; filename="4711.png"\r\n\r\n'
         body += picture.read_bytes() + b"\r\n--b--\r\n"
         kind = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -79,4 +81,5 @@ def test_a_station_inspects_ends_cleanly_and_its_inspections_can_be_repeated(
             path.unlink()
     answer = run_cli("replay", trained_run, "4711", "--db", db)
     assert answer.code == 1
-    assert "not kept" in answer.out
+    told = run_cli("replay", trained_run, "4711", "--db", db, "--json").json
+    assert "not kept" in told["inspections"][0]["why"]

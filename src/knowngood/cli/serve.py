@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.errors import DataError
+from knowngood.errors import DataError, MissingExtraError
 
 Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
 RecipeFolder = Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")]
@@ -45,8 +47,7 @@ def serve(
     It listens on this computer only, unless --host says otherwise and somebody has a token (`knowngood users`).
     """
     with at_work():
-        from knowngood.review import serving
-
+        serving = _station_code()
         local = serving.is_loopback(host)
         station = serving.open_station(
             recipe, db, shelf=images, open=local and not tokens, keep=keep, waiting=waiting, batch=min(16, waiting)
@@ -79,9 +80,7 @@ def replay(
 ) -> None:
     """Repeat every inspection of a unit with the cuts of its time, and say whether the recipe still agrees."""
     with at_work():
-        from knowngood.review.serving import open_station
-
-        station = open_station(recipe, db)
+        station = _station_code().open_station(recipe, db)
         rows = station.record.inspections.story(unit)
         if not rows:
             raise DataError(f"There is no unit {unit!r} in {db}.", fix="Look for it on the page Units.")
@@ -114,6 +113,7 @@ def users(
     json: Json = False,
 ) -> None:
     """Add a person and print their token, once; it is kept as a hash only. Without NAME, list everybody."""
+    _station_code()
     from knowngood.review.store.record import Record
 
     record = Record(db)
@@ -131,3 +131,22 @@ def users(
         return
     token = record.people.add(name, role)
     answer_json({"name": name, "role": role, "token": token}) if json else typer.echo(token)
+
+
+def _station_code() -> ModuleType:
+    """Returns the module that serves.
+
+    Raises:
+        MissingExtraError: What it stands on is not installed.
+    """
+    try:
+        for name in ("alembic", "fastapi", "prometheus_client", "python_multipart", "sqlalchemy", "uvicorn"):
+            import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The review station needs the package {error.name}, which is not installed.",
+            fix='pip install "knowngood[review]"',
+        ) from error
+    from knowngood.review import serving
+
+    return serving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -88,7 +89,7 @@ async def infer(
     head = {"model_name": station.inspector.name, "model_version": outcomes[0].revision[:12]}
     if isinstance(called, str):
         head["id"] = called
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "defect_score": [one.filed.defect_score for one in outcomes],
         "decision": [str(one.filed.decision) for one in outcomes],
     }

@@ -12,15 +12,16 @@ class Figures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        more = {"registry": self.registry}
-        self.inspections = Counter("knowngood_inspections", "Photographs inspected.", ["decision", "source"], **more)
-        self.refused = Counter("knowngood_refused", "Photographs answered 503.", **more)
-        self.verdicts = Counter("knowngood_verdicts", "Verdicts of people.", ["verdict"], **more)
+        self.inspections = Counter(
+            "knowngood_inspections", "Photographs inspected.", ["decision", "source"], registry=self.registry
+        )
+        self.refused = Counter("knowngood_refused", "Photographs answered 503.", registry=self.registry)
+        self.verdicts = Counter("knowngood_verdicts", "Verdicts of people.", ["verdict"], registry=self.registry)
         self.seconds = Histogram(
             "knowngood_inspect_seconds", "From a request to its answer.", buckets=_SECONDS, registry=self.registry
         )
-        self.pending = Gauge("knowngood_pending", "Photographs that wait or are scored.", **more)
-        self.waiting = Gauge("knowngood_review_waiting", "Images in the queue for people.", **more)
+        self.pending = Gauge("knowngood_pending", "Photographs that wait or are scored.", registry=self.registry)
+        self.waiting = Gauge("knowngood_review_waiting", "Images in the queue for people.", registry=self.registry)
 
     def text(self) -> bytes:
         """Returns all of them in Prometheus' format."""

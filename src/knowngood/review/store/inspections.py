@@ -84,7 +84,9 @@ class Inspections:
             at = now()
             places = [{"sha256": s, "place": p, "bytes": b, "at": at} for s, p, b in images]
             if places:
-                connection.execute(either(connection, Image).on_conflict_do_nothing(), places)
+                add = either(connection, Image)
+                newest = func.coalesce(add.excluded.place, Image.place)  # where they lie now, if that is known
+                connection.execute(add.on_conflict_do_update(index_elements=["sha256"], set_={"place": newest}), places)
             numbers: list[int] = []
             for row in rows:
                 values = asdict(row) | {"at": at, "region": None if row.region is None else json.dumps(row.region)}
