@@ -38,21 +38,32 @@ function load(item) {
   if (item.error) return;
   item.photo.src = `/pictures/${item.id}/photo.png`;
   item.photo.decode().then(() => { item.ready = true; }).catch(() => { item.broken = true; if (items[0] === item) show(); });
-  fetch(`/pictures/${item.id}/heat.png`).then(async (answer) => {
+}
+// Maps take long to draw: one at a time, the nearest first, so that no photograph waits behind them.
+let drawing = false;
+async function draw() {
+  const item = items.slice(0, 4).find((one) => !one.error && !one.broken && !one.asked);
+  if (drawing || !item) return;
+  drawing = item.asked = true;
+  try {
+    const answer = await fetch(`/pictures/${item.id}/heat.png`);
     if (answer.status !== 200) { item.noHeat = true; } else {
       item.region = JSON.parse(answer.headers.get("x-region") || "null");
       item.heat.src = URL.createObjectURL(await answer.blob());
       await item.heat.decode();
       item.heated = true;
     }
-    if (items[0] === item) view();
-  }).catch(() => { item.noHeat = true; if (items[0] === item) view(); });
+  } catch (error) { item.noHeat = true; }
+  drawing = false;
+  if (items[0] === item) view();
+  draw();
 }
 
 function take(told) {
   const known = new Set(items.map((item) => item.id));
   for (const item of told.items) if (!known.has(item.id) && !judged.has(item.id)) items.push(item);
   items.forEach(load);
+  draw();
   if (told.counts) $("waiting").textContent = told.counts.waiting - pending;
   if (told.today !== undefined) $("today").textContent = told.today;
 }
@@ -66,7 +77,7 @@ function show() {
     `score ${item.defect_score.toPrecision(3)}, ${item.decision} (accept below ${item.accept_below.toPrecision(3)}, reject from ${item.reject_from.toPrecision(3)})`,
     item.lot ? `lot ${item.lot}` : "", item.machine ? `machine ${item.machine}` : ""];
   $("about").textContent = about.filter(Boolean).join(" · ");
-  reset(); view();
+  reset(); view(); draw();
   shownAt = performance.now();
   if (pressedAt) {
     const from = pressedAt, wanted = item; pressedAt = 0;

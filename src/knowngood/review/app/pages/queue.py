@@ -16,7 +16,7 @@ from knowngood.review.store.people import Person
 from knowngood.review.store.verdicts import Said
 
 router = APIRouter()
-AHEAD = 4  # images that a window holds: the one on the screen and those that are loaded already
+AHEAD = 8  # images that a window holds: the one on the screen and those that are loaded already
 _TYPES = 9  # defects with a number key
 
 Tab = Annotated[str, Field(pattern=r"^[0-9a-zA-Z-]{8,64}$", description="One browser window.")]
