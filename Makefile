@@ -19,7 +19,10 @@ demo: $(STAMP)
 	$(BIN)/knowngood study elpv --out $(RUN) --preset quick --force
 	@echo "Open $(RUN)/study.html"
 
+# The tests of the review station drive Debian's Chromium; where it is missing and may not be installed they skip.
 test: $(STAMP)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } || true
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)

@@ -63,7 +63,7 @@ def main() -> None:
         said = len(station.record.verdicts.everything())
         server.should_exit = True
         thread.join()
-    quantiles = statistics.quantiles(taken, n=100)
+    quantiles = statistics.quantiles(taken, n=100, method="inclusive")
     document = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": {"cores": os.cpu_count(), "machine": platform.machine(), "load": round(os.getloadavg()[0], 2)},

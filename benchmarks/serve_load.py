@@ -136,7 +136,7 @@ def _memory(pid: int) -> float:
 
 
 def _document(options: argparse.Namespace, bare: float, seen: dict[str, Any], kept: set[int]) -> dict[str, Any]:
-    quantiles = statistics.quantiles(seen["seconds"], n=100)
+    quantiles = statistics.quantiles(seen["seconds"], n=100, method="inclusive")
     third = max(1, len(seen["memory"]) // 3)
     rate = len(seen["ids"]) / options.seconds
     load = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -24,10 +25,13 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Who may use the review station.")(users)
 
 
-def serve(
+def serve(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: RecipeFolder,
     data: Annotated[
         str | None, typer.Option(help="Photographs to inspect and to review; the run's own if left out.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="audit.parquet of `knowngood audit`: what it doubts is queued.")
     ] = None,
     db: Db = _HERE,
     host: Annotated[
@@ -57,8 +61,14 @@ def serve(
             raise DataError(f"There is no folder {watch}.", fix="Check --watch.")
         if data is None:
             serving.take_over_run(station, recipe)
-        else:
-            serving.in_background(lambda: serving.inspect_data(station, data))
+        works: list[Callable[[], object]] = []
+        if data is not None:
+            works.append(lambda: serving.inspect_data(station, data))
+        if audit is not None:
+            from knowngood.review.audited import queue_audit
+
+            works.append(lambda: queue_audit(station.record, audit, station.weights))
+        serving.in_background(*works)
         watcher = None if watch is None else serving.Watcher(station, watch)
 
         def started() -> None:

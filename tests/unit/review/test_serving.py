@@ -15,8 +15,10 @@ from starlette.testclient import TestClient
 
 from knowngood.data.loading import load
 from knowngood.data.verdicts import read_verdicts, with_verdicts
+from knowngood.errors import DataError
 from knowngood.review.app.factory import make_app
 from knowngood.review.app.station import Station
+from knowngood.review.audited import queue_audit
 from knowngood.review.serving import Watcher, inspect_data, open_station, take_over_run
 from knowngood.review.store.verdicts import Said
 
@@ -62,6 +64,35 @@ def test_data_are_inspected_once_and_corrections_go_back_into_training(
     again = load(tmp_path / "manifest.csv")
     assert len(again) == len(records) - 1
     assert again.counts()["bad"] == records.counts()["bad"]
+
+
+def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, tmp_path: Path) -> None:
+    take_over_run(station, trained_run)
+    names = ["good/good_001.png", "chip/chip_002.png", "good/good_003.png", "good/good_004.png"]
+    columns: dict[str, list[object]] = {
+        "image": list(names),
+        "outlier": [True, False, False, False],
+        "suspect": [False, True, None, False],
+        "suspect_score": [0.2, 0.9, 0.1, None],
+        "opposing": [None, None, None, "good/good_001.png"],
+    }
+    pl.DataFrame(columns).write_parquet(tmp_path / "audit.parquet")
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 3
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 0
+    rows = station.record.queue.take("tab", 3)
+    assert [(row["image"], row["reason"]) for row in rows] == [
+        (names[1], "audit: suspected label"),
+        (names[3], "audit: a copy with the other label"),
+        (names[0], "audit: outlier"),
+    ]
+    station.record.verdicts.say(Said(rows[0]["id"], "good", "ann"), "tab")
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 0  # what is judged stays so
+    pl.DataFrame({"image": ["x"]}).write_parquet(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="columns"):
+        queue_audit(station.record, tmp_path / "none.parquet", station.weights)
+    pl.DataFrame(columns | {"image": list("abcd")}).write_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="None of the images"):
+        queue_audit(station.record, tmp_path / "other.parquet", station.weights)
 
 
 def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None:

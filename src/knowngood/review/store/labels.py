@@ -28,6 +28,15 @@ class Labels:
                 chunk = [row | {"data": data} for row in rows[start : start + CHUNK]]
                 connection.execute(insert(Label), chunk)
 
+    def inspected(self, weights_sha256: str) -> list[Row]:
+        """Returns image, generated and id (of the last inspection by these weights) of each image of a data set."""
+        last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
+        last = last.where(Revision.weights_sha256 == weights_sha256).group_by(Inspection.sha256)
+        query = select(Label.image, Label.generated, Inspection.id).join(Inspection, Inspection.sha256 == Label.sha256)
+        with self.database.reading() as connection:
+            found = connection.execute(query.where(Inspection.id.in_(last.scalar_subquery()))).mappings()
+            return [dict(row) for row in found]
+
     def scored(self, weights_sha256: str) -> list[Row]:
         """Returns one row a labelled or judged photograph, with its last score by these weights.
 

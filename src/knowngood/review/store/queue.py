@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import and_, func, or_, select, update
 
-from knowngood.review.store.inspections import Row, as_row
+from knowngood.review.store.inspections import Row, as_row, either
 from knowngood.review.store.opening import Database
 from knowngood.review.store.schema import Inspection, Label, Queued, now
 
@@ -22,6 +24,26 @@ class Queue:
     def __init__(self, database: Database, held: float = HELD) -> None:
         self.database = database
         self.held = held
+
+    def add(self, rows: Sequence[tuple[int, float, str]]) -> int:
+        """Puts inspections into the queue: (inspection, doubt, reason) each; what was settled stays settled.
+
+        Returns:
+            How many wait that did not before, or wait with a bigger doubt now.
+        """
+        values = [
+            {"inspection_id": number, "doubt": doubt, "reason": reason[:40], "passes": 0, "settled": 0}
+            for number, doubt, reason in rows
+        ]
+        changed = 0
+        with self.database.writing() as connection:
+            for value in values:
+                add = either(connection, Queued).values(**value)
+                more = {"doubt": add.excluded.doubt, "reason": add.excluded.reason}
+                open_still = and_(Queued.settled == 0, Queued.doubt < add.excluded.doubt)
+                made = add.on_conflict_do_update(index_elements=["inspection_id"], set_=more, where=open_still)
+                changed += int(connection.execute(made).rowcount > 0)
+        return changed
 
     def take(self, holder: str, count: int = 1) -> list[Row]:
         """Hands out images, those that the holder has already first, biggest doubt first.
