@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from knowngood.data.verdicts import read_audit
 from knowngood.errors import DataError
 from knowngood.review.store.record import Record
 
@@ -28,12 +27,7 @@ def queue_audit(record: Record, audit: Path, weights_sha256: str) -> int:
     Raises:
         DataError: The file is no audit, or it is about other images.
     """
-    try:
-        frame = pl.read_parquet(audit)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"The audit {audit} cannot be read: {error}", expected="audit.parquet of an audit") from error
-    if not set(_NEEDED) <= set(frame.columns):
-        raise DataError(f"{audit} has columns {frame.columns}.", expected=", ".join(_NEEDED))
+    frame = read_audit(audit, _NEEDED)
     doubted = {row["image"]: found for row in frame.iter_rows(named=True) if (found := _doubt(row)) is not None}
     inspected = record.labels.inspected(weights_sha256)
     if doubted and not set(doubted) & {row["image"] for row in inspected}:

@@ -42,7 +42,7 @@ class Queue:
                 more = {"doubt": add.excluded.doubt, "reason": add.excluded.reason}
                 open_still = and_(Queued.settled == 0, Queued.doubt < add.excluded.doubt)
                 made = add.on_conflict_do_update(index_elements=["inspection_id"], set_=more, where=open_still)
-                changed += int(connection.execute(made).rowcount > 0)
+                changed += len(connection.execute(made.returning(Queued.inspection_id)).all())
         return changed
 
     def take(self, holder: str, count: int = 1) -> list[Row]:

@@ -111,6 +111,23 @@ def test_the_biggest_doubt_is_handed_out_first_and_skipped_ones_last(record: Rec
     assert record.queue.reasons() == [{"reason": "review band", "count": 3}]
 
 
+def test_a_bigger_doubt_moves_an_image_forward_unless_it_is_settled(record: Record, file_some: FileSome) -> None:
+    a, b = file_some(0.5, 0.6)
+    unseen = file_some(0.1, doubt=None)[0]
+    record.verdicts.say(Said(b, "good", "ann"))
+    new = [(a, 3.0, "audit"), (b, 3.0, "audit"), (unseen, 2.0, "audit")]
+    assert record.queue.add(new) == 2
+    assert record.queue.add(new) == 0
+    assert [(r["id"], r["reason"]) for r in record.queue.take("tab", 9)] == [(a, "audit"), (unseen, "audit")]
+
+
+def test_the_last_known_place_of_a_photograph_counts(record: Record, file_some: FileSome) -> None:
+    file_some(0.5)
+    for place in ("/old", None, "/new", None):
+        record.inspections.file([], [("a" * 64, place, 1)])
+    assert record.inspections.place_of("a" * 64) == "/new"
+
+
 def test_two_holders_never_have_the_same_image(url: str, record: Record, file_some: FileSome) -> None:
     numbers = file_some(*(0.3 + i / 1000 for i in range(120)))
     seen: dict[str, list[int]] = {f"tab{i}": [] for i in range(4)}

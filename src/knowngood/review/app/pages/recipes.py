@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Form, HTTPException, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from knowngood.recipe.manifest import seal
 from knowngood.review.agreement import agreements
 from knowngood.review.app.access import Anybody, AtStation, Engineer, FromPage, Known
-from knowngood.review.app.pages.shared import shown
+from knowngood.review.app.pages.shared import shown, there
 from knowngood.review.app.station import Station
 from knowngood.review.requalify import requalify
 from knowngood.review.store.inspections import Row
@@ -72,7 +72,4 @@ def revision(station: Station, number: int) -> Row:
     Raises:
         HTTPException: 404.
     """
-    found = station.record.revisions.one(number) if 0 < number < 1 << 31 else None
-    if found is None:
-        raise HTTPException(404, "There is no such revision.")
-    return found
+    return there(station.record.revisions.one, number)

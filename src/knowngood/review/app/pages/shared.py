@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -81,9 +82,18 @@ def inspection(station: Station, number: int) -> Row:
     Raises:
         HTTPException: 404.
     """
-    row = station.record.inspections.one(number) if 0 < number < 1 << 31 else None
+    return there(station.record.inspections.one, number)
+
+
+def there(one: Callable[[int], Row | None], number: int) -> Row:
+    """Returns the row of a number that somebody asks for.
+
+    Raises:
+        HTTPException: 404.
+    """
+    row = one(number) if 0 < number < 1 << 31 else None
     if row is None:
-        raise HTTPException(404, "There is no such inspection.")
+        raise HTTPException(404, f"There is no number {number} in the record.")
     return row
 
 
