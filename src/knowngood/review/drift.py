@@ -15,6 +15,7 @@ from knowngood.decide.threshold import ACCEPT
 QUANTITIES = ("score", "brightness", "contrast", "sharpness")
 SIGMAS = 3.0
 FEWEST = 5  # units of a lot that is judged
+WEIGHT = 0.25  # of the newest lot in the running mean
 _BASE_SHARE, _BASE_MOST = 0.5, 20  # the first lots are what later ones are compared with
 _EDGE = 1e-6
 
@@ -28,8 +29,9 @@ class LotFacts:
         machines: Where it was shot.
         units: Inspected.
         accepted: At the first pass.
-        means: Quantity to the lot's mean.
-        alarms: Quantities whose mean is beyond the alarm lines.
+        means: Quantity to the lot's mean; without those that were not measured (a run that was taken over).
+        trend: Quantity to the running mean of the lots up to here, where it can be judged.
+        alarms: Quantities whose mean, or whose running mean, is beyond its alarm lines.
     """
 
     lot: str
@@ -37,6 +39,7 @@ class LotFacts:
     units: int
     accepted: int
     means: dict[str, float]
+    trend: dict[str, float]
     alarms: tuple[str, ...]
 
     @property
@@ -63,41 +66,71 @@ class Limits:
 def drift(rows: Sequence[dict[str, Any]], group: str = "lot") -> tuple[list[LotFacts], dict[str, Limits]]:
     """Returns the lots in the order in which they came, and the lines that they are held against.
 
+    Two charts watch together: a jump of one lot, and a shift of all lots from some day on, which no single lot shows.
+
     A lot's mean alarms when it is more than three standard errors from the mean of the first lots (half of them, at
     most 20). Its error holds both how units differ within a lot and how sound lots differ among themselves, so that
-    large lots do not alarm for nothing. A single first lot has only the first of the two.
+    large lots do not alarm for nothing. A single first lot has only the first of the two. The running mean of the
+    lots' distances, in standard errors, alarms beyond three of its own, the uncertainty of the centre included.
 
     Args:
         rows: Inspections with lot, machine, decision, defect_score, brightness, contrast and sharpness, oldest first.
         group: "lot" or "machine".
 
     Reference:
-        Shewhart's chart of means with a between-subgroup component (Wheeler 1995, three-way chart).
+        Shewhart's chart of means with a between-subgroup component (Wheeler 1995, three-way chart); exponentially
+        weighted moving average (Roberts 1959) with the exact variance of its beginning.
     """
     lots: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if row[group] is not None and row["defect_score"] is not None and row["brightness"] is not None:
+        if row[group] is not None and row["defect_score"] is not None:
             lots.setdefault(str(row[group]), []).append(row)
     values = {name: {q: _values(own, q) for q in QUANTITIES} for name, own in lots.items()}
-    judged = [name for name, own in lots.items() if len(own) >= FEWEST]
-    base = judged[: min(_BASE_MOST, max(1, int(_BASE_SHARE * len(judged))))]
-    spread = {q: _spread([values[name][q] for name in base]) for q in QUANTITIES} if base else {}
-    usual = int(np.median([len(lots[name]) for name in judged])) if judged else FEWEST
-    limits = {q: _limits(*spread[q], usual) for q in spread}
+    spread, limits, running = {}, {}, {}
+    for q in QUANTITIES:
+        judged = [own[q] for own in values.values() if own[q].size >= FEWEST]
+        if judged:
+            base = judged[: min(_BASE_MOST, max(1, int(_BASE_SHARE * len(judged))))]
+            spread[q], running[q] = _spread(base), _Running(len(base))
+            limits[q] = _limits(*spread[q], int(np.median([one.size for one in judged])))
     facts = []
     for name, own in lots.items():
-        means = {q: float(values[name][q].mean()) for q in QUANTITIES}
-        held = {q: _limits(*spread[q], len(own)) for q in spread} if name in judged else {}
-        alarms = tuple(q for q, line in held.items() if not line.low <= means[q] <= line.high)
+        means = {q: float(found.mean()) for q, found in values[name].items() if found.size}
+        held = {q: _limits(*spread[q], found.size) for q, found in values[name].items() if found.size >= FEWEST}
+        trend, alarms = {}, []
+        for q, line in held.items():
+            error = (line.high - line.centre) / SIGMAS
+            shift, far = running[q].after((means[q] - line.centre) / error)
+            trend[q] = line.centre + shift * error
+            if far or not line.low <= means[q] <= line.high:
+                alarms.append(q)
         accepted = sum(row["decision"] == ACCEPT for row in own)
         machines = tuple(sorted({str(row["machine"]) for row in own if row["machine"] is not None}))
-        facts.append(LotFacts(name, machines, len(own), accepted, means, alarms))
+        facts.append(LotFacts(name, machines, len(own), accepted, means, trend, tuple(alarms)))
     return facts, limits
+
+
+class _Running:
+    """The running mean of lots' distances from the centre, in standard errors.
+
+    Args:
+        base: Lots from which the centre was estimated.
+    """
+
+    def __init__(self, base: int) -> None:
+        self.base, self.count, self.mean = base, 0, 0.0
+
+    def after(self, distance: float) -> tuple[float, bool]:
+        """Takes one more lot in; returns the running mean and whether it is beyond its alarm line."""
+        self.count += 1
+        self.mean += WEIGHT * (distance - self.mean)
+        variance = WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * self.count))
+        return self.mean, abs(self.mean) > SIGMAS * float(np.sqrt(variance + 1 / self.base))
 
 
 def _values(rows: Sequence[dict[str, Any]], quantity: str) -> npt.NDArray[np.float64]:
     if quantity != "score":
-        return np.array([row[quantity] for row in rows], np.float64)
+        return np.array([row[quantity] for row in rows if row[quantity] is not None], np.float64)
     scores = np.clip([row["defect_score"] for row in rows], _EDGE, 1 - _EDGE)
     return np.asarray(logit(scores), np.float64)  # where scores crowd at 0 and 1, a mean of them would see nothing
 

@@ -80,12 +80,26 @@ def test_sound_lots_rarely_alarm_and_a_drifted_batch_does() -> None:
     assert facts[-1].alarms == ("brightness",)
 
 
+def test_a_shift_that_no_single_lot_shows_is_found() -> None:
+    found, false = 0, 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        facts, _ = drift([*lots(rng, 30), *lots(rng, 12, shift=0.45, first=30)])  # less than two errors of a lot
+        found += any("score" in lot.alarms for lot in facts[30:])
+        false += any("score" in lot.alarms for lot in facts[15:30])
+    assert found >= 16
+    assert false <= 3
+
+
 def test_small_and_nameless_lots_do_not_alarm() -> None:
     rng = np.random.default_rng(0)
     nameless = [row | {"lot": None} for row in lots(rng, 2)]
     assert drift(nameless) == ([], {})
     facts, limits = drift(lots(rng, 1)[:4])
     assert (len(facts), limits, facts[0].alarms) == (1, {}, ())
+    bare = [row | dict.fromkeys(("brightness", "contrast", "sharpness")) for row in lots(rng, 8)]  # a run taken over
+    facts, limits = drift([*bare, *lots(rng, 1, first=8)])
+    assert (len(facts), set(facts[0].means), len(facts[-1].means)) == (9, {"score"}, 4)
     facts, _ = drift([*lots(rng, 10), *lots(rng, 1, shift=9, first=10)[:4]])
     assert facts[-1].alarms == ()
     assert {fact.lot for fact in drift(lots(rng, 6), "machine")[0]} == {"M0", "M1"}

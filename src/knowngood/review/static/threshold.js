@@ -42,7 +42,9 @@ function update() {
   const cost = units * (p * escape * given("escape-price") + (1 - p) * overkill * given("overkill-price") + review * given("review-price"));
   $("cost").textContent = known ? number(cost) : "–"; $("cost-more").textContent = known ? "at the prices below" : "needs both classes";
   const lowest = data.bad.length ? data.bound[0] : NaN;
-  $("sentence").textContent = bads ? `${cells["1-accept"]} escapes in ${bads} bads certify an escape rate of at most ${percent(data.bound[cells["1-accept"]])} at 95 % confidence. With ${bads} bads nothing below ${percent(lowest)} can be proven.` : "No bad image is in this set: the escape rate is unknown.";
+  const held = ["calibration", "test", "held-out"].includes($("of").value);
+  $("bound-more").textContent = held ? "proven at 95 % confidence" : "only if these were a fair sample";
+  $("sentence").textContent = bads && !held ? `${cells["1-accept"]} escapes in ${bads} bads. This set was trained on or picked by people: it is no sample of the line and proves nothing.` : bads ? `${cells["1-accept"]} escapes in ${bads} bads certify an escape rate of at most ${percent(data.bound[cells["1-accept"]])} at 95 % confidence. With ${bads} bads nothing below ${percent(lowest)} can be proven.` : "No bad image is in this set: the escape rate is unknown.";
   document.querySelectorAll("[data-cell]").forEach((cell) => {
     const [label] = cell.dataset.cell.split("-"), all = label === "1" ? bads : goods, n = cells[cell.dataset.cell];
     cell.querySelector(".count").textContent = n; cell.querySelector(".said").textContent = all ? percent(n / all) : "–";

@@ -34,6 +34,7 @@ def page(request: Request, station: AtStation, person: Known, by: Literal["lot",
 
 def chart_of(lots: list[LotFacts], limits: Limits, quantity: str) -> Markup:
     """Draws the lots' means in order with centre and alarm lines; an alarm is a larger, filled mark."""
+    lots = [lot for lot in lots if quantity in lot.means]
     values = [lot.means[quantity] for lot in lots]
     low, high = min([*values, limits.low]), max([*values, limits.high])
     room = 0.08 * (high - low) or 1.0
@@ -43,6 +44,7 @@ def chart_of(lots: list[LotFacts], limits: Limits, quantity: str) -> Markup:
         chart.line([(0.5, value), (len(lots) + 0.5, value)], css)
     points = list(enumerate(values, 1))
     chart.line(points, "thin")
+    chart.line([(n, lot.trend[quantity]) for n, lot in enumerate(lots, 1) if quantity in lot.trend], "trend")
     chart.dots([p for p, lot in zip(points, lots, strict=True) if quantity not in lot.alarms], "good", 3)
     chart.dots([p for p, lot in zip(points, lots, strict=True) if quantity in lot.alarms], "bad", 5.5)
     count = sum(quantity in lot.alarms for lot in lots)
