@@ -137,7 +137,6 @@ def _memory(pid: int) -> float:
 
 def _document(options: argparse.Namespace, bare: float, seen: dict[str, Any], kept: set[int]) -> dict[str, Any]:
     quantiles = statistics.quantiles(seen["seconds"], n=100, method="inclusive")
-    third = max(1, len(seen["memory"]) // 3)
     rate = len(seen["ids"]) / options.seconds
     load = {
         "answers": {str(code): count for code, count in sorted(seen["codes"].items(), key=str)},
@@ -148,8 +147,7 @@ def _document(options: argparse.Namespace, bare: float, seen: dict[str, Any], ke
         "share of the bare engine": round(rate / bare, 3),
         "p50 s": round(quantiles[49], 4),
         "p99 s": round(quantiles[98], 4),
-        "memory MiB, first third": round(statistics.median(seen["memory"][:third]), 1),
-        "memory MiB, last third": round(statistics.median(seen["memory"][-third:]), 1),
+        "memory MiB, by the tenth": [round(m) for m in seen["memory"][:: max(1, len(seen["memory"]) // 10)]],
     }
     return {
         "command": shlex.join(["python", *sys.argv]),

@@ -73,17 +73,17 @@ class Inspector:
         with self._lock:
             return [float(score) for score in self.recipe.score(np.stack([one.fitted for one in prepared]))]
 
-    def look(self, data: bytes, name: str) -> HeatMap | None:
-        """Returns where the recipe looks in a photograph; None where this recipe draws no maps.
+    def look(self, images: Sequence[bytes], names: Sequence[str]) -> list[HeatMap | None]:
+        """Returns where the recipe looks in photographs; None where this recipe draws no maps.
 
         Raises:
-            ImageError: It cannot be read.
+            ImageError: One of them cannot be read.
         """
         try:
             with self._lock:
-                return next(self.recipe.maps([data], [name]))
+                return list(self.recipe.maps(images, names))
         except ConfigError:
-            return None
+            return [None] * len(images)
 
     def overlay(self, data: bytes, looked: HeatMap) -> Pixels:
         """Returns the photograph under the colours of its map with the boxes, RGB (H, W, 3)."""

@@ -20,7 +20,7 @@ from knowngood.review.app.shelf import Shelf, bytes_at
 from knowngood.review.store.inspections import Box, Filed, Row
 from knowngood.review.store.record import Record
 
-_LOOKED = 256  # maps that are remembered
+_LOOKED = 64_000_000  # bytes of maps that are remembered
 _FRESH = 2.0  # seconds after which another station's new revision is seen
 _NAMES = 200  # letters of a unit's or lot's name
 
@@ -84,6 +84,7 @@ class Station:
         self.progress: tuple[int, int] = (0, 0)  # photographs of the data set: done, all
         self._looked: OrderedDict[str, HeatMap | None] = OrderedDict()
         self._looking = threading.Lock()
+        self._bytes = 0
         self._revision: tuple[float, Row] = (time.monotonic(), record.revisions.serve(recipe.manifest, settings.user))
 
     @property
@@ -137,9 +138,8 @@ class Station:
             row = replace(row, defect_score=score, decision=str(decide([score], cuts)[0]), brightness=one.brightness)
             row = replace(row, contrast=one.contrast, sharpness=one.sharpness)
             doubt, reason = doubt_of(score, cuts, job.label)
-            if row.decision != ACCEPT and job.place is None:
-                row = replace(row, region=largest(self._look(digest, job.data, job.image)))
             rows.append(replace(row, doubt=doubt, reason=reason))
+        rows = self._with_regions(jobs, rows)
         images = [self._kept(job, row) for job, row in zip(jobs, rows, strict=True)]
         numbers = self.record.inspections.file(rows, images)
         return [Outcome(n, row, revision["hash"]) for n, row in zip(numbers, rows, strict=True)]
@@ -154,9 +154,12 @@ class Station:
 
     def looked(self, row: Row, data: bytes) -> HeatMap | None:
         """Returns where the recipe looks in a photograph, remembered for a while."""
-        if row["sha256"] in self._looked:
-            return self._looked[row["sha256"]]
-        return self._look(row["sha256"], data, row["image"])
+        with self._looking:
+            if row["sha256"] in self._looked:
+                return self._looked[row["sha256"]]
+        looked = self.inspector.look([data], [row["image"]])[0]
+        self._remember(row["sha256"], looked)
+        return looked
 
     def replay(self, row: Row) -> Row:
         """Repeats an inspection of the record with the cuts of its time, and says whether it agrees.
@@ -207,13 +210,28 @@ class Station:
             place = str(self.shelf.put(row.sha256, job.data))
         return row.sha256, place, len(job.data)
 
-    def _look(self, digest: str, data: bytes, name: str) -> HeatMap | None:
-        looked = self.inspector.look(data, name)
+    def _with_regions(self, jobs: Sequence[Job], rows: list[Filed]) -> list[Filed]:
+        """Looks at what was sent and not accepted; a data set's images are looked at when a person does."""
+        places = [
+            n
+            for n, (job, row) in enumerate(zip(jobs, rows, strict=True))
+            if row.decision not in (None, ACCEPT) and job.place is None
+        ]
+        if not places:
+            return rows
+        found = self.inspector.look([jobs[n].data for n in places], [jobs[n].image for n in places])
+        boxed = list(rows)
+        for n, looked in zip(places, found, strict=True):
+            self._remember(rows[n].sha256, looked)
+            boxed[n] = replace(rows[n], region=largest(looked))
+        return boxed
+
+    def _remember(self, digest: str, looked: HeatMap | None) -> None:
         with self._looking:
+            self._bytes += _size(looked) - (_size(self._looked.pop(digest)) if digest in self._looked else 0)
             self._looked[digest] = looked
-            while len(self._looked) > _LOOKED:
-                self._looked.popitem(last=False)
-        return looked
+            while self._bytes > _LOOKED:
+                self._bytes -= _size(self._looked.popitem(last=False)[1])
 
 
 def doubt_of(score: float, cuts: Thresholds, label: int | None = None) -> tuple[float | None, str]:
@@ -236,6 +254,11 @@ def doubt_of(score: float, cuts: Thresholds, label: int | None = None) -> tuple[
     if decision == REJECT and label is None:
         return 1 - (score - high) / max(1 - high, 1e-12), "rejected"
     return None, ""
+
+
+def _size(looked: HeatMap | None) -> int:
+    """Returns the bytes that a remembered map takes, about."""
+    return 200 if looked is None else looked.values.nbytes + sum(region.mask.nbytes for region in looked.regions)
 
 
 def tidy(name: str | None) -> str | None:
