@@ -62,6 +62,10 @@ class StorageError(KnownGoodError):
     """Something could not be written, most often a full disk or missing permissions."""
 
 
+class ConflictError(KnownGoodError):
+    """Somebody else was quicker: what was to be changed is no longer as it was seen."""
+
+
 class MissingExtraError(KnownGoodError):
     """An optional package is needed and not installed."""
 

@@ -18,6 +18,7 @@ from knowngood.cli import (
     export,
     features,
     predict,
+    serve,
     study,
     synthesize,
     tape,
@@ -54,6 +55,7 @@ for verb in (
     features,
     tape,
     weights,
+    serve,
 ):
     verb.register(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -84,6 +85,21 @@ def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
     return records.with_frame(changed)
 
 
+def read_audit(audit: Path, needed: Sequence[str]) -> pl.DataFrame:
+    """Reads audit.parquet of an audit.
+
+    Raises:
+        DataError: The file is no audit, or lacks one of the columns that are needed.
+    """
+    try:
+        frame = pl.read_parquet(audit)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"The audit {audit} cannot be read: {error}", expected="audit.parquet of an audit") from error
+    if not set(needed) <= set(frame.columns):
+        raise DataError(f"{audit} has columns {frame.columns}.", expected=", ".join(needed))
+    return frame
+
+
 def without_outliers(records: Records, audit: Path) -> Records:
     """Returns the records without the training images (and their copies) that an audit called outliers; other splits
     stay whole.
@@ -95,12 +111,7 @@ def without_outliers(records: Records, audit: Path) -> Records:
     Raises:
         DataError: The file is no audit, or it is about other images.
     """
-    try:
-        frame = pl.read_parquet(audit)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"The audit {audit} cannot be read: {error}", expected="audit.parquet of an audit") from error
-    if not {"image", "outlier"} <= set(frame.columns):
-        raise DataError(f"{audit} has columns {frame.columns}.", expected="image and outlier")
+    frame = read_audit(audit, ("image", "outlier"))
     flagged = set(frame.filter(pl.col("outlier"))["image"].to_list())
     if flagged and not flagged & set(records.frame["image"].to_list()):
         raise DataError(f"None of the outliers in {audit} is in this set.", fix="Give the audit of the same data.")

@@ -41,6 +41,15 @@ def thumbnail(path: str, side: int = SIDE) -> Thumbnail:
     return Thumbnail(data_uri(_fitted(pixels, side)))
 
 
+def small_jpeg(data: bytes, side: int = SIDE) -> bytes:
+    """Returns an encoded photograph as a small JPEG that fits into a square of `side` pixels.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    return _jpeg(_fitted(decode(data), side))
+
+
 def data_uri(pixels: Pixels) -> str:
     """Returns a picture (H, W) or (H, W, 3) uint8 as a `data:` URI."""
     return "data:image/jpeg;base64," + base64.b64encode(_jpeg(pixels)).decode("ascii")

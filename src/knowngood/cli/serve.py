@@ -1,0 +1,162 @@
+"""knowngood serve, replay, users: the review station, and what belongs to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Literal
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.errors import DataError, MissingExtraError
+
+Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
+RecipeFolder = Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")]
+_HERE = "knowngood-review/record.db"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command(short_help="Serve a recipe: review station and API.")(serve)
+    app.command(short_help="Repeat old inspections of a unit.")(replay)
+    app.command(short_help="Who may use the review station.")(users)
+
+
+def serve(  # noqa: PLR0913, PLR0917  (an option each)
+    recipe: RecipeFolder,
+    data: Annotated[
+        str | None, typer.Option(help="Photographs to inspect and to review; the run's own if left out.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="audit.parquet of `knowngood audit`: what it doubts is queued.")
+    ] = None,
+    db: Db = _HERE,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this computer everybody needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    watch: Annotated[Path | None, typer.Option(help="Folder into which a camera drops photographs.")] = None,
+    keep: Annotated[
+        Literal["all", "doubtful"], typer.Option(help="Which photographs that were sent are kept.")
+    ] = "all",
+    images: Annotated[Path | None, typer.Option(help="Folder for them; beside the record if left out.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Ask for a token on this computer too.")] = False,
+    waiting: Annotated[int, typer.Option(min=1, help="Photographs that wait at most; more are answered 503.")] = 128,
+) -> None:
+    """Serve a recipe: pages where people clear the queue, move the threshold and look units up; an API for machines.
+
+    It listens on this computer only, unless --host says otherwise and somebody has a token (`knowngood users`).
+    """
+    with at_work():
+        serving = _station_code()
+        local = serving.is_loopback(host)
+        station = serving.open_station(
+            recipe, db, shelf=images, open=local and not tokens, keep=keep, waiting=waiting, batch=min(16, waiting)
+        )
+        serving.check_host(station, host)
+        if watch is not None and not watch.is_dir():
+            raise DataError(f"There is no folder {watch}.", fix="Check --watch.")
+        if data is None:
+            serving.take_over_run(station, recipe)
+        works: list[Callable[[], object]] = []
+        if data is not None:
+            works.append(lambda: serving.inspect_data(station, data))
+        if audit is not None:
+            from knowngood.review.audited import queue_audit
+
+            works.append(lambda: queue_audit(station.record, audit, station.weights))
+        serving.in_background(*works)
+        watcher = None if watch is None else serving.Watcher(station, watch)
+
+        def started() -> None:
+            typer.echo(f"knowngood: http://{host}:{port} serves {station.inspector.name}; Ctrl-C ends it", err=True)
+            if watcher is not None:
+                watcher.start()
+
+        serving.serve(station, host, port, started=started)
+        if watcher is not None:
+            watcher.done.set()
+        station.record.close()
+
+
+def replay(
+    recipe: RecipeFolder,
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="Name of the unit, as the record has it.")],
+    db: Db = _HERE,
+    json: Json = False,
+) -> None:
+    """Repeat every inspection of a unit with the cuts of its time, and say whether the recipe still agrees."""
+    with at_work():
+        station = _station_code().open_station(recipe, db)
+        rows = station.record.inspections.story(unit)
+        if not rows:
+            raise DataError(f"There is no unit {unit!r} in {db}.", fix="Look for it on the page Units.")
+        told = [station.replay(row) for row in rows]
+    if json:
+        answer_json({"unit": unit, "agrees": all(one["agrees"] for one in told), "inspections": told})
+    else:
+        said = {True: "agrees", False: "does not agree", None: "cannot be repeated"}
+        listed = [
+            (one["inspection"], one["at"][:16], one["then"]["defect_score"], one["then"]["decision"])
+            + ((one["now"]["defect_score"], one["now"]["decision"]) if one["now"] else (None, None))
+            + (said[one["agrees"]], one["why"])
+            for one in told
+        ]
+        show_table(unit, ("inspection", "when (UTC)", "score", "decision", "score now", "now", "", "why"), listed)
+    if not all(one["agrees"] for one in told):
+        raise typer.Exit(1)
+
+
+def users(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Person or machine to add; nothing lists all.")
+    ] = None,
+    role: Annotated[
+        Literal["operator", "engineer", "auditor"],
+        typer.Option(help="operator judges images; engineer also moves thresholds and signs; auditor only looks."),
+    ] = "operator",
+    revoke: Annotated[bool, typer.Option("--revoke", help="Make the token of NAME worthless.")] = False,
+    db: Db = _HERE,
+    json: Json = False,
+) -> None:
+    """Add a person and print their token, once; it is kept as a hash only. Without NAME, list everybody."""
+    _station_code()
+    from knowngood.review.store.record import Record
+
+    record = Record(db)
+    if name is None:
+        rows = record.people.listed()
+        if json:
+            answer_json({"users": rows})
+            return
+        show_table("Users", ("name", "role", "since", "revoked"), [tuple(row.values()) for row in rows])
+        return
+    if revoke:
+        if not record.people.revoke(name):
+            raise DataError(f"There is no user {name!r} with a token.", fix="knowngood users")
+        answer_json({"revoked": name}) if json else typer.echo(f"The token of {name} is worthless now.")
+        return
+    token = record.people.add(name, role)
+    answer_json({"name": name, "role": role, "token": token}) if json else typer.echo(token)
+
+
+def _station_code() -> ModuleType:
+    """Returns the module that serves.
+
+    Raises:
+        MissingExtraError: What it stands on is not installed.
+    """
+    try:
+        for name in ("alembic", "fastapi", "prometheus_client", "python_multipart", "sqlalchemy", "uvicorn"):
+            import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The review station needs the package {error.name}, which is not installed.",
+            fix='pip install "knowngood[review]"',
+        ) from error
+    from knowngood.review import serving
+
+    return serving

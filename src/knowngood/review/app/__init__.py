@@ -1,0 +1,1 @@
+"""The station on the web: an API for machines and pages for people, over one record."""

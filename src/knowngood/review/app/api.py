@@ -1,0 +1,145 @@
+"""The plain API: photographs in, decisions out; health, readiness and figures."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, HTTPException, Path, Request, Response, UploadFile
+from pydantic import BaseModel, Field
+
+from knowngood.review.app.access import Anybody, AtStation, Sender
+from knowngood.review.app.inspecting import png
+from knowngood.review.app.metrics import Figures
+from knowngood.review.app.sending import inspected
+from knowngood.review.app.station import Job, Outcome, Station
+
+router = APIRouter(tags=["inspection"])
+Name = Annotated[str | None, Form(max_length=200)]
+_NO = {"description": "Told in words."}
+REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 413, 415, 421, 429, 503), _NO)
+
+
+class Found(BaseModel):
+    """What the recipe said of one photograph."""
+
+    inspection: int = Field(description="Number in the record.")
+    image: str = Field(description="Name of the file, as it was sent.")
+    unit: str = Field(description="Name of the part.")
+    sha256: str = Field(description="Of the bytes.")
+    defect_score: float | None = Field(description="In 0..1, higher is more likely bad; null when it cannot be read.")
+    decision: str | None = Field(description="accept, review or reject; null when it cannot be read.")
+    region: tuple[int, int, int, int] | None = Field(
+        description="(x0, y0, x1, y1) of the largest region, pixels of the photograph, half-open; null when accepted."
+    )
+    error: str | None = Field(description="Why it cannot be read.")
+    heatmap: str | None = Field(None, description="PNG of the photograph under its map, base64, when asked for.")
+
+
+class Answer(BaseModel):
+    """The answer to one request."""
+
+    recipe: str = Field(description="Name of the recipe.")
+    revision: str = Field(description="Hash of the revision that inspected.")
+    results: list[Found] = Field(description="One a photograph, in order.")
+
+
+@router.post("/v1/inspect", responses=REFUSALS)
+async def inspect(
+    request: Request,
+    station: AtStation,
+    person: Sender,
+    images: Annotated[list[UploadFile], File(description="One photograph or several.")],
+    unit: Name = None,
+    lot: Name = None,
+    machine: Name = None,
+    heatmap: Annotated[bool, Form(description="Whether pictures of where it looked are wanted.")] = False,
+) -> Answer:
+    """Inspects photographs and files them; the answer comes when they are in the record."""
+    settings = station.settings
+    if len(images) > settings.max_images:
+        raise HTTPException(413, f"{len(images)} photographs in one request; at most {settings.max_images} are taken.")
+    jobs = []
+    for number, upload in enumerate(images):
+        data = await upload.read()
+        named = unit if unit is None or len(images) == 1 else f"{unit}/{number + 1}"
+        name = (upload.filename or f"image {number}")[:400]
+        jobs.append(Job(data, name, named, lot, machine, "api", person.name))
+    outcomes = await inspected(request, jobs)
+    results = [found(outcome) for outcome in outcomes]
+    if heatmap:
+        drawn = await asyncio.to_thread(_drawn, station, jobs, outcomes)
+        results = [one.model_copy(update={"heatmap": picture}) for one, picture in zip(results, drawn, strict=True)]
+    return Answer(recipe=station.inspector.name, revision=outcomes[0].revision, results=results)
+
+
+def found(outcome: Outcome) -> Found:
+    """Returns an outcome as the API tells it."""
+    row = outcome.filed
+    return Found(
+        inspection=outcome.number,
+        image=row.image,
+        unit=row.unit,
+        sha256=row.sha256,
+        defect_score=row.defect_score,
+        decision=row.decision,
+        region=row.region,
+        error=row.error,
+    )
+
+
+def _drawn(station: Station, jobs: list[Job], outcomes: list[Outcome]) -> list[str | None]:
+    pictures: list[str | None] = []
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        row = {"sha256": outcome.filed.sha256, "image": job.image}
+        if outcome.filed.error is not None:
+            pictures.append(None)
+            continue
+        looked = station.looked(row, job.data)
+        picture = None if looked is None else png(station.inspector.overlay(job.data, looked))
+        pictures.append(None if picture is None else base64.b64encode(picture).decode())
+    return pictures
+
+
+@router.get("/v1/units/{unit}", responses=REFUSALS, dependencies=[Anybody])
+def unit_story(station: AtStation, unit: Annotated[str, Path(max_length=200)]) -> list[dict[str, Any]]:
+    """Returns everything that was inspected and said of one unit, oldest first."""
+    rows = station.record.inspections.story(unit.replace("\x00", ""))
+    if not rows:
+        raise HTTPException(404, "There is no such unit in the record.")
+    return rows
+
+
+@router.get("/v1/recipe", responses=REFUSALS, dependencies=[Anybody])
+def recipe(station: AtStation) -> dict[str, Any]:
+    """Returns which recipe is served, at which cuts."""
+    row = station.revision
+    return {
+        name: row[name]
+        for name in ("name", "hash", "weights_sha256", "accept_below", "reject_from", "who", "at", "why")
+    }
+
+
+@router.get("/health/live", tags=["health"])
+def live() -> dict[str, bool]:
+    """Says that the process answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready", tags=["health"], responses={503: _NO})
+def ready(request: Request, station: AtStation) -> dict[str, bool]:
+    """Says whether photographs are taken: the recipe is loaded, the record can be read, the station is not ending."""
+    if not request.app.state.ready:
+        raise HTTPException(503, "The station is ending.")
+    station.record.queue.counts()
+    return {"ready": True}
+
+
+@router.get("/metrics", tags=["health"], responses=REFUSALS, response_class=Response, dependencies=[Anybody])
+def metrics(request: Request, station: AtStation) -> Response:
+    """Returns figures for Prometheus."""
+    figures: Figures = request.app.state.figures
+    figures.pending.set(request.app.state.batcher.pending)
+    figures.waiting.set(station.record.queue.counts()["waiting"])
+    return Response(figures.text(), media_type="text/plain; version=0.0.4")

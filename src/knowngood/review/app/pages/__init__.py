@@ -1,0 +1,13 @@
+"""Pages for people, made on the server; each works with the keyboard."""
+
+from __future__ import annotations
+
+from knowngood.review.app.pages import data, lots, queue, recipes, shared, signing, threshold, units
+from knowngood.review.app.pages.shared import trouble
+
+ROUTERS = (
+    *(signing.router, shared.router, queue.router, threshold.router),
+    *(data.router, units.router, lots.router, recipes.router),
+)
+
+__all__ = ["ROUTERS", "trouble"]

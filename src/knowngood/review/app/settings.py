@@ -1,0 +1,35 @@
+"""What the station allows and keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Limits of the station; every one of them is there before anybody asks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shelf: Path = Field(description="Folder for photographs that were sent.")
+    user: str = Field("local", description="Name of who works without a token, on this computer only.")
+    open: bool = Field(True, description="Whether this computer may do without a token.")
+    keep: Literal["all", "doubtful"] = Field("all", description="Which photographs are kept.")
+    max_mb: int = Field(32, ge=1, le=1024, description="Largest photograph, MB; a request may be twice as large.")
+    max_megapixels: int = Field(50, ge=1, le=100, description="Most pixels of a photograph, millions.")
+    max_images: int = Field(64, ge=1, le=1024, description="Most photographs of one request.")
+    waiting: int = Field(128, ge=1, description="Most photographs that wait; more are answered 503.")
+    batch: int = Field(16, ge=1, le=256, description="Most photographs that are scored at once.")
+    rate: float = Field(200.0, gt=0, description="Requests a second of one sender.")
+
+    @property
+    def max_body(self) -> int:
+        """Largest request in bytes."""
+        return 2 * self.max_mb * 1_000_000
+
+    @property
+    def max_pixels(self) -> int:
+        """Most pixels of a photograph."""
+        return self.max_megapixels * 1_000_000

@@ -1,0 +1,132 @@
+"""Tensors of the Open Inference Protocol v2, in JSON or as bytes behind it, to photographs and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from knowngood.errors import DataError
+from knowngood.review.app.inspecting import png
+
+_EXPECTED = 'one input "image": BYTES [N] of encoded photographs, or UINT8 [N, H, W], [N, H, W, 1] or [N, H, W, 3]'
+
+
+def photographs_in(document: Any, binary: bytes, most: int, max_pixels: int) -> list[bytes]:
+    """Returns the photographs of an inference request as encoded bytes.
+
+    Args:
+        document: The JSON of the request.
+        binary: What follows it, the binary tensors.
+        most: Photographs at most.
+        max_pixels: Of one of them.
+
+    Raises:
+        DataError: It is no such request.
+    """
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise DataError("The request has not exactly one input.", expected=_EXPECTED)
+    tensor = inputs[0]
+    shape, kind = tensor.get("shape"), tensor.get("datatype")
+    if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 31 for side in shape):
+        raise DataError(f"The shape {str(shape)[:100]} is none.", expected=_EXPECTED)
+    if not 1 <= len(shape) <= 4 or shape[0] > most:
+        raise DataError(f"The shape is {shape}; at most {most} photographs are taken at once.", expected=_EXPECTED)
+    parameters = tensor.get("parameters")
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is not None and size != len(binary):
+        raise DataError(f"binary_data_size is {size!r}, and {len(binary)} bytes follow.")
+    data = binary if size is not None else tensor.get("data")
+    if kind == "BYTES" and (len(shape) == 1 or shape[1:] == [1]):
+        return _encoded(data, shape[0])
+    if kind == "UINT8" and (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
+        return _pixels(data, shape, max_pixels)
+    raise DataError(f"The input is {str(kind)[:20]} {shape}.", expected=_EXPECTED)
+
+
+def _encoded(data: Any, count: int) -> list[bytes]:
+    if isinstance(data, bytes):
+        found, at = [], 0
+        while at + 4 <= len(data):
+            (size,) = struct.unpack_from("<I", data, at)
+            found.append(data[at + 4 : at + 4 + size])
+            at += 4 + size
+        if at != len(data) or len(found) != count:
+            raise DataError(f"The bytes are not {count} elements, each with its length before it.", expected=_EXPECTED)
+        return found
+    if not isinstance(data, list) or len(data) != count or not all(isinstance(one, str) for one in data):
+        raise DataError(f"The data are not {count} strings.", expected="photographs in base64, in JSON")
+    try:
+        return [base64.b64decode(one, validate=True) for one in data]
+    except ValueError as error:
+        raise DataError("The data are not base64.", expected="photographs in base64, in JSON") from error
+
+
+def _pixels(data: Any, shape: list[int], max_pixels: int) -> list[bytes]:
+    count = int(np.prod(shape, dtype=object))
+    if shape[1] * shape[2] > max_pixels:
+        raise DataError(f"A photograph has {shape[1] * shape[2]:,} pixels.", expected=f"at most {max_pixels:,}")
+    try:
+        if isinstance(data, bytes):
+            array = np.frombuffer(data, np.uint8)
+        else:
+            numbers = np.asarray(data)
+            if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > 255:
+                raise ValueError
+            array = numbers.astype(np.uint8).ravel()
+        if array.size != count:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"The data are not {count} whole numbers from 0 to 255.", expected=_EXPECTED) from error
+    images = array.reshape(shape)
+    return [png(one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one) for one in images]
+
+
+def answer(document: Any, head: dict[str, Any], columns: dict[str, Sequence[Any]]) -> tuple[bytes, int | None]:
+    """Returns the body of an answer, and the length of its JSON where tensors follow it as bytes.
+
+    Args:
+        document: The request, which says what is wanted and how.
+        head: model_name, model_version and id.
+        columns: Output name to values: numbers become FP64, strings BYTES.
+
+    Raises:
+        DataError: An output is wanted that there is not.
+    """
+    asked = document.get("outputs")
+    every = [{"name": name} for name in columns]
+    wanted = asked if isinstance(asked, list) and asked else every
+    usual = bool(_parameters(document).get("binary_data_output", False))
+    outputs, tail = [], b""
+    for one in wanted:
+        name = one.get("name") if isinstance(one, dict) else None
+        if not isinstance(name, str) or name not in columns:
+            raise DataError(f"There is no output {str(name)[:60]!r}.", expected=", ".join(columns))
+        values = columns[name]
+        numbers = not isinstance(values[0], str)
+        output: dict[str, Any] = {"name": name, "datatype": "FP64" if numbers else "BYTES", "shape": [len(values)]}
+        if bool(_parameters(one).get("binary_data", usual)):
+            packed = _packed(values, numbers)
+            output["parameters"] = {"binary_data_size": len(packed)}
+            tail += packed
+        else:
+            output["data"] = list(values)
+        outputs.append(output)
+    body = json.dumps({**head, "outputs": outputs}).encode()
+    return body + tail, len(body) if tail else None
+
+
+def _parameters(document: dict[str, Any]) -> dict[str, Any]:
+    found = document.get("parameters")
+    return found if isinstance(found, dict) else {}
+
+
+def _packed(values: Sequence[Any], numbers: bool) -> bytes:
+    if numbers:
+        return np.asarray(values, "<f8").tobytes()
+    return b"".join(struct.pack("<I", len(word)) + word for word in (str(value).encode() for value in values))

@@ -1,0 +1,295 @@
+"""Serves a recipe: loads it, opens the record, fills the queue, and answers until it is stopped."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import ipaddress
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from knowngood.data.images import read_bytes
+from knowngood.data.loading import load
+from knowngood.data.records import Records
+from knowngood.data.sources.walking import Walker
+from knowngood.decide.threshold import Thresholds
+from knowngood.errors import ConfigError, ImageError, KnownGoodError
+from knowngood.progress import reporter
+from knowngood.recipe.bundle import Recipe
+from knowngood.review.app.settings import Settings
+from knowngood.review.app.station import Job, Station, doubt_of
+from knowngood.review.store.inspections import Filed
+from knowngood.review.store.record import Record
+
+DATABASE = "knowngood-review/record.db"
+_CHUNK = 64
+_EVERY = 1.0  # seconds between two looks into a watched folder
+
+
+def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any) -> Station:
+    """Loads a recipe and opens its record.
+
+    Args:
+        recipe: Folder of a recipe, or of the run that made it.
+        db: Database of the record: a file, sqlite:///FILE or postgresql://...
+        **settings: Fields of `Settings`; shelf is a folder beside the database unless given.
+
+    Raises:
+        RecipeError: The recipe cannot be loaded.
+        StorageError: The record cannot be opened.
+    """
+    loaded = Recipe.load(recipe)
+    record = Record(db)
+    if settings.get("shelf") is None:
+        base = Path(record.database.url.database or ".").parent if record.database.is_sqlite else Path(DATABASE).parent
+        settings["shelf"] = base / "images"
+    if not settings.get("user"):
+        settings["user"] = _name()
+    return Station(loaded, record, Settings(**settings))
+
+
+def is_loopback(host: str) -> bool:
+    """Says whether only this computer can reach a host name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_host(station: Station, host: str) -> None:
+    """Looks whether a host may be served on.
+
+    Raises:
+        ConfigError: Others can reach it, and nobody has a token.
+    """
+    if not is_loopback(host) and not any(row["revoked_at"] is None for row in station.record.people.listed()):
+        raise ConfigError(
+            f"--host {host} lets other computers in, and nobody has a token yet.",
+            fix="knowngood users NAME --role engineer --db DB",
+        )
+
+
+def serve(
+    station: Station, host: str = "127.0.0.1", port: int = 8080, *, started: Callable[[], None] | None = None
+) -> None:
+    """Answers until it is stopped (Ctrl-C, SIGTERM); requests that were accepted are finished and filed first.
+
+    Args:
+        station: To serve.
+        host: Address to listen on.
+        port: Of it.
+        started: Called when the first request can come.
+    """
+    import uvicorn
+
+    from knowngood.review.app.factory import make_app
+
+    check_host(station, host)
+    app = make_app(station)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=60,
+        timeout_keep_alive=30,
+        limit_concurrency=1000,
+    )
+
+    class Told(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if started is not None:
+                started()
+
+    Told(config).run()
+
+
+def take_over_run(station: Station, run: Path) -> int:
+    """Fills record and queue from the run that made the recipe: its images, labels, splits and scores, nothing anew.
+
+    Scores of images that it trained on are from networks that had not seen them, where the run has such.
+
+    Args:
+        station: Of the run's recipe.
+        run: Folder of the run.
+
+    Returns:
+        How many inspections were added; 0 for a folder that is no run or was taken over before.
+    """
+    records, scores = run / "records.parquet", run / "scores.parquet"
+    if not (records.is_file() and scores.is_file()):
+        return 0
+    frame = pl.read_parquet(records)
+    station.record.labels.take_over(str(run.absolute()), label_rows(frame))
+    joined = frame.join(pl.read_parquet(scores).select("image", "score"), on="image", how="inner")
+    known, revision = station.record.inspections.known(station.weights), station.revision
+    cuts = Thresholds(revision["accept_below"], revision["reject_from"])
+    added = 0
+    rows = [row for row in joined.iter_rows(named=True) if row["sha256"] not in known and row["score"] is not None]
+    for start in range(0, len(rows), 1000):
+        chunk = rows[start : start + 1000]
+        filed = [_filed(station, row, cuts, revision["id"]) for row in chunk]
+        places = [
+            (row["sha256"], row["path"], Path(row["path"]).stat().st_size)
+            for row in chunk
+            if Path(row["path"]).is_file()
+        ]
+        added += len(station.record.inspections.file(filed, places))
+    return added
+
+
+def inspect_data(station: Station, data: str | Path | Records, source: str | None = None) -> int:
+    """Inspects the photographs of a data set that this recipe has not inspected, and takes its labels over.
+
+    Args:
+        station: To inspect with.
+        data: As `knowngood.load` takes it.
+        source: Data source, when it should not be guessed.
+
+    Returns:
+        How many were inspected.
+    """
+    records = data if isinstance(data, Records) else load(data, source)
+    if records.licence:
+        reporter().say(f"Licence of the data: {records.licence}")
+    usable = records.usable().frame
+    station.record.labels.take_over(str(records.root), label_rows(usable))
+    known = station.record.inspections.known(station.weights)
+    rows = [row for row in usable.iter_rows(named=True) if row["sha256"] not in known]
+    station.progress = (0, len(rows))
+    for start in range(0, len(rows), _CHUNK):
+        jobs = [job for row in rows[start : start + _CHUNK] if (job := _job(row, station.settings.user)) is not None]
+        if jobs:
+            station.inspect(jobs)
+        station.progress = (min(start + _CHUNK, len(rows)), len(rows))
+    return len(rows)
+
+
+def label_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Returns what a table of records says of each readable image, as the record keeps it."""
+    readable = frame.filter(pl.col("sha256").is_not_null() & pl.col("error").is_null())
+    columns = ("image", "sha256", "label", "defect", "split", "generated")
+    return readable.select(columns).with_columns(pl.col("generated").cast(pl.Int8)).to_dicts()
+
+
+class Watcher(threading.Thread):
+    """Inspects photographs that a camera drops into a folder, each once, when it is whole.
+
+    A file counts as whole when its size has not changed between two looks. Folders in it are lots.
+
+    Args:
+        station: To inspect with.
+        folder: To look into, its folders included; nothing in it is changed.
+        every: Seconds between two looks.
+    """
+
+    def __init__(self, station: Station, folder: Path, every: float = _EVERY) -> None:
+        super().__init__(daemon=True, name="watch")
+        self.station, self.folder, self.every = station, folder, every
+        self.done = threading.Event()
+        self._sizes: dict[Path, tuple[int, float]] = {}
+        self._seen: set[tuple[Path, int, float]] = set()
+        self._known = station.record.inspections.known(station.weights)
+
+    def run(self) -> None:
+        """Looks until `done` is set."""
+        while not self.done.wait(self.every):
+            try:
+                self.look()
+            except KnownGoodError as error:
+                reporter().say(f"watched folder: {error.what}")
+
+    def look(self) -> int:
+        """Looks once; returns how many photographs were inspected."""
+        jobs, now = [], {}
+        for path in Walker().images(self.folder):
+            try:
+                facts = path.stat()
+            except OSError:
+                continue
+            mark = (facts.st_size, facts.st_mtime)
+            now[path] = mark
+            if self._sizes.get(path) == mark and (path, *mark) not in self._seen:
+                self._seen.add((path, *mark))
+                jobs.append(path)
+        self._sizes = now
+        count = 0
+        for start in range(0, len(jobs), _CHUNK):
+            read = [job for path in jobs[start : start + _CHUNK] if (job := self._job(path)) is not None]
+            count += len(self.station.inspect(read)) if read else 0
+        return count
+
+    def _job(self, path: Path) -> Job | None:
+        try:
+            data = read_bytes(path)
+        except ImageError:
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        if digest in self._known:
+            return None  # inspected before the station was started again
+        self._known.add(digest)
+        inside = path.relative_to(self.folder)
+        lot = inside.parent.as_posix() if inside.parent != Path() else None
+        return Job(data, inside.as_posix(), path.stem, lot, None, "watch", self.station.settings.user)
+
+
+def in_background(*works: Callable[[], object]) -> threading.Thread:
+    """Does long work one after the other beside the server; what goes wrong is said, not raised."""
+
+    def run(all_of: Iterable[Callable[[], object]]) -> None:
+        for work in all_of:
+            try:
+                work()
+            except KnownGoodError as error:
+                reporter().say(str(error))
+
+    thread = threading.Thread(target=run, args=(works,), daemon=True, name="data")
+    thread.start()
+    return thread
+
+
+def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: int) -> Filed:
+    score = float(row["score"])
+    doubt, reason = doubt_of(score, cuts, row["label"])
+    if row["split"] == "train" and reason == "review band":
+        doubt, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
+    decision = "reject" if score >= cuts.reject_from else "review" if score >= cuts.accept_below else "accept"
+    return Filed(
+        unit=Path(row["image"]).with_suffix("").as_posix(),
+        image=row["image"],
+        sha256=row["sha256"],
+        revision_id=revision,
+        accept_below=cuts.accept_below,
+        reject_from=cuts.reject_from,
+        defect_score=score,
+        decision=decision,
+        lot=row["lot"],
+        machine=row["machine"],
+        source="out-of-fold" if row["split"] == "train" else "data",
+        who=station.settings.user,
+        doubt=doubt,
+        reason=reason,
+    )
+
+
+def _job(row: dict[str, Any], who: str) -> Job | None:
+    try:
+        data = read_bytes(row["path"])
+    except ImageError:
+        return None
+    unit = Path(row["image"]).with_suffix("").as_posix()
+    return Job(data, row["image"], unit, row["lot"], row["machine"], "data", who, row["path"], row["label"])
+
+
+def _name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for the user
+        return "local"

@@ -1,0 +1,177 @@
+// The queue. The next images are loaded before they are needed; a verdict shows the next one at once and is sent behind
+// the operator's back, one after the other, again and again with the same key until the record has it.
+"use strict";
+const $ = (id) => document.getElementById(id);
+const csrf = document.querySelector('meta[name="csrf"]').content;
+const writes = $("queue").dataset.writes === "yes";
+const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
+const tab = sessionStorage.getItem("tab") || fresh();
+sessionStorage.setItem("tab", tab);
+
+let items = [];            // the one on the screen first
+const judged = new Set();  // sent or on its way: the server may still name them
+let chain = Promise.resolve(), pending = 0, shownAt = 0, pressedAt = 0;
+
+async function post(path, body) {
+  for (let tries = 0; ; tries++) {
+    let answer;
+    try {
+      answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+        body: JSON.stringify({ tab, ...body }), keepalive: true });
+    } catch (error) { answer = null; }
+    if (answer && answer.status !== 503 && answer.status !== 429) {
+      const told = await answer.json().catch(() => ({}));
+      if (!answer.ok) throw new Error(told.error ? told.error.what : `The station answers ${answer.status}.`);
+      return told;
+    }
+    say("The station does not answer; your verdicts wait here and are sent again. Leave this window open.");
+    await new Promise((done) => setTimeout(done, Math.min(500 * 2 ** tries, 8000)));
+  }
+}
+function say(words) { $("message").textContent = words; $("message").hidden = !words; }
+
+function load(item) {
+  if (item.photo) return;
+  item.photo = new Image(); item.photo.alt = `Photograph of ${item.unit}`;
+  item.heat = new Image(); item.heat.alt = "Map of where the recipe looks";
+  item.ready = false;
+  if (item.error) return;
+  item.photo.src = `/pictures/${item.id}/photo.png`;
+  item.photo.decode().then(() => { item.ready = true; }).catch(() => { item.broken = true; if (items[0] === item) show(); });
+}
+// Maps take long to draw: one at a time, the nearest first, so that no photograph waits behind them.
+let drawing = false;
+async function draw() {
+  const item = items.slice(0, 4).find((one) => !one.error && !one.broken && !one.asked);
+  if (drawing || !item) return;
+  drawing = item.asked = true;
+  try {
+    const answer = await fetch(`/pictures/${item.id}/heat.png`);
+    if (answer.status !== 200) { item.noHeat = true; } else {
+      item.region = JSON.parse(answer.headers.get("x-region") || "null");
+      item.heat.src = URL.createObjectURL(await answer.blob());
+      await item.heat.decode();
+      item.heated = true;
+    }
+  } catch (error) { item.noHeat = true; }
+  drawing = false;
+  if (items[0] === item) view();
+  draw();
+}
+
+function take(told) {
+  const known = new Set(items.map((item) => item.id));
+  for (const item of told.items) if (!known.has(item.id) && !judged.has(item.id)) items.push(item);
+  items.forEach(load);
+  draw();
+  if (told.counts) $("waiting").textContent = told.counts.waiting - pending;
+  if (told.today !== undefined) $("today").textContent = told.today;
+}
+
+function show() {
+  const item = items[0];
+  $("item").hidden = !item; $("empty").hidden = Boolean(item);
+  if (!item) return;
+  $("unit").textContent = item.unit;
+  const about = [item.reason || "", item.error ? `cannot be read: ${item.error}` :
+    `score ${item.defect_score.toPrecision(3)}, ${item.decision} (accept below ${item.accept_below.toPrecision(3)}, reject from ${item.reject_from.toPrecision(3)})`,
+    item.lot ? `lot ${item.lot}` : "", item.machine ? `machine ${item.machine}` : ""];
+  $("about").textContent = about.filter(Boolean).join(" · ");
+  reset(); view(); draw();
+  shownAt = performance.now();
+  if (pressedAt) {
+    const from = pressedAt, wanted = item; pressedAt = 0;
+    const look = () => requestAnimationFrame(() => {
+      if (items[0] !== wanted) return;
+      if (wanted.ready || wanted.error || wanted.broken) document.body.dataset.milliseconds = (performance.now() - from).toFixed(1); else look();
+    });
+    look();
+  }
+}
+function view() {
+  const item = items[0];
+  $("photo-view").replaceChildren(item.error || item.broken ? note("no picture") : item.photo);
+  $("heat-view").replaceChildren(item.heated ? item.heat : note(item.error || item.noHeat ? "no map" : "the map comes…"));
+  look();
+}
+function note(words) { const p = document.createElement("p"); p.className = "muted"; p.textContent = words; return p; }
+
+function send(path, body, then) {
+  pending++; $("saving").hidden = false;
+  chain = chain.then(() => post(path, body)).then((told) => { pending--; say(""); take(told); if (then) then(told); })
+    .catch((error) => { pending--; say(error.message); return refill(); })
+    .finally(() => { $("saving").hidden = pending === 0; document.body.dataset.pending = pending; if (!$("item").hidden === !items.length) show(); });
+  document.body.dataset.pending = pending;
+}
+async function refill() { const told = await post("/queue/next", {}); take(told); if (told.items.length && $("item").hidden) show(); }
+
+function verdict(word, defect) {
+  const item = items[0];
+  if (!item || !writes) return;
+  pressedAt = performance.now();
+  const seconds = Math.min(86400, (pressedAt - shownAt) / 1000);
+  items.shift(); judged.add(item.id);
+  show();
+  send("/queue/verdict", { inspection: item.id, verdict: word, defect: defect || null, region: item.region || null, key: fresh(), seconds });
+  $("waiting").textContent = Math.max(0, Number($("waiting").textContent) - 1);
+}
+function skip() {
+  const item = items.shift();
+  if (!item || !writes) return;
+  judged.add(item.id);
+  show();
+  send("/queue/skip", { inspection: item.id }, () => judged.delete(item.id));
+}
+function undo() {
+  if (!writes) return;
+  send("/queue/undo", { key: fresh() }, (told) => {
+    if (!told.undone) { say("There is nothing of yours to take back."); return; }
+    judged.delete(told.undone.id);
+    items = [told.undone, ...items.filter((item) => item.id !== told.undone.id)];
+    load(items[0]); show();
+  });
+}
+
+// Both pictures are looked at alike: zoom, light and place.
+let zoom = 1, light = 1, x = 0, y = 0;
+function look() {
+  for (const image of document.querySelectorAll(".view img")) {
+    image.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
+    image.style.filter = image.parentElement.id === "photo-view" && light !== 1 ? `brightness(${light})` : "";
+  }
+  $("zoom").value = zoom; $("light").value = light;
+}
+function reset() { zoom = 1; light = 1; x = 0; y = 0; look(); }
+function zoomTo(value) { zoom = Math.min(8, Math.max(1, value)); if (zoom === 1) { x = 0; y = 0; } look(); }
+function lightTo(value) { light = Math.min(3, Math.max(0.4, value)); look(); }
+$("zoom").addEventListener("input", () => zoomTo(Number($("zoom").value)));
+$("light").addEventListener("input", () => lightTo(Number($("light").value)));
+$("reset").addEventListener("click", reset);
+for (const place of document.querySelectorAll(".view")) {
+  place.addEventListener("wheel", (event) => { event.preventDefault(); zoomTo(zoom * (event.deltaY < 0 ? 1.25 : 0.8)); }, { passive: false });
+  place.addEventListener("pointerdown", (event) => { if (zoom > 1) { place.setPointerCapture(event.pointerId); event.preventDefault(); } });
+  place.addEventListener("pointermove", (event) => { if (place.hasPointerCapture(event.pointerId)) { x += event.movementX; y += event.movementY; look(); } });
+}
+
+const types = [...document.querySelectorAll("[data-defect]")].map((button) => button.dataset.defect);
+document.querySelectorAll("[data-verdict]").forEach((button) => button.addEventListener("click", () => { button.blur(); verdict(button.dataset.verdict, button.dataset.defect); }));
+$("skip").addEventListener("click", skip); $("undo").addEventListener("click", undo); $("undo-empty").addEventListener("click", undo);
+const keys = { g: () => verdict("good"), b: () => verdict("bad"), c: () => verdict("unsure"), d: () => verdict("drop"), s: skip, u: undo,
+  0: reset, "+": () => zoomTo(zoom * 1.25), "=": () => zoomTo(zoom * 1.25), "-": () => zoomTo(zoom * 0.8), "[": () => lightTo(light - 0.1), "]": () => lightTo(light + 0.1) };
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "range") return;
+  const key = event.key.toLowerCase();
+  if (keys[key]) { event.preventDefault(); keys[key](); }
+  else if (/^[1-9]$/.test(key) && types[Number(key) - 1]) { event.preventDefault(); verdict("bad", types[Number(key) - 1]); }
+});
+
+async function begin() {
+  if (!writes) { say("An auditor looks on: images are handed to operators and engineers."); return; }
+  try { take(await post("/queue/next", {})); show(); } catch (error) { say(error.message); }
+}
+setInterval(() => { if (writes && items.length) post("/queue/keep", {}).catch(() => {}); }, 30000);
+setInterval(() => { if (writes && !items.length && !pending) refill().catch(() => {}); }, 4000);
+addEventListener("pagehide", () => { if (writes) navigator.sendBeacon("/queue/release", new URLSearchParams({ tab, csrf })); });
+addEventListener("pageshow", (event) => { if (event.persisted) { items = []; begin(); } });
+addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
+begin();

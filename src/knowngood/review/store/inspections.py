@@ -1,0 +1,185 @@
+"""Files what recipes said of photographs, and tells the story of a unit or a lot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Select, func, insert, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from knowngood.review.store.opening import Database
+from knowngood.review.store.schema import Image, Inspection, Label, Queued, Revision, Verdict, now
+
+Row: TypeAlias = dict[str, Any]
+Box: TypeAlias = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Filed:
+    """One inspection on its way into the record.
+
+    Attributes:
+        unit: Name of the part; the file's name without ending unless it was given.
+        image: Name of the file, as it was sent.
+        sha256: Of its bytes.
+        revision_id: That inspected it.
+        accept_below: The cut at that time.
+        reject_from: The other cut.
+        defect_score: In 0..1, or None when it could not be read.
+        decision: "accept", "review", "reject" or None.
+        lot: Batch, if known.
+        machine: Where it was shot, if known.
+        region: (x0, y0, x1, y1) of the largest region, pixels of the photograph, half-open.
+        brightness: Mean grey level, 0..255.
+        contrast: Standard deviation of the grey levels.
+        sharpness: Mean absolute step between neighbours, in grey levels.
+        error: Why it could not be read.
+        source: "api", "kserve", "watch", "data" or "out-of-fold".
+        who: That sent it.
+        doubt: How much a person's look is worth, higher first; None when none is needed.
+        reason: Why a person should look.
+    """
+
+    unit: str
+    image: str
+    sha256: str
+    revision_id: int
+    accept_below: float
+    reject_from: float
+    defect_score: float | None
+    decision: str | None
+    lot: str | None = None
+    machine: str | None = None
+    region: Box | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    sharpness: float | None = None
+    error: str | None = None
+    source: str = "api"
+    who: str = ""
+    doubt: float | None = None
+    reason: str = ""
+
+
+class Inspections:
+    """The inspections of a record."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def file(self, rows: Sequence[Filed], images: Iterable[tuple[str, str | None, int]] = ()) -> list[int]:
+        """Adds inspections in one transaction; when this returns they are on the disk.
+
+        Args:
+            rows: What was found.
+            images: (sha256, place, bytes) of photographs whose bytes are kept or known to lie somewhere.
+
+        Returns:
+            The number of each inspection.
+        """
+        with self.database.writing() as connection:
+            at = now()
+            places = [{"sha256": s, "place": p, "bytes": b, "at": at} for s, p, b in images]
+            if places:
+                add = either(connection, Image)
+                newest = func.coalesce(add.excluded.place, Image.place)  # where they lie now, if that is known
+                connection.execute(add.on_conflict_do_update(index_elements=["sha256"], set_={"place": newest}), places)
+            numbers: list[int] = []
+            for row in rows:
+                values = asdict(row) | {"at": at, "region": None if row.region is None else json.dumps(row.region)}
+                doubt, reason = values.pop("doubt"), values.pop("reason")
+                made = connection.execute(insert(Inspection).values(**values).returning(Inspection.id)).scalar_one()
+                numbers.append(made)
+                if doubt is not None:
+                    queued = {"inspection_id": made, "doubt": doubt, "reason": reason, "passes": 0, "settled": 0}
+                    connection.execute(insert(Queued).values(**queued))
+        return numbers
+
+    def one(self, number: int) -> Row | None:
+        """Returns one inspection with its queue's reason and its revision, or None."""
+        with self.database.reading() as connection:
+            found = connection.execute(_whole().where(Inspection.id == number)).mappings().first()
+        return None if found is None else as_row(found)
+
+    def place_of(self, sha256: str) -> str | None:
+        """Returns where the bytes of a photograph lie, if they are kept."""
+        with self.database.reading() as connection:
+            return connection.execute(select(Image.place).where(Image.sha256 == sha256)).scalar_one_or_none()
+
+    def known(self, weights_sha256: str) -> set[str]:
+        """Returns the hashes of the photographs that a recipe with these weights has inspected."""
+        query = select(Inspection.sha256).join(Revision).where(Revision.weights_sha256 == weights_sha256).distinct()
+        with self.database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def search(self, words: str = "", lot: str | None = None, *, most: int = 50, start: int = 0) -> list[Row]:
+        """Returns inspections whose unit, image or hash begins with or holds `words`, the newest first.
+
+        Args:
+            words: Nothing finds all.
+            lot: Only this lot.
+            most: Rows at most.
+            start: Rows to leave out.
+        """
+        query = _whole().order_by(Inspection.id.desc()).limit(most).offset(start)
+        if words:
+            like = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+            columns = (Inspection.unit, Inspection.image, Inspection.sha256, Inspection.lot)
+            query = query.where(or_(*(column.ilike(like, escape="\\") for column in columns)))
+        if lot is not None:
+            query = query.where(Inspection.lot == lot)
+        with self.database.reading() as connection:
+            return [as_row(found) for found in connection.execute(query).mappings()]
+
+    def story(self, unit: str) -> list[Row]:
+        """Returns everything inspected and said of one unit, oldest first: inspections, each with its verdicts."""
+        with self.database.reading() as connection:
+            query = _whole().where(Inspection.unit == unit).order_by(Inspection.id)
+            rows = [as_row(found) for found in connection.execute(query).mappings()]
+            said = select(Verdict.__table__).where(Verdict.inspection_id.in_([row["id"] for row in rows]))
+            verdicts = [as_row(found) for found in connection.execute(said.order_by(Verdict.id)).mappings()]
+        undone = {verdict["undoes"] for verdict in verdicts}
+        for row in rows:
+            row["verdicts"] = [v | {"undone": v["id"] in undone} for v in verdicts if v["inspection_id"] == row["id"]]
+        return rows
+
+    def labels_of(self, sha256: str) -> list[Row]:
+        """Returns what data sets say of a photograph."""
+        with self.database.reading() as connection:
+            query = select(Label.__table__).where(Label.sha256 == sha256)
+            return [dict(found) for found in connection.execute(query).mappings()]
+
+    def by_lot(self) -> list[Row]:
+        """Returns each inspection's lot, machine, decision, score and picture facts, oldest first; a unit once."""
+        first = select(func.min(Inspection.id)).group_by(Inspection.unit).scalar_subquery()
+        columns = (
+            *(Inspection.id, Inspection.lot, Inspection.machine, Inspection.decision, Inspection.defect_score),
+            *(Inspection.brightness, Inspection.contrast, Inspection.sharpness),
+        )
+        query = select(*columns).where(Inspection.id.in_(first), Inspection.error.is_(None)).order_by(Inspection.id)
+        with self.database.reading() as connection:
+            return [dict(found) for found in connection.execute(query).mappings()]
+
+
+def either(connection: Connection, table: Any) -> Any:
+    """Returns the INSERT of this database, which knows ON CONFLICT."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def as_row(found: Any) -> Row:
+    """Returns a row as a dict, its region as numbers."""
+    row = dict(found)
+    if row.get("region"):
+        row["region"] = json.loads(row["region"])
+    return row
+
+
+def _whole() -> Select[Any]:
+    """Returns the query of inspections with what belongs to them."""
+    revision = (Revision.hash.label("revision"), Revision.name.label("recipe"), Revision.weights_sha256)
+    queue = (Queued.doubt, Queued.reason, Queued.settled)
+    joined = select(Inspection.__table__, *revision, *queue).join(Revision, Revision.id == Inspection.revision_id)
+    return joined.outerjoin(Queued, Queued.inspection_id == Inspection.id)

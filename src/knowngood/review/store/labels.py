@@ -1,0 +1,71 @@
+"""What data sets say of their images, and the scores that go with it: the ground of threshold and requalification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, insert, select
+
+from knowngood.review.store.inspections import Row
+from knowngood.review.store.opening import Database
+from knowngood.review.store.schema import BAD, DROP, GOOD, Image, Inspection, Label, Revision
+from knowngood.review.store.verdicts import standing
+
+CHUNK = 2_000
+
+
+class Labels:
+    """The labels of a record."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def take_over(self, data: str, rows: Sequence[Row]) -> None:
+        """Replaces what one data set says; rows have image, sha256, label, defect, split and generated."""
+        with self.database.writing() as connection:
+            connection.execute(delete(Label).where(Label.data == data))
+            for start in range(0, len(rows), CHUNK):
+                chunk = [row | {"data": data} for row in rows[start : start + CHUNK]]
+                connection.execute(insert(Label), chunk)
+
+    def inspected(self, weights_sha256: str) -> list[Row]:
+        """Returns image, generated and id (of the last inspection by these weights) of each image of a data set."""
+        last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
+        last = last.where(Revision.weights_sha256 == weights_sha256).group_by(Inspection.sha256)
+        query = select(Label.image, Label.generated, Inspection.id).join(Inspection, Inspection.sha256 == Label.sha256)
+        with self.database.reading() as connection:
+            found = connection.execute(query.where(Inspection.id.in_(last.scalar_subquery()))).mappings()
+            return [dict(row) for row in found]
+
+    def scored(self, weights_sha256: str) -> list[Row]:
+        """Returns one row a labelled or judged photograph, with its last score by these weights.
+
+        Columns id (of the inspection), unit, image, sha256, defect_score, label (0, 1 or None: a person's word goes
+        before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source and
+        place (of the bytes).
+        What a person dropped is left out.
+        """
+        last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
+        last = last.where(Revision.weights_sha256 == weights_sha256, Inspection.defect_score.is_not(None))
+        columns = (
+            *(Inspection.id, Inspection.unit, Inspection.image, Inspection.sha256, Inspection.defect_score),
+            *(Inspection.lot, Inspection.source, Label.label, Label.defect, Label.split, Label.generated, Image.place),
+        )
+        query = select(*columns).outerjoin(Label, Label.sha256 == Inspection.sha256)
+        query = query.outerjoin(Image, Image.sha256 == Inspection.sha256)
+        query = query.where(Inspection.id.in_(last.group_by(Inspection.sha256).scalar_subquery()))
+        with self.database.reading() as connection:
+            found = [dict(row) for row in connection.execute(query.order_by(Inspection.id)).mappings()]
+            said = {row["sha256"]: row for row in map(dict, connection.execute(standing()).mappings())}
+        rows: dict[str, Row] = {}
+        for row in found:
+            verdict = said.get(row["sha256"])
+            word = None if verdict is None else verdict["verdict"]
+            row["given"] = row["label"]
+            if word == DROP or (row["label"] is None and word not in (GOOD, BAD)):
+                continue
+            if verdict is not None and word in (GOOD, BAD):
+                row["label"] = int(word == BAD)
+                row["defect"] = (verdict["defect"] or row["defect"] or "bad") if word == BAD else None
+            rows[row["sha256"]] = row
+        return list(rows.values())

@@ -1,0 +1,11 @@
+"""Alembic's entry: runs the steps on the connection that `opening` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from knowngood.review.store.schema import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata)
+context.run_migrations()

@@ -1,0 +1,127 @@
+"""Who looks at what: an image is handed to one holder at a time, and comes back when they are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, func, or_, select, update
+
+from knowngood.review.store.inspections import Row, as_row, either
+from knowngood.review.store.opening import Database
+from knowngood.review.store.schema import Inspection, Label, Queued, now
+
+HELD = 120.0  # seconds without a sign of life after which an image is given to somebody else
+
+
+class Queue:
+    """The queue of doubtful images.
+
+    Args:
+        database: Of the record.
+        held: Seconds that an image stays with a holder who gives no sign of life.
+    """
+
+    def __init__(self, database: Database, held: float = HELD) -> None:
+        self.database = database
+        self.held = held
+
+    def add(self, rows: Sequence[tuple[int, float, str]]) -> int:
+        """Puts inspections into the queue: (inspection, doubt, reason) each; what was settled stays settled.
+
+        Returns:
+            How many wait that did not before, or wait with a bigger doubt now.
+        """
+        values = [
+            {"inspection_id": number, "doubt": doubt, "reason": reason[:40], "passes": 0, "settled": 0}
+            for number, doubt, reason in rows
+        ]
+        changed = 0
+        with self.database.writing() as connection:
+            for value in values:
+                add = either(connection, Queued).values(**value)
+                more = {"doubt": add.excluded.doubt, "reason": add.excluded.reason}
+                open_still = and_(Queued.settled == 0, Queued.doubt < add.excluded.doubt)
+                made = add.on_conflict_do_update(index_elements=["inspection_id"], set_=more, where=open_still)
+                changed += len(connection.execute(made.returning(Queued.inspection_id)).all())
+        return changed
+
+    def take(self, holder: str, count: int = 1) -> list[Row]:
+        """Hands out images, those that the holder has already first, biggest doubt first.
+
+        Args:
+            holder: One browser window; nobody else gets these images before they come back.
+            count: How many the holder then has at most.
+        """
+        with self.database.writing() as connection:
+            until, at = now(self.held), now()
+            mine = and_(Queued.holder == holder, Queued.settled == 0)
+            connection.execute(update(Queued).where(mine).values(held_until=until))
+            have = int(connection.execute(select(func.count()).select_from(Queued).where(mine)).scalar_one())
+            if have < count:
+                free = or_(Queued.holder.is_(None), Queued.held_until < at)
+                first = (
+                    select(Queued.inspection_id)
+                    .where(Queued.settled == 0, free)
+                    .order_by(Queued.passes, Queued.doubt.desc(), Queued.inspection_id)
+                    .limit(count - have)
+                    .with_for_update(skip_locked=True)
+                )
+                taken = update(Queued).where(Queued.inspection_id.in_(first))
+                connection.execute(taken.values(holder=holder, held_until=until))
+            columns = (Inspection.__table__, Queued.doubt, Queued.reason, Queued.passes)
+            query = select(*columns).join(Inspection, Inspection.id == Queued.inspection_id).where(mine)
+            found = connection.execute(
+                query.order_by(Queued.passes, Queued.doubt.desc(), Queued.inspection_id)
+            ).mappings()
+            return [as_row(row) for row in found]
+
+    def keep(self, holder: str) -> int:
+        """Says that a holder is still there; returns how many images they have."""
+        with self.database.writing() as connection:
+            mine = update(Queued).where(Queued.holder == holder, Queued.settled == 0)
+            return int(connection.execute(mine.values(held_until=now(self.held))).rowcount)
+
+    def give_back(self, holder: str, number: int | None = None, *, skip: bool = False) -> int:
+        """Frees images of a holder.
+
+        Args:
+            holder: Of the images.
+            number: Only this inspection.
+            skip: Put it behind all that were not skipped.
+
+        Returns:
+            How many were freed.
+        """
+        with self.database.writing() as connection:
+            free = update(Queued).where(Queued.holder == holder, Queued.settled == 0)
+            if number is not None:
+                free = free.where(Queued.inspection_id == number)
+            values = {"holder": None, "held_until": None}
+            more = {"passes": Queued.passes + 1} if skip else {}
+            return int(connection.execute(free.values(**values, **more)).rowcount)
+
+    def counts(self) -> Row:
+        """Returns how many wait, how many of them are held now, and how many are settled."""
+        held = and_(Queued.settled == 0, Queued.held_until > now())
+        query = select(
+            func.count().filter(Queued.settled == 0).label("waiting"),
+            func.count().filter(held).label("held"),
+            func.count().filter(Queued.settled == 1).label("settled"),
+        ).select_from(Queued)
+        with self.database.reading() as connection:
+            return dict(connection.execute(query).mappings().one())
+
+    def reasons(self) -> list[Row]:
+        """Returns how many wait for each reason, most first."""
+        number = func.count().label("count")
+        query = select(Queued.reason, number).where(Queued.settled == 0).group_by(Queued.reason)
+        with self.database.reading() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(number.desc())).mappings()]
+
+    def defects(self) -> list[str]:
+        """Returns the defect types that data sets name, most frequent first."""
+        number = func.count()
+        query = select(Label.defect).where(Label.defect.is_not(None)).group_by(Label.defect)
+        with self.database.reading() as connection:
+            found = connection.execute(query.order_by(number.desc(), Label.defect)).scalars()
+            return [str(name) for name in found]

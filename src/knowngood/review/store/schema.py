@@ -1,0 +1,171 @@
+"""The tables of the record. What was said or measured is only ever added; working state is apart from it.
+
+Added to, never changed (triggers of the database hold that): `revisions`, `inspections`, `verdicts`, `signoffs`.
+Working state, which nobody audits: `queue` (who looks at what now), `sessions`. Facts about bytes: `images`.
+What a data set says of its images, read anew whenever it is loaded: `labels`.
+
+Times are UTC text, ISO 8601 with microseconds, so that they sort as they read, in every database.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from sqlalchemy import CheckConstraint, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ROLES = ("operator", "engineer", "auditor")
+GOOD, BAD, UNSURE, DROP, UNDO = "good", "bad", "unsure", "drop", "undo"
+SAID = (GOOD, BAD, UNSURE, DROP)
+APPEND_ONLY = ("revisions", "inspections", "verdicts", "signoffs")
+
+_Key = Mapped[int]
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+
+class User(Base):
+    """A person, or a machine that sends photographs; the token is kept as a hash only."""
+
+    __tablename__ = "users"
+    id: _Key = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[str] = mapped_column(String(32))
+    revoked_at: Mapped[str | None] = mapped_column(String(32))
+    __table_args__ = (CheckConstraint("role IN ('operator', 'engineer', 'auditor')", name="known_role"),)
+
+
+class Session(Base):
+    """A browser that signed in with a token."""
+
+    __tablename__ = "sessions"
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    expires_at: Mapped[str] = mapped_column(String(32))
+
+
+class Revision(Base):
+    """A recipe as it was served: its weights by hash, its whole manifest, its two cuts, and who made it so."""
+
+    __tablename__ = "revisions"
+    id: _Key = mapped_column(Integer, primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)  # seal of the manifest
+    weights_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    accept_below: Mapped[float] = mapped_column(Float(53))
+    reject_from: Mapped[float] = mapped_column(Float(53))
+    manifest: Mapped[str] = mapped_column(Text)
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("revisions.id"))
+    who: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(32))
+    why: Mapped[str] = mapped_column(Text)
+
+
+class Image(Base):
+    """Where the bytes of a photograph lie; the hash is their name everywhere else."""
+
+    __tablename__ = "images"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    place: Mapped[str | None] = mapped_column(Text)  # absolute path, or None where the bytes were not kept
+    bytes: Mapped[int] = mapped_column(Integer)
+    at: Mapped[str] = mapped_column(String(32))
+
+
+class Label(Base):
+    """What a data set says of one of its images."""
+
+    __tablename__ = "labels"
+    id: _Key = mapped_column(Integer, primary_key=True)
+    data: Mapped[str] = mapped_column(String(400))  # the set
+    image: Mapped[str] = mapped_column(Text)  # name within the set
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    label: Mapped[int | None] = mapped_column(Integer)  # 0 good, 1 bad
+    defect: Mapped[str | None] = mapped_column(String(80))
+    split: Mapped[str | None] = mapped_column(String(16))
+    generated: Mapped[int] = mapped_column(Integer, default=0)
+    __table_args__ = (UniqueConstraint("data", "image", name="one_row_an_image"),)
+
+
+class Inspection(Base):
+    """What a recipe said of one photograph, with everything needed to say it again."""
+
+    __tablename__ = "inspections"
+    id: _Key = mapped_column(Integer, primary_key=True)
+    unit: Mapped[str] = mapped_column(String(200), index=True)
+    image: Mapped[str] = mapped_column(Text)  # name of the file, as it was sent
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    lot: Mapped[str | None] = mapped_column(String(200), index=True)
+    machine: Mapped[str | None] = mapped_column(String(200))
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), index=True)
+    defect_score: Mapped[float | None] = mapped_column(Float(53))
+    decision: Mapped[str | None] = mapped_column(String(8))
+    accept_below: Mapped[float] = mapped_column(Float(53))
+    reject_from: Mapped[float] = mapped_column(Float(53))
+    region: Mapped[str | None] = mapped_column(Text)  # JSON (x0, y0, x1, y1) of the largest, pixels of the photograph
+    brightness: Mapped[float | None] = mapped_column(Float(53))  # mean grey level, 0..255
+    contrast: Mapped[float | None] = mapped_column(Float(53))  # standard deviation of the grey levels
+    sharpness: Mapped[float | None] = mapped_column(Float(53))  # mean absolute step between neighbours
+    error: Mapped[str | None] = mapped_column(Text)  # why it could not be inspected
+    source: Mapped[str] = mapped_column(String(16))  # api, kserve, watch, data, out-of-fold
+    who: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(32), index=True)
+
+
+class Queued(Base):
+    """An inspection that a person shall look at, and who holds it until when."""
+
+    __tablename__ = "queue"
+    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
+    doubt: Mapped[float] = mapped_column(Float(53))
+    reason: Mapped[str] = mapped_column(String(40))
+    passes: Mapped[int] = mapped_column(Integer, default=0)  # how often it was skipped: skipped ones come last
+    settled: Mapped[int] = mapped_column(Integer, default=0)
+    holder: Mapped[str | None] = mapped_column(String(200))
+    held_until: Mapped[str | None] = mapped_column(String(32))
+    __table_args__ = (Index("queue_order", "settled", "passes", text("doubt DESC"), "inspection_id"),)
+
+
+class Verdict(Base):
+    """What a person said of an inspection; taking it back is a row of its own that names the row it undoes."""
+
+    __tablename__ = "verdicts"
+    id: _Key = mapped_column(Integer, primary_key=True)
+    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    verdict: Mapped[str] = mapped_column(String(8))
+    defect: Mapped[str | None] = mapped_column(String(80))
+    undoes: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
+    region: Mapped[str | None] = mapped_column(Text)  # the box that was on the screen
+    note: Mapped[str | None] = mapped_column(Text)
+    key: Mapped[str | None] = mapped_column(String(64), unique=True)  # of the request: sent twice, it counts once
+    who: Mapped[str] = mapped_column(String(80), index=True)
+    at: Mapped[str] = mapped_column(String(32))
+    seconds: Mapped[float | None] = mapped_column(Float(53))  # from the picture to the key
+    __table_args__ = (
+        CheckConstraint("verdict IN ('good', 'bad', 'unsure', 'drop', 'undo')", name="known_verdict"),
+        CheckConstraint("(verdict = 'undo') = (undoes IS NOT NULL)", name="undo_names_a_row"),
+    )
+
+
+class Signoff(Base):
+    """A person's word on a new revision, with the requalification that they saw."""
+
+    __tablename__ = "signoffs"
+    id: _Key = mapped_column(Integer, primary_key=True)
+    old_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"))
+    new_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), index=True)
+    agrees: Mapped[int] = mapped_column(Integer)
+    result: Mapped[str] = mapped_column(Text)  # JSON of the figures
+    who: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(32))
+    why: Mapped[str] = mapped_column(Text)
+
+
+def now(after: float = 0.0) -> str:
+    """Returns the time in UTC, `after` seconds from now, as the tables hold it."""
+    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=after)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

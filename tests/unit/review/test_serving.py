@@ -1,0 +1,125 @@
+"""Filling the record: from a run, from data, from a folder into which a camera drops photographs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+pytest.importorskip("fastapi", reason="the review station comes with the extra review")
+
+from starlette.testclient import TestClient
+
+from knowngood.data.loading import load
+from knowngood.data.verdicts import read_verdicts, with_verdicts
+from knowngood.errors import DataError
+from knowngood.review.app.factory import make_app
+from knowngood.review.app.station import Station
+from knowngood.review.audited import queue_audit
+from knowngood.review.serving import Watcher, inspect_data, open_station, take_over_run
+from knowngood.review.store.verdicts import Said
+
+
+@pytest.fixture
+def station(trained_run: Path, tmp_path: Path) -> Iterator[Station]:
+    """A station on an empty record."""
+    made = open_station(trained_run, tmp_path / "record.db", user="tester")
+    yield made
+    made.record.close()
+
+
+def test_a_run_is_taken_over_with_its_splits_and_scores(station: Station, trained_run: Path) -> None:
+    scores = pl.read_parquet(trained_run / "scores.parquet").drop_nulls("score")
+    assert take_over_run(station, trained_run) == scores.height
+    rows = station.record.labels.scored(station.weights)
+    assert {(r["image"], r["split"], round(r["defect_score"], 9)) for r in rows} == {
+        (image, split, round(score, 9)) for image, split, score in scores.select("image", "split", "score").iter_rows()
+    }
+    held = next(row for row in rows if row["split"] == "test")
+    row = station.record.inspections.one(held["id"])
+    assert row is not None
+    assert station.replay(row)["agrees"] is True
+
+
+def test_data_are_inspected_once_and_corrections_go_back_into_training(
+    station: Station, parts: Path, tmp_path: Path
+) -> None:
+    records = load(parts)
+    assert inspect_data(station, parts) == len(records)
+    assert inspect_data(station, parts) == 0
+    row = next(r for r in station.record.labels.scored(station.weights) if r["image"] == "good/good_003.png")
+    station.record.verdicts.say(Said(row["id"], "bad", "ann", defect="crack"))
+    other = next(r for r in station.record.labels.scored(station.weights) if r["image"] == "chip/chip_001.png")
+    station.record.verdicts.say(Said(other["id"], "drop", "ann"))
+    with TestClient(make_app(station), base_url="http://localhost") as client:
+        assert "good/good_003.png" in client.get("/data").text
+        (tmp_path / "verdicts.csv").write_bytes(client.get("/data/verdicts.csv").content)
+        (tmp_path / "manifest.csv").write_bytes(client.get("/data/manifest.csv").content)
+    changed = with_verdicts(records, read_verdicts(tmp_path / "verdicts.csv")).frame
+    assert changed.filter(pl.col("image") == "good/good_003.png").select("label", "defect").row(0) == (1, "crack")
+    assert not changed.filter(pl.col("image") == "chip/chip_001.png").height
+    again = load(tmp_path / "manifest.csv")
+    assert len(again) == len(records) - 1
+    assert again.counts()["bad"] == records.counts()["bad"]
+
+
+def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, tmp_path: Path) -> None:
+    take_over_run(station, trained_run)
+    names = ["good/good_001.png", "chip/chip_002.png", "good/good_003.png", "good/good_004.png"]
+    columns: dict[str, list[object]] = {
+        "image": list(names),
+        "outlier": [True, False, False, False],
+        "suspect": [False, True, None, False],
+        "suspect_score": [0.2, 0.9, 0.1, None],
+        "opposing": [None, None, None, "good/good_001.png"],
+    }
+    pl.DataFrame(columns).write_parquet(tmp_path / "audit.parquet")
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 3
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 0
+    rows = station.record.queue.take("tab", 3)
+    assert [(row["image"], row["reason"]) for row in rows] == [
+        (names[1], "audit: suspected label"),
+        (names[3], "audit: a copy with the other label"),
+        (names[0], "audit: outlier"),
+    ]
+    station.record.verdicts.say(Said(rows[0]["id"], "good", "ann"), "tab")
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 0  # what is judged stays so
+    pl.DataFrame({"image": ["x"]}).write_parquet(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="columns"):
+        queue_audit(station.record, tmp_path / "none.parquet", station.weights)
+    pl.DataFrame(columns | {"image": list("abcd")}).write_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataError, match="None of the images"):
+        queue_audit(station.record, tmp_path / "other.parquet", station.weights)
+
+
+def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "camera"
+    (folder / "lot7").mkdir(parents=True)
+    watcher = Watcher(station, folder)
+    source = next((parts / "chip").iterdir())
+    whole = source.read_bytes()
+    (folder / "lot7" / "part.png").write_bytes(whole[:100])
+    assert watcher.look() == 0  # it has just come
+    (folder / "lot7" / "part.png").write_bytes(whole)
+    assert watcher.look() == 0  # it has grown
+    assert watcher.look() == 1
+    assert watcher.look() == 0
+    row = station.record.inspections.search()[0]
+    assert (row["unit"], row["lot"], row["source"], row["error"]) == ("part", "lot7", "watch", None)
+    assert (folder / "lot7" / "part.png").read_bytes() == whole
+    again = Watcher(station, folder)  # the station was started anew
+    assert [again.look(), again.look()] == [0, 0]
+    shutil.copy(next((parts / "good").iterdir()), folder / "other.png")
+    assert [again.look(), again.look()] == [0, 1]
+
+
+def test_the_same_station_opened_again_serves_what_was_saved(trained_run: Path, tmp_path: Path) -> None:
+    first = open_station(trained_run, tmp_path / "r.db", user="ann")
+    moved = first.move_threshold(0.1, 0.9, "ann", "a band")
+    first.record.close()
+    second = open_station(trained_run, tmp_path / "r.db", user="bob")
+    assert second.revision["hash"] == moved["hash"]
+    second.record.close()
