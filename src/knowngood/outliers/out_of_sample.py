@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 from knowngood.data.splits import teaches
 from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.errors import DataError
-from knowngood.models.training.kernel import MOST_ROWS, KernelFit, fit_kernel_head
+from knowngood.models.training.kernel import MOST_ROWS, KernelFit, fit_kernel_head, squared_distances
 from knowngood.outliers.blocks import row_blocks
 from knowngood.outliers.detectors.contract import checked_features
 from knowngood.progress import track
@@ -87,12 +87,14 @@ def _completed(fit: KernelFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: R
             margins[left & (folds == fold)] = 0.0  # as the kernel head does: no machine can be taught
             continue
         scaler = StandardScaler().fit(rows[teach])
+        taught, gamma = scaler.transform(rows[teach]).astype(np.float32), fit.width / rows.shape[1]
         balanced = weight[teach] * len(teach) / (2 * np.where(bad[teach], bad[teach].sum(), (~bad[teach]).sum()))
-        machine = SVC(C=fit.cost, gamma=fit.width / rows.shape[1], cache_size=500)
-        machine.fit(scaler.transform(rows[teach]), bad[teach], sample_weight=balanced)
+        machine = SVC(C=fit.cost, kernel="precomputed", cache_size=1000)  # libsvm's own kernel takes minutes here
+        machine.fit(np.exp(-gamma * squared_distances(taught, taught)), bad[teach], sample_weight=balanced)
         ask = np.flatnonzero(left & (folds == fold))
         for block in row_blocks(ask, max(rows.shape[1], MOST_ROWS)):
-            margins[ask[block]] = machine.decision_function(scaler.transform(rows[ask[block]]))
+            asked = scaler.transform(rows[ask[block]]).astype(np.float32)
+            margins[ask[block]] = machine.decision_function(np.exp(-gamma * squared_distances(asked, taught)))
     return margins
 
 

@@ -88,7 +88,7 @@ def fit_kernel_head(
     scaler = StandardScaler().fit(features[rows])
     scaler.scale_ = np.where(scaler.scale_ < 1e-6, 1.0, scaler.scale_)
     standard = scaler.transform(features[rows]).astype(np.float32)
-    squared = _squared_distances(standard)
+    squared = squared_distances(standard, standard)
     held = folds_ >= 0
     table, margins = [], {}
     for cost, width in track(_GRID, "kernel head"):
@@ -122,9 +122,10 @@ def _at_most(bad: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.NDA
     return np.sort(np.concatenate(kept))
 
 
-def _squared_distances(rows: Features) -> Features:
-    norms = np.square(rows).sum(1)
-    squared: Features = np.maximum(norms[:, None] + norms - 2 * rows @ rows.T, 0)
+def squared_distances(rows: Features, others: Features) -> Features:
+    """Returns squared Euclidean distances (N, M) of rows (N, D) from others (M, D), as one matrix product."""
+    norms, other = np.square(rows).sum(1), np.square(others).sum(1)
+    squared: Features = np.maximum(norms[:, None] + other - 2 * rows @ others.T, 0)
     return squared
 
 
