@@ -108,7 +108,7 @@ def fill() -> Callable[..., list[int]]:
     return fill_queue
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright leaves an event loop running, which other files' tests must not meet
 def chromium() -> Iterator[Any]:
     """Debian's Chromium, driven by Playwright; skips where there is none, which CI does not allow."""
     import os

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from knowngood.errors import ConfigError, TrainingError
 from knowngood.models.training.processes import in_processes
@@ -135,20 +136,37 @@ def test_every_photograph_is_shown_once_before_any_comes_again() -> None:
     assert torch.equal(joined, source.batch(1, 4, 0, 0, 1)[0][:, 0, 0, 0])
 
 
-def steps_of_a_process(folder: Path) -> None:
-    """Runs in each of two processes: two steps, weights of both networks kept."""
+# A module of its own: pytest's way of importing tests gives this one a name that a new process does not find.
+STEPS_OF_A_PROCESS = """
+import knowngood.models.torchvision_ops
+import numpy as np
+from lightning.fabric import Fabric
+from safetensors.torch import save_file
+from knowngood.synthesis.stylegan.stepping import Shown, Training
+
+
+def steps(folder, config, networks):
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
     fabric.launch()
-    training = Training(config(batch_size=8, devices=2), NETWORKS, fabric)
+    training = Training(config, networks, fabric)
+    shown = Shown(np.random.default_rng(0).integers(0, 255, (24, 1, 32, 32)).astype(np.uint8))
     for number in range(2):
-        training.step(shown(), number)
-    parts = {f"{n}.{k}": v for n in ("generator", "discriminator", "average") for k, v in training.state()[n].items()}
-    save_file({k: v.contiguous() for k, v in parts.items() if k != "generator.mapping.average"},
-              folder / f"{fabric.global_rank}.safetensors")  # fmt: skip
+        training.step(shown, number)
+    parts = {}
+    for network in ("generator", "discriminator", "average"):
+        parts |= {f"{network}.{name}": value.contiguous() for name, value in training.state()[network].items()}
+    parts.pop("generator.mapping.average")  # each has seen its own; the averaged generator has their mean
+    save_file(parts, folder / f"{fabric.global_rank}.safetensors")
+"""
 
 
-def test_two_processes_see_different_photographs_and_stay_alike(tmp_path: Path) -> None:
-    in_processes(steps_of_a_process, 2, tmp_path)
+def test_two_processes_see_different_photographs_and_stay_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "steps_of_a_process.py").write_text(STEPS_OF_A_PROCESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    steps = importlib.import_module("steps_of_a_process").steps
+    in_processes(steps, 2, tmp_path, config(batch_size=8, devices=2), NETWORKS)
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
