@@ -187,7 +187,7 @@ def main() -> None:
                 config = TrainConfig(
                     model=backbone, preset="standard", epochs=given.fine_tune, image_size=given.fine_tune_size
                 )
-                found["fine-tuned"] = network_scores(records, groups_of(records), config, given.scratch / "fine-tuned")
+                found["fine-tuned"] = network_scores(records, groups_of(records), config, given.scratch)
             for name, score in found.items():
                 setting["suspects"][f"{backbone}, {name}"] = suspects(score, truth)
                 print(noise, backbone, name, setting["suspects"][f"{backbone}, {name}"]["hidden in good"], flush=True)

@@ -101,7 +101,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     if fine_tune:
         known = checked_parameters(TrainConfig, {"model": backbone, "preset": "standard", "epochs": fine_tune,
                                    "weights": weights, "image_size": image_size, "seed": seed})  # fmt: skip
-        scores = network_scores(judged, groups, known, folder / "work")
+        scores = network_scores(judged, groups, known, folder)
     table = doubts(
         judged,
         deep if sound.all() else deep.of(np.flatnonzero(sound)),

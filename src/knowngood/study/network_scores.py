@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.records import Records
-from knowngood.data.splits import kfold_up_to
+from knowngood.data.splits import kfold_up_to, teaches
 from knowngood.decide.calibration import fit_calibration
 from knowngood.errors import DataError
 from knowngood.files import storage_errors, whole_file
@@ -53,10 +53,10 @@ def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: P
             fix="Leave --fine-tune out: a machine on features needs fewer.",
         )
     facts = [fingerprint_of(labelled), groups[known].tolist(), config.model_dump(mode="json")]
-    work = folder / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    work = folder / f"scores-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.work"
     found = np.full(len(labels), np.nan)
     for number in range(TRAININGS):
-        held = pieces % TRAININGS == number
+        held = _held(pieces, number)
         reporter().say(f"scores out of sample: training {number + 1} of {TRAININGS}")
         margins = _margins(labelled, groups[known], pieces, number, config, work)[held]
         sound = np.isfinite(margins)
@@ -68,6 +68,11 @@ def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: P
     return scores
 
 
+def _held(pieces: Ids, number: int) -> npt.NDArray[np.bool_]:
+    """Returns which rows a training scores; those of no piece, generated ones, are scored by none."""
+    return np.asarray((pieces >= 0) & (pieces % TRAININGS == number), np.bool_)
+
+
 def _margins(
     records: Records, groups: Ids, pieces: Ids, number: int, config: TrainConfig, work: Path
 ) -> npt.NDArray[np.float64]:
@@ -75,9 +80,12 @@ def _margins(
     kept = work / f"{number}.npy"
     if kept.is_file():
         return np.asarray(np.load(kept), np.float64)
-    chooses = (number + 1) % TRAININGS
-    split = np.where(pieces % TRAININGS == number, "test", np.where(pieces == chooses, "val", "train"))
-    divided = records.with_frame(records.frame.with_columns(split=pl.Series(split)))
+    held, chooses = _held(pieces, number), (number + 1) % TRAININGS
+    learns = np.all([teaches(pieces, piece) for piece in {chooses, *np.unique(pieces[held]).tolist()}], axis=0)
+    split = np.select([held, pieces == chooses, learns], ["test", "val", "train"], "")
+    divided = records.with_frame(
+        records.frame.with_columns(split=pl.Series(split).replace("", None))  # copies of what is held out learn nothing
+    )
     fitted = fit_inspector(divided, groups, config, work / str(number), pixels=work / "pixels")
     margins = fitted.margins.astype(np.float64)
     with storage_errors(kept), whole_file(kept) as scratch, scratch.open("wb") as handle:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from knowngood.data.loading import load
+from knowngood.data.records import BAD
 from knowngood.data.splits import groups_of
 from knowngood.decide.metrics import auroc
 from knowngood.errors import DataError
@@ -34,6 +35,23 @@ def test_scores_are_probabilities_of_images_that_were_not_seen(parts: Path, tmp_
     mixed = records.with_frame(records.frame.with_columns(label=pl.Series(labels, dtype=pl.UInt8)))
     blind = network_scores(mixed, groups_of(mixed), CONFIG, tmp_path)
     assert auroc(labels.astype(np.uint8), blind) < 0.75
+
+
+def test_generated_images_teach_and_are_not_scored(parts: Path, tmp_path: Path) -> None:
+    """One of no known source teaches always, a copy only while what it shows is not held out."""
+    records = load(parts).usable()
+    bads = records.frame.filter(pl.col("label") == BAD).head(3)
+    copies = bads.with_columns(
+        image=pl.lit("made/") + pl.col("image"),
+        generated=pl.lit(True),
+        split=pl.lit("train"),
+        made_from=pl.Series([bads["image"][0], bads["image"][1], None], dtype=pl.String),
+    )
+    records = records.with_frame(pl.concat([records.frame.with_columns(split=pl.lit("train")), copies]))
+    scores = network_scores(records, np.arange(len(records)), CONFIG, tmp_path)
+    made = records.frame["generated"].to_numpy()
+    assert np.isnan(scores[made]).all()
+    assert np.isfinite(scores[~made]).all()
 
 
 def test_too_few_images_are_refused(parts: Path, tmp_path: Path) -> None:
