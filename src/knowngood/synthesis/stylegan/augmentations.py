@@ -38,13 +38,18 @@ def augmented(pictures: Tensor, p: float) -> Tensor:
     """
     if p <= 0:
         return pictures
+    with torch.autocast(pictures.device.type, enabled=False):  # in bfloat16 places would be off by fractions of a pixel
+        return _augmented(pictures.float(), p)
+
+
+def _augmented(pictures: Tensor, p: float) -> Tensor:
     count, size = len(pictures), pictures.shape[-1]
     moved = blitted(pictures, draw_blits(count, size, p, pictures.device))
     geometry = draw_geometry(count, p, pictures.device)
     still = (geometry == torch.eye(3, device=geometry.device)).all(dim=(1, 2))
     if not still.all():
         some = (~still).nonzero()[:, 0]
-        moved = moved.index_copy(0, some, warped(moved[some], geometry[some]).to(moved.dtype))
+        moved = moved.index_copy(0, some, warped(moved[some], geometry[some]))
     return recoloured(moved, draw_colour(count, p, pictures.shape[1], pictures.device))
 
 

@@ -105,6 +105,15 @@ def test_geometry_is_linear_so_its_gradient_is_its_transpose() -> None:
     torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-2)
 
 
+def test_half_precision_around_it_moves_nothing() -> None:
+    pictures = smooth(8, 64)
+    torch.manual_seed(5)
+    plain = augmented(pictures, 0.8)
+    torch.manual_seed(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(augmented(pictures, 0.8), plain)
+
+
 def test_p_is_the_share_that_is_changed() -> None:
     pictures = torch.randn(4, 1, 16, 16)
     assert augmented(pictures, 0.0) is pictures
