@@ -38,7 +38,6 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export import EXPORTERS
-from knowngood.recipe.export.document import Tolerance
 from knowngood.recipe.export.exporting import export
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.packages import versions_of
@@ -46,6 +45,7 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.recipe.peaks import Load, loads, peaks
 from knowngood.recipe.runtimes import RUNTIMES, Graph
 from knowngood.recipe.runtimes.choosing import Scoring, scoring
+from knowngood.recipe.tolerance import Tolerance
 from knowngood.study.facts import versions
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
@@ -254,7 +254,7 @@ def parity(given: argparse.Namespace) -> dict[str, Any]:
     """Test images of a run, by the recipe and by its int8 export: they were used for neither ranges nor thresholds."""
     from knowngood.decide.metrics import auroc, fpr_at_tpr
 
-    made = export(given.run, precision="int8", tolerance=Tolerance(mean_score=given.max_score))
+    made = export(given.run, precision="int8", tolerance=Tolerance(max_score=given.max_score))
     table = pl.read_parquet(Path(given.run) / "scores.parquet").filter(pl.col("split") == "test")
     labels, items = table["label"].to_numpy(), table["path"].to_list()
     scores, cuts = {}, {}

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.options import with_options
+from knowngood.recipe.tolerance import Tolerance
 
 
 def register(app: typer.Typer) -> None:
@@ -15,14 +17,13 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Export a recipe to OpenVINO or ONNX, checked for parity.")(export)
 
 
+@with_options(Tolerance)
 def export(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a run, or of the recipe in it.")],
+    config: Tolerance,
     to: Annotated[str, typer.Option(help="Format: openvino or onnx.")] = "openvino",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or int8.")] = "int8",
     data: Annotated[str | None, typer.Option(help="Where the run's images are now, if they were moved.")] = None,
-    max_score: Annotated[float, typer.Option(help="Mean difference of scores that is allowed.", min=0, max=1)] = 0.05,
-    max_auc_loss: Annotated[float, typer.Option(help="Loss of AUC that is allowed.", min=0, max=1)] = 0.001,
-    max_overkill: Annotated[float, typer.Option(help="More overkill that is allowed.", min=0, max=1)] = 0.01,
     json: Json = False,
 ) -> None:
     """Export a recipe into its own folder; predict takes the quickest export from then on.
@@ -31,11 +32,9 @@ def export(
     its thresholds are certified anew.
     """
     with at_work():
-        from knowngood.recipe.export.document import Tolerance
         from knowngood.recipe.export.exporting import export as work
 
-        allowed = Tolerance(mean_score=max_score, auc=max_auc_loss, overkill=max_overkill)
-        done = work(recipe, to=to, precision=precision, data=data, tolerance=allowed)
+        done = work(recipe, to=to, precision=precision, data=data, tolerance=config)
     document, parity = done.document, done.document.parity
     if json:
         answer_json({"folder": str(done.folder), **document.model_dump(mode="json")})

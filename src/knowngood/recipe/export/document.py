@@ -13,22 +13,10 @@ from knowngood.errors import RecipeError
 from knowngood.files import sha256_of, write_json
 from knowngood.recipe.manifest import seal
 from knowngood.recipe.runtimes import Graph
+from knowngood.recipe.tolerance import Tolerance
 
 FOLDER, DOCUMENT = "exports", "export.json"
 FORMAT = 1
-
-
-class Tolerance(BaseModel):
-    """How far an exported graph may stray from its recipe on calibration and validation images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean_score: float = Field(0.05, ge=0, le=1, description="Mean difference of scores that is allowed.")
-    auc: float = Field(0.001, ge=0, le=1, description="Loss of AUC that is allowed, beside one pair out of order.")
-    overkill: float = Field(
-        0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
-    )
-    map_likeness: float = Field(0.9, ge=-1, le=1, description="Least mean correlation of the maps.")
 
 
 class ExportDocument(BaseModel):

@@ -18,12 +18,13 @@ from knowngood.files import sha256_of, storage_errors, whole_folder
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.export import EXPORTERS, Exporter, Precision
-from knowngood.recipe.export.document import ExportDocument, Tolerance, folder_of
+from knowngood.recipe.export.document import ExportDocument, folder_of
 from knowngood.recipe.export.graphs import Scorer, folds_exactly, map_kind
 from knowngood.recipe.export.held import JUDGED, Held, held_images
 from knowngood.recipe.export.packages import needed, versions_of
 from knowngood.recipe.export.parity import certified, compared, complaints, likeness
 from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
+from knowngood.recipe.tolerance import Tolerance
 
 BATCH = 32
 MAPPED = 32  # images whose maps are compared

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from knowngood.decide.metrics import auroc
 from knowngood.decide.threshold import Threshold, choose_threshold, threshold_at_overkill
-from knowngood.recipe.export.document import Tolerance
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.recipe.tolerance import Tolerance
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
@@ -92,17 +92,17 @@ def complaints(report: dict[str, Any], tolerance: Tolerance) -> list[str]:
     """Returns in words what lies beyond the tolerance; nothing when the graph may be used."""
     found = []
     mean = report["score_difference"]["mean"]
-    if mean > tolerance.mean_score:
-        found.append(f"scores differ by {mean:.4f} on average, {tolerance.mean_score:g} is allowed")
+    if mean > tolerance.max_score:
+        found.append(f"scores differ by {mean:.4f} on average, {tolerance.max_score:g} is allowed")
     if report["auc"] is not None:
         before, after = report["auc"]["before"], report["auc"]["after"]
-        if before - after > tolerance.auc + 1 / (report["goods"] * report["bads"]):
-            found.append(f"AUC falls from {before:.4f} to {after:.4f}, {tolerance.auc:g} is allowed")
+        if before - after > tolerance.max_auc_loss + 1 / (report["goods"] * report["bads"]):
+            found.append(f"AUC falls from {before:.4f} to {after:.4f}, {tolerance.max_auc_loss:g} is allowed")
     was = report["recipe_at_its_threshold"]["overkill"]
     now = report["graph_at_its_own_threshold"]["overkill"]
-    if was is not None and now is not None and now - was > tolerance.overkill + 1 / report["goods"]:
-        found.append(f"overkill rises from {was:.4f} to {now:.4f}, {tolerance.overkill:g} is allowed")
+    if was is not None and now is not None and now - was > tolerance.max_overkill + 1 / report["goods"]:
+        found.append(f"overkill rises from {was:.4f} to {now:.4f}, {tolerance.max_overkill:g} is allowed")
     alike = report.get("map_likeness")
-    if alike is not None and alike < tolerance.map_likeness:
-        found.append(f"maps correlate by {alike:.3f}, {tolerance.map_likeness:g} is asked for")
+    if alike is not None and alike < tolerance.min_likeness:
+        found.append(f"maps correlate by {alike:.3f}, {tolerance.min_likeness:g} is asked for")
     return found

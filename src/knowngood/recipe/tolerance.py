@@ -1,0 +1,20 @@
+"""How far an exported graph may stray; the field descriptions are the command line's help. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Tolerance(BaseModel):
+    """Measured on calibration and validation images; saved with the export."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_score: float = Field(0.05, ge=0, le=1, description="Mean difference of scores that is allowed.")
+    max_auc_loss: float = Field(
+        0.001, ge=0, le=1, description="Loss of AUC that is allowed, beside one pair out of order."
+    )
+    max_overkill: float = Field(
+        0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
+    )
+    min_likeness: float = Field(0.9, ge=-1, le=1, description="Least mean correlation of the maps.")
