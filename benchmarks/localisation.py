@@ -34,7 +34,7 @@ from knowngood.errors import ConfigError
 from knowngood.explain.faithfulness import faithfulness
 from knowngood.explain.localisation import aupro, best_iou, pixel_auroc, pointing_hit
 from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
-from knowngood.explain.regions import regions_of
+from knowngood.explain.regions import boxes_of, regions_of
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size
@@ -47,14 +47,6 @@ STRETCHED = "stretched-evenly"  # as everybody does it: cells spread over the pi
 METHODS = ("cam", f"cam {STRETCHED}", "gradcam", "gradcam++", "layercam", "hirescam", "eigencam")
 LAYERED = ("gradcam layer3", "layercam layer3", "hirescam layer3", "hirescam layer2")  # of ResNets
 VISIBLE, FAITHFUL = 0.35, 40
-
-
-def boxes_of(mask: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """Boxes of the 8-connected parts of a mask."""
-    import cv2
-
-    count, _, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    return [(float(x), float(y), float(x + w), float(y + h)) for x, y, w, h, _ in facts[1:count]]
 
 
 def judged(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

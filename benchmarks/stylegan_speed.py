@@ -33,8 +33,7 @@ from torch.nn import functional
 from knowngood.files import write_json
 from knowngood.study.facts import versions
 from knowngood.synthesis.stylegan import networks
-from knowngood.synthesis.stylegan.config import SynthesisConfig
-from knowngood.synthesis.stylegan.networks import NetworksConfig
+from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.stepping import R1_EVERY, Shown, Training
 
 RESULT = Path(__file__).parent / "results" / "stylegan_speed.json"
@@ -70,7 +69,7 @@ class Way:
     def __init__(self, scaled: bool, filtered: bool, last: bool, bf16: bool, given: argparse.Namespace) -> None:
         self.functions = (SCALED if scaled else plain_modulated, FILTERED if filtered else plain_blur)
         config = SynthesisConfig(batch_size=given.batch, resolution=given.resolution)
-        sizes = NetworksConfig(resolution=given.resolution, base=config.base, most=config.most)
+        sizes = NetworksConfig(resolution=given.resolution)
         self.training = Training(
             config, sizes, Fabric(accelerator="cpu", precision="bf16-mixed" if bf16 else "32-true")
         )

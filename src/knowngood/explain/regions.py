@@ -74,6 +74,11 @@ def regions_above(heat: Map, level: float) -> tuple[Region, ...]:
     return tuple(_region(heat, places == i, facts[i]) for i in order)
 
 
+def boxes_of(mask: npt.NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], ...]:
+    """Returns the boxes (x0, y0, x1, y1), half-open, of the connected parts of a mask (H, W), the largest first."""
+    return tuple(one.box for one in regions_above(mask.astype(np.float32), 0.5))
+
+
 def _region(heat: Map, mask: npt.NDArray[np.bool_], facts: npt.NDArray[Any]) -> Region:
     x, y, width, height, area = (int(n) for n in facts)
     inside = heat[mask]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from knowngood.recipe.export.packages import installed
 from knowngood.recipe.export.telemetry import switch_off
 
 SIDE = 1024
-ROUNDS = 5
 _CHANNELS, _PLACES, _LAYERS = 256, 28, 6
 
 
@@ -43,18 +41,6 @@ def loads() -> dict[str, Load]:
     if installed("openvino"):
         found["int8"] = _int8()
     return found
-
-
-def peaks(rounds: int = ROUNDS) -> dict[str, float]:
-    """Returns precision to the best rate seen in so many turns, in GFLOP/s."""
-    made = loads()
-    best = dict.fromkeys(made, 0.0)
-    for _ in range(rounds + 1):
-        for name, load in made.items():
-            began = time.perf_counter()
-            load.run()
-            best[name] = max(best[name], load.gflop / (time.perf_counter() - began))
-    return best
 
 
 def _int8() -> Load:

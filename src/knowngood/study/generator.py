@@ -23,9 +23,8 @@ from knowngood.recipe.predicting import write_table
 from knowngood.study.facts import versions
 from knowngood.study.generating_config import GeneratorConfig
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
-from knowngood.synthesis.stylegan.config import FEWEST
+from knowngood.synthesis.stylegan.config import FEWEST, NetworksConfig, Widths
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, open_generator
-from knowngood.synthesis.stylegan.networks import NetworksConfig
 from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.writing import TAUGHT
@@ -208,7 +207,7 @@ def _facts(
         resolution=config.resolution,
         channels=channels,
         classes=len(defects),
-        **config.model_dump(include={"latent", "mapping_layers", "base", "most"}),
+        **config.model_dump(include=set(Widths.model_fields)),
     )
     products = learned["product"].drop_nulls().unique().to_list()
     return GeneratorFacts(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -115,15 +114,3 @@ def boxed(boxes: Sequence[Sequence[float]], shape: tuple[int, int]) -> Bools:
     for x0, y0, x1, y1 in boxes:
         inside[max(0, int(y0)) : int(np.ceil(y1)), max(0, int(x0)) : int(np.ceil(x1))] = True
     return inside
-
-
-def boxes_of(mask: Bools, least: int = 1) -> tuple[tuple[float, float, float, float], ...]:
-    """Returns a box for each connected region (eight neighbours) of at least so many pixels, the largest first."""
-    count, _, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    order = sorted(range(1, count), key=lambda i: (-int(facts[i, cv2.CC_STAT_AREA]), i))
-    found = []
-    for i in order:
-        x, y, width, height, area = (float(n) for n in facts[i])
-        if area >= least:
-            found.append((x, y, x + width, y + height))
-    return tuple(found)

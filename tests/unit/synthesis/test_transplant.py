@@ -12,10 +12,10 @@ import pytest
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError, DataError
+from knowngood.explain.regions import boxes_of
 from knowngood.study.generating import divided_by
 from knowngood.study.generating_config import Division
 from knowngood.synthesis.config import TransplantParameters
-from knowngood.synthesis.cutting import boxes_of
 from knowngood.synthesis.makers import open_maker
 from knowngood.synthesis.makers.transplant import Transplant
 

@@ -19,6 +19,7 @@ from knowngood.data.offline.placing import defect_points, moved_boxes, moved_mas
 from knowngood.data.processes import write_png
 from knowngood.errors import DataError, ImageError
 from knowngood.files import storage_errors, write_json
+from knowngood.seeding import seed_of
 
 TRIES = 50  # draws for a defect that will not stay in the picture; then the best of them is taken, and said
 _PHOTO, _MASK = 2, 3  # compression
@@ -129,8 +130,7 @@ def _drawn(
     policy: Policy, config: AugmentConfig, number: int, size: tuple[int, int], defects: Sequence[Any]
 ) -> tuple[Parameters, Tensor | None, float]:
     """Draws until enough of every defect stays in the picture; else returns the draw that keeps most."""
-    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    generator, best = Generator().manual_seed(seed), None
+    generator, best = Generator().manual_seed(seed_of(config.seed, number)), None
     for _ in range(TRIES):
         parameters = draw(policy, 1, generator)
         matrices = geometry(policy, parameters, size[1] / size[0])

@@ -30,7 +30,8 @@ from knowngood.models.classifier import (
 from knowngood.models.features import cached_rows, stages_made_by
 from knowngood.models.training.batches import Rows, targets_of
 from knowngood.models.training.config import PREFERRED, TrainConfig
-from knowngood.models.training.finetune import Watcher, fine_tune
+from knowngood.models.training.epoch_end import Watcher
+from knowngood.models.training.finetune import fine_tune
 from knowngood.models.training.kernel import fit_kernel
 from knowngood.models.training.members import Member, combine
 from knowngood.models.weights.finding import Weights, available, find

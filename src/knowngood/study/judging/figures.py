@@ -115,7 +115,7 @@ def _pixel_copies(made: Records, known: Records) -> tuple[Ids, Ids]:
     seen: dict[int, int] = {}
     repeats = np.full(len(made), -1, np.int64)
     for row, cluster in enumerate(clusters[: len(made)].tolist()):
-        repeats[row] = seen.setdefault(cluster, row) if cluster in seen else -1
+        repeats[row] = seen.get(cluster, -1)
         seen.setdefault(cluster, row)
     return copies, repeats
 

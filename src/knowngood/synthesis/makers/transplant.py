@@ -16,9 +16,10 @@ from knowngood.data.images import decode
 from knowngood.data.pixels import needs_colour
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import DataError, ImageError
+from knowngood.explain.regions import boxes_of
 from knowngood.synthesis.blending import blended, grown, ring_of
 from knowngood.synthesis.config import TransplantParameters
-from knowngood.synthesis.cutting import Bools, Donor, Regions, boxes_of, donors_of
+from knowngood.synthesis.cutting import Bools, Donor, Regions, donors_of
 from knowngood.synthesis.makers import Made, learned_from
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -122,7 +123,8 @@ class Transplant:
         made = blended(best.host, best.piece, best.laid, self._parameters.blend)
         marked = best.mask if donor.cut_by == "mask" else None
         facts = {"blend": self._parameters.blend, "cut_by": donor.cut_by, **best.facts}
-        return Made(made, BAD, donor.defect, marked, boxes_of(best.mask), (donor.image, best.name), facts)
+        boxes = tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes_of(best.mask))
+        return Made(made, BAD, donor.defect, marked, boxes, (donor.image, best.name), facts)
 
     def _coloured(self, pixels: Pixels) -> Pixels:
         return np.repeat(pixels[..., None], 3, axis=2) if self._colour and pixels.ndim == 2 else pixels

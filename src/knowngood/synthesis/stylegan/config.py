@@ -10,10 +10,19 @@ RESOLUTIONS = (32, 64, 128, 256)
 FEWEST = 20  # images; below it a generator repeats what it has seen
 
 
-class SynthesisConfig(BaseModel):
-    """Everything that decides what a generator learns; saved with it."""
+class Widths(BaseModel):
+    """How large both networks are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int = Field(256, ge=8, le=1024, description="Width of z and w.")
+    mapping_layers: int = Field(4, ge=1, le=8, description="Layers from z to w.")
+    base: int = Field(1024, ge=64, le=65536, description="A stage has base / its side channels ...")
+    most: int = Field(256, ge=16, le=1024, description="... and at most these.")
+
+
+class SynthesisConfig(Widths):
+    """Everything that decides what a generator learns; saved with it."""
 
     class_: str = Field("bad", description="What is learned: bad, good, or the name of one defect.")
     resolution: int = Field(64, description="Side of the pictures: 32, 64, 128 or 256.")
@@ -51,10 +60,6 @@ class SynthesisConfig(BaseModel):
         100.0, gt=0, description="Thousands of photographs in which its probability may move from 0 to 1."
     )
     ema_kimg: float = Field(5.0, gt=0, description="Half-life of the averaged generator, in thousands of photographs.")
-    latent: int = Field(256, ge=8, le=1024, description="Width of z and w.")
-    mapping_layers: int = Field(4, ge=1, le=8, description="Layers from z to w.")
-    base: int = Field(1024, ge=64, le=65536, description="A stage has base / its side channels ...")
-    most: int = Field(256, ge=16, le=1024, description="... and at most these.")
     tick_kimg: float = Field(2.0, gt=0, description="Thousands of photographs between two checkpoints and grids.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="Arithmetic; auto takes bf16 where the machine has it in hardware."
@@ -87,3 +92,25 @@ class SynthesisConfig(BaseModel):
     def steps(self, kimg: float) -> int:
         """Steps that show so many thousands of photographs."""
         return round(kimg * 1000 / self.batch_size)
+
+
+class NetworksConfig(Widths):
+    """Sizes of a generator and its discriminator; saved beside their weights."""
+
+    resolution: int = 64
+    channels: int = Field(1, description="1 grey, 3 RGB.")
+    classes: int = Field(0, ge=0, description="Defect types that samples can be asked for; 0 for none.")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the stages, 4 first."""
+        return tuple(2**power for power in range(2, self.resolution.bit_length()))
+
+    @property
+    def layers(self) -> int:
+        """How many w an image takes: two a stage."""
+        return 2 * len(self.sides)
+
+    def width(self, side: int) -> int:
+        """Channels of the stage of a side."""
+        return min(self.most, self.base // side)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from knowngood.errors import ConfigError
 from knowngood.files import whole_file, write_json
-from knowngood.synthesis.stylegan.networks import Generator, NetworksConfig
+from knowngood.seeding import seed_of
+from knowngood.synthesis.stylegan.config import NetworksConfig
+from knowngood.synthesis.stylegan.networks import Generator
 from knowngood.synthesis.stylegan.squares import Square
 
 WEIGHTS, FACTS = "generator.safetensors", "generator.json"
@@ -86,8 +88,7 @@ class TrainedGenerator:
         return self.facts.defects[number % len(self.facts.defects)] if self.facts.defects else self.facts.defect
 
     def _drawn(self, seed: int, number: int) -> tuple[Tensor, list[Tensor]]:
-        state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+        generator = torch.Generator().manual_seed(seed_of(seed, number))
         z = torch.randn(self.facts.networks.latent, generator=generator)
         shapes = self.network.synthesis.noise_shapes()
         return z, [torch.randn(1, *shape, generator=generator) for shape in shapes]

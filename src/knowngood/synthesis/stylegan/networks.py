@@ -1,6 +1,6 @@
 """The networks of StyleGAN2: mapping, synthesis with skips, residual discriminator. Written from the papers alone.
 
-Read from top to bottom: filters, equalised layers, modulated convolution, mapping, synthesis, generator, discriminator.
+Read from top to bottom: equalised layers, modulated convolution, mapping, synthesis, generator, discriminator.
 Activations are leaky ReLUs of slope 0.2; their gain of sqrt(2) is folded into weights and biases, which a positively
 homogeneous function allows, and so costs nothing.
 
@@ -12,83 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from knowngood.synthesis.stylegan.config import NetworksConfig
+from knowngood.synthesis.stylegan.filters import blur, upsample
+
 SLOPE, GAIN = 0.2, math.sqrt(2)
 W_DECAY = 0.995  # of the running mean of w
-_TAPS = (1.0, 3.0, 3.0, 1.0)
-
-
-class NetworksConfig(BaseModel):
-    """Sizes of a generator and its discriminator; saved beside their weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    resolution: int = 64
-    channels: int = Field(1, description="1 grey, 3 RGB.")
-    classes: int = Field(0, ge=0, description="Defect types that samples can be asked for; 0 for none.")
-    latent: int = Field(256, ge=8, description="Width of z and w.")
-    mapping_layers: int = Field(4, ge=1, le=8)
-    base: int = Field(2048, ge=64, description="Channels of a stage are base / its side ...")
-    most: int = Field(256, ge=16, description="... and at most these.")
-
-    @property
-    def sides(self) -> tuple[int, ...]:
-        """Sides of the stages, 4 first."""
-        return tuple(2**power for power in range(2, self.resolution.bit_length()))
-
-    @property
-    def layers(self) -> int:
-        """How many w an image takes: two a stage."""
-        return 2 * len(self.sides)
-
-    def width(self, side: int) -> int:
-        """Channels of the stage of a side."""
-        return min(self.most, self.base // side)
-
-
-# Filters ------------------------------------------------------------------------------------------------------------
-
-
-def _taps(like: Tensor) -> Tensor:
-    """Returns the binomial filter [1, 3, 3, 1] both ways, (4, 4), of sum 1."""
-    taps = torch.tensor(_TAPS, dtype=like.dtype, device=like.device)
-    return torch.outer(taps, taps) / taps.sum().square()
-
-
-def upsample(images: Tensor) -> Tensor:
-    """Doubles the side: zeros between the pixels, then the filter. (B, C, H, W) to (B, C, 2H, 2W)."""
-    kernel = (4 * _taps(images)).expand(images.shape[1], 1, 4, 4)
-    return functional.conv_transpose2d(images, kernel, stride=2, padding=1, groups=images.shape[1])
-
-
-class _Blur(torch.autograd.Function):
-    """The filter as a linear map that is its own adjoint but for the padding: derivatives of any order are cheap."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, pad: int) -> Tensor:
-        ctx.pad = pad
-        kernel = _taps(images).expand(images.shape[1], 1, 4, 4)
-        with torch.autocast(images.device.type, enabled=False):
-            return functional.conv2d(functional.pad(images, [pad] * 4), kernel, groups=images.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return blur(gradients[0], 3 - ctx.pad), None
-
-
-def blur(images: Tensor, pad: int) -> Tensor:
-    """Filters (B, C, H, W) with `pad` zeros all around, to (B, C, H + 2 pad - 3, W + 2 pad - 3).
-
-    Measured on a CPU, this and a convolution that drops pixels are twice as fast as one with both kernels joined.
-    """
-    made: Tensor = _Blur.apply(images, pad)  # type: ignore[no-untyped-call]
-    return made
 
 
 # Layers -------------------------------------------------------------------------------------------------------------

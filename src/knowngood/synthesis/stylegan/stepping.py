@@ -17,8 +17,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from knowngood.errors import TrainingError
+from knowngood.seeding import seed_of
 from knowngood.synthesis.stylegan.augmentations import MOST, augmented
-from knowngood.synthesis.stylegan.config import SynthesisConfig
+from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.losses import (
     discriminator_loss,
     generator_loss,
@@ -26,7 +27,7 @@ from knowngood.synthesis.stylegan.losses import (
     path_lengths,
     path_penalty,
 )
-from knowngood.synthesis.stylegan.networks import Discriminator, Generator, NetworksConfig, mixed
+from knowngood.synthesis.stylegan.networks import Discriminator, Generator, mixed
 
 R1_EVERY, PATH_EVERY, ADA_EVERY = 16, 4, 4  # steps between lazy penalties, and between two looks at overfitting
 _PATH_DECAY, _PATH_SHRINK = 0.01, 2
@@ -94,6 +95,7 @@ class Training:
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.for_generator = self._optimiser(self.generator, PATH_EVERY if config.path_length else 0)
         self.for_discriminator = self._optimiser(self.discriminator, R1_EVERY if config.r1_weight else 0)
+        self.frozen: tuple[nn.Module, ...] = ()
         self.progress = Progress()
         self.losses: dict[str, Tensor] = {}
 
@@ -114,7 +116,7 @@ class Training:
             TrainingError: A loss is no longer finite.
         """
         config, fabric, progress = self.config, self.fabric, self.progress
-        torch.manual_seed(_seed(config.seed, progress.step, fabric.global_rank))
+        torch.manual_seed(seed_of(config.seed, progress.step, fabric.global_rank))
         real, classes = shown.batch(number, config.batch_size, config.seed, fabric.global_rank, fabric.world_size)
         real = real.to(fabric.device).contiguous(memory_format=torch.channels_last)
         classes = None if classes is None else classes.to(fabric.device)
@@ -176,8 +178,6 @@ class Training:
             return first
         second = self.generator.styles(torch.randn(count, latent, device=device), classes)
         return mixed(first, second, self.config.mixing)
-
-    frozen: tuple[nn.Module, ...] = ()
 
     def freeze(self, blocks: int) -> None:
         """Leaves the discriminator's finest blocks as they are from now on (freeze-D, Mo et al. 2020)."""
@@ -248,10 +248,6 @@ def _learns(network: nn.Module, frozen: tuple[nn.Module, ...]) -> None:
     network.requires_grad_(True)
     for layer in frozen:
         layer.requires_grad_(False)
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def phases(config: SynthesisConfig) -> Iterator[tuple[str, int]]:

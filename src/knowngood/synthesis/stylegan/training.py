@@ -18,12 +18,11 @@ from PIL import Image
 
 from knowngood.errors import ConfigError
 from knowngood.files import whole_file, write_json
-from knowngood.models.training.finetune import has_bf16
+from knowngood.models.training.finetune import wants_bf16
 from knowngood.models.training.processes import in_processes
 from knowngood.progress import reporter
-from knowngood.synthesis.stylegan.config import SynthesisConfig
+from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, save_generator
-from knowngood.synthesis.stylegan.networks import NetworksConfig
 from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
 
 CHECKPOINT, HISTORY, FILM = "work/last.ckpt", "history.json", "film"
@@ -66,11 +65,6 @@ def train_stylegan(
     return history
 
 
-def wants_bf16(config: SynthesisConfig) -> bool:
-    """Says whether to work in bfloat16."""
-    return has_bf16() if config.precision == "auto" else config.precision == "bf16"
-
-
 def _run(
     shown: Mapping[str, Shown],
     facts: GeneratorFacts,
@@ -78,7 +72,7 @@ def _run(
     config: SynthesisConfig,
     watcher: Watcher | None,
 ) -> None:
-    precision: Any = "bf16-mixed" if wants_bf16(config) else "32-true"
+    precision: Any = "bf16-mixed" if wants_bf16(config.precision) else "32-true"
     strategy = "ddp" if config.devices > 1 else "auto"
     fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=precision)
     fabric.launch()

@@ -7,8 +7,8 @@ import pytest
 
 from knowngood import Recipe
 from knowngood.decide.threshold import choose_threshold
-from knowngood.recipe.tolerance import Tolerance
 from knowngood.recipe.export.parity import certified, compared, complaints, likeness
+from knowngood.recipe.tolerance import Tolerance
 
 LABELS = np.r_[np.zeros(400, np.uint8), np.ones(100, np.uint8)]
 

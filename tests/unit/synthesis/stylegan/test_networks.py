@@ -9,16 +9,15 @@ from scipy.signal import convolve2d
 from torch import Tensor
 from torch.nn import functional
 
+from knowngood.synthesis.stylegan.config import NetworksConfig
+from knowngood.synthesis.stylegan.filters import blur, upsample
 from knowngood.synthesis.stylegan.networks import (
     Convolution,
     Dense,
     Discriminator,
     Generator,
-    NetworksConfig,
-    blur,
     mixed,
     modulated_convolution,
-    upsample,
     with_deviation,
 )
 

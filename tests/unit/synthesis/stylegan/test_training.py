@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 
 from knowngood.errors import ConfigError, TrainingError
 from knowngood.models.training.processes import in_processes
-from knowngood.synthesis.stylegan.config import SynthesisConfig
+from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
-from knowngood.synthesis.stylegan.networks import NetworksConfig
 from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import ADA_EVERY, Shown, Training
 from knowngood.synthesis.stylegan.training import train_stylegan, write_film
