@@ -184,3 +184,17 @@ def test_wrong_names_suggest_the_right_ones(parts, run_cli, tmp_path, words, wor
     answer = run_cli(*(places.get(w, w) for w in words))
     assert answer.code == 2
     assert word in answer.err
+
+
+def test_networks_may_do_the_doubting(run_cli, parts, tmp_path):
+    network = ("--backbone", "efficientnet_lite0", "--image-size", "64")
+    plain = run_cli("audit", parts, "--out", tmp_path / "plain", *network, "--json")
+    tuned = run_cli("audit", parts, "--out", tmp_path / "tuned", *network, "--fine-tune", "1", "--json")
+    assert tuned.code == 0, tuned.err
+    assert "training 3 of 3" in tuned.err
+    assert json.loads((tmp_path / "tuned" / "audit.json").read_text())["fine_tuned_epochs"] == 1
+    first, second = (pl.read_parquet(tmp_path / name / "audit.parquet") for name in ("plain", "tuned"))
+    assert (first["out_of_sample_score"] != second["out_of_sample_score"]).any()
+    assert first["outlier"].equals(second["outlier"])
+    assert not list((tmp_path / "tuned").glob("*.work"))
+    assert plain.json["images"] == tuned.json["images"]

@@ -92,27 +92,10 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
     if trial is not None and trial.verdicts is not None:
         with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
+    tuned = {"model": backbone, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
+    training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
     deep = features(records, backbone, weights=weights, image_size=image_size, stages=True)
-    sound = np.isfinite(deep.rows).all(axis=1)
-    judged = records.with_frame(records.frame.filter(pl.Series(sound)))
-    clusters = near_clusters(judged)
-    lots = judged.frame["lot"].null_count() < len(judged)
-    groups, scores = groups_of(judged) if lots else clusters, None
-    if fine_tune:
-        known = checked_parameters(TrainConfig, {"model": backbone, "preset": "standard", "epochs": fine_tune,
-                                   "weights": weights, "image_size": image_size, "seed": seed})  # fmt: skip
-        scores = network_scores(judged, groups, known, folder)
-    table = doubts(
-        judged,
-        deep if sound.all() else deep.of(np.flatnonzero(sound)),
-        groups,
-        clusters,
-        seed,
-        detectors=detectors,
-        one_sided=one_sided,
-        scores=scores,
-    )
-    table = table.hstack(judged.frame.select("path", "defect", "split", "lot", "sha256"))
+    table = _audited(records, deep, detectors, one_sided, seed, training, folder)
     counts = {name: rows.height for name, rows in lists_of(table).items()}
     facts = _facts(records, deep, counts, seed) | {"fine_tuned_epochs": fine_tune}
     write_table(table, folder / "audit.parquet")
@@ -133,6 +116,34 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         )
         write_text(folder / "audit.html", audit_page(facts, table, tried.document))
     return Audit(folder, table, counts, tried)
+
+
+def _audited(
+    records: Records,
+    deep: Features,
+    detectors: Sequence[str],
+    one_sided: bool,
+    seed: int,
+    training: TrainConfig | None,
+    work: Path,
+) -> pl.DataFrame:
+    """Returns the table of the images that have features; `training` is that of the scores out of sample, if any."""
+    sound = np.isfinite(deep.rows).all(axis=1)
+    judged = records.with_frame(records.frame.filter(pl.Series(sound)))
+    clusters = near_clusters(judged)
+    lots = judged.frame["lot"].null_count() < len(judged)
+    groups = groups_of(judged) if lots else clusters
+    table = doubts(
+        judged,
+        deep if sound.all() else deep.of(np.flatnonzero(sound)),
+        groups,
+        clusters,
+        seed,
+        detectors=detectors,
+        one_sided=one_sided,
+        scores=None if training is None else network_scores(judged, groups, training, work),
+    )
+    return table.hstack(judged.frame.select("path", "defect", "split", "lot", "sha256"))
 
 
 def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from knowngood.data.records import Records
+from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import Ids, split
 
 
@@ -21,7 +22,9 @@ class Shares(Protocol):
     def resplit(self) -> bool: ...
 
 
-def divided_as(records: Records, groups: Ids, config: Shares, seed: int) -> Records:
+def divided_as(
+    records: Records, groups: Ids, config: Shares, seed: int, *, classes: Sequence[int] = (GOOD, BAD)
+) -> Records:
     """Divides a set as a configuration says; the same shares and seed give the same splits to every command.
 
     Args:
@@ -29,6 +32,7 @@ def divided_as(records: Records, groups: Ids, config: Shares, seed: int) -> Reco
         groups: int64 (N,) what is never divided, from `groups_of`.
         config: Shares, and whether splits that the source gave are kept.
         seed: Of the division.
+        classes: That have to be in every split.
 
     Raises:
         DataError: Too few images or lots of a class.
@@ -41,4 +45,5 @@ def divided_as(records: Records, groups: Ids, config: Shares, seed: int) -> Reco
         seed=seed,
         keep_given=not config.resplit,
         groups=groups,
+        classes=classes,
     )

@@ -14,12 +14,13 @@ import polars as pl
 from knowngood.data.loading import load
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import groups_of, split
+from knowngood.data.splits import groups_of
 from knowngood.errors import DataError
 from knowngood.files import write_json
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.predicting import write_table
+from knowngood.study.dividing import divided_as
 from knowngood.study.facts import versions
 from knowngood.study.generating_config import GeneratorConfig
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
@@ -132,16 +133,7 @@ def _read(folder: Path) -> TrainedGan:
 def _divided(records: Records, config: GeneratorConfig) -> Records:
     held = records.labelled()
     classes = [label for label in (GOOD, BAD) if (held.frame["label"] == label).any()]
-    return split(
-        held,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=config.seed,
-        keep_given=not config.resplit,
-        groups=groups_of(held),
-        classes=classes,
-    )
+    return divided_as(held, groups_of(held), config, config.seed, classes=classes)
 
 
 def _chosen(records: Records, name: str) -> pl.DataFrame:
