@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--family", default="sod")
     parser.add_argument("--tick", type=float, default=5.0)
-    parser.add_argument("--base", type=int, default=1024)
+    parser.add_argument("--base", type=int, default=2048)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--path-length", type=float, default=0.0, help="the study of few images leaves it out (2020b)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, default=Path("runs/stylegan-tape"))
     parser.add_argument("--out", type=Path, default=RESULTS / "stylegan_tape.json")
@@ -100,7 +102,7 @@ def main() -> None:
 
     start = time.perf_counter()
     options: dict[str, Any] = {name: getattr(given, name) for name in ("kimg", "good_kimg", "freeze", "resolution",
-                                                                    "base", "seed")}  # fmt: skip
+                                                                    "base", "batch_size", "path_length", "seed")}  # fmt: skip
     with at_work():
         done = train_generator(records, given.run, tick_kimg=given.tick, watcher=watch, **options)
     final = kid(ruler.features(done.generator.pictures(1, range(COUNT))), held)
