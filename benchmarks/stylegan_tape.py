@@ -101,8 +101,8 @@ def main() -> None:
         return {"kid": round(found.value, 5), "kid_error": round(found.error, 5)}
 
     start = time.perf_counter()
-    options: dict[str, Any] = {name: getattr(given, name) for name in ("kimg", "good_kimg", "freeze", "resolution",
-                                                                    "base", "batch_size", "path_length", "seed")}  # fmt: skip
+    chosen = ("kimg", "good_kimg", "freeze", "resolution", "base", "batch_size", "path_length", "seed")
+    options: dict[str, Any] = {name: getattr(given, name) for name in chosen}
     with at_work():
         done = train_generator(records, given.run, tick_kimg=given.tick, watcher=watch, **options)
     final = kid(ruler.features(done.generator.pictures(1, range(COUNT))), held)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from knowngood.recipe.export.exporting import Exported, export
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
+    from knowngood.study.cascade_config import CascadeConfig
+    from knowngood.study.cascading import Cascaded, cascade
     from knowngood.study.classical import Classical, classical
     from knowngood.study.comparison.comparing import Compared, compare
     from knowngood.study.comparison.config import CompareConfig
@@ -51,6 +53,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 _HOMES = {
     "Audit": "knowngood.study.auditing",
     "Augmented": "knowngood.data.offline.augment",
+    "CascadeConfig": "knowngood.study.cascade_config",
+    "Cascaded": "knowngood.study.cascading",
     "Classical": "knowngood.study.classical",
     "CompareConfig": "knowngood.study.comparison.config",
     "Compared": "knowngood.study.comparison.comparing",
@@ -79,6 +83,7 @@ _HOMES = {
     "TransplantConfig": "knowngood.study.generating_config",
     "audit": "knowngood.study.auditing",
     "augment": "knowngood.data.offline.augment",
+    "cascade": "knowngood.study.cascading",
     "check": "knowngood.data.health",
     "choose_threshold": "knowngood.decide.threshold",
     "classical": "knowngood.study.classical",
@@ -102,6 +107,8 @@ _HOMES = {
 __all__ = [
     "Audit",
     "Augmented",
+    "CascadeConfig",
+    "Cascaded",
     "Classical",
     "CompareConfig",
     "Compared",
@@ -130,6 +137,7 @@ __all__ = [
     "TransplantConfig",
     "audit",
     "augment",
+    "cascade",
     "check",
     "choose_threshold",
     "classical",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.cascade import show_cascade
 from knowngood.cli.options import Data, Source, with_options
 from knowngood.models.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from knowngood.study.cascading import Cascaded
 
 SPLITS = ("train", "val", "calibration", "test")
 
@@ -25,6 +29,9 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
     config: TrainConfig,
     source: Source = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Put a fast student before it, as `knowngood cascade` does.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that is in --out.")] = False,
     json: Json = False,
 ) -> None:
@@ -36,8 +43,10 @@ def train(
         from knowngood.study.training import train as work
 
         done = work(data, out, config, source=source, force=force)
+        made = _cascaded(done.folder) if cascade else None
     if json:
-        answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics})
+        told = {} if made is None else {"cascade": made.document.model_dump(mode="json")}
+        answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics, **told})
         return
     splits = [name for name in SPLITS if name in done.metrics]
     columns = [_column(done.metrics[name]) for name in splits]
@@ -50,6 +59,14 @@ def train(
         said = done.metrics["threshold"]["escape_rate"]
         typer.echo(said[0].upper() + said[1:])
     typer.echo(f"Report: {done.folder / 'report.html'}\nRecipe: {done.folder / 'recipe'}")
+    if made is not None:
+        show_cascade(made)
+
+
+def _cascaded(run: Path) -> Cascaded:
+    from knowngood.study.cascading import cascade as work
+
+    return work(run)
 
 
 def _known(rows: list[tuple[str, ...]], bads: bool) -> list[tuple[str, ...]]:

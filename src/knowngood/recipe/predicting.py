@@ -19,6 +19,7 @@ from knowngood.errors import ConfigError, DataError
 from knowngood.files import storage_errors, whole_file
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.cascade.opening import cascade_scoring, has_cascade
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import Engine, Scored
 from knowngood.recipe.engine.profile import Profile
@@ -40,6 +41,7 @@ def predict(
     submission: bool = False,
     fresh: bool = False,
     runtime: str = AUTO,
+    cascade: bool = True,
     profile: Profile | None = None,
 ) -> pl.DataFrame:
     """Scores photographs, a row each.
@@ -54,6 +56,7 @@ def predict(
         fresh: Score everything again.
         runtime: What computes the scores: "torch", "openvino", "onnxruntime", or "auto" for the quickest that the
             recipe has an export for.
+        cascade: Use the recipe's cascade where it has one and `runtime` is "auto".
         profile: Is told how busy each stage was.
 
     Returns:
@@ -71,7 +74,9 @@ def predict(
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     wanted = None if sample is None else read_sample(Path(sample))
-    opened = scoring(recipe, runtime)
+    opened = (
+        cascade_scoring(recipe) if cascade and runtime == AUTO and has_cascade(recipe) else scoring(recipe, runtime)
+    )
     found = stream(images)
     known = _Known() if target is None or fresh else _known(target, opened.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")

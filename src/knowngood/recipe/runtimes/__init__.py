@@ -55,12 +55,15 @@ class Runtime(Protocol):
     Attributes:
         name: In the registry.
         maps: Whether it can give maps.
-        busy: Seconds in which it was computing so far.
     """
 
     name: str
     maps: bool
-    busy: float
+
+    @property
+    def busy(self) -> float:
+        """Seconds in which it was computing so far."""
+        ...
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
         """Returns what comes of photographs (B, C, H, W) uint8, B of any size, 0 included."""

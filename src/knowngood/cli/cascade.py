@@ -1,0 +1,49 @@
+"""knowngood cascade: a student before the large network, one certificate for both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from knowngood.cli.answering import Json, answer_json, at_work
+from knowngood.cli.options import with_options
+from knowngood.study.cascade_config import CascadeConfig
+
+if TYPE_CHECKING:
+    from knowngood.study.cascading import Cascaded
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command(short_help="Put a fast student before a recipe's network.")(cascade)
+
+
+@with_options(CascadeConfig)
+def cascade(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of train.")],
+    config: CascadeConfig,
+    json: Json = False,
+) -> None:
+    """Teach a small network to decide the clear cases; predict uses both from then on.
+
+    The whole keeps the recipe's escape budget, certified anew. Export first: the student is exported alike.
+    """
+    with at_work():
+        from knowngood.study.cascading import cascade as work
+
+        done = work(run, config)
+    if json:
+        answer_json({"folder": str(done.folder), **done.document.model_dump(mode="json")})
+        return
+    show_cascade(done)
+
+
+def show_cascade(done: Cascaded) -> None:
+    """Prints what a cascade does."""
+    from knowngood.study.cascade_page import sentences
+
+    for said in sentences(done.document):
+        typer.echo(said)
+    typer.echo(f"Cascade: {done.folder}\nIts report: {done.page}")

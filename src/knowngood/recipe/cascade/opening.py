@@ -1,0 +1,65 @@
+"""Opens a recipe with its cascade: both networks in the very runtimes that the certificate was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from knowngood.errors import KnownGoodError, RecipeError
+from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.cascade.document import DOCUMENT, FOLDER, STUDENT, CascadeDocument, Part
+from knowngood.recipe.cascade.rule import Rule
+from knowngood.recipe.cascade.runtime import CascadeRuntime
+from knowngood.recipe.runtimes.choosing import Scoring, scoring
+
+
+def has_cascade(recipe: Recipe | str | Path) -> bool:
+    """Says whether a recipe on disk has a cascade."""
+    place = recipe.folder if isinstance(recipe, Recipe) else place_of(recipe)
+    return place is not None and (place / FOLDER / DOCUMENT).is_file()
+
+
+def cascade_scoring(recipe: Recipe | str | Path) -> Scoring:
+    """Opens the cascade of a recipe.
+
+    Raises:
+        RecipeError: It is damaged, or was certified with other graphs than there are now.
+        MissingExtraError: A runtime that it was certified with is not installed.
+    """
+    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    if loaded.folder is None:
+        raise RecipeError("A recipe in memory has no cascade.", fix="Load it from its folder.")
+    folder = loaded.folder / FOLDER
+    document = CascadeDocument.load(folder)
+    large = _opened(loaded, document.large, folder)
+    student = _opened(Recipe.load(folder / STUDENT), document.student, folder)
+    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(document, student, large), sees(student))
+    said = f"cascade of {student.recipe.manifest.networks[0].backbone} ({student.said}) and "
+    said += f"{loaded.manifest.networks[0].backbone} ({large.said})"
+    return Scoring(loaded, runtime, document.thresholds, document.revision, said)
+
+
+def rule_of(document: CascadeDocument, student: Scoring, large: Scoring) -> Rule:
+    """Returns who decides what."""
+    calibrations = student.recipe.manifest.calibration, large.recipe.manifest.calibration
+    return Rule(document.low, document.high, document.thresholds.accept_below, *calibrations)
+
+
+def sees(student: Scoring) -> tuple[int, int]:
+    """Returns height and width that the student sees."""
+    return student.recipe.input_shape[1:]
+
+
+def _opened(recipe: Recipe, part: Part, folder: Path) -> Scoring:
+    fix = "Certify it again with `knowngood cascade RUN`, or score with --no-cascade."
+    try:
+        plain = part.runtime == "torch"
+        found = scoring(recipe, part.runtime, None if plain else part.precision)
+    except KnownGoodError as error:
+        raise type(error)(error.what, expected=error.expected, fix=f"{error.fix or ''} {fix}".strip()) from error
+    if found.revision != part.revision:
+        raise RecipeError(
+            f"The cascade {folder} was certified with {part.revision}; there is {found.revision} now.",
+            expected="the very networks and graphs of its certificate",
+            fix=fix,
+        )
+    return found
