@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from knowngood.decide.threshold import Thresholds
 from knowngood.errors import RecipeError
-from knowngood.files import write_json
-from knowngood.recipe.manifest import seal
+from knowngood.recipe.sealed import SealedDocument
 
 FOLDER, DOCUMENT, STUDENT = "cascade", "cascade.json", "student"
 FORMAT = 1
@@ -27,10 +24,8 @@ class Part(BaseModel):
     precision: str = Field(description="fp32, bf16 or int8.")
 
 
-class CascadeDocument(BaseModel):
-    """Everything of a cascade but its networks; sealed like a recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class CascadeDocument(SealedDocument):
+    """Everything of a cascade but its networks."""
 
     format: int = Field(FORMAT, ge=1, description="Version of this layout.")
     created: str = Field(description="When, ISO 8601 with zone.")
@@ -43,19 +38,13 @@ class CascadeDocument(BaseModel):
     figures: dict[str, Any] = Field(description="What was measured on each split.")
 
     @property
-    def thresholds(self) -> Thresholds:
-        """The two cuts between accept, review and reject, on scores of the whole."""
-        return Thresholds(self.threshold["threshold"], self.threshold["reject_from"])
-
-    @property
     def revision(self) -> str:
         """Names both networks and the rule in every row that is scored."""
-        return f"{self.large.revision}+cascade-{seal(self.model_dump(mode='json'))[:8]}"
+        return f"{self.large.revision}+cascade-{self.stamp}"
 
     def save(self, folder: Path) -> None:
         """Writes cascade.json."""
-        document = self.model_dump(mode="json")
-        write_json(folder / DOCUMENT, document | {"seal": seal(document)})
+        self.save_as(folder / DOCUMENT)
 
     @classmethod
     def load(cls, folder: Path) -> CascadeDocument:
@@ -64,14 +53,9 @@ class CascadeDocument(BaseModel):
         Raises:
             RecipeError: It is missing or damaged.
         """
-        path = folder / DOCUMENT
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            stamp = held.pop("seal", None)
-            if stamp != seal(held):
-                raise ValueError("its contents are not those that were saved")
-            return cls.model_validate(held)
-        except (OSError, ValueError, AttributeError, ValidationError) as error:
+            return cls.read(folder / DOCUMENT)
+        except (OSError, ValueError) as error:
             raise RecipeError(
                 f"The cascade {folder} is damaged: {error}.",
                 expected="what `knowngood cascade` saved",

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from knowngood.decide.threshold import Thresholds
 from knowngood.errors import RecipeError
-from knowngood.files import sha256_of, write_json
-from knowngood.recipe.manifest import seal
+from knowngood.files import sha256_of
 from knowngood.recipe.runtimes import Graph
+from knowngood.recipe.sealed import SealedDocument
 from knowngood.recipe.tolerance import Tolerance
 
 FOLDER, DOCUMENT = "exports", "export.json"
 FORMAT = 1
 
 
-class ExportDocument(BaseModel):
-    """Everything of an export but its graph; sealed like a recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ExportDocument(SealedDocument):
+    """Everything of an export but its graph."""
 
     format: int = Field(FORMAT, ge=1, description="Version of this layout.")
     recipe: str = Field(description="Revision of the recipe that the graph was made of.")
@@ -41,14 +37,9 @@ class ExportDocument(BaseModel):
     files: dict[str, str] = Field(description="File to SHA-256.")
 
     @property
-    def thresholds(self) -> Thresholds:
-        """The two cuts between accept, review and reject, on scores of this graph."""
-        return Thresholds(self.threshold["threshold"], self.threshold["reject_from"])
-
-    @property
     def revision(self) -> str:
         """Names recipe and graph in every row that is scored: their scores differ, if little."""
-        return f"{self.recipe}+{self.exporter}-{self.precision}-{seal(self.model_dump(mode='json'))[:8]}"
+        return f"{self.recipe}+{self.exporter}-{self.precision}-{self.stamp}"
 
     def graph(self, folder: Path) -> Graph:
         """Returns the graph beside the document."""
@@ -56,8 +47,7 @@ class ExportDocument(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Writes export.json."""
-        document = self.model_dump(mode="json")
-        write_json(folder / DOCUMENT, document | {"seal": seal(document)})
+        self.save_as(folder / DOCUMENT)
 
     @classmethod
     def load(cls, folder: Path, revision: str) -> ExportDocument:
@@ -70,17 +60,12 @@ class ExportDocument(BaseModel):
         Raises:
             RecipeError: It is damaged, or of another revision.
         """
-        path = folder / DOCUMENT
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            stamp = held.pop("seal", None)
-            if stamp != seal(held):
-                raise ValueError("its contents are not those that were saved")
-            made = cls.model_validate(held)
+            made = cls.read(folder / DOCUMENT)
             for name, digest in made.files.items():
                 if sha256_of(folder / name) != digest:
                     raise ValueError(f"the bytes of {name} are not those that were saved")
-        except (OSError, ValueError, AttributeError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise RecipeError(
                 f"The export {folder} is damaged: {error}.",
                 expected="the bytes that `knowngood export` saved",

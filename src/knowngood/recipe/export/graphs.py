@@ -18,7 +18,7 @@ from knowngood.models.memory_heads import PatchHead
 MapKind: TypeAlias = Literal["cam", "distances"]
 
 
-class Exported(Classifier):
+class Graphed(Classifier):
     """A classifier in a form that every exporter takes; it gives the same margins as the one that it is made from.
 
     Resizing (a smaller member of an inspector) becomes two matrix products. Folded, normalisation lies in the first
@@ -65,7 +65,7 @@ class Scorer(nn.Module):
 
     Args:
         inspector: Of the recipe.
-        fold: See `Exported`.
+        fold: See `Graphed`.
 
     Attributes:
         shape: Channels, height and width of its input.
@@ -76,7 +76,7 @@ class Scorer(nn.Module):
     def __init__(self, inspector: Inspector, *, fold: bool) -> None:
         super().__init__()
         self.shape = common_shape(inspector.configs)
-        members = [Exported(m, self.shape, fold=fold) for m in inspector.members if isinstance(m, Classifier)]
+        members = [Graphed(m, self.shape, fold=fold) for m in inspector.members if isinstance(m, Classifier)]
         self.members = nn.ModuleList(members)
         self.scales = inspector.scales.tolist()
         self.map_kind: MapKind | None = map_kind(inspector)
@@ -89,7 +89,7 @@ class Scorer(nn.Module):
             return self.scales[0] * margin, self.scales[0] * heat
         if self.map_kind == "distances":
             member = self.members[0]
-            assert isinstance(member, Exported)
+            assert isinstance(member, Graphed)
             assert isinstance(member.head, PatchHead)
             distances = member.head.distances(member.patch_maps(images))
             return member.head.margins(distances), distances
