@@ -26,6 +26,7 @@ NEVER = 2.0  # a score from which nothing is rejected
 FEWEST = 5  # bads on which a certainty can be chosen
 _USUAL = 0.5
 _ROUNDING = 1e-15
+_HIGHEST = 1 - 1e-9  # of a threshold: a score of exactly 1 is no margin any more
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def cascade_cuts(
     _, big = checked(labels, large)
     joint = np.minimum(np.minimum(small / certainty, big), 1.0)
     cut = choose_threshold(label, joint, escape_budget=escape_budget, confidence=confidence)
+    cut = replace(cut, threshold=min(cut.threshold, _HIGHEST), reject_from=min(cut.threshold, _HIGHEST))
     low = certainty * cut.threshold * (1 - _ROUNDING)  # the bad that sets the threshold must not slip under
     if overkill_budget is not None:
         plain = CascadeCuts(certainty, low, NEVER, cut)

@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 Margins = npt.NDArray[np.float32]
 Zones = npt.NDArray[np.int8]
 ACCEPTED, PASSED, REJECTED = 0, 1, 2
+_LEAST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Rule:
 
 
 def edges(calibration: Calibration, threshold: float) -> tuple[np.float32, np.float32]:
-    """Returns the two neighbouring float32 margins whose scores lie below, and not below, a threshold in (0, 1)."""
+    """Returns the two neighbouring float32 margins whose scores lie below, and not below, a threshold in [0, 1)."""
+    threshold = max(threshold, _LEAST)
     at = np.float32((np.log(threshold / (1 - threshold)) - calibration.bias) * calibration.temperature)
 
     def under(margin: np.float32) -> bool:

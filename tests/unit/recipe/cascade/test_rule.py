@@ -13,7 +13,7 @@ from knowngood.recipe.cascade.rule import ACCEPTED, PASSED, REJECTED, Rule, edge
 STUDENT, LARGE = Calibration(temperature=0.7, bias=-0.4), Calibration(temperature=2.3, bias=0.9)
 
 
-@pytest.mark.parametrize("threshold", [1e-6, 0.0921, 0.5, 1 - 1e-7])
+@pytest.mark.parametrize("threshold", [1e-200, 1e-6, 0.0921, 0.5, 1 - 1e-9])
 @pytest.mark.parametrize("calibration", [STUDENT, LARGE, Calibration(temperature=1e-3, bias=5)])
 def test_edges_are_neighbours_on_both_sides(threshold, calibration):
     below, above = edges(calibration, threshold)
