@@ -26,22 +26,24 @@ def places(parts: Path, tmp_path: Path) -> list[str | Path]:
     """A folder, an archive, a table with a URL, and a file whose name is no text; some named twice."""
     folder, chips = tmp_path / "folder", sorted((parts / "chip").iterdir())
     shutil.copytree(parts / "scratch", folder)
-    shutil.copy(chips[0], os.fsencode(folder) + b"/\xff.png")
+    no_text = os.fsencode(tmp_path) + b"/\xff.png"
+    shutil.copy(chips[0], no_text)
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         for file in chips[:7]:
             archive.write(file, file.name)
-        archive.write(chips[8], chips[2].name)  # a name for the second time
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.write(chips[8], chips[2].name)
     fsspec.filesystem("memory").pipe("/cells/one.png", chips[9].read_bytes())
     rows = [os.path.relpath(chips[10], tmp_path), "memory://cells/one.png", os.path.relpath(chips[10], tmp_path)]
     pl.DataFrame({"image": rows}).write_csv(tmp_path / "table.csv")
-    return [folder, tmp_path / "some.zip", tmp_path / "table.csv", chips[11]]
+    return [folder, tmp_path / "some.zip", tmp_path / "table.csv", chips[11], os.fsdecode(no_text), chips[11]]
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
 def test_parts_are_the_stream_cut(places: list[str | Path], tmp_path: Path, size: int) -> None:
     wanted = [(item.name, item.read()) for item in stream(places).items]
     job = prepared(tmp_path / "out", places, "r1", size)
-    assert job.images == len(wanted) == len(dict(wanted)) == 15 + 1 + 7 + 2 + 1
+    assert job.images == len(wanted) == len(dict(wanted)) == 15 + 7 + 2 + 1 + 1
     assert everything(tmp_path / "out", job.parts) == wanted
     assert sum(job.size(number) for number in range(job.parts)) == job.images
     assert prepared(tmp_path / "out", places, "r1", size) == job  # goes on

@@ -23,6 +23,7 @@ from knowngood.recipe.predicting import predict
 
 PART = 32
 CONFIG = EngineConfig(engine="ray", part_size=PART, worker_cores=1)
+ONE_PART = CONFIG.model_copy(update={"part_size": 1000})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,14 +99,15 @@ def test_only_parts_that_are_not_whole_are_scored(
 ) -> None:
     folder = Path(shutil.copytree(killed[0].folder, tmp_path / "scores"))
     wanted = killed[0].rows().collect()
-    for number in range(1, 9):
-        rows_file(folder, number).unlink()
-    kept = rows_file(folder, 0)
-    pl.read_parquet(kept).with_columns(error=pl.lit("kept")).write_parquet(kept)
+    for number in range(9):
+        file = rows_file(folder, number)
+        pl.read_parquet(file).with_columns(error=pl.lit("kept")).write_parquet(file)
+    rows_file(folder, 5).unlink()
     done = predict_on_cluster(trained_run, photographs, folder, CONFIG)
     frame = done.rows().collect()
-    assert done.taken_over == 1
-    assert (frame["error"].head(PART) == "kept").all()
+    assert done.taken_over == 8
+    fresh = [row for row, error in enumerate(frame["error"]) if error is None]
+    assert fresh == list(range(5 * PART, 6 * PART))
     assert frame.drop("error").equals(wanted.drop("error"))
     again = predict_on_cluster(trained_run, photographs, folder, CONFIG)
     assert (again.taken_over, again.workers) == (9, 0)
@@ -115,7 +117,7 @@ def test_what_the_workers_do_not_see(trained_run: Path, photographs: Path, tmp_p
     handle = os.open(trained_run, os.O_RDONLY)  # a path that means something in this process only
     try:
         with pytest.raises(RecipeError, match="does not see the recipe") as told:
-            predict_on_cluster(f"/proc/self/fd/{handle}", photographs, tmp_path / "scores", CONFIG)
+            predict_on_cluster(f"/proc/self/fd/{handle}", photographs / "chip", tmp_path / "scores", ONE_PART)
     finally:
         os.close(handle)
     assert "shared storage" in str(told.value)
