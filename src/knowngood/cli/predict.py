@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,8 +109,24 @@ def _refused(config: EngineConfig, out: Path | None, others: dict[str, object]) 
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what Ray's C++ writes past Python to stderr off the terminal; its logs have it too."""
+    before, kept = sys.stderr, os.dup(2)
+    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", buffering=1) as ours:
+        if before is sys.__stderr__:
+            sys.stderr = ours
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            ours.flush()
+            os.dup2(kept, 2)
+            sys.stderr = before
+
+
 def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> None:
-    with at_work(), redirect_stdout(sys.stderr):  # where Ray tells of lost workers
+    with _quiet(), at_work(), redirect_stdout(sys.stderr):  # where Ray tells of lost workers
         from knowngood.recipe.cluster.running import predict_on_cluster
 
         done = predict_on_cluster(*given, **more)

@@ -20,7 +20,6 @@ STORE = 128 << 20  # bytes of the object store of a cluster started here: only n
 AUTO = "auto"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TQDM": "0",
 }
