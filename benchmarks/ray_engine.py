@@ -31,7 +31,7 @@ from knowngood.data.loading import load
 from knowngood.files import write_json
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.connecting import connected
-from knowngood.recipe.cluster.parts import rows_file
+from knowngood.recipe.cluster.parts import begun_file, rows_file
 from knowngood.recipe.cluster.running import predict_on_cluster
 from knowngood.recipe.engine.pipeline import cores
 from knowngood.recipe.engine.profile import Profile
@@ -48,7 +48,7 @@ RESULT = Path(__file__).parent / "results" / "ray_engine.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2048)
-    parser.add_argument("--part-size", type=int, default=128)
+    parser.add_argument("--part-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--run", type=Path, help="A finished run; by default one is trained.")
@@ -140,27 +140,13 @@ def killing(out: Path) -> list[int]:
     victims: list[int] = []
 
     def kill() -> None:
-        while not any((out / "rows").glob("[0-9]*.parquet")):
+        while not begun_file(out, 1).exists() or not any((out / "rows").glob("[0-9]*.parquet")):
             time.sleep(0.01)
-        victims.append(scorers()[0])
+        victims.append(int(begun_file(out, 1).read_text().split()[0]))
         os.kill(victims[0], signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
     return victims
-
-
-def scorers() -> list[int]:
-    """Returns the scoring processes of our own cluster: grandchildren of this process."""
-    parents, found = {}, []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_text()
-            parents[int(place.name)] = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-        if "PartScorer" in words and words.startswith("ray::"):
-            found.append(int(place.name))
-    return [one for one in found if parents.get(parents[one]) == os.getpid()]
 
 
 if __name__ == "__main__":

@@ -97,11 +97,18 @@ def look(address: str | None) -> None:
         subprocess.run(
             [sys.executable, "-c", _TRY, address], check=True, capture_output=True, text=True, timeout=ANSWER
         )
-    except subprocess.TimeoutExpired as error:
-        raise _silent(address, f"no answer of a Ray cluster within {ANSWER:.0f} s") from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["Ray ended without a word"])[-1]
-        raise _silent(address, last) from error
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        said = error.stderr or ""  # bytes after a time-out, whatever was asked for
+        said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        if "InvalidAuthToken" in said:
+            raise ConfigError(
+                f"The Ray cluster at {address} asks for a token.",
+                expected="the token of its head, as Ray's page on token authentication says",
+                fix="Set RAY_AUTH_MODE=token for this command, and give this machine the same token as the head.",
+            ) from error
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise _silent(address, f"no answer of a Ray cluster within {ANSWER:.0f} s") from error
+        raise _silent(address, (said.strip().splitlines() or ["Ray ended without a word"])[-1]) from error
 
 
 def _silent(address: str, why: str) -> ConfigError:

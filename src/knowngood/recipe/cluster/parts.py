@@ -135,6 +135,11 @@ def rows_file(out: Path, number: int) -> Path:
     return _file(out, ROWS, number)
 
 
+def begun_file(out: Path, number: int) -> Path:
+    """Returns where the workers of a part are noted while the work goes on."""
+    return out / ROWS / f".{number:07}.begun.tmp"
+
+
 def missing(out: Path, job: Job) -> list[int]:
     """Returns the parts that have no rows yet."""
     whole = {path.name for path in (out / ROWS).glob("*.parquet")}
@@ -142,19 +147,19 @@ def missing(out: Path, job: Job) -> list[int]:
 
 
 def begun(out: Path, number: int) -> None:
-    """Counts the workers that begin a part; `swept` forgets.
+    """Notes the workers that begin a part, a process number a line; `swept` forgets.
 
     Raises:
         DataError: It has cost too many of them.
         StorageError: It cannot be written.
     """
-    path = rows_file(out, number)
-    mark = path.with_name(f".{path.stem}.begun.tmp")
-    with storage_errors(path):
+    path = begun_file(out, number)
+    with storage_errors(rows_file(out, number)):
         path.parent.mkdir(exist_ok=True)
-        with mark.open("ab") as handle:
-            handle.write(b".")
-            times = handle.tell()
+        with path.open("a+") as handle:
+            handle.write(f"{os.getpid()}\n")
+            handle.seek(0)
+            times = len(handle.readlines())
     if times > TRIES:
         raise DataError(
             f"Part {number} has cost {TRIES} workers; its photographs are named in {_file(out, LIST, number)}.",

@@ -17,7 +17,7 @@ import pytest
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.connecting import connected
-from knowngood.recipe.cluster.parts import rows_file
+from knowngood.recipe.cluster.parts import begun_file, rows_file
 from knowngood.recipe.cluster.running import ClusterRun, predict_on_cluster
 from knowngood.recipe.predicting import predict
 
@@ -51,9 +51,9 @@ def killed(trained_run: Path, photographs: Path, tmp_path_factory: pytest.TempPa
     victims: list[int] = []
 
     def kill() -> None:
-        while not rows_file(out, 0).exists():
+        while not (rows_file(out, 0).exists() and begun_file(out, 1).exists()):
             time.sleep(0.005)
-        victims.append(workers()[0])
+        victims.append(int(begun_file(out, 1).read_text().split()[0]))
         os.kill(victims[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -61,20 +61,6 @@ def killed(trained_run: Path, photographs: Path, tmp_path_factory: pytest.TempPa
     done = predict_on_cluster(trained_run, photographs, out, CONFIG)
     killer.join()
     return done, victims[0]
-
-
-def workers() -> list[int]:
-    """Returns the scoring processes of our own cluster: grandchildren of this process."""
-    parents, found = {}, []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_text()
-            parents[int(place.name)] = int((place / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-        if "PartScorer" in words and words.startswith("ray::"):
-            found.append(int(place.name))
-    return [one for one in found if parents.get(parents[one]) == os.getpid()]
 
 
 def test_a_killed_worker_costs_only_time(killed: tuple[ClusterRun, int], trained_run: Path, photographs: Path) -> None:
