@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from knowngood.models.features import Features, features
     from knowngood.models.training.config import TrainConfig
     from knowngood.recipe.bundle import Prediction, Recipe
+    from knowngood.recipe.cluster.config import EngineConfig
+    from knowngood.recipe.cluster.running import ClusterRun, predict_on_cluster
     from knowngood.recipe.export.exporting import Exported, export
     from knowngood.recipe.predicting import predict
     from knowngood.study.auditing import Audit, audit
@@ -56,8 +58,10 @@ _HOMES = {
     "CascadeConfig": "knowngood.study.cascade_config",
     "Cascaded": "knowngood.study.cascading",
     "Classical": "knowngood.study.classical",
+    "ClusterRun": "knowngood.recipe.cluster.running",
     "CompareConfig": "knowngood.study.comparison.config",
     "Compared": "knowngood.study.comparison.comparing",
+    "EngineConfig": "knowngood.recipe.cluster.config",
     "ExplainConfig": "knowngood.study.explain_config",
     "Explained": "knowngood.study.explaining",
     "Exported": "knowngood.recipe.export.exporting",
@@ -95,6 +99,7 @@ _HOMES = {
     "judge": "knowngood.study.judging.judging",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
+    "predict_on_cluster": "knowngood.recipe.cluster.running",
     "removal_trial": "knowngood.study.removing",
     "sample": "knowngood.study.generating",
     "split": "knowngood.data.splits",
@@ -110,8 +115,10 @@ __all__ = [
     "CascadeConfig",
     "Cascaded",
     "Classical",
+    "ClusterRun",
     "CompareConfig",
     "Compared",
+    "EngineConfig",
     "ExplainConfig",
     "Explained",
     "Exported",
@@ -149,6 +156,7 @@ __all__ = [
     "judge",
     "load",
     "predict",
+    "predict_on_cluster",
     "removal_trial",
     "sample",
     "split",

@@ -106,6 +106,7 @@ def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
         for verb in (command.callback.__name__ for command in verbs.registered_commands if command.callback):
             known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(*filter(None, (group, verb)), "--help").out))
     known |= {"--help", "--version", "--install-completion", "--show-completion"}
+    known |= {"--head"}  # of `ray start`
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
         assert named <= known, f"{sorted(named - known)} in {page}"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
+from knowngood.cli.options import with_options
+from knowngood.errors import ConfigError
+from knowngood.recipe.cluster.config import EngineConfig
 
 SHOWN = 20
 
@@ -17,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Score photographs with a recipe.")(predict)
 
 
+@with_options(EngineConfig)
 def predict(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
     images: Annotated[
@@ -25,6 +33,7 @@ def predict(
             metavar="IMAGES", help="Image files, folders, archives, tables, URLs; - reads paths from stdin."
         ),
     ],
+    config: EngineConfig,
     out: Annotated[Path | None, typer.Option("--out", help="File for the scores: .csv or .parquet.")] = None,
     sample: Annotated[
         Path | None, typer.Option(help="Sample submission whose columns and ids --out shall have.")
@@ -46,6 +55,10 @@ def predict(
 
     A file that cannot be read costs its own row. A second run scores only what is new.
     """
+    _refused(config, out, {"--sample": sample, "--submission": submission, "--profile": profile})
+    if config.engine != "local":
+        _on_cluster((recipe, images, out, config), json, runtime=runtime, fresh=fresh)
+        return
     with at_work():
         from knowngood.recipe.engine.profile import Profile
         from knowngood.recipe.predicting import predict as work
@@ -76,6 +89,61 @@ def predict(
         show_profile(stages.document())
     if out is not None:
         typer.echo(f"Scores: {out}")
+
+
+def _refused(config: EngineConfig, out: Path | None, others: dict[str, object]) -> None:
+    """Looks whether the options go together.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if config.engine == "local":
+        if config.address is not None:
+            raise ConfigError("--address is of a cluster.", fix="Add --engine ray.")
+        return
+    wrong = next((flag for flag, given in others.items() if given), None)
+    if wrong is not None:
+        raise ConfigError(f"{wrong} does not go with --engine {config.engine}.", fix="Leave one of them out.")
+    if out is None or out.suffix.lower() in (".csv", ".parquet"):
+        raise ConfigError(
+            f"--engine {config.engine} writes a folder of Parquet files, and "
+            + ("no --out says where." if out is None else f"{out} is named like one file."),
+            fix="--out scores",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what Ray's C++ writes past Python to stderr off the terminal; its logs have it too."""
+    before, kept = sys.stderr, os.dup(2)
+    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", buffering=1) as ours:
+        if before is sys.__stderr__:
+            sys.stderr = ours
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            ours.flush()
+            os.dup2(kept, 2)
+            sys.stderr = before
+
+
+def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> None:
+    with _quiet(), at_work(), redirect_stdout(sys.stderr):  # where Ray tells of lost workers
+        from knowngood.recipe.cluster.running import predict_on_cluster
+
+        done = predict_on_cluster(*given, **more)
+    facts = {"images": done.images, **done.counts}
+    if json:
+        parts = {"parts": done.parts, "taken_over": done.taken_over, "workers": done.workers}
+        answer_json({**facts, **parts, "out": str(done.folder)})
+        return
+    worst = done.rows().select("image", "defect_score", "decision").drop_nulls("defect_score")
+    rows = worst.top_k(SHOWN, by="defect_score").collect(engine="streaming").rows()
+    shown = sorted(((one_line(name), *rest) for name, *rest in rows), key=lambda row: -float(str(row[1])))
+    show_table(f"Highest scores ({len(shown)})", ("image", "defect score", "decision"), shown)
+    typer.echo(", ".join(f"{number} {name}" for name, number in facts.items()))
+    typer.echo(f"Scores: {given[2]}/rows/*.parquet, {done.parts} parts")
 
 
 def show_profile(document: dict[str, Any]) -> None:

@@ -102,21 +102,21 @@ def predict(
 
 def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str] | None, task: int) -> pl.DataFrame:
     """Returns the rows, kept compactly, and logs them as they come."""
-    parts: list[pl.DataFrame] = [pl.DataFrame(schema=_SCHEMA)]
+    parts: list[pl.DataFrame] = [pl.DataFrame(schema=SCHEMA)]
     rows: list[Row] = []
     revision = engine.scoring.revision
     while chunk := list(islice(scored, CHUNK)):
         with engine.profile.of("write"):
-            made = [known.row(one) if one.known else _row(one, revision) for one in chunk]
+            made = [known.row(one) if one.known else row_of(one, revision) for one in chunk]
             if log is not None:
                 log.write("".join(json.dumps(row) + "\n" for row in made))
                 log.flush()
             rows += made
             if len(rows) >= PART:
-                parts.append(pl.DataFrame(rows, schema=_SCHEMA))
+                parts.append(pl.DataFrame(rows, schema=SCHEMA))
                 rows = []
         reporter().advance(task, len(chunk))
-    parts.append(pl.DataFrame(rows, schema=_SCHEMA))
+    parts.append(pl.DataFrame(rows, schema=SCHEMA))
     return pl.concat(parts)
 
 
@@ -133,7 +133,7 @@ def _encoded(frame: pl.DataFrame, csv: bool) -> Iterator[io.BytesIO]:
         yield encoded
 
 
-_SCHEMA = {
+SCHEMA = {
     "image": pl.String(),
     "defect_score": pl.Float64(),
     "decision": pl.String(),
@@ -177,7 +177,13 @@ def write_table(frame: pl.DataFrame, target: Path) -> None:
             handle.write(encoded.getbuffer())
 
 
-def _row(scored: Scored, revision: str) -> Row:
+def row_of(scored: Scored, revision: str) -> Row:
+    """Returns the row of a photograph, with the columns of `SCHEMA`.
+
+    Args:
+        scored: What the engine says of it.
+        revision: Of recipe and graph.
+    """
     return asdict(scored.prediction) | {"sha256": scored.digest, "recipe": revision}
 
 
@@ -192,7 +198,7 @@ class _Known:
     """
 
     def __init__(self, frame: pl.DataFrame | None = None) -> None:
-        self.frame = pl.DataFrame(schema=_SCHEMA) if frame is None else frame
+        self.frame = pl.DataFrame(schema=SCHEMA) if frame is None else frame
         self.used = 0
         self._place = {
             _key(name, digest): row for row, (name, digest) in enumerate(self.frame["image", "sha256"].iter_rows())
@@ -215,19 +221,19 @@ def _key(name: str, digest: str) -> bytes:
 
 def _known(target: Path, revision: str) -> _Known:
     """Returns rows of earlier runs that are still good: from the finished file and from a killed run's journal."""
-    parts = [pl.DataFrame(schema=_SCHEMA)]
+    parts = [pl.DataFrame(schema=SCHEMA)]
     if target.is_file():
         try:
             frame = pl.read_parquet(target) if target.suffix == ".parquet" else pl.read_csv(target, infer_schema=False)
             if set(COLUMNS) <= set(frame.columns):
-                parts.append(frame.select(COLUMNS).cast(_SCHEMA))  # type: ignore[arg-type]
+                parts.append(frame.select(COLUMNS).cast(SCHEMA))  # type: ignore[arg-type]
         except pl.exceptions.PolarsError:
             pass  # not ours: it is replaced, as --out asks
     journal = target.with_name(f".{target.name}.journal")
     if journal.is_file():
         rows = _journal_rows(journal)
         while some := list(islice(rows, PART)):
-            parts.append(pl.DataFrame(some, schema=_SCHEMA))
+            parts.append(pl.DataFrame(some, schema=SCHEMA))
     kept = pl.concat(parts).filter(pl.col("sha256").is_not_null() & (pl.col("recipe") == revision))
     return _Known(kept)
 

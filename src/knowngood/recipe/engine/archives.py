@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from knowngood.data.images import MAX_BYTES, SUFFIXES
@@ -20,43 +21,45 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((*_TARS, *_ZIPS))
 
 
-def members(path: Path) -> Iterator[Member]:
+def members(path: Path, start: int = 0, contents: bool = True) -> Iterator[Member]:
     """Yields name and reader of each photograph in an archive, in its order.
 
     Bytes are read here, in the order of the archive, since a compressed tar can be read in no other.
 
     Args:
         path: Of the archive; a member is called "archive/member".
+        start: How many photographs are passed over, unread.
+        contents: Whether bytes are wanted at all; without, readers refuse.
 
     Raises:
         DataError: It is no archive, or damaged.
     """
     try:
-        yield from _of_zip(path) if path.name.lower().endswith(_ZIPS) else _of_tar(path)
+        listed = _of_zip if path.name.lower().endswith(_ZIPS) else _of_tar
+        yield from listed(path, start, contents)
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
         raise DataError(f"The archive {path} cannot be read: {error}.", fix="Copy it again from its origin.") from error
 
 
-def _of_tar(path: Path) -> Iterator[Member]:
+def _of_tar(path: Path, start: int, contents: bool) -> Iterator[Member]:
     with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            if member.isfile() and _wanted(member.name):
-                handle = archive.extractfile(member) if member.size <= MAX_BYTES else None
-                yield f"{path}/{member.name}", _reader(member.name, None if handle is None else handle.read())
+        for member in islice((one for one in archive if one.isfile() and _wanted(one.name)), start, None):
+            handle = archive.extractfile(member) if contents and member.size <= MAX_BYTES else None
+            yield f"{path}/{member.name}", _reader(member.name, None if handle is None else handle.read())
 
 
-def _of_zip(path: Path) -> Iterator[Member]:
+def _of_zip(path: Path, start: int, contents: bool) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if not member.is_dir() and _wanted(member.filename):
-                data = None
-                if member.file_size <= MAX_BYTES:
-                    try:
-                        data = archive.read(member)
-                    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # one damaged, or locked
-                        yield f"{path}/{member.filename}", _refusing(f"{member.filename!r} cannot be read: {error}.")
-                        continue
-                yield f"{path}/{member.filename}", _reader(member.filename, data)
+        found = (one for one in archive.infolist() if not one.is_dir() and _wanted(one.filename))
+        for member in islice(found, start, None):
+            data = None
+            if contents and member.file_size <= MAX_BYTES:
+                try:
+                    data = archive.read(member)
+                except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # one damaged, or locked
+                    yield f"{path}/{member.filename}", _refusing(f"{member.filename!r} cannot be read: {error}.")
+                    continue
+            yield f"{path}/{member.filename}", _reader(member.filename, data)
 
 
 def _wanted(name: str) -> bool:

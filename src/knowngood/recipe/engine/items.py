@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from knowngood.data.images import read_bytes
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import DataError
 from knowngood.recipe.engine.archives import is_archive, members
-from knowngood.recipe.engine.remote import is_url, remote_items
+from knowngood.recipe.engine.remote import is_url, remote_items, remote_reader
 
 STDIN = "-"
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
@@ -28,10 +29,14 @@ class Item:
     Attributes:
         name: In the row that it gets.
         read: Returns its bytes; raises `ImageError` where it cannot.
+        place: Where it can be read again: a file, a URL, or the archive that it is in; empty where nowhere.
+        member: How many photographs come before it in the archive; None for one that is in none.
     """
 
     name: str
     read: Callable[[], bytes]
+    place: str | Path = ""
+    member: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,16 @@ class Stream:
     total: int | None
 
 
-def stream(places: str | Path | Sequence[str | Path], stdin: TextIO | None = None) -> Stream:
+def stream(places: str | Path | Sequence[str | Path], stdin: TextIO | None = None, *, contents: bool = True) -> Stream:
     """Lists photographs.
 
     Args:
         places: Files, folders (searched through), archives (.tar, .tar.gz, .zip ...), tables with a column image or
-            path (.csv, .tsv, .parquet; paths relative to the table), URLs that fsspec knows (s3://bucket/folder),
-            and "-": a path a line on standard input. A file that is named twice is scored once.
+            path (.csv, .tsv, .parquet; paths relative to the table, or URLs), URLs that fsspec knows
+            (s3://bucket/folder), and "-": a path or URL a line on standard input. A file that is named twice is
+            scored once.
         stdin: Instead of standard input.
+        contents: Whether the items are to be read; without, archives are listed only.
 
     Raises:
         DataError: A place does not exist, or there is no photograph at all.
@@ -64,7 +71,7 @@ def stream(places: str | Path | Sequence[str | Path], stdin: TextIO | None = Non
     for place in wanted:
         if not is_url(place) and str(place) != STDIN and not Path(place).exists():
             raise DataError(f"There is no {place}.", expected="image files or folders", fix="Check the path.")
-    found = _once(wanted, stdin or sys.stdin)
+    found = _once(wanted, stdin or sys.stdin, contents)
     first = next(found, None)
     if first is None:
         raise DataError(
@@ -85,28 +92,38 @@ def _with(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
     yield from rest
 
 
-def _once(places: Sequence[str | Path], stdin: TextIO) -> Iterator[Item]:
-    """Yields the items of all places; only where there are several can one be named twice, and is that remembered."""
-    seen: set[str] = set()
+def _once(places: Sequence[str | Path], stdin: TextIO, contents: bool) -> Iterator[Item]:
+    """Yields the items of all places; in one folder, or below one URL, none comes twice, and nothing is remembered."""
+    seen: set[bytes] = set()
+    alone = len(places) == 1 and (is_url(places[0]) or Path(places[0]).is_dir())
     for place in places:
-        for item in _items(place, stdin):
-            if len(places) > 1:
-                if item.name in seen:
+        for item in _items(place, stdin, contents):
+            if not alone:
+                key = hashlib.blake2b(item.name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+                if key in seen:
                     continue
-                seen.add(item.name)
+                seen.add(key)
             yield item
 
 
-def _items(place: str | Path, stdin: TextIO) -> Iterator[Item]:
+def item_at(name: str, place: str | Path) -> Item:
+    """Returns one photograph that is a file or at a URL."""
+    if is_url(place):
+        return Item(name, remote_reader(str(place)), place)
+    return Item(name, lambda: read_bytes(place), place)
+
+
+def _items(place: str | Path, stdin: TextIO, contents: bool) -> Iterator[Item]:
     path = Path(place)
     if str(place) == STDIN:
         yield from (_of_file(line.rstrip("\r\n")) for line in stdin if line.strip())
     elif is_url(place):
-        yield from (Item(name, read) for name, read in remote_items(str(place)))
+        yield from (Item(name, read, name) for name, read in remote_items(str(place)))
     elif path.is_dir():
         yield from (_of_file(one) for one in Walker().images(path))
     elif is_archive(path):
-        yield from (Item(name, read) for name, read in members(path))
+        for number, (name, read) in enumerate(members(path, contents=contents)):
+            yield Item(name, read, path, number)
     elif path.suffix.lower() in _TABLES:
         yield from _listed(path)
     else:
@@ -114,7 +131,7 @@ def _items(place: str | Path, stdin: TextIO) -> Iterator[Item]:
 
 
 def _of_file(path: str | Path) -> Item:
-    return Item(named(path), lambda: read_bytes(path))
+    return item_at(named(path), path)
 
 
 def _listed(path: Path) -> Iterator[Item]:
@@ -133,7 +150,7 @@ def _listed(path: Path) -> Iterator[Item]:
                     fix="Rename the column with the paths.",
                 )
             if row[column]:
-                yield _of_file(os.path.join(path.parent, row[column]))
+                yield _of_file(row[column] if is_url(row[column]) else os.path.join(path.parent, row[column]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table {path} cannot be read: {error}.", fix="Check the file.") from error
 

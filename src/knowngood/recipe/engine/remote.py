@@ -43,6 +43,17 @@ def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         raise DataError(f"{url} cannot be listed: {error}.", fix="Check the URL and your rights.") from error
 
 
+def remote_reader(url: str) -> Callable[[], bytes]:
+    """Returns the reader of one photograph; that it is not there is told when it is read.
+
+    Raises:
+        DataError: It is no URL that can be opened.
+        MissingExtraError: The protocol's package is not installed.
+    """
+    system, path = _opened(url)
+    return partial(_read, system, path, url)
+
+
 def _opened(url: str) -> tuple[Any, str]:
     try:
         import fsspec

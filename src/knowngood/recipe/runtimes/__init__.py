@@ -83,18 +83,19 @@ class Kind:
         package: Module that it needs.
         extra: Extra of knowngood that installs it; empty where it is always there.
         takes_graph: Whether it runs exported graphs; otherwise it takes the recipe's own networks.
-        opened: Opens it with what it takes.
+        opened: Opens it with what it takes, and with how many threads it may use, where that is limited.
     """
 
     summary: str
     package: str
     extra: str
     takes_graph: bool
-    opened: Callable[[Any], Runtime]
+    opened: Callable[..., Runtime]
 
-    def __call__(self, inspector: Inspector | None, graph: Graph | None) -> Runtime:
-        """Returns a runtime of the graph, or of the inspector."""
-        return self.opened(graph if self.takes_graph else inspector)
+    def __call__(self, inspector: Inspector | None, graph: Graph | None, threads: int | None = None) -> Runtime:
+        """Returns a runtime of the graph, or of the inspector, that uses so many threads; all cores by default."""
+        taken: Any = graph if self.takes_graph else inspector
+        return self.opened(taken) if threads is None else self.opened(taken, threads)
 
 
 RUNTIMES: Registry[Kind] = Registry(

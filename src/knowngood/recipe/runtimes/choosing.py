@@ -39,7 +39,9 @@ class Scoring:
     said: str
 
 
-def scoring(recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | None = None) -> Scoring:
+def scoring(
+    recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | None = None, threads: int | None = None
+) -> Scoring:
     """Opens a recipe with a runtime.
 
     Args:
@@ -47,6 +49,7 @@ def scoring(recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | N
         runtime: A name, or "auto": the quickest exported graph whose runtime is installed, else PyTorch; PyTorch too
             where there is a GPU.
         precision: Of the exported graph; the quickest that there is by default.
+        threads: How many the runtime may use; all cores by default.
 
     Raises:
         MissingExtraError: The runtime asked for is not installed.
@@ -62,7 +65,7 @@ def scoring(recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | N
     place = loaded.folder if isinstance(recipe, Recipe) else place_of(recipe)
     wanted = RUNTIMES.names() if runtime == AUTO else [runtime]
     if runtime == "torch" or (runtime == AUTO and torch.cuda.is_available()):
-        return _own(loaded)
+        return _own(loaded, threads)
     for exporter, held in exports(place) if place is not None else []:
         name = EXPORTERS.get(exporter).runtime
         if name not in wanted or (precision is not None and held != precision):
@@ -74,7 +77,7 @@ def scoring(recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | N
         assert place is not None
         folder = folder_of(place, exporter, held)
         document = ExportDocument.load(folder, loaded.manifest.revision)
-        opened = kind(None, document.graph(folder))
+        opened = kind(None, document.graph(folder), threads)
         return Scoring(loaded, opened, document.thresholds, document.revision, f"{name}, {held}")
     if runtime != AUTO or precision is not None:
         what = " ".join(filter(None, (None if runtime == AUTO else runtime, precision)))
@@ -84,7 +87,7 @@ def scoring(recipe: Recipe | str | Path, runtime: str = AUTO, precision: str | N
             fix=f"knowngood export RECIPE --to {_format_for(runtime)}"
             + (f" --precision {precision}" if precision else ""),
         )
-    return _own(loaded)
+    return _own(loaded, threads)
 
 
 def exports(place: Path) -> list[tuple[str, str]]:
@@ -93,8 +96,8 @@ def exports(place: Path) -> list[tuple[str, str]]:
     return [one for one in made if (place / FOLDER / "-".join(one) / DOCUMENT).is_file()]
 
 
-def _own(recipe: Recipe) -> Scoring:
-    runtime = RUNTIMES.get("torch")(recipe.inspector, None)
+def _own(recipe: Recipe, threads: int | None) -> Scoring:
+    runtime = RUNTIMES.get("torch")(recipe.inspector, None, threads)
     return Scoring(recipe, runtime, recipe.thresholds, recipe.manifest.revision, "torch, fp32")
 
 

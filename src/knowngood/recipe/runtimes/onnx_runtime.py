@@ -18,6 +18,7 @@ class OnnxRuntime:
 
     Args:
         graph: With model.onnx.
+        threads: How many it may use; all by default.
 
     Raises:
         RecipeError: The file cannot be read.
@@ -25,10 +26,12 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, threads: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # no busy waiting
         try:
             self.session: Any = onnxruntime.InferenceSession(

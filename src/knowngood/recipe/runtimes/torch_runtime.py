@@ -20,11 +20,14 @@ class TorchRuntime:
 
     Args:
         inspector: Of the recipe.
+        threads: How many this process may use from now on; unchanged by default.
     """
 
     name = "torch"
 
-    def __init__(self, inspector: Inspector) -> None:
+    def __init__(self, inspector: Inspector, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.inspector = inspector.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.maps = map_kind(inspector) is not None
         self.busy = 0.0
