@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -202,3 +204,16 @@ def test_good_images_alone_have_none(run_cli: Run, parts: Path, tmp_path: Path) 
     answer = run_cli("cascade", tmp_path / "run")
     assert answer.code == 2
     assert "no escape budget" in answer.err
+
+
+def test_a_cluster_uses_it_too(run_cli: Run, cascaded: Path, parts: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    words = ["predict", cascaded, parts, "--engine", "ray", "--out", tmp_path / "scores", "--worker-cores", 1]
+    command = [sys.executable, "-m", "knowngood", *map(str, words)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = pl.read_parquet(tmp_path / "scores" / "rows" / "*.parquet").sort("image")
+    want = predicted(run_cli, cascaded, parts).sort("image")
+    same = ["image", "decision", "sha256", "recipe"]
+    assert rows.select(same).equals(want.select(same))
+    np.testing.assert_allclose(rows["defect_score"], want["defect_score"], atol=1e-5)

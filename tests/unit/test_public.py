@@ -11,6 +11,8 @@ import knowngood
 PUBLIC = [
     "Audit",
     "Augmented",
+    "CascadeConfig",
+    "Cascaded",
     "Classical",
     "ClusterRun",
     "CompareConfig",
@@ -41,6 +43,7 @@ PUBLIC = [
     "TransplantConfig",
     "audit",
     "augment",
+    "cascade",
     "check",
     "choose_threshold",
     "classical",

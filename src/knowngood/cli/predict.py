@@ -45,9 +45,6 @@ def predict(
     runtime: Annotated[
         str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.")
     ] = "auto",
-    cascade: Annotated[
-        bool, typer.Option("--cascade/--no-cascade", help="Use the recipe's cascade, if it has one.")
-    ] = True,
     profile: Annotated[bool, typer.Option("--profile", help="Tell how busy each stage was.")] = False,
     json: Json = False,
 ) -> None:
@@ -65,7 +62,7 @@ def predict(
 
         stages = Profile()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
-        frame = work(recipe, images, **kept, runtime=runtime, cascade=cascade, profile=stages)
+        frame = work(recipe, images, **kept, runtime=runtime, cascade=config.cascade, profile=stages)
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},

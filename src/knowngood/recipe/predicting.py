@@ -19,11 +19,11 @@ from knowngood.errors import ConfigError, DataError
 from knowngood.files import storage_errors, whole_file
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade.opening import cascade_scoring, has_cascade
+from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import Engine, Scored
 from knowngood.recipe.engine.profile import Profile
-from knowngood.recipe.runtimes.choosing import AUTO, scoring
+from knowngood.recipe.runtimes.choosing import AUTO
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
 
 CHUNK = 128  # rows between two flushes of the journal
@@ -74,13 +74,11 @@ def predict(
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     wanted = None if sample is None else read_sample(Path(sample))
-    opened = (
-        cascade_scoring(recipe) if cascade and runtime == AUTO and has_cascade(recipe) else scoring(recipe, runtime)
-    )
+    scoring = opened(recipe, runtime, cascade=cascade)
     found = stream(images)
-    known = _Known() if target is None or fresh else _known(target, opened.revision)
+    known = _Known() if target is None or fresh else _known(target, scoring.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")
-    engine = Engine(opened, profile=profile)
+    engine = Engine(scoring, profile=profile)
     task = reporter().start("score", found.total)
     try:
         with _appending(journal, target) as log, contextlib.closing(engine.run(found.items, known.has)) as scored:

@@ -9,7 +9,7 @@ from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.cascade.document import DOCUMENT, FOLDER, STUDENT, CascadeDocument, Part
 from knowngood.recipe.cascade.rule import Rule
 from knowngood.recipe.cascade.runtime import CascadeRuntime
-from knowngood.recipe.runtimes.choosing import Scoring, scoring
+from knowngood.recipe.runtimes.choosing import AUTO, Scoring, scoring
 
 
 def has_cascade(recipe: Recipe | str | Path) -> bool:
@@ -18,8 +18,31 @@ def has_cascade(recipe: Recipe | str | Path) -> bool:
     return place is not None and (place / FOLDER / DOCUMENT).is_file()
 
 
-def cascade_scoring(recipe: Recipe | str | Path) -> Scoring:
+def opened(
+    recipe: Recipe | str | Path, runtime: str = AUTO, *, cascade: bool = True, threads: int | None = None
+) -> Scoring:
+    """Opens a recipe: its cascade, where there is one and nothing else is asked for, or its own network.
+
+    Args:
+        recipe: Its folder, or loaded.
+        runtime: As in `scoring`; the cascade is taken with "auto" only.
+        cascade: Whether it may be taken.
+        threads: How many each runtime may use; all cores by default.
+
+    Raises:
+        Those of `scoring` and `cascade_scoring`.
+    """
+    if cascade and runtime == AUTO and has_cascade(recipe):
+        return cascade_scoring(recipe, threads)
+    return scoring(recipe, runtime, threads=threads)
+
+
+def cascade_scoring(recipe: Recipe | str | Path, threads: int | None = None) -> Scoring:
     """Opens the cascade of a recipe.
+
+    Args:
+        recipe: Its folder, or loaded from one.
+        threads: How many each runtime may use; all cores by default.
 
     Raises:
         RecipeError: It is damaged, or was certified with other graphs than there are now.
@@ -30,8 +53,8 @@ def cascade_scoring(recipe: Recipe | str | Path) -> Scoring:
         raise RecipeError("A recipe in memory has no cascade.", fix="Load it from its folder.")
     folder = loaded.folder / FOLDER
     document = CascadeDocument.load(folder)
-    large = _opened(loaded, document.large, folder)
-    student = _opened(Recipe.load(folder / STUDENT), document.student, folder)
+    large = _part(loaded, document.large, folder, threads)
+    student = _part(Recipe.load(folder / STUDENT), document.student, folder, threads)
     runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(document, student, large), sees(student))
     said = f"cascade of {student.recipe.manifest.networks[0].backbone} ({student.said}) and "
     said += f"{loaded.manifest.networks[0].backbone} ({large.said})"
@@ -49,11 +72,11 @@ def sees(student: Scoring) -> tuple[int, int]:
     return student.recipe.input_shape[1:]
 
 
-def _opened(recipe: Recipe, part: Part, folder: Path) -> Scoring:
+def _part(recipe: Recipe, part: Part, folder: Path, threads: int | None) -> Scoring:
     fix = "Certify it again with `knowngood cascade RUN`, or score with --no-cascade."
     try:
         plain = part.runtime == "torch"
-        found = scoring(recipe, part.runtime, None if plain else part.precision)
+        found = scoring(recipe, part.runtime, None if plain else part.precision, threads)
     except KnownGoodError as error:
         raise type(error)(error.what, expected=error.expected, fix=f"{error.fix or ''} {fix}".strip()) from error
     if found.revision != part.revision:

@@ -18,5 +18,6 @@ class EngineConfig(BaseModel):
     address: str | None = Field(
         None, description="Of the cluster's head, HOST:PORT, or auto; one is started here if not given."
     )
+    cascade: bool = Field(True, description="Use the recipe's cascade, if it has one and --runtime is auto.")
     part_size: int = Field(PART, ge=1, description="Photographs a part of the work on a cluster.")
     worker_cores: int = Field(2, ge=1, description="Cores a worker on a cluster.")

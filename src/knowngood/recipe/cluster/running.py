@@ -13,12 +13,14 @@ import polars as pl
 from knowngood.errors import ConfigError
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import place_of
+from knowngood.recipe.cascade.opening import opened
+from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.cluster.agreeing import agreed
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.connecting import connected, look
 from knowngood.recipe.cluster.parts import Job, missing, prepared, rows_file, swept
 from knowngood.recipe.cluster.workers import PartScorer, Task, Told
-from knowngood.recipe.runtimes.choosing import AUTO, scoring
+from knowngood.recipe.runtimes.choosing import AUTO
 
 BLOCKS = 10_000  # pieces that Ray Data hands out
 _ASKED = EngineConfig(engine="ray")
@@ -77,14 +79,13 @@ def predict_on_cluster(
     """
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
-    opened = scoring(place, runtime)
-    job = prepared(folder, images, opened.revision, config.part_size, fresh=fresh)
+    scoring = opened(place, runtime, cascade=config.cascade)
+    job = prepared(folder, images, scoring.revision, config.part_size, fresh=fresh)
     swept(folder)
     wanted, workers = missing(folder, job), 0
-    task = Task(
-        str(folder), str(place), opened.runtime.name, opened.revision, config.worker_cores, socket.gethostname()
-    )
-    del opened  # the workers have theirs
+    chosen = AUTO if scoring.runtime.name == CascadeRuntime.name else scoring.runtime.name
+    task = Task(str(folder), str(place), chosen, scoring.revision, config.worker_cores, socket.gethostname())
+    del scoring  # the workers have theirs
     if wanted:
         with connected(config.address) as ray:
             workers = _spread(ray, task, job, wanted)

@@ -13,10 +13,11 @@ import polars as pl
 
 from knowngood import errors
 from knowngood.errors import DataError, KnownGoodError, RecipeError
+from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cluster.parts import begun, items_of, rows_file
 from knowngood.recipe.engine.pipeline import Engine
 from knowngood.recipe.predicting import SCHEMA, row_of, write_table
-from knowngood.recipe.runtimes.choosing import Scoring, scoring
+from knowngood.recipe.runtimes.choosing import Scoring
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Task:
     Attributes:
         out: Folder of the parts.
         recipe: Folder of the recipe.
-        runtime: Name of the runtime.
+        runtime: Name of the runtime; "auto" for the recipe's cascade.
         revision: Of recipe and graph, as the machine that asks sees them.
         cores: How many threads a worker uses.
         host: Name of the machine that asks.
@@ -118,14 +119,14 @@ class PartScorer:
         if self._opened is None:
             if not Path(self.task.recipe).exists():
                 raise self._unseen(f"recipe {self.task.recipe}", "RECIPE")
-            opened = scoring(self.task.recipe, self.task.runtime, threads=self.task.cores)
-            if opened.revision != self.task.revision:
+            found = opened(self.task.recipe, self.task.runtime, threads=self.task.cores)
+            if found.revision != self.task.revision:
                 raise RecipeError(
-                    f"{self.task.recipe} is {opened.revision} on {socket.gethostname()}, not {self.task.revision}.",
+                    f"{self.task.recipe} is {found.revision} on {socket.gethostname()}, not {self.task.revision}.",
                     expected="the same recipe and exports on all machines",
                     fix="Put the recipe on storage that all of them share.",
                 )
-            self._opened = opened
+            self._opened = found
         return self._opened
 
     def _unseen(self, what: str, flag: str) -> RecipeError:
