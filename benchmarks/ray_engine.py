@@ -83,14 +83,15 @@ def measured(run: Path, place: Path, given: argparse.Namespace) -> dict[str, Any
     found = load("elpv").usable().frame["path"].to_list()
     for number in range(given.images):
         (photographs / f"{number:07}.png").symlink_to(found[number % len(found)])
-    config = EngineConfig(engine="ray", part_size=given.part_size, worker_cores=max(1, cores() // given.workers))
+    each = max(1, cores() // given.workers)
+    config = EngineConfig(engine="ray", cascade=False, part_size=given.part_size, worker_cores=each)
     names = ("plain, whole call", "plain, at work", "ray, whole call", "ray, at work")
     rates: dict[str, list[float]] = {name: [] for name in names}
     equal = []
     with connected(cpus=given.workers * config.worker_cores):
         for number in range(given.rounds):
             profile, began = Profile(), time.perf_counter()
-            plain = predict(run, photographs, profile=profile)
+            plain = predict(run, photographs, cascade=False, profile=profile)
             rates["plain, whole call"].append(given.images / (time.perf_counter() - began))
             rates["plain, at work"].append(float(str(profile.document()["images_per_second"])))
             out, began = place / f"scores{number}", time.perf_counter()
