@@ -19,6 +19,7 @@ from knowngood.review.app.access import SignInError
 from knowngood.review.app.batching import Batcher
 from knowngood.review.app.guard import LOOPBACK, Guard
 from knowngood.review.app.metrics import Figures
+from knowngood.review.app.overview import Overview
 from knowngood.review.app.station import Job, Outcome, Station
 
 
@@ -31,16 +32,20 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
     """
     from knowngood import __version__
 
+    overview = Overview(station)
+
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.waiting)
         batcher.start()
         app.state.batcher, app.state.ready, app.state.loop = batcher, True, asyncio.get_running_loop()
+        overview.start()
         try:
             yield
         finally:
             app.state.ready = False
             await batcher.stop()  # what was accepted is finished and filed
+            await asyncio.to_thread(overview.stop)
 
     app = FastAPI(
         title="knowngood review station",
@@ -52,6 +57,7 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.station, app.state.figures, app.state.ready = station, Figures(), False
+    app.state.overview = overview
     app.include_router(api.router)
     app.include_router(kserve.router)
     for router in pages.ROUTERS:

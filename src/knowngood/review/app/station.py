@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -14,6 +14,7 @@ from knowngood.decide.threshold import ACCEPT, REJECT, REVIEW, Thresholds, decid
 from knowngood.errors import DataError, ImageError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
+from knowngood.review.app.deep_features import DeepFeatures
 from knowngood.review.app.inspecting import Inspector, Prepared, largest
 from knowngood.review.app.settings import Settings
 from knowngood.review.app.shelf import Shelf, bytes_at
@@ -78,6 +79,7 @@ class Station:
 
     def __init__(self, recipe: Recipe, record: Record, settings: Settings) -> None:
         self.inspector = Inspector(recipe)
+        self.features = DeepFeatures(self.inspector.embedder.made_by)
         self.record = record
         self.settings = settings
         self.shelf = Shelf(settings.shelf)
@@ -112,8 +114,12 @@ class Station:
         revision = self.revision
         cuts = Thresholds(revision["accept_below"], revision["reject_from"])
         prepared: list[Prepared | str] = [self._prepared(job) for job in jobs]
-        readable = [one for one in prepared if not isinstance(one, str)]
-        scores = iter(self.inspector.score(readable) if readable else [])
+        readable = [(job, one) for job, one in zip(jobs, prepared, strict=True) if not isinstance(one, str)]
+        scores: Iterator[float] = iter(())
+        if readable:
+            found, features = self.inspector.score_and_embed([one for _, one in readable])
+            self.features.add([hashlib.sha256(job.data).hexdigest() for job, _ in readable], features)
+            scores = iter(found)
         rows = []
         for job, one in zip(jobs, prepared, strict=True):
             digest = hashlib.sha256(job.data).hexdigest()

@@ -157,7 +157,7 @@ class Inspections:
         first = select(func.min(Inspection.id)).group_by(Inspection.unit).scalar_subquery()
         columns = (
             *(Inspection.id, Inspection.lot, Inspection.machine, Inspection.decision, Inspection.defect_score),
-            *(Inspection.brightness, Inspection.contrast, Inspection.sharpness),
+            *(Inspection.brightness, Inspection.contrast, Inspection.sharpness, Inspection.sha256),
         )
         query = select(*columns).where(Inspection.id.in_(first), Inspection.error.is_(None)).order_by(Inspection.id)
         with self.database.reading() as connection:
