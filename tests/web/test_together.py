@@ -1,4 +1,4 @@
-"""What shows many photographs together: neighbours beside the queue, in a real browser."""
+"""What shows many photographs together, in a real browser: neighbours beside the queue, the map, copies, lots."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from knowngood.review.serving import take_over_run
+from knowngood.review.app.overview import View
+from knowngood.review.known import Known
+from knowngood.review.serving import inspect_data, take_over_run
 
 
 @pytest.fixture
@@ -72,3 +75,77 @@ def test_the_tools_are_never_under_the_answers(
     for name in ("zoom", "light", "reset"):
         box = at.page.locator(f"#{name}").bounding_box()
         assert box["y"] + box["height"] <= answers["y"], name
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_map_shows_the_picture_of_a_mark_and_its_unit_by_pointer_and_by_keyboard(
+    filled: Any, window: Callable[..., Any], width: int, scheme: str
+) -> None:
+    at = window(filled.url, width=width, scheme=scheme)
+    at.page.goto("/data/map")
+    at.page.wait_for_selector("body[data-loaded]")
+    rows = filled.overview.view.known.rows
+    assert at.page.evaluate("document.body.dataset.loaded") == str(len(rows))
+    assert at.page.text_content("#goods") == str(sum(row["label"] == 0 for row in rows))
+    assert at.page.evaluate("document.documentElement.scrollWidth") <= width
+    at.page.select_option("#which", "1")
+    assert at.page.text_content("#goods") == "0"
+    at.page.locator("#defect").focus()
+    at.press("Tab")
+    seen = {at.page.evaluate("document.body.dataset.here")}
+    for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        at.press(key)
+        seen.add(at.page.evaluate("document.body.dataset.here"))
+    assert len(seen) > 1
+    by_id = {str(row["id"]): row for row in rows}
+    assert all(by_id[one]["label"] == 1 for one in seen)
+    at.page.wait_for_selector("#picture[src]")
+    here = by_id[at.page.evaluate("document.body.dataset.here")]
+    assert here["image"] in str(at.page.text_content("#here"))
+    at.press("Enter")
+    at.page.wait_for_url("**/units/story**")
+    assert at.page.text_content("h1") == here["unit"]
+
+
+def test_every_mark_of_a_large_map_can_be_pointed_at(filled: Any, window: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": n + 1, "label": n % 10 == 0, "defect": "chip" if n % 10 == 0 else None, "image": f"{n}.png"}
+        | {"unit": f"u{n}", "sha256": str(n), "generated": 0}
+        for n in range(10_000)
+    ]
+    filled.overview.done.set()  # the view below stays
+    filled.overview.join()
+    filled.overview.view = View(Known(rows, rng.normal(size=(10_000, 8)).astype(np.float32)), len(rows))
+    at = window(filled.url)
+    at.page.goto("/data/map")
+    at.page.wait_for_selector("body[data-loaded='10000']")
+    box = at.page.locator("#map").bounding_box()
+    spots = at.page.evaluate("[17, 4321, 9990].map((n) => [data.id[n], ...places[n]])")
+    for number, x, y in spots:
+        at.page.mouse.move(box["x"] + x, box["y"] + y)
+        here = int(at.page.evaluate("document.body.dataset.here"))
+        again = at.page.evaluate("n => places[data.id.indexOf(n)]", here)
+        assert here == number or np.hypot(again[0] - x, again[1] - y) < 2  # another one lies there as well
+
+
+def test_copies_are_listed_those_with_different_labels_first(
+    serve_live: Callable[..., Any], window: Callable[..., Any], parts: Path, tmp_path: Path
+) -> None:
+    live = serve_live()
+    folder = tmp_path / "set"
+    sources = sorted((parts / "good").iterdir())[:4]
+    for name, source in (("good/a", 0), ("good/b", 1), ("chip/a", 0), ("good/c", 2), ("good/d", 2), ("chip/e", 3)):
+        place = folder / f"{name}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(sources[source].read_bytes())
+    inspect_data(live.station, folder)
+    live.overview.look()
+    at = window(live.url, width=390)
+    at.page.goto("/data/copies")
+    groups = at.page.locator(".groups > li")
+    assert groups.count() == 2
+    assert "different labels" in str(groups.nth(0).text_content())
+    assert {"good/a.png", "chip/a.png"} == set(groups.nth(0).locator(".file").all_text_contents())
+    assert "different labels" not in str(groups.nth(1).text_content())
+    assert at.page.evaluate("document.documentElement.scrollWidth") <= 390
