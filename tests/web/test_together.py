@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from knowngood.review.app.overview import View
+from knowngood.review.app.station import Job
 from knowngood.review.known import Known
 from knowngood.review.serving import inspect_data, take_over_run
 
@@ -149,3 +150,58 @@ def test_copies_are_listed_those_with_different_labels_first(
     assert {"good/a.png", "chip/a.png"} == set(groups.nth(0).locator(".file").all_text_contents())
     assert "different labels" not in str(groups.nth(1).text_content())
     assert at.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize(("names", "width"), [("r{0}c{1}", 1280), ("part_{0}{1}", 390)])
+def test_a_lot_is_walked_with_the_arrow_keys(
+    serve_live: Callable[..., Any], window: Callable[..., Any], parts: Path, names: str, width: int
+) -> None:
+    live = serve_live()
+    data = next((parts / "good").iterdir()).read_bytes()
+    broken = b"no photograph"
+    jobs = [Job(data, "x.png", names.format(row, column), "L <1>") for row in (1, 2) for column in (1, 2, 4)]
+    live.station.inspect([*jobs, Job(broken, "x.png", names.format(3, 1), "L <1>")])
+    at = window(live.url, width=width)
+    at.page.goto("/lots/map?lot=L%20%3C1%3E")
+    assert at.page.text_content("h1") == "Lot L <1>"
+    assert at.page.locator(".tray a").count() == 7
+    assert at.page.locator(".tray a.unread").text_content() == "–"
+    assert at.page.evaluate("document.documentElement.scrollWidth") <= width
+    at.page.locator(".tray a").first.focus()
+    where = "document.activeElement.getAttribute('aria-label').split(':')[0]"
+    seen = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowDown"):
+        at.press(key)
+        seen.append(at.page.evaluate(where))
+    flat = [names.format(*place) for place in ((1, 1), (1, 2), (1, 4), (2, 1), (3, 1))]
+    if width == 1280:  # over the empty place, and not beyond the line
+        assert seen == [flat[1], flat[2], flat[2], flat[1], flat[4], flat[0], flat[3]]
+    else:
+        assert seen == [flat[1], flat[2], flat[3], flat[2], flat[4], flat[0], flat[0]]
+    assert at.page.locator(".tray a[tabindex='0']").count() == 1
+    at.press("Enter")
+    at.page.wait_for_url("**/units/story**")
+
+
+def test_lots_that_look_strange_to_the_network_alarm_on_the_page(
+    filled: Any, window: Callable[..., Any], photograph: Callable[..., Any], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    station = filled.station
+    for lot in range(12):
+        jobs = []
+        for number in range(6):
+            place = tmp_path / f"{lot}_{number}.png"
+            image = photograph(rng, False)
+            (image.rotate(45) if lot == 11 else image).save(place)
+            jobs.append(Job(place.read_bytes(), place.name, lot=f"A{lot:02}", machine=f"M{lot % 2}"))
+        station.inspect(jobs)
+    filled.overview.look()
+    at = window(filled.url)
+    at.page.goto("/lots")
+    assert "features: mean of each lot" in str(at.page.text_content("main"))
+    row = at.page.locator("table tbody tr", has_text="A11")
+    assert "features" in str(row.text_content())
+    assert "features" not in str(at.page.locator("table tbody tr", has_text="A04").text_content())
+    at.page.click("text=by machine")
+    at.page.wait_for_url("**by=machine")

@@ -152,6 +152,14 @@ class Inspections:
             query = select(Label.__table__).where(Label.sha256 == sha256)
             return [dict(found) for found in connection.execute(query).mappings()]
 
+    def of_lot(self, lot: str) -> list[Row]:
+        """Returns the first inspection of each unit of a lot, oldest first: id, unit, machine, decision, score."""
+        first = select(func.min(Inspection.id)).where(Inspection.lot == lot).group_by(Inspection.unit)
+        columns = (Inspection.id, Inspection.unit, Inspection.machine, Inspection.decision, Inspection.defect_score)
+        query = select(*columns).where(Inspection.id.in_(first.scalar_subquery())).order_by(Inspection.id)
+        with self.database.reading() as connection:
+            return [dict(found) for found in connection.execute(query).mappings()]
+
     def by_lot(self) -> list[Row]:
         """Returns each inspection's lot, machine, decision, score and picture facts, oldest first; a unit once."""
         first = select(func.min(Inspection.id)).group_by(Inspection.unit).scalar_subquery()
