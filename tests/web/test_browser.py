@@ -120,15 +120,23 @@ def test_a_threshold_is_moved_and_saved(
     at.page.fill("[name=why]", "a trial <b>run</b>")
     at.page.click("text=Save as a new revision")
     at.page.wait_for_url("**/recipes")
-    revision = live.station.revision
-    assert revision["accept_below"] == pytest.approx(cut)
-    assert (revision["who"], revision["why"]) == ("ann", "a trial <b>run</b>")
+    assert live.station.revision["accept_below"] != pytest.approx(cut)
     assert "a trial <b>run</b>" in str(at.page.text_content("table"))
-    at.page.click("text=Compare")
+    assert "Revision 2 waits for a sign-off" in str(at.page.text_content("main"))
+    at.page.evaluate("document.querySelector('[name=split]').append(new Option('none', 'none'))")
+    at.page.select_option("[name=split]", "none")
+    at.page.click("button:text('Compare')")  # a refusal is told where the answer would be
+    at.page.wait_for_selector("#told [role=alert]")
+    at.page.select_option("[name=split]", "test")
+    at.page.click("button:text('Compare')")
     at.page.wait_for_selector("#told table")
     at.page.click("#told >> text=Approve revision")
     at.page.wait_for_selector("text=approved by ann")
     assert live.station.record.revisions.everything()[0]["signoffs"][0]["agrees"] == 1
+    revision = live.station.revision
+    assert revision["accept_below"] == pytest.approx(cut)
+    assert (revision["who"], revision["why"]) == ("ann", "a trial <b>run</b>")
+    assert "Revision 2 is served and approved" in str(at.page.text_content("main"))
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

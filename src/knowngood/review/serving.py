@@ -41,6 +41,7 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     Raises:
         RecipeError: The recipe cannot be loaded.
         StorageError: The record cannot be opened.
+        UnsignedError: Nobody has approved a revision of it, and it is not the first of the record.
     """
     loaded = Recipe.load(recipe)
     record = Record(db)
@@ -50,6 +51,16 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     if not settings.get("user"):
         settings["user"] = _name()
     return Station(loaded, record, Settings(**settings))
+
+
+def unsigned_notes(station: Station) -> list[str]:
+    """Returns what should be said of the sign-off of what is served, a sentence each."""
+    number, revisions = station.last["id"], station.record.revisions
+    newer = revisions.waiting(station.weights, number)
+    notes = [] if revisions.signed(number) else [f"revision {number} is served and nobody has approved it"]
+    if newer is not None:
+        notes.append(f"revision {newer['id']} waits for a sign-off on the page Recipes; revision {number} is served")
+    return notes
 
 
 def is_loopback(host: str) -> bool:
@@ -217,13 +228,16 @@ class Watcher(threading.Thread):
             mark = (facts.st_size, facts.st_mtime)
             now[path] = mark
             if self._sizes.get(path) == mark and (path, *mark) not in self._seen:
-                self._seen.add((path, *mark))
                 jobs.append(path)
         self._sizes = now
         count = 0
         for start in range(0, len(jobs), _CHUNK):
-            read = [job for path in jobs[start : start + _CHUNK] if (job := self._job(path)) is not None]
-            count += len(self.station.inspect(read)) if read else 0
+            paths = jobs[start : start + _CHUNK]
+            read = {hashlib.sha256(job.data).hexdigest(): job for path in paths if (job := self._job(path)) is not None}
+            new = [job for digest, job in read.items() if digest not in self._known]
+            count += len(self.station.inspect(new)) if new else 0
+            self._known |= read.keys()  # only now: what could not be filed is tried again
+            self._seen |= {(path, *now[path]) for path in paths}
         return count
 
     def _job(self, path: Path) -> Job | None:
@@ -231,10 +245,6 @@ class Watcher(threading.Thread):
             data = read_bytes(path)
         except ImageError:
             return None
-        digest = hashlib.sha256(data).hexdigest()
-        if digest in self._known:
-            return None  # inspected before the station was started again
-        self._known.add(digest)
         inside = path.relative_to(self.folder)
         lot = inside.parent.as_posix() if inside.parent != Path() else None
         return Job(data, inside.as_posix(), path.stem, lot, None, "watch", self.station.settings.user)

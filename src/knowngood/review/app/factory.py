@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from knowngood.errors import ConflictError, KnownGoodError, StorageError
+from knowngood.errors import ConflictError, KnownGoodError, StorageError, UnsignedError
 from knowngood.review.app import api, kserve, pages
 from knowngood.review.app.access import SignInError
 from knowngood.review.app.batching import Batcher
@@ -73,7 +73,9 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
 
 def _known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, KnownGoodError)
-    status = 409 if isinstance(error, ConflictError) else 503 if isinstance(error, StorageError) else 400
+    status = (
+        409 if isinstance(error, ConflictError) else 503 if isinstance(error, (StorageError, UnsignedError)) else 400
+    )
     headers = {"retry-after": "5"} if status == 503 else None
     return _answer(request, status, error.what, error.expected, error.fix, headers)
 
@@ -93,7 +95,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 def _answer(
     request: Request, status: int, what: str, expected: str | None, fix: str | None, headers: dict[str, str] | None
 ) -> Response:
-    if "text/html" in request.headers.get("accept", "") and not request.headers.get("hx-request"):
+    if "text/html" in request.headers.get("accept", "") or request.headers.get("hx-request"):
         return pages.trouble(request, status, HTTPStatus(status).phrase, what, fix, headers)
     document: dict[str, object] = {"error": {"what": what, "expected": expected, "fix": fix}}
     if request.url.path.startswith("/v2"):

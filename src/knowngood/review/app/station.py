@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from knowngood.decide.threshold import ACCEPT, REJECT, REVIEW, Thresholds, decide
-from knowngood.errors import DataError, ImageError
+from knowngood.errors import DataError, ImageError, UnsignedError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
 from knowngood.review.app.deep_features import DeepFeatures
@@ -75,6 +75,9 @@ class Station:
         recipe: To serve.
         record: To file in.
         settings: Limits.
+
+    Raises:
+        UnsignedError: No revision of this recipe may be served.
     """
 
     def __init__(self, recipe: Recipe, record: Record, settings: Settings) -> None:
@@ -87,7 +90,10 @@ class Station:
         self._looked: OrderedDict[str, HeatMap | None] = OrderedDict()
         self._looking = threading.Lock()
         self._bytes = 0
-        self._revision: tuple[float, Row] = (time.monotonic(), record.revisions.serve(recipe.manifest, settings.user))
+        record.revisions.add(recipe.manifest, settings.user)
+        record.revisions.add(recipe.manifest, settings.user)
+        self.last: Row = self._to_serve()  # the revision that was served last, which may have been refused since
+        self._asked_at = time.monotonic()
 
     @property
     def weights(self) -> str:
@@ -96,17 +102,41 @@ class Station:
 
     @property
     def revision(self) -> Row:
-        """The revision that is served now; another station's change is seen after two seconds."""
-        seen, row = self._revision
-        if time.monotonic() - seen > _FRESH:
-            row = self.record.revisions.newest(self.weights) or row
-            self._revision = (time.monotonic(), row)
-        return row
+        """The revision that is served now; what another station was told is seen after two seconds.
+
+        Raises:
+            UnsignedError: The last one that might be served was refused.
+        """
+        if time.monotonic() - self._asked_at > _FRESH:
+            self.last = self._to_serve()
+            self._asked_at = time.monotonic()
+        return self.last
 
     def move_threshold(self, accept_below: float, reject_from: float, who: str, why: str) -> Row:
-        """Adds a revision with other cuts and serves it from now on."""
-        row = self.record.revisions.change(self.revision, accept_below, reject_from, who, why)
-        self._revision = (time.monotonic(), row)
+        """Adds a revision with other cuts; it is served when it is approved, or at once where nobody has to."""
+        row = self.record.revisions.change(self.last, accept_below, reject_from, who, why)
+        self.look_again()
+        return row
+
+    def look_again(self) -> None:
+        """Asks the record anew what is served, without waiting until the old answer is too old."""
+        self._asked_at = float("-inf")
+
+    def served(self) -> Row | None:
+        """Returns the revision that is served now, or None where the last one was refused."""
+        try:
+            return self.revision
+        except UnsignedError:
+            return None
+
+    def _to_serve(self) -> Row:
+        row = self.record.revisions.to_serve(self.weights, unsigned=self.settings.unsigned)
+        if row is None:
+            raise UnsignedError(
+                f"Nobody has approved a revision of {self.inspector.name} on this record, and it is not its first.",
+                fix="Serve it with --unsigned --data GOLDEN, compare and approve it on the page Recipes; "
+                "or give it a record of its own with --db.",
+            )
         return row
 
     def inspect(self, jobs: Sequence[Job]) -> list[Outcome]:
