@@ -33,6 +33,9 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     audit: Annotated[
         Path | None, typer.Option(help="audit.parquet of `knowngood audit`: what it doubts is queued.")
     ] = None,
+    judged: Annotated[
+        Path | None, typer.Option(help="Folder of `knowngood synthesize judge`: what it would drop is queued.")
+    ] = None,
     db: Db = _HERE,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond this computer everybody needs a token.")
@@ -70,6 +73,11 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             from knowngood.review.audited import queue_audit
 
             works.append(lambda: queue_audit(station.record, audit, station.weights))
+        if judged is not None:
+            from knowngood.review.judged import queue_judged, read_judged
+
+            read_judged(judged)  # a wrong folder is told before anything is served
+            works.append(lambda: queue_judged(station, judged))
         serving.in_background(*works)
         watcher = None if watch is None else serving.Watcher(station, watch)
 

@@ -111,9 +111,14 @@ class Inspections:
 
     def known(self, weights_sha256: str) -> set[str]:
         """Returns the hashes of the photographs that a recipe with these weights has inspected."""
-        query = select(Inspection.sha256).join(Revision).where(Revision.weights_sha256 == weights_sha256).distinct()
+        return set(self.numbers(weights_sha256))
+
+    def numbers(self, weights_sha256: str) -> dict[str, int]:
+        """Returns hash to the last inspection of each photograph that a recipe with these weights has inspected."""
+        query = select(Inspection.sha256, func.max(Inspection.id)).join(Revision).group_by(Inspection.sha256)
         with self.database.reading() as connection:
-            return set(connection.execute(query).scalars())
+            found = connection.execute(query.where(Revision.weights_sha256 == weights_sha256)).all()
+        return {digest: int(number) for digest, number in found}
 
     def search(self, words: str = "", lot: str | None = None, *, most: int = 50, start: int = 0) -> list[Row]:
         """Returns inspections whose unit, image or hash begins with or holds `words`, the newest first.
