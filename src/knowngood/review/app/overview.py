@@ -23,6 +23,7 @@ from knowngood.review.strangeness import strangeness
 
 MOST = 40_000  # photographs of one view, the newest
 _EVERY = 5.0  # seconds between two looks at the record
+_SLOWLY = 30.0  # seconds between two looks while only verdicts come
 _CHUNK = 16  # photographs between two looks whether somebody sends any
 _PIECE = 1024  # photographs after which what is there is shown
 _QUIET, _PATIENCE = 0.3, 2.0  # seconds since the last inspection that is waited for, and for how long
@@ -61,15 +62,17 @@ class Overview(threading.Thread):
         self.view = View()
         self.progress = (0, 0)  # photographs without features yet: done, all
         self.done = threading.Event()
-        self._seen: tuple[int, ...] = ()
+        self._seen: tuple[int, ...] = (-1,)
         self._copied: frozenset[tuple[str, str, str]] = frozenset()
         self._broken: set[str] = set()
+        self._looked_at = float("-inf")
 
     def run(self) -> None:
         """Looks until `done` is set."""
         while not self.done.is_set():
             try:
-                self.look()
+                if self._worth_a_look():
+                    self.look()
             except (KnownGoodError, SQLAlchemyError, OSError) as error:
                 reporter().say(f"overview: {str(error).splitlines()[0]}")
             self.done.wait(self.every)
@@ -81,6 +84,14 @@ class Overview(threading.Thread):
             self.join(timeout=10)
         self.station.features.flush()
 
+    def _worth_a_look(self) -> bool:
+        """Says whether something came, or enough time has gone by since the last look: verdicts alone can wait."""
+        state = self.station.record.state()
+        if (state[0], state[2:4]) == (self._seen[0], self._seen[2:4]) and time.monotonic() - self._looked_at < _SLOWLY:
+            return False
+        self._looked_at = time.monotonic()
+        return True
+
     def look(self) -> None:
         """Looks once: makes the features that are missing, and a new view where the record has changed."""
         record, weights = self.station.record, self.station.weights
@@ -89,7 +100,9 @@ class Overview(threading.Thread):
             self.station.features.flush()
             return
         labelled = record.labels.scored(weights)[-MOST:]
-        lots = [row for row in record.inspections.by_lot() if row["lot"] or row["machine"]][-MOST:]
+        lots: list[Row] = []
+        if state[0] != self._seen[0]:  # else what is said of lots has not changed
+            lots = [row for row in record.inspections.by_lot() if row["lot"] or row["machine"]][-MOST:]
         wanted = [row["sha256"] for row in (*labelled, *lots)]
         lacking = [d for d in self.station.features.lacking(wanted) if d not in self._broken]
         self._show(labelled, lots)
@@ -144,10 +157,12 @@ class Overview(threading.Thread):
         places, rows = self.station.features.of([row["sha256"] for row in labelled])
         doubted = self.station.record.queue.waiting()
         known = Known([labelled[place] for place in places], rows, doubted)
+        self.view = replace(self.view, known=known, labelled=len(labelled))
         places, rows = self.station.features.of([row["sha256"] for row in lots])
         seen = [lots[place] for place in places]
-        strange = {group: strangeness(seen, rows, group) if seen else {} for group in ("lot", "machine")}
-        self.view = replace(self.view, known=known, labelled=len(labelled), strange=strange)
+        if seen:
+            strange = {group: strangeness(seen, rows, group) for group in ("lot", "machine")}
+            self.view = replace(self.view, strange=strange)
 
     def _embed(self, digests: Sequence[str]) -> None:
         prepared: list[tuple[str, Prepared]] = []

@@ -59,11 +59,12 @@ async function draw() {
   draw();
 }
 
-// What to compare with comes last: it may be computed, and no photograph and no map waits for it.
-let comparing = false;
-async function compare() {
-  const item = items.slice(0, 3).find((one) => !one.error && !one.near && (one.ready || one.broken));
-  if (comparing || !item) return;
+// What to compare with comes last, in a quiet moment: it may be computed, and no photograph and no map waits for it.
+let comparing = false, soon = 0;
+function compare() { clearTimeout(soon); soon = setTimeout(compareNow, 100); }
+async function compareNow() {
+  const item = items.slice(0, 2).find((one) => !one.error && !one.near && (one.ready || one.broken));
+  if (comparing || !item || items.slice(0, 4).some((one) => !one.ready && !one.broken && !one.error)) return;
   comparing = true;
   try {
     const answer = await fetch(`/queue/near/${item.id}`);
@@ -71,7 +72,7 @@ async function compare() {
     for (const word of ["good", "bad"]) {
       const other = item.near[word];
       if (!other) continue;
-      other.picture = new Image(); other.picture.alt = `Nearest known ${word}: ${other.unit}`;
+      other.picture = new Image(); other.picture.alt = `Nearest known ${word}: ${other.unit}`; other.picture.fetchPriority = "low";
       other.picture.src = `/pictures/${other.id}/photo.png`;
       await other.picture.decode().catch(() => { other.broken = true; });
     }
