@@ -79,7 +79,11 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             read_judged(judged)  # a wrong folder is told before anything is served
             works.append(lambda: queue_judged(station, judged))
         serving.in_background(*works)
-        watcher = None if watch is None else serving.Watcher(station, watch)
+        watcher = None
+        if watch is not None:
+            from knowngood.review.watching import Watcher
+
+            watcher = Watcher(station, watch)
 
         def started() -> None:
             typer.echo(f"knowngood: http://{host}:{port} serves {station.inspector.name}; Ctrl-C ends it", err=True)

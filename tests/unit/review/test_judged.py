@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -19,17 +18,9 @@ from knowngood.files import write_json
 from knowngood.review.app.factory import make_app
 from knowngood.review.app.station import Station
 from knowngood.review.judged import queue_judged
-from knowngood.review.serving import inspect_data, open_station
+from knowngood.review.serving import inspect_data
 from knowngood.review.store.verdicts import Said
 from knowngood.study.judging.judging import judge
-
-
-@pytest.fixture
-def station(trained_run: Path, tmp_path: Path) -> Iterator[Station]:
-    """A station on an empty record."""
-    made = open_station(trained_run, tmp_path / "record.db", user="tester")
-    yield made
-    made.record.close()
 
 
 def test_what_a_judgement_drops_is_queued_once(station: Station, parts: Path, tmp_path: Path) -> None:

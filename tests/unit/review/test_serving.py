@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,9 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.review.app.factory import make_app
 from knowngood.review.app.station import Station
 from knowngood.review.audited import queue_audit
-from knowngood.review.serving import Watcher, inspect_data, open_station, take_over_run, unsigned_notes
+from knowngood.review.serving import inspect_data, open_station, take_over_run, unsigned_notes
 from knowngood.review.store.verdicts import Said
-
-
-@pytest.fixture
-def station(trained_run: Path, tmp_path: Path) -> Iterator[Station]:
-    """A station on an empty record."""
-    made = open_station(trained_run, tmp_path / "record.db", user="tester")
-    yield made
-    made.record.close()
+from knowngood.review.watching import Watcher
 
 
 def test_a_run_is_taken_over_with_its_splits_and_scores(station: Station, trained_run: Path) -> None:

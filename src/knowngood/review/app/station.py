@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from knowngood.decide.threshold import ACCEPT, REJECT, REVIEW, Thresholds, decide
+from knowngood.decide.threshold import ACCEPT, Thresholds, decide
 from knowngood.errors import DataError, ImageError, UnsignedError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
 from knowngood.review.app.deep_features import DeepFeatures
+from knowngood.review.app.doubt import doubt_of
 from knowngood.review.app.inspecting import Inspector, Prepared, largest
 from knowngood.review.app.settings import Settings
 from knowngood.review.app.shelf import Shelf, bytes_at
@@ -268,28 +269,6 @@ class Station:
             self._looked[digest] = looked
             while self._bytes > _LOOKED:
                 self._bytes -= _size(self._looked.popitem(last=False)[1])
-
-
-def doubt_of(score: float, cuts: Thresholds, label: int | None = None) -> tuple[float | None, str]:
-    """Returns how much a person's look is worth and why; None where none is needed.
-
-    A label that the score contradicts comes first (above 2), then the review band (1 to 2, the middle highest),
-    then what was rejected, nearest to the threshold first (0 to 1), since that is where good parts are thrown away.
-
-    Args:
-        score: In 0..1.
-        cuts: Of the recipe.
-        label: What a data set says, if it does.
-    """
-    low, high = cuts.accept_below, cuts.reject_from
-    decision = str(decide([score], cuts)[0])
-    if label is not None and label != (decision != ACCEPT) and decision != REVIEW:
-        return 2 + abs(label - score), "suspected label: bad?" if label == 0 else "suspected label: good?"
-    if decision == REVIEW:
-        return 2 - abs(score - (low + high) / 2) / max((high - low) / 2, 1e-12), "review band"
-    if decision == REJECT and label is None:
-        return 1 - (score - high) / max(1 - high, 1e-12), "rejected"
-    return None, ""
 
 
 def _size(looked: HeatMap | None) -> int:
