@@ -1,9 +1,12 @@
 """From the key to the next picture: an operator with a full queue, in a real browser.
 
-Fills a record with 10,000 doubtful images (the photographs again and again), then presses a key as soon as the next
-picture is there. Measured in the page: from the key until the next photograph is decoded and on the screen.
+Fills a record with the run's own labelled images, which the station compares others with, and with 10,000 doubtful ones
+(the photographs again and again), then presses a key as soon as the next picture is there. Measured in the page: from
+the key until the next photograph is decoded and on the screen.
 
-    python benchmarks/review_queue.py RUN PHOTOGRAPHS [--keys 100] [--images 10000] [--pause 0.3]
+    python benchmarks/review_queue.py [RUN PHOTOGRAPHS] [--keys 100] [--images 10000] [--pause 0.3]
+
+Without a run a quick one is trained on look-alike parts first, which takes minutes.
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ import time
 from pathlib import Path
 
 import uvicorn
+from own_input import TAPE, run_and_photographs
 from playwright.sync_api import Page, sync_playwright
 
 from knowngood.files import sha256_of, write_json
 from knowngood.review.app.factory import make_app
-from knowngood.review.serving import open_station
+from knowngood.review.serving import open_station, take_over_run
 from knowngood.review.store.inspections import Filed
 
 RESULT = Path(__file__).parent / "results" / "review_queue.json"
@@ -34,31 +38,34 @@ PORT = 8237
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run")
-    parser.add_argument("photographs")
+    parser.add_argument("run", nargs="?")
+    parser.add_argument("photographs", nargs="?")
     parser.add_argument("--keys", type=int, default=100)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--pause", type=float, default=0.3, help="seconds that the operator looks")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    paths = sorted(p for p in Path(options.photographs).rglob("*") if p.suffix.lower() in (".png", ".jpg"))[:500]
     with tempfile.TemporaryDirectory() as folder:
-        station = open_station(Path(options.run) / "recipe", Path(folder) / "record.db")
+        run, paths = run_and_photographs(options.run, options.photographs, Path(folder))
+        paths = paths[:500]
+        station = open_station(run, Path(folder) / "record.db")
+        labelled = take_over_run(station, run)
         revision = station.revision
         known = [(sha256_of(path), path) for path in paths]
         cuts = (revision["id"], revision["accept_below"], revision["reject_from"])
         rows = [
-            Filed(f"part_{n:05}", path.name, digest, *cuts, 0.5, "review", doubt=1 - n / 1e6, reason="review band")
+            Filed(f"part_{n:05}", path.name, digest, *cuts, 0.5, "review", doubt=9 - n / 1e6, reason="review band")
             for n in range(options.images)
             for digest, path in [known[n % len(known)]]
         ]
         station.record.inspections.file(rows, [(d, str(p), p.stat().st_size) for d, p in known])
+        waiting = station.record.queue.counts()["waiting"]
         server = uvicorn.Server(uvicorn.Config(make_app(station), port=PORT, log_level="warning"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            taken = _press(browser.new_page(), options.keys, options.pause)
+            taken, compared = _press(browser.new_page(), options.keys, options.pause)
             browser.close()
         said = len(station.record.verdicts.everything())
         server.should_exit = True
@@ -67,7 +74,10 @@ def main() -> None:
     document = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": {"cores": os.cpu_count(), "machine": platform.machine(), "load": round(os.getloadavg()[0], 2)},
-        "images in the queue": options.images,
+        "photographs": options.photographs or TAPE,
+        "images in the queue": waiting,
+        "labelled images": labelled,
+        "answers with a neighbour": compared,
         "keys": len(taken),
         "verdicts in the record": said,
         "seconds that the operator looks": options.pause,
@@ -81,18 +91,21 @@ def main() -> None:
     print(document)
 
 
-def _press(page: Page, keys: int, pause: float) -> list[float]:
+def _press(page: Page, keys: int, pause: float) -> tuple[list[float], int]:
+    """Returns the milliseconds of each key, and on how many images a neighbour stood before the next key."""
+    compared = 0
     page.goto(f"http://127.0.0.1:{PORT}/queue")
     page.wait_for_selector("#item:not([hidden]) #photo-view img")
     taken = []
     for number in range(keys):
         time.sleep(pause)
+        compared += page.locator("#good-view img").count()
         page.evaluate("delete document.body.dataset.milliseconds")
         page.keyboard.press("b" if number % 3 else "g")
         page.wait_for_function("() => document.body.dataset.milliseconds !== undefined")
         taken.append(float(page.evaluate("document.body.dataset.milliseconds")))
     page.wait_for_function("() => document.body.dataset.pending === '0'")
-    return taken
+    return taken, compared
 
 
 if __name__ == "__main__":

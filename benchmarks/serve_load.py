@@ -4,7 +4,9 @@ First the bare engine scores the same photographs in batches, in a process of it
 user runs it, and 64 clients send one photograph each at twice the bare engine's rate together. Afterwards the record is
 asked for every inspection that was acknowledged, and the station is ended while clients still send.
 
-    python benchmarks/serve_load.py RUN PHOTOGRAPHS [--seconds 60] [--clients 64] [--waiting 32]
+    python benchmarks/serve_load.py [RUN PHOTOGRAPHS] [--seconds 60] [--clients 64] [--waiting 32]
+
+Without a run a quick one is trained on look-alike parts first, which takes minutes.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from own_input import TAPE, run_and_photographs
 
 from knowngood.files import write_json
 
@@ -47,11 +50,12 @@ print(done / (time.perf_counter() - started))
 
 def main() -> None:
     options = _options()
-    paths = sorted(p for p in Path(options.photographs).rglob("*") if p.suffix.lower() in (".png", ".jpg"))[:256]
-    words = [sys.executable, "-c", BARE, options.run, *map(str, paths[:16])]
-    bare = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-    print(f"bare engine: {bare:.1f} images/s")
     with tempfile.TemporaryDirectory() as folder:
+        options.run, paths = run_and_photographs(options.run, options.photographs, Path(folder))
+        paths = paths[:256]
+        words = [sys.executable, "-c", BARE, str(options.run), *map(str, paths[:16])]
+        bare = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        print(f"bare engine: {bare:.1f} images/s")
         db = Path(folder) / "record.db"
         process, url = _serve(options, db)
         try:
@@ -68,8 +72,8 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run")
-    parser.add_argument("photographs")
+    parser.add_argument("run", nargs="?")
+    parser.add_argument("photographs", nargs="?")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--waiting", type=int, default=32)
@@ -151,6 +155,7 @@ def _document(options: argparse.Namespace, bare: float, seen: dict[str, Any], ke
     }
     return {
         "command": shlex.join(["python", *sys.argv]),
+        "photographs": options.photographs or TAPE,
         "machine": {
             "cores": os.cpu_count(),
             "machine": platform.machine(),

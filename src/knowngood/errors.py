@@ -66,6 +66,10 @@ class ConflictError(KnownGoodError):
     """Somebody else was quicker: what was to be changed is no longer as it was seen."""
 
 
+class UnsignedError(KnownGoodError):
+    """Nobody has approved what was to be served."""
+
+
 class MissingExtraError(KnownGoodError):
     """An optional package is needed and not installed."""
 

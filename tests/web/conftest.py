@@ -34,7 +34,9 @@ class Live:
         self.socket.bind(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.url = f"http://{self.host}"
-        self.server = uvicorn.Server(uvicorn.Config(make_app(station), log_level="warning"))
+        app = make_app(station)
+        self.overview = app.state.overview
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
 
     def start(self) -> Live:
@@ -128,3 +130,51 @@ def chromium() -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=where, args=["--no-sandbox"])
         stack.callback(browser.close)
         yield browser
+
+
+class Window:
+    """A browser window on a station that tells of every mistake that a page makes."""
+
+    def __init__(self, browser: Any, url: str, width: int = 1280, scheme: str = "light") -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, base_url=url)
+        self.page = self.context.new_page()
+        self.mistakes: list[str] = []
+        self.page.on("pageerror", lambda error: self.mistakes.append(str(error)))
+        self.page.on(
+            "console", lambda said: self.mistakes.append(said.text) if "Content Security" in said.text else None
+        )
+
+    def queue(self) -> None:
+        self.page.goto("/queue")
+        self.page.wait_for_selector("#item:not([hidden]) #photo-view img")
+
+    def unit(self) -> str:
+        return str(self.page.text_content("#unit"))
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def settle(self) -> None:
+        self.page.wait_for_function("() => document.body.dataset.pending === '0'")
+
+    def sign_in(self, token: str) -> None:
+        self.page.goto("/sign-in")
+        self.page.fill("[name=token]", token)
+        self.page.click("main button")
+        self.page.wait_for_url("**/queue")
+
+
+@pytest.fixture
+def window(chromium: Any) -> Any:
+    """Opens a window: window(url, width=390)."""
+    opened: list[Window] = []
+
+    def open_one(url: str, **more: Any) -> Window:
+        opened.append(Window(chromium, url, **more))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        assert one.mistakes == []
+        one.context.close()

@@ -8,59 +8,9 @@ from typing import Any
 
 import pytest
 
-FRESH = "() => document.body.dataset.pending === '0'"
-
-
-class Window:
-    """A browser window on a station that tells of every mistake that a page makes."""
-
-    def __init__(self, browser: Any, url: str, width: int = 1280, scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, base_url=url)
-        self.page = self.context.new_page()
-        self.mistakes: list[str] = []
-        self.page.on("pageerror", lambda error: self.mistakes.append(str(error)))
-        self.page.on(
-            "console", lambda said: self.mistakes.append(said.text) if "Content Security" in said.text else None
-        )
-
-    def queue(self) -> None:
-        self.page.goto("/queue")
-        self.page.wait_for_selector("#item:not([hidden]) #photo-view img")
-
-    def unit(self) -> str:
-        return str(self.page.text_content("#unit"))
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def settle(self) -> None:
-        self.page.wait_for_function(FRESH)
-
-    def sign_in(self, token: str) -> None:
-        self.page.goto("/sign-in")
-        self.page.fill("[name=token]", token)
-        self.page.click("main button")
-        self.page.wait_for_url("**/queue")
-
-
-@pytest.fixture
-def window(chromium: Any) -> Any:
-    """Opens a window: window(url, width=390)."""
-    opened: list[Window] = []
-
-    def open_one(url: str, **more: Any) -> Window:
-        opened.append(Window(chromium, url, **more))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        assert one.mistakes == []
-        one.context.close()
-
 
 def test_an_operator_clears_fifty_images_by_keyboard(
-    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Window], parts: Path
+    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Any], parts: Path
 ) -> None:
     live = serve_live()
     numbers = fill(live.station, parts, 60)
@@ -107,7 +57,7 @@ def defect(name: str) -> dict[str, Any]:
 
 
 def test_two_operators_at_once_never_see_the_same_image(
-    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Window], parts: Path
+    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Any], parts: Path
 ) -> None:
     live = serve_live(open=False)
     fill(live.station, parts, 48)
@@ -146,7 +96,7 @@ def held(station: Any) -> list[dict[str, Any]]:
 
 
 def test_a_threshold_is_moved_and_saved(
-    serve_live: Callable[..., Any], window: Callable[..., Window], parts: Path, trained_run: Path
+    serve_live: Callable[..., Any], window: Callable[..., Any], parts: Path, trained_run: Path
 ) -> None:
     from knowngood.review.serving import take_over_run
 
@@ -170,22 +120,30 @@ def test_a_threshold_is_moved_and_saved(
     at.page.fill("[name=why]", "a trial <b>run</b>")
     at.page.click("text=Save as a new revision")
     at.page.wait_for_url("**/recipes")
-    revision = live.station.revision
-    assert revision["accept_below"] == pytest.approx(cut)
-    assert (revision["who"], revision["why"]) == ("ann", "a trial <b>run</b>")
+    assert live.station.revision["accept_below"] != pytest.approx(cut)
     assert "a trial <b>run</b>" in str(at.page.text_content("table"))
-    at.page.click("text=Compare")
+    assert "Revision 2 waits for a sign-off" in str(at.page.text_content("main"))
+    at.page.evaluate("document.querySelector('[name=split]').append(new Option('none', 'none'))")
+    at.page.select_option("[name=split]", "none")
+    at.page.click("button:text('Compare')")  # a refusal is told where the answer would be
+    at.page.wait_for_selector("#told [role=alert]")
+    at.page.select_option("[name=split]", "test")
+    at.page.click("button:text('Compare')")
     at.page.wait_for_selector("#told table")
     at.page.click("#told >> text=Approve revision")
     at.page.wait_for_selector("text=approved by ann")
     assert live.station.record.revisions.everything()[0]["signoffs"][0]["agrees"] == 1
+    revision = live.station.revision
+    assert revision["accept_below"] == pytest.approx(cut)
+    assert (revision["who"], revision["why"]) == ("ann", "a trial <b>run</b>")
+    assert "Revision 2 is served and approved" in str(at.page.text_content("main"))
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_no_page_is_wider_than_its_window(
     serve_live: Callable[..., Any],
     fill: Callable[..., list[int]],
-    window: Callable[..., Window],
+    window: Callable[..., Any],
     parts: Path,
     trained_run: Path,
     width: int,
@@ -219,7 +177,7 @@ def test_no_page_is_wider_than_its_window(
 
 
 def test_verdicts_wait_for_a_station_that_does_not_answer(
-    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Window], parts: Path
+    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Any], parts: Path
 ) -> None:
     live = serve_live()
     numbers = fill(live.station, parts, 6)

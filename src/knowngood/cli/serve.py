@@ -33,6 +33,9 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     audit: Annotated[
         Path | None, typer.Option(help="audit.parquet of `knowngood audit`: what it doubts is queued.")
     ] = None,
+    judged: Annotated[
+        Path | None, typer.Option(help="Folder of `knowngood synthesize judge`: what it would drop is queued.")
+    ] = None,
     db: Db = _HERE,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond this computer everybody needs a token.")
@@ -44,6 +47,9 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     ] = "all",
     images: Annotated[Path | None, typer.Option(help="Folder for them; beside the record if left out.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Ask for a token on this computer too.")] = False,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Serve the newest revision though nobody has approved it.")
+    ] = False,
     waiting: Annotated[int, typer.Option(min=1, help="Photographs that wait at most; more are answered 503.")] = 128,
 ) -> None:
     """Serve a recipe: pages where people clear the queue, move the threshold and look units up; an API for machines.
@@ -53,9 +59,8 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     with at_work():
         serving = _station_code()
         local = serving.is_loopback(host)
-        station = serving.open_station(
-            recipe, db, shelf=images, open=local and not tokens, keep=keep, waiting=waiting, batch=min(16, waiting)
-        )
+        limits = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}
+        station = serving.open_station(recipe, db, shelf=images, open=local and not tokens, **limits)
         serving.check_host(station, host)
         if watch is not None and not watch.is_dir():
             raise DataError(f"There is no folder {watch}.", fix="Check --watch.")
@@ -68,11 +73,22 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             from knowngood.review.audited import queue_audit
 
             works.append(lambda: queue_audit(station.record, audit, station.weights))
+        if judged is not None:
+            from knowngood.review.judged import queue_judged, read_judged
+
+            read_judged(judged)  # a wrong folder is told before anything is served
+            works.append(lambda: queue_judged(station, judged))
         serving.in_background(*works)
-        watcher = None if watch is None else serving.Watcher(station, watch)
+        watcher = None
+        if watch is not None:
+            from knowngood.review.watching import Watcher
+
+            watcher = Watcher(station, watch)
 
         def started() -> None:
             typer.echo(f"knowngood: http://{host}:{port} serves {station.inspector.name}; Ctrl-C ends it", err=True)
+            for line in serving.unsigned_notes(station):
+                typer.echo(f"knowngood: {line}", err=True)
             if watcher is not None:
                 watcher.start()
 
@@ -90,7 +106,7 @@ def replay(
 ) -> None:
     """Repeat every inspection of a unit with the cuts of its time, and say whether the recipe still agrees."""
     with at_work():
-        station = _station_code().open_station(recipe, db)
+        station = _station_code().open_station(recipe, db, unsigned=True)
         rows = station.record.inspections.story(unit)
         if not rows:
             raise DataError(f"There is no unit {unit!r} in {db}.", fix="Look for it on the page Units.")

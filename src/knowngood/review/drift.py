@@ -1,4 +1,4 @@
-"""Has something drifted? Lot by lot, on a control chart: the score, and how bright, rich and sharp the pictures are."""
+"""Has something drifted? Lot by lot, on control charts: scores, features, brightness, contrast and sharpness."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from knowngood.decide.threshold import ACCEPT
 
-QUANTITIES = ("score", "brightness", "contrast", "sharpness")
+QUANTITIES = ("score", "features", "brightness", "contrast", "sharpness")
 SIGMAS = 3.0
 FEWEST = 5  # units of a lot that is judged
 WEIGHT = 0.25  # of the newest lot in the running mean
@@ -74,7 +74,8 @@ def drift(rows: Sequence[dict[str, Any]], group: str = "lot") -> tuple[list[LotF
     lots' distances, in standard errors, alarms beyond three of its own, the uncertainty of the centre included.
 
     Args:
-        rows: Inspections with lot, machine, decision, defect_score, brightness, contrast and sharpness, oldest first.
+        rows: Inspections with lot, machine, decision, defect_score, brightness, contrast and sharpness, oldest first;
+            features, where `strangeness` has measured them.
         group: "lot" or "machine".
 
     Reference:
@@ -90,7 +91,7 @@ def drift(rows: Sequence[dict[str, Any]], group: str = "lot") -> tuple[list[LotF
     for q in QUANTITIES:
         judged = [own[q] for own in values.values() if own[q].size >= FEWEST]
         if judged:
-            base = judged[: min(_BASE_MOST, max(1, int(_BASE_SHARE * len(judged))))]
+            base = judged[: _base_count(len(judged))]
             spread[q], running[q] = _spread(base), _Running(len(base))
             limits[q] = _limits(*spread[q], int(np.median([one.size for one in judged])))
     facts = []
@@ -108,6 +109,15 @@ def drift(rows: Sequence[dict[str, Any]], group: str = "lot") -> tuple[list[LotF
         machines = tuple(sorted({str(row["machine"]) for row in own if row["machine"] is not None}))
         facts.append(LotFacts(name, machines, len(own), accepted, means, trend, tuple(alarms)))
     return facts, limits
+
+
+def base_of(groups: Sequence[str]) -> list[str]:
+    """Returns the first lots, which later ones are compared with, of each unit's lot (N,), oldest first."""
+    units: dict[str, int] = {}
+    for name in groups:
+        units[name] = units.get(name, 0) + 1
+    judged = [name for name, count in units.items() if count >= FEWEST]
+    return judged[: _base_count(len(judged))]
 
 
 class _Running:
@@ -128,9 +138,14 @@ class _Running:
         return self.mean, abs(self.mean) > SIGMAS * float(np.sqrt(variance + 1 / self.base))
 
 
+def _base_count(judged: int) -> int:
+    return min(_BASE_MOST, max(1, int(_BASE_SHARE * judged)))
+
+
 def _values(rows: Sequence[dict[str, Any]], quantity: str) -> npt.NDArray[np.float64]:
     if quantity != "score":
-        return np.array([row[quantity] for row in rows if row[quantity] is not None], np.float64)
+        found = (row.get(quantity) for row in rows)
+        return np.array([value for value in found if value is not None], np.float64)
     scores = np.clip([row["defect_score"] for row in rows], _EDGE, 1 - _EDGE)
     return np.asarray(logit(scores), np.float64)  # where scores crowd at 0 and 1, a mean of them would see nothing
 

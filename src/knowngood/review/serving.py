@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import ipaddress
 import threading
 from collections.abc import Callable, Iterable
@@ -15,19 +14,18 @@ import polars as pl
 from knowngood.data.images import read_bytes
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.data.sources.walking import Walker
 from knowngood.decide.threshold import Thresholds
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.review.app.doubt import doubt_of
 from knowngood.review.app.settings import Settings
-from knowngood.review.app.station import Job, Station, doubt_of
+from knowngood.review.app.station import Job, Station
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
 
 DATABASE = "knowngood-review/record.db"
 _CHUNK = 64
-_EVERY = 1.0  # seconds between two looks into a watched folder
 
 
 def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any) -> Station:
@@ -41,6 +39,7 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     Raises:
         RecipeError: The recipe cannot be loaded.
         StorageError: The record cannot be opened.
+        UnsignedError: Nobody has approved a revision of it, and it is not the first of the record.
     """
     loaded = Recipe.load(recipe)
     record = Record(db)
@@ -50,6 +49,16 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     if not settings.get("user"):
         settings["user"] = _name()
     return Station(loaded, record, Settings(**settings))
+
+
+def unsigned_notes(station: Station) -> list[str]:
+    """Returns what should be said of the sign-off of what is served, a sentence each."""
+    number, revisions = station.last["id"], station.record.revisions
+    newer = revisions.waiting(station.weights, number)
+    notes = [] if revisions.signed(number) else [f"revision {number} is served and nobody has approved it"]
+    if newer is not None:
+        notes.append(f"revision {newer['id']} waits for a sign-off on the page Recipes; revision {number} is served")
+    return notes
 
 
 def is_loopback(host: str) -> bool:
@@ -177,67 +186,6 @@ def label_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     readable = frame.filter(pl.col("sha256").is_not_null() & pl.col("error").is_null())
     columns = ("image", "sha256", "label", "defect", "split", "generated")
     return readable.select(columns).with_columns(pl.col("generated").cast(pl.Int8)).to_dicts()
-
-
-class Watcher(threading.Thread):
-    """Inspects photographs that a camera drops into a folder, each once, when it is whole.
-
-    A file counts as whole when its size has not changed between two looks. Folders in it are lots.
-
-    Args:
-        station: To inspect with.
-        folder: To look into, its folders included; nothing in it is changed.
-        every: Seconds between two looks.
-    """
-
-    def __init__(self, station: Station, folder: Path, every: float = _EVERY) -> None:
-        super().__init__(daemon=True, name="watch")
-        self.station, self.folder, self.every = station, folder, every
-        self.done = threading.Event()
-        self._sizes: dict[Path, tuple[int, float]] = {}
-        self._seen: set[tuple[Path, int, float]] = set()
-        self._known = station.record.inspections.known(station.weights)
-
-    def run(self) -> None:
-        """Looks until `done` is set."""
-        while not self.done.wait(self.every):
-            try:
-                self.look()
-            except KnownGoodError as error:
-                reporter().say(f"watched folder: {error.what}")
-
-    def look(self) -> int:
-        """Looks once; returns how many photographs were inspected."""
-        jobs, now = [], {}
-        for path in Walker().images(self.folder):
-            try:
-                facts = path.stat()
-            except OSError:
-                continue
-            mark = (facts.st_size, facts.st_mtime)
-            now[path] = mark
-            if self._sizes.get(path) == mark and (path, *mark) not in self._seen:
-                self._seen.add((path, *mark))
-                jobs.append(path)
-        self._sizes = now
-        count = 0
-        for start in range(0, len(jobs), _CHUNK):
-            read = [job for path in jobs[start : start + _CHUNK] if (job := self._job(path)) is not None]
-            count += len(self.station.inspect(read)) if read else 0
-        return count
-
-    def _job(self, path: Path) -> Job | None:
-        try:
-            data = read_bytes(path)
-        except ImageError:
-            return None
-        digest = hashlib.sha256(data).hexdigest()
-        if digest in self._known:
-            return None  # inspected before the station was started again
-        self._known.add(digest)
-        inside = path.relative_to(self.folder)
-        lot = inside.parent.as_posix() if inside.parent != Path() else None
-        return Job(data, inside.as_posix(), path.stem, lot, None, "watch", self.station.settings.user)
 
 
 def in_background(*works: Callable[[], object]) -> threading.Thread:

@@ -79,7 +79,8 @@ def file_some(record: Record) -> Callable[..., list[int]]:
     """Files inspections with scores: file_some(0.5, 0.9, lot="A"); their doubt is their score."""
 
     def file(*scores: float, **more: Any) -> list[int]:
-        revision = record.revisions.serve(manifest(), "tester")
+        record.revisions.add(manifest(), "tester")
+        revision = record.revisions.newest("w" * 64) or {}
         rows = []
         for score in scores:
             number = next(_numbers)
@@ -91,3 +92,14 @@ def file_some(record: Record) -> Callable[..., list[int]]:
         return record.inspections.file(rows)
 
     return file
+
+
+@pytest.fixture
+def station(trained_run: Path, tmp_path: Path) -> Iterator[Any]:
+    """A station on an empty record."""
+    pytest.importorskip("fastapi", reason="the review station comes with the extra review")
+    from knowngood.review.serving import open_station
+
+    made = open_station(trained_run, tmp_path / "record.db", user="tester")
+    yield made
+    made.record.close()

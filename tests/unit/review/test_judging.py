@@ -13,7 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 from knowngood.decide.threshold import Thresholds
 from knowngood.errors import DataError
 from knowngood.review.agreement import agreements, cohens_kappa
-from knowngood.review.app.station import doubt_of
+from knowngood.review.app.doubt import doubt_of
 from knowngood.review.drift import drift
 from knowngood.review.requalify import requalify
 from knowngood.review.store.record import Record

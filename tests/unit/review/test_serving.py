@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,20 +15,14 @@ from starlette.testclient import TestClient
 
 from knowngood.data.loading import load
 from knowngood.data.verdicts import read_verdicts, with_verdicts
-from knowngood.errors import DataError
+from knowngood.errors import DataError, UnsignedError
+from knowngood.recipe.bundle import Recipe
 from knowngood.review.app.factory import make_app
 from knowngood.review.app.station import Station
 from knowngood.review.audited import queue_audit
-from knowngood.review.serving import Watcher, inspect_data, open_station, take_over_run
+from knowngood.review.serving import inspect_data, open_station, take_over_run, unsigned_notes
 from knowngood.review.store.verdicts import Said
-
-
-@pytest.fixture
-def station(trained_run: Path, tmp_path: Path) -> Iterator[Station]:
-    """A station on an empty record."""
-    made = open_station(trained_run, tmp_path / "record.db", user="tester")
-    yield made
-    made.record.close()
+from knowngood.review.watching import Watcher
 
 
 def test_a_run_is_taken_over_with_its_splits_and_scores(station: Station, trained_run: Path) -> None:
@@ -116,10 +110,79 @@ def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None
     assert [again.look(), again.look()] == [0, 1]
 
 
-def test_the_same_station_opened_again_serves_what_was_saved(trained_run: Path, tmp_path: Path) -> None:
+def approve(station: Station, row: dict[str, Any], *, agrees: bool = True) -> None:
+    old = station.last["id"]
+    station.record.revisions.sign(old, row["id"], agrees=agrees, result={}, who="ann", why="")
+    station.look_again()
+
+
+def test_a_revision_is_served_when_it_is_approved_and_still_is_after_a_start(trained_run: Path, tmp_path: Path) -> None:
     first = open_station(trained_run, tmp_path / "r.db", user="ann")
     moved = first.move_threshold(0.1, 0.9, "ann", "a band")
+    assert first.revision["id"] != moved["id"]
+    assert "waits for a sign-off" in unsigned_notes(first)[0]
+    approve(first, moved)
+    assert first.revision == moved
+    assert unsigned_notes(first) == []
     first.record.close()
     second = open_station(trained_run, tmp_path / "r.db", user="bob")
     assert second.revision["hash"] == moved["hash"]
     second.record.close()
+
+
+def test_unsigned_serves_the_newest_and_says_so(trained_run: Path, tmp_path: Path) -> None:
+    station = open_station(trained_run, tmp_path / "r.db", user="ann", unsigned=True)
+    moved = station.move_threshold(0.1, 0.9, "ann", "a band")
+    assert station.revision == moved
+    assert "nobody has approved" in unsigned_notes(station)[0]
+    station.record.close()
+
+
+def test_another_training_is_refused_until_somebody_has_approved_it(trained_run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    recipe = Recipe.load(trained_run)
+    for tensor in recipe.inspector.state_dict().values():
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.add_(1e-3)
+            break
+    recipe.save(other)
+    open_station(trained_run, tmp_path / "r.db", user="ann").record.close()
+    with pytest.raises(UnsignedError, match="Nobody has approved"):
+        open_station(other, tmp_path / "r.db", user="ann")
+    trial = open_station(other, tmp_path / "r.db", user="ann", unsigned=True)
+    approve(trial, trial.revision)
+    trial.record.close()
+    signed = open_station(other, tmp_path / "r.db", user="ann")
+    assert signed.revision["weights_sha256"] == signed.weights
+    signed.record.close()
+
+
+def test_a_station_whose_revision_is_refused_answers_that_and_keeps_its_pages(station: Station, parts: Path) -> None:
+    with TestClient(make_app(station), base_url="http://localhost") as client:
+        data = next((parts / "chip").iterdir()).read_bytes()
+        assert client.post("/v1/inspect", files={"images": ("a.png", data)}).status_code == 200
+        approve(station, station.revision, agrees=False)
+        answer = client.post("/v1/inspect", files={"images": ("a.png", data)})
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert client.get("/health/ready").status_code == 503
+        assert "Nothing is served" in client.get("/recipes").text
+        assert client.get("/threshold").status_code == 200
+        approve(station, station.last)
+        assert client.get("/health/ready").status_code == 200
+        assert client.get("/v1/recipe").json()["signed"] is True
+
+
+def test_what_a_camera_drops_while_nothing_is_served_is_inspected_later(
+    station: Station, parts: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    shutil.copy(next((parts / "chip").iterdir()), folder / "a.png")
+    watcher = Watcher(station, folder)
+    watcher.look()
+    approve(station, station.revision, agrees=False)
+    with pytest.raises(UnsignedError):
+        watcher.look()
+    approve(station, station.last)
+    assert watcher.look() == 1
+    assert watcher.look() == 0

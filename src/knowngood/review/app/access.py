@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from knowngood.review.app.overview import Overview
 from knowngood.review.app.station import Station
 from knowngood.review.store.people import Person
 
@@ -26,7 +27,14 @@ def station_of(request: Request) -> Station:
     return station
 
 
+def overview_of(request: Request) -> Overview:
+    """Returns the view of all photographs together."""
+    overview: Overview = request.app.state.overview
+    return overview
+
+
 AtStation = Annotated[Station, Depends(station_of)]
+Together = Annotated[Overview, Depends(overview_of)]
 
 
 def person_of(request: Request) -> Person:

@@ -113,12 +113,10 @@ def unit_story(station: AtStation, unit: Annotated[str, Path(max_length=200)]) -
 
 @router.get("/v1/recipe", responses=REFUSALS, dependencies=[Anybody])
 def recipe(station: AtStation) -> dict[str, Any]:
-    """Returns which recipe is served, at which cuts."""
+    """Returns which recipe is served, at which cuts, and whether a person has approved it."""
     row = station.revision
-    return {
-        name: row[name]
-        for name in ("name", "hash", "weights_sha256", "accept_below", "reject_from", "who", "at", "why")
-    }
+    names = ("name", "hash", "weights_sha256", "accept_below", "reject_from", "who", "at", "why")
+    return {name: row[name] for name in names} | {"signed": station.record.revisions.signed(row["id"])}
 
 
 @router.get("/health/live", tags=["health"])
@@ -129,9 +127,10 @@ def live() -> dict[str, bool]:
 
 @router.get("/health/ready", tags=["health"], responses={503: _NO})
 def ready(request: Request, station: AtStation) -> dict[str, bool]:
-    """Says whether photographs are taken: the recipe is loaded, the record can be read, the station is not ending."""
+    """Says whether photographs are taken: a revision is served, the record can be read, the station is not ending."""
     if not request.app.state.ready:
         raise HTTPException(503, "The station is ending.")
+    _ = station.revision  # raises where it was refused meanwhile
     station.record.queue.counts()
     return {"ready": True}
 

@@ -13,12 +13,13 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from knowngood.errors import ConflictError, KnownGoodError, StorageError
+from knowngood.errors import ConflictError, KnownGoodError, StorageError, UnsignedError
 from knowngood.review.app import api, kserve, pages
 from knowngood.review.app.access import SignInError
 from knowngood.review.app.batching import Batcher
 from knowngood.review.app.guard import LOOPBACK, Guard
 from knowngood.review.app.metrics import Figures
+from knowngood.review.app.overview import Overview
 from knowngood.review.app.station import Job, Outcome, Station
 
 
@@ -31,16 +32,20 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
     """
     from knowngood import __version__
 
+    overview = Overview(station)
+
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.waiting)
         batcher.start()
         app.state.batcher, app.state.ready, app.state.loop = batcher, True, asyncio.get_running_loop()
+        overview.start()
         try:
             yield
         finally:
             app.state.ready = False
             await batcher.stop()  # what was accepted is finished and filed
+            await asyncio.to_thread(overview.stop)
 
     app = FastAPI(
         title="knowngood review station",
@@ -52,6 +57,7 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.station, app.state.figures, app.state.ready = station, Figures(), False
+    app.state.overview = overview
     app.include_router(api.router)
     app.include_router(kserve.router)
     for router in pages.ROUTERS:
@@ -67,7 +73,9 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
 
 def _known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, KnownGoodError)
-    status = 409 if isinstance(error, ConflictError) else 503 if isinstance(error, StorageError) else 400
+    status = (
+        409 if isinstance(error, ConflictError) else 503 if isinstance(error, (StorageError, UnsignedError)) else 400
+    )
     headers = {"retry-after": "5"} if status == 503 else None
     return _answer(request, status, error.what, error.expected, error.fix, headers)
 
@@ -87,7 +95,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 def _answer(
     request: Request, status: int, what: str, expected: str | None, fix: str | None, headers: dict[str, str] | None
 ) -> Response:
-    if "text/html" in request.headers.get("accept", "") and not request.headers.get("hx-request"):
+    if "text/html" in request.headers.get("accept", "") or request.headers.get("hx-request"):
         return pages.trouble(request, status, HTTPStatus(status).phrase, what, fix, headers)
     document: dict[str, object] = {"error": {"what": what, "expected": expected, "fix": fix}}
     if request.url.path.startswith("/v2"):

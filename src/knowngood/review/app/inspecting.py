@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from knowngood.errors import ConfigError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.report.heat import Scale, as_colour, as_grey, boxed, scale_of
+from knowngood.review.app.embedding import Embedder, Rows
 from knowngood.review.store.inspections import Box
 
 _RECENT = 16  # maps that the colours of the next one are scaled by, so that pictures can be compared
@@ -49,6 +51,8 @@ class Inspector:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.embedder = Embedder(recipe)
+        self.scored_at = 0.0  # seconds of time.monotonic()
         self._lock = threading.Lock()
         self._recent: deque[npt.NDArray[np.float32]] = deque(maxlen=_RECENT)
 
@@ -70,8 +74,20 @@ class Inspector:
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""
+        return self.score_and_embed(prepared)[0]
+
+    def score_and_embed(self, prepared: Sequence[Prepared]) -> tuple[list[float], Rows]:
+        """Returns defect scores, in 0..1, and deep features (N, D) from the same pass."""
         with self._lock:
-            return [float(score) for score in self.recipe.score(np.stack([one.fitted for one in prepared]))]
+            with self.embedder.taking() as taken:
+                scores = self.recipe.score(np.stack([one.fitted for one in prepared]))
+            self.scored_at = time.monotonic()
+            return [float(score) for score in scores], np.concatenate(taken)
+
+    def embed(self, prepared: Sequence[Prepared]) -> Rows:
+        """Returns deep features (N, D) without scores: the first network's pass only."""
+        with self._lock:
+            return self.embedder.rows(np.stack([one.fitted for one in prepared]))
 
     def look(self, images: Sequence[bytes], names: Sequence[str]) -> list[HeatMap | None]:
         """Returns where the recipe looks in photographs; None where this recipe draws no maps.

@@ -6,14 +6,16 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from knowngood.decide.threshold import ACCEPT, REJECT, REVIEW, Thresholds, decide
-from knowngood.errors import DataError, ImageError
+from knowngood.decide.threshold import ACCEPT, Thresholds, decide
+from knowngood.errors import DataError, ImageError, UnsignedError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
+from knowngood.review.app.deep_features import DeepFeatures
+from knowngood.review.app.doubt import doubt_of
 from knowngood.review.app.inspecting import Inspector, Prepared, largest
 from knowngood.review.app.settings import Settings
 from knowngood.review.app.shelf import Shelf, bytes_at
@@ -74,10 +76,14 @@ class Station:
         recipe: To serve.
         record: To file in.
         settings: Limits.
+
+    Raises:
+        UnsignedError: No revision of this recipe may be served.
     """
 
     def __init__(self, recipe: Recipe, record: Record, settings: Settings) -> None:
         self.inspector = Inspector(recipe)
+        self.features = DeepFeatures(self.inspector.embedder.made_by)
         self.record = record
         self.settings = settings
         self.shelf = Shelf(settings.shelf)
@@ -85,7 +91,10 @@ class Station:
         self._looked: OrderedDict[str, HeatMap | None] = OrderedDict()
         self._looking = threading.Lock()
         self._bytes = 0
-        self._revision: tuple[float, Row] = (time.monotonic(), record.revisions.serve(recipe.manifest, settings.user))
+        record.revisions.add(recipe.manifest, settings.user)
+        record.revisions.add(recipe.manifest, settings.user)
+        self.last: Row = self._to_serve()  # the revision that was served last, which may have been refused since
+        self._asked_at = time.monotonic()
 
     @property
     def weights(self) -> str:
@@ -94,17 +103,41 @@ class Station:
 
     @property
     def revision(self) -> Row:
-        """The revision that is served now; another station's change is seen after two seconds."""
-        seen, row = self._revision
-        if time.monotonic() - seen > _FRESH:
-            row = self.record.revisions.newest(self.weights) or row
-            self._revision = (time.monotonic(), row)
-        return row
+        """The revision that is served now; what another station was told is seen after two seconds.
+
+        Raises:
+            UnsignedError: The last one that might be served was refused.
+        """
+        if time.monotonic() - self._asked_at > _FRESH:
+            self.last = self._to_serve()
+            self._asked_at = time.monotonic()
+        return self.last
 
     def move_threshold(self, accept_below: float, reject_from: float, who: str, why: str) -> Row:
-        """Adds a revision with other cuts and serves it from now on."""
-        row = self.record.revisions.change(self.revision, accept_below, reject_from, who, why)
-        self._revision = (time.monotonic(), row)
+        """Adds a revision with other cuts; it is served when it is approved, or at once where nobody has to."""
+        row = self.record.revisions.change(self.last, accept_below, reject_from, who, why)
+        self.look_again()
+        return row
+
+    def look_again(self) -> None:
+        """Asks the record anew what is served, without waiting until the old answer is too old."""
+        self._asked_at = float("-inf")
+
+    def served(self) -> Row | None:
+        """Returns the revision that is served now, or None where the last one was refused."""
+        try:
+            return self.revision
+        except UnsignedError:
+            return None
+
+    def _to_serve(self) -> Row:
+        row = self.record.revisions.to_serve(self.weights, unsigned=self.settings.unsigned)
+        if row is None:
+            raise UnsignedError(
+                f"Nobody has approved a revision of {self.inspector.name} on this record, and it is not its first.",
+                fix="Serve it with --unsigned --data GOLDEN, compare and approve it on the page Recipes; "
+                "or give it a record of its own with --db.",
+            )
         return row
 
     def inspect(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -112,8 +145,12 @@ class Station:
         revision = self.revision
         cuts = Thresholds(revision["accept_below"], revision["reject_from"])
         prepared: list[Prepared | str] = [self._prepared(job) for job in jobs]
-        readable = [one for one in prepared if not isinstance(one, str)]
-        scores = iter(self.inspector.score(readable) if readable else [])
+        readable = [(job, one) for job, one in zip(jobs, prepared, strict=True) if not isinstance(one, str)]
+        scores: Iterator[float] = iter(())
+        if readable:
+            found, features = self.inspector.score_and_embed([one for _, one in readable])
+            self.features.add([hashlib.sha256(job.data).hexdigest() for job, _ in readable], features)
+            scores = iter(found)
         rows = []
         for job, one in zip(jobs, prepared, strict=True):
             digest = hashlib.sha256(job.data).hexdigest()
@@ -232,28 +269,6 @@ class Station:
             self._looked[digest] = looked
             while self._bytes > _LOOKED:
                 self._bytes -= _size(self._looked.popitem(last=False)[1])
-
-
-def doubt_of(score: float, cuts: Thresholds, label: int | None = None) -> tuple[float | None, str]:
-    """Returns how much a person's look is worth and why; None where none is needed.
-
-    A label that the score contradicts comes first (above 2), then the review band (1 to 2, the middle highest),
-    then what was rejected, nearest to the threshold first (0 to 1), since that is where good parts are thrown away.
-
-    Args:
-        score: In 0..1.
-        cuts: Of the recipe.
-        label: What a data set says, if it does.
-    """
-    low, high = cuts.accept_below, cuts.reject_from
-    decision = str(decide([score], cuts)[0])
-    if label is not None and label != (decision != ACCEPT) and decision != REVIEW:
-        return 2 + abs(label - score), "suspected label: bad?" if label == 0 else "suspected label: good?"
-    if decision == REVIEW:
-        return 2 - abs(score - (low + high) / 2) / max((high - low) / 2, 1e-12), "review band"
-    if decision == REJECT and label is None:
-        return 1 - (score - high) / max(1 - high, 1e-12), "rejected"
-    return None, ""
 
 
 def _size(looked: HeatMap | None) -> int:

@@ -37,7 +37,7 @@ function load(item) {
   item.ready = false;
   if (item.error) return;
   item.photo.src = `/pictures/${item.id}/photo.png`;
-  item.photo.decode().then(() => { item.ready = true; }).catch(() => { item.broken = true; if (items[0] === item) show(); });
+  item.photo.decode().then(() => { item.ready = true; compare(); }).catch(() => { item.broken = true; if (items[0] === item) show(); compare(); });
 }
 // Maps take long to draw: one at a time, the nearest first, so that no photograph waits behind them.
 let drawing = false;
@@ -59,6 +59,42 @@ async function draw() {
   draw();
 }
 
+// What to compare with comes last, in a quiet moment: it may be computed, and no photograph and no map waits for it.
+let comparing = false, soon = 0;
+function compare() { clearTimeout(soon); soon = setTimeout(compareNow, 100); }
+async function compareNow() {
+  const item = items.slice(0, 2).find((one) => !one.error && !one.near && (one.ready || one.broken));
+  if (comparing || !item || items.slice(0, 4).some((one) => !one.ready && !one.broken && !one.error)) return;
+  comparing = true;
+  try {
+    const answer = await fetch(`/queue/near/${item.id}`);
+    item.near = answer.ok ? await answer.json() : { good: null, bad: null, why: "The station cannot compare now." };
+    for (const word of ["good", "bad"]) {
+      const other = item.near[word];
+      if (!other) continue;
+      other.picture = new Image(); other.picture.alt = `Nearest known ${word}: ${other.unit}`; other.picture.fetchPriority = "low";
+      other.picture.src = `/pictures/${other.id}/photo.png`;
+      await other.picture.decode().catch(() => { other.broken = true; });
+    }
+  } catch (error) { item.near = { good: null, bad: null, why: "The station does not answer." }; }
+  comparing = false;
+  if (items[0] === item) near();
+  compare();
+}
+function near() {
+  const told = items[0].near;
+  for (const word of ["good", "bad"]) {
+    const other = told && told[word], said = $(`${word}-said`);
+    $(`${word}-view`).replaceChildren(other && !other.broken ? other.picture : note(!told ? (items[0].error ? "nothing" : "it comes…") : other ? "no picture" : "none"));
+    said.textContent = other ? other.defect || other.unit.split("/").pop() : "";
+    said.title = other ? other.unit : "";
+    if (other) said.href = `/units/story?unit=${encodeURIComponent(other.unit)}`; else said.removeAttribute("href");
+  }
+  $("near-why").textContent = told ? told.why : ""; $("near-why").hidden = !(told && told.why);
+  $("near").classList.toggle("nothing", Boolean(told && !told.good && !told.bad));
+  look();
+}
+
 function take(told) {
   const known = new Set(items.map((item) => item.id));
   for (const item of told.items) if (!known.has(item.id) && !judged.has(item.id)) items.push(item);
@@ -77,7 +113,7 @@ function show() {
     `score ${item.defect_score.toPrecision(3)}, ${item.decision} (accept below ${item.accept_below.toPrecision(3)}, reject from ${item.reject_from.toPrecision(3)})`,
     item.lot ? `lot ${item.lot}` : "", item.machine ? `machine ${item.machine}` : ""];
   $("about").textContent = about.filter(Boolean).join(" · ");
-  reset(); view(); draw();
+  reset(); view(); draw(); compare();
   shownAt = performance.now();
   if (pressedAt) {
     const from = pressedAt, wanted = item; pressedAt = 0;
@@ -92,7 +128,7 @@ function view() {
   const item = items[0];
   $("photo-view").replaceChildren(item.error || item.broken ? note("no picture") : item.photo);
   $("heat-view").replaceChildren(item.heated ? item.heat : note(item.error || item.noHeat ? "no map" : "the map comes…"));
-  look();
+  near();
 }
 function note(words) { const p = document.createElement("p"); p.className = "muted"; p.textContent = words; return p; }
 
@@ -132,12 +168,14 @@ function undo() {
   });
 }
 
-// Both pictures are looked at alike: zoom, light and place.
+// All pictures are looked at alike: zoom, light and place.
 let zoom = 1, light = 1, x = 0, y = 0;
 function look() {
+  const width = $("photo-view").clientWidth || 1;
   for (const image of document.querySelectorAll(".view img")) {
-    image.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
-    image.style.filter = image.parentElement.id === "photo-view" && light !== 1 ? `brightness(${light})` : "";
+    const place = image.parentElement, share = place.clientWidth / width;  // smaller pictures move less
+    image.style.transform = `translate(${x * share}px, ${y * share}px) scale(${zoom})`;
+    image.style.filter = place.id !== "heat-view" && light !== 1 ? `brightness(${light})` : "";
   }
   $("zoom").value = zoom; $("light").value = light;
 }
@@ -150,7 +188,7 @@ $("reset").addEventListener("click", reset);
 for (const place of document.querySelectorAll(".view")) {
   place.addEventListener("wheel", (event) => { event.preventDefault(); zoomTo(zoom * (event.deltaY < 0 ? 1.25 : 0.8)); }, { passive: false });
   place.addEventListener("pointerdown", (event) => { if (zoom > 1) { place.setPointerCapture(event.pointerId); event.preventDefault(); } });
-  place.addEventListener("pointermove", (event) => { if (place.hasPointerCapture(event.pointerId)) { x += event.movementX; y += event.movementY; look(); } });
+  place.addEventListener("pointermove", (event) => { if (place.hasPointerCapture(event.pointerId)) { const share = $("photo-view").clientWidth / (place.clientWidth || 1); x += event.movementX * share; y += event.movementY * share; look(); } });
 }
 
 const types = [...document.querySelectorAll("[data-defect]")].map((button) => button.dataset.defect);

@@ -111,9 +111,14 @@ class Inspections:
 
     def known(self, weights_sha256: str) -> set[str]:
         """Returns the hashes of the photographs that a recipe with these weights has inspected."""
-        query = select(Inspection.sha256).join(Revision).where(Revision.weights_sha256 == weights_sha256).distinct()
+        return set(self.numbers(weights_sha256))
+
+    def numbers(self, weights_sha256: str) -> dict[str, int]:
+        """Returns hash to the last inspection of each photograph that a recipe with these weights has inspected."""
+        query = select(Inspection.sha256, func.max(Inspection.id)).join(Revision).group_by(Inspection.sha256)
         with self.database.reading() as connection:
-            return set(connection.execute(query).scalars())
+            found = connection.execute(query.where(Revision.weights_sha256 == weights_sha256)).all()
+        return {digest: int(number) for digest, number in found}
 
     def search(self, words: str = "", lot: str | None = None, *, most: int = 50, start: int = 0) -> list[Row]:
         """Returns inspections whose unit, image or hash begins with or holds `words`, the newest first.
@@ -152,12 +157,20 @@ class Inspections:
             query = select(Label.__table__).where(Label.sha256 == sha256)
             return [dict(found) for found in connection.execute(query).mappings()]
 
+    def of_lot(self, lot: str) -> list[Row]:
+        """Returns the first inspection of each unit of a lot, oldest first: id, unit, machine, decision, score."""
+        first = select(func.min(Inspection.id)).where(Inspection.lot == lot).group_by(Inspection.unit)
+        columns = (Inspection.id, Inspection.unit, Inspection.machine, Inspection.decision, Inspection.defect_score)
+        query = select(*columns).where(Inspection.id.in_(first.scalar_subquery())).order_by(Inspection.id)
+        with self.database.reading() as connection:
+            return [dict(found) for found in connection.execute(query).mappings()]
+
     def by_lot(self) -> list[Row]:
         """Returns each inspection's lot, machine, decision, score and picture facts, oldest first; a unit once."""
         first = select(func.min(Inspection.id)).group_by(Inspection.unit).scalar_subquery()
         columns = (
             *(Inspection.id, Inspection.lot, Inspection.machine, Inspection.decision, Inspection.defect_score),
-            *(Inspection.brightness, Inspection.contrast, Inspection.sharpness),
+            *(Inspection.brightness, Inspection.contrast, Inspection.sharpness, Inspection.sha256),
         )
         query = select(*columns).where(Inspection.id.in_(first), Inspection.error.is_(None)).order_by(Inspection.id)
         with self.database.reading() as connection:

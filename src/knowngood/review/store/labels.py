@@ -37,6 +37,20 @@ class Labels:
             found = connection.execute(query.where(Inspection.id.in_(last.scalar_subquery()))).mappings()
             return [dict(row) for row in found]
 
+    def photographs(self, weights_sha256: str) -> list[Row]:
+        """Returns the photographs of all data sets that these weights have inspected, generated ones left out.
+
+        Columns id (of the last inspection), unit, data, image, sha256, label, defect, split and place (of the bytes).
+        """
+        last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
+        last = last.where(Revision.weights_sha256 == weights_sha256).group_by(Inspection.sha256)
+        columns = (Inspection.id, Inspection.unit, Image.place, Label.data, Label.image, Label.sha256, Label.label)
+        query = select(*columns, Label.defect, Label.split).join(Inspection, Inspection.sha256 == Label.sha256)
+        query = query.outerjoin(Image, Image.sha256 == Label.sha256).where(Label.generated == 0)
+        query = query.where(Inspection.id.in_(last.scalar_subquery())).order_by(Label.data, Label.image)
+        with self.database.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def scored(self, weights_sha256: str) -> list[Row]:
         """Returns one row a labelled or judged photograph, with its last score by these weights.
 

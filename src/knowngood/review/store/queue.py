@@ -100,6 +100,12 @@ class Queue:
             more = {"passes": Queued.passes + 1} if skip else {}
             return int(connection.execute(free.values(**values, **more)).rowcount)
 
+    def waiting(self) -> frozenset[str]:
+        """Returns the hashes of the photographs that wait."""
+        query = select(Inspection.sha256).join(Queued, Queued.inspection_id == Inspection.id)
+        with self.database.reading() as connection:
+            return frozenset(connection.execute(query.where(Queued.settled == 0)).scalars())
+
     def counts(self) -> Row:
         """Returns how many wait, how many of them are held now, and how many are settled."""
         held = and_(Queued.settled == 0, Queued.held_until > now())

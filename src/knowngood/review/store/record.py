@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from knowngood.review.store.inspections import Inspections
 from knowngood.review.store.labels import Labels
 from knowngood.review.store.opening import Database
 from knowngood.review.store.people import People
 from knowngood.review.store.queue import HELD, Queue
 from knowngood.review.store.revisions import Revisions
+from knowngood.review.store.schema import Inspection, Label, Queued, Verdict
 from knowngood.review.store.verdicts import Verdicts
 
 
@@ -33,6 +36,14 @@ class Record:
         self.people = People(self.database)
         self.revisions = Revisions(self.database)
         self.labels = Labels(self.database)
+
+    def state(self) -> tuple[int, ...]:
+        """Returns a few numbers that change whenever something is inspected, said, labelled or queued."""
+        newest = [func.coalesce(func.max(table.id), 0) for table in (Inspection, Verdict, Label)]
+        counts = [select(func.count()).select_from(Label), select(func.count()).where(Queued.settled == 0)]
+        columns = [select(one).scalar_subquery() for one in newest] + [one.scalar_subquery() for one in counts]
+        with self.database.reading() as connection:
+            return tuple(int(value) for value in connection.execute(select(*columns)).one())
 
     def close(self) -> None:
         """Gives all connections back."""

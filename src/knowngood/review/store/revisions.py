@@ -6,7 +6,7 @@ import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from knowngood.errors import ConfigError
@@ -24,11 +24,8 @@ class Revisions:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def serve(self, manifest: RecipeManifest, who: str) -> Row:
-        """Returns the revision to serve for a recipe: the newest with its weights.
-
-        A recipe that the record has not seen becomes the newest itself.
-        """
+    def add(self, manifest: RecipeManifest, who: str) -> None:
+        """Adds a recipe as it lies in its folder, if the record has not seen it; a copy of a change of ours is none."""
         from knowngood.recipe.manifest import seal  # brings torch with it, which who only writes verdicts does not need
 
         digest = seal(manifest.document())
@@ -37,12 +34,32 @@ class Revisions:
         if seen is None:
             newest = self.newest(manifest.weights_sha256)
             self._add(manifest, digest, newest["id"] if newest else None, who, "Served from its folder.")
-        found = self.newest(manifest.weights_sha256)
-        assert found is not None
-        return found
+
+    def to_serve(self, weights_sha256: str, *, unsigned: bool = False) -> Row | None:
+        """Returns the revision with these weights that may be served, or None.
+
+        That is the one which a person approved last, if that is still their last word on it; else the first revision
+        of the record, which there is nothing to compare with, unless it was refused. Whoever wants an unsigned one
+        gets the newest.
+        """
+        if unsigned:
+            return self.newest(weights_sha256)
+        words = select(Signoff.new_id, Signoff.agrees).join(Revision, Revision.id == Signoff.new_id)
+        words = words.where(Revision.weights_sha256 == weights_sha256).order_by(Signoff.id)
+        first = select(Revision.id, Revision.weights_sha256).order_by(Revision.id).limit(1)
+        with self.database.reading() as connection:
+            said = connection.execute(words).all()
+            oldest = connection.execute(first).first()
+        last = {number: bool(agrees) for number, agrees in said}
+        approved = next((number for number, agrees in reversed(said) if agrees and last[number]), None)
+        if approved is not None:
+            return self.one(approved)
+        if oldest is not None and oldest.weights_sha256 == weights_sha256 and last.get(oldest.id, True):
+            return self.one(oldest.id)
+        return None
 
     def change(self, parent: Row, accept_below: float, reject_from: float, who: str, why: str) -> Row:
-        """Adds a revision with other cuts; it is the newest, so it is served from now on.
+        """Adds a revision with other cuts; it is the newest, and waits for a sign-off.
 
         Raises:
             ConfigError: The cuts are no pair within 0..1, or nobody says why.
@@ -76,6 +93,22 @@ class Revisions:
         query = select(Revision.__table__).where(Revision.weights_sha256 == weights_sha256)
         with self.database.reading() as connection:
             found = connection.execute(query.order_by(Revision.id.desc()).limit(1)).mappings().first()
+        return None if found is None else dict(found)
+
+    def signed(self, number: int) -> bool:
+        """Says whether a person's last word on a revision approves it; the first of the record needs none."""
+        words = select(Signoff.agrees).where(Signoff.new_id == number).order_by(Signoff.id.desc()).limit(1)
+        with self.database.reading() as connection:
+            said = connection.execute(words).scalar_one_or_none()
+            first = connection.execute(select(func.min(Revision.id))).scalar_one()
+        return bool(said) if said is not None else number == first
+
+    def waiting(self, weights_sha256: str, after: int) -> Row | None:
+        """Returns the newest revision with these weights after a number that nobody has said a word on, or None."""
+        query = select(Revision.__table__).where(Revision.weights_sha256 == weights_sha256, Revision.id > after)
+        query = query.where(~exists().where(Signoff.new_id == Revision.id)).order_by(Revision.id.desc()).limit(1)
+        with self.database.reading() as connection:
+            found = connection.execute(query).mappings().first()
         return None if found is None else dict(found)
 
     def one(self, number: int) -> Row | None:

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from knowngood.recipe.bundle import Recipe
 from knowngood.review.app.station import Station
+from knowngood.review.serving import take_over_run
 
 SAME = 1e-4  # a batch's company moves a score by less (ADR 0003)
 
@@ -74,12 +75,19 @@ def test_keep_doubtful_keeps_nothing_else(
     assert kept == {one["sha256"] for one in results if one["decision"] != "accept"}
 
 
-def test_a_moved_threshold_is_served_and_its_recipe_can_be_taken_away(
+def test_a_moved_threshold_is_served_when_it_is_approved_and_its_recipe_can_be_taken_away(
     client: TestClient, station: Station, parts: Path, trained_run: Path, tmp_path: Path, page_word: Callable[..., str]
 ) -> None:
     csrf = page_word(client)
+    take_over_run(station, trained_run)
+    before = station.revision["id"]
     moved = {"low": "0", "high": "1", "why": "everything to people", "csrf": csrf}
     assert client.post("/threshold", data=moved, follow_redirects=False).status_code == 303
+    results = client.post("/v1/inspect", files=uploads(some(parts))).json()["results"]
+    assert "review" not in {one["decision"] for one in results}
+    new = station.record.revisions.waiting(station.weights, before)
+    word = {"old": before, "new": new["id"], "agrees": "true", "split": "test", "csrf": csrf}
+    assert client.post("/recipes/sign", data=word, follow_redirects=False).status_code == 303
     results = client.post("/v1/inspect", files=uploads(some(parts))).json()["results"]
     assert {one["decision"] for one in results} == {"review"}
     revision = station.revision

@@ -178,30 +178,69 @@ def test_an_image_comes_back_from_a_browser_that_is_gone(url: str, record: Recor
     short.close()
 
 
-def test_a_moved_threshold_is_a_revision_that_is_served_from_then_on(
+def served(record: Record, made: RecipeManifest) -> dict[str, Any]:
+    record.revisions.add(made, "ann")
+    found = record.revisions.to_serve(made.weights_sha256)
+    assert found is not None
+    return found
+
+
+def test_a_moved_threshold_is_a_revision_that_is_served_once_it_is_approved(
     url: str, record: Record, make_manifest: Callable[..., RecipeManifest]
 ) -> None:
     made = make_manifest()
-    first = record.revisions.serve(made, "ann")
+    first = served(record, made)
     assert (first["accept_below"], first["reject_from"]) == (0.3, 0.7)
     second = record.revisions.change(first, 0.2, 0.2, "bob", "an escape at the customer")
     assert (second["parent_id"], second["who"], second["why"]) == (first["id"], "bob", "an escape at the customer")
     assert second["hash"] != first["hash"]
+    assert served(record, made) == first
+    assert record.revisions.to_serve(made.weights_sha256, unsigned=True) == second
+    record.revisions.sign(first["id"], second["id"], agrees=True, result={}, who="bob", why="")
     again = Record(url)
-    assert again.revisions.serve(made, "ann") == second
+    assert served(again, made) == second
     saved = RecipeManifest.model_validate_json(second["manifest"])
     assert saved.threshold["threshold"] == 0.2
     assert saved.revision == second["hash"][:12]
-    other = again.revisions.serve(make_manifest(weights_sha256="v" * 64), "ann")
-    assert [r["id"] for r in again.revisions.everything()] == [other["id"], second["id"], first["id"]]
+    again.revisions.add(make_manifest(weights_sha256="v" * 64), "ann")
+    assert again.revisions.to_serve("v" * 64) is None  # another training, which nobody has approved
+    assert [r["id"] for r in again.revisions.everything()][1:] == [second["id"], first["id"]]
     again.close()
+
+
+def test_the_last_word_decides_which_revision_is_served(
+    record: Record, make_manifest: Callable[..., RecipeManifest]
+) -> None:
+    made = make_manifest()
+    first, revisions = served(record, made), record.revisions
+    second = revisions.change(first, 0.2, 0.2, "bob", "x")
+    third = revisions.change(second, 0.1, 0.1, "bob", "y")
+
+    def say(row: dict[str, Any], agrees: bool) -> dict[str, Any] | None:
+        revisions.sign(first["id"], row["id"], agrees=agrees, result={}, who="bob", why="")
+        return revisions.to_serve(made.weights_sha256)
+
+    assert [revisions.signed(row["id"]) for row in (first, second, third)] == [True, False, False]
+    waits = revisions.waiting(made.weights_sha256, first["id"])
+    assert waits == third
+    assert say(third, False) == first
+    waits = revisions.waiting(made.weights_sha256, first["id"])
+    assert waits == second
+    assert say(third, True) == third
+    assert say(second, True) == second
+    assert say(second, False) == third
+    assert say(third, False) == first
+    assert revisions.waiting(made.weights_sha256, first["id"]) is None
+    assert say(first, False) is None
+    assert not revisions.signed(first["id"])
+    assert say(first, True) == first
 
 
 @pytest.mark.parametrize(("low", "high", "why"), [(0.5, 0.2, "x"), (-1, 0.2, "x"), (0.1, 2, "x"), (0.1, 0.2, " ")])
 def test_impossible_thresholds_are_refused(
     record: Record, make_manifest: Callable[..., RecipeManifest], low: float, high: float, why: str
 ) -> None:
-    first = record.revisions.serve(make_manifest(), "ann")
+    first = served(record, make_manifest())
     with pytest.raises(ConfigError):
         record.revisions.change(first, low, high, "bob", why)
     assert len(record.revisions.everything()) == 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from knowngood.review.app.pages import data, lots, queue, recipes, shared, signing, threshold, units
+from knowngood.review.app.pages import data, lots, queue, recipes, shared, signing, threshold, together, units
 from knowngood.review.app.pages.shared import trouble
 
 ROUTERS = (
     *(signing.router, shared.router, queue.router, threshold.router),
-    *(data.router, units.router, lots.router, recipes.router),
+    *(data.router, together.router, units.router, lots.router, recipes.router),
 )
 
 __all__ = ["ROUTERS", "trouble"]

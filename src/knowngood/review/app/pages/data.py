@@ -46,16 +46,18 @@ def page(
         and low <= row["defect_score"] <= high
     ]
     kept.sort(key=lambda row: -row["defect_score"])
+    said = station.record.verdicts.corrections()
     return shown(
         request,
         "data.html",
         person,
+        judged=sorted({row["data"] for row in said if row["verdict"] != "unsure"}),
         rows=kept[start : start + PAGE],
         total=len(kept),
         counts=_counts(rows),
         defects=sorted({row["defect"] for row in rows if row["defect"]}),
         chart=_histogram(kept) if kept else None,
-        corrections=[row for row in station.record.verdicts.corrections() if changes(row)],
+        corrections=[row for row in said if changes(row)],
         asked={"label": label, "defect": defect, "lot": lot, "low": low, "high": high},
         more=start + PAGE if start + PAGE < len(kept) else None,
         before=max(0, start - PAGE) if start else None,
@@ -63,9 +65,10 @@ def page(
 
 
 @router.get("/data/verdicts.csv", dependencies=[Anybody])
-def verdicts(station: AtStation) -> Response:
-    """Returns what people said of the set's images, as `train --verdicts` takes it."""
-    rows = [row for row in station.record.verdicts.corrections() if row["verdict"] != "unsure"]
+def verdicts(station: AtStation, of: Annotated[str, Query(max_length=400)] = "") -> Response:
+    """Returns what people said of one set's images (of all sets without a name), as `train --verdicts` takes it."""
+    said = station.record.verdicts.corrections()
+    rows = [row for row in said if row["verdict"] != "unsure" and of in ("", row["data"])]
     lines = [(r["image"], r["verdict"], r["said_defect"] or "") for r in rows]
     return _csv("verdicts.csv", ("image", "verdict", "defect"), lines)
 

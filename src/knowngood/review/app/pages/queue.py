@@ -8,8 +8,8 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from knowngood.review.app.access import AtStation, FromPage, Known, Worker
-from knowngood.review.app.pages.shared import shown
+from knowngood.review.app.access import Anybody, AtStation, FromPage, Known, Together, Worker
+from knowngood.review.app.pages.shared import inspection, shown
 from knowngood.review.app.station import Station, box_of
 from knowngood.review.store.inspections import Row
 from knowngood.review.store.people import Person
@@ -18,6 +18,7 @@ from knowngood.review.store.verdicts import Said
 router = APIRouter()
 AHEAD = 8  # images that a window holds: the one on the screen and those that are loaded already
 _TYPES = 9  # defects with a number key
+_WORDS = (("good", 0), ("bad", 1))
 
 Tab = Annotated[str, Field(pattern=r"^[0-9a-zA-Z-]{8,64}$", description="One browser window.")]
 Key = Annotated[str | None, Field(max_length=64, pattern=r"^[0-9a-zA-Z-]+$")]
@@ -74,6 +75,15 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
 def take(station: AtStation, person: Worker, window: Window) -> dict[str, Any]:
     """Hands out images."""
     return _state(station, person, window.tab)
+
+
+@router.get("/queue/near/{number}", dependencies=[Anybody])
+def near(station: AtStation, together: Together, number: int) -> dict[str, Any]:
+    """Returns the nearest known good and the nearest known bad of an inspection's photograph."""
+    found, why = together.neighbours(inspection(station, number))
+    names = ("id", "unit", "image", "lot", "defect", "split")
+    told = {word: None if (row := found[label]) is None else {n: row[n] for n in names} for word, label in _WORDS}
+    return {**told, "why": why}
 
 
 @router.post("/queue/verdict", dependencies=[FromPage])

@@ -27,8 +27,18 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
     revisions = station.record.revisions.everything()
     labels = {r["sha256"]: r["given"] for r in station.record.labels.scored(station.weights) if r["given"] is not None}
     agreed = agreements(station.record.verdicts.standing(), labels)
-    served = station.revision["id"]
-    return shown(request, "recipes.html", person, revisions=revisions, served=served, agreed=agreed)
+    served = station.served()
+    return shown(
+        request,
+        "recipes.html",
+        person,
+        revisions=revisions,
+        served=served["id"] if served else None,
+        approved=served is not None and station.record.revisions.signed(served["id"]),
+        waiting=station.record.revisions.waiting(station.weights, served["id"] if served else 0),
+        first=revisions[-1]["id"],
+        agreed=agreed,
+    )
 
 
 @router.get("/recipes/requalify")
@@ -54,6 +64,7 @@ def sign(
     told = requalify(station.record, revision(station, old), revision(station, new), None if split == "all" else split)
     result = {"split": split, "figures": told.figures, "p_value": told.p_value, "flipped": len(told.flipped)}
     station.record.revisions.sign(old, new, agrees=agrees, result=result, who=person.name, why=why.strip())
+    station.look_again()
     return RedirectResponse("/recipes", 303)
 
 

@@ -32,8 +32,11 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
     """Shows the page; its figures come as numbers and are counted in the browser."""
     counts = {name: len(rows_of(station, name)) for name in SETS}
     chosen = next((name for name in SETS if counts[name]), "all")
-    revision = station.revision
-    return shown(request, "threshold.html", person, sets=SETS, counts=counts, chosen=chosen, revision=revision)
+    revision = station.served() or station.last
+    at_once = station.settings.unsigned
+    return shown(
+        request, "threshold.html", person, sets=SETS, counts=counts, chosen=chosen, revision=revision, at_once=at_once
+    )
 
 
 @router.get("/threshold/scores", dependencies=[Anybody])
@@ -75,7 +78,7 @@ def save(
     high: Annotated[float, Form()],
     why: Annotated[str, Form(max_length=1000)],
 ) -> Response:
-    """Saves the cuts as a new revision, which is served from now on."""
+    """Saves the cuts as a new revision, which is served when it is approved."""
     station.move_threshold(low, high, person.name, why)
     return RedirectResponse("/recipes", 303)
 

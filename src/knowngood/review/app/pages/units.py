@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from knowngood.errors import DataError
-from knowngood.review.app.access import AtStation, FromPage, Known, Worker
+from knowngood.review.app.access import Anybody, AtStation, FromPage, Known, Worker
 from knowngood.review.app.pages.shared import inspection, shown
 from knowngood.review.store.verdicts import Said
 
@@ -31,6 +32,12 @@ def search(
     more = start + PAGE if len(rows) > PAGE else None
     before = max(0, start - PAGE) if start else None
     return shown(request, "units.html", person, rows=rows[:PAGE], q=words, lot=lot, more=more, before=before)
+
+
+@router.get("/units/of/{number}", dependencies=[Anybody])
+def of(station: AtStation, number: int) -> Response:
+    """Leads to the unit of an inspection."""
+    return _story_of(inspection(station, number)["unit"])
 
 
 @router.get("/units/story")
@@ -69,6 +76,8 @@ def correct(
         raise DataError("No verdict was chosen.", fix="Choose one.")
     said = Said(number, verdict, person.name, (defect.strip() or None) if bad else None, note=note.strip() or None)
     station.record.verdicts.say(said)
-    from urllib.parse import quote
+    return _story_of(row["unit"])
 
-    return RedirectResponse(f"/units/story?unit={quote(row['unit'], safe='')}", 303)
+
+def _story_of(unit: str) -> Response:
+    return RedirectResponse(f"/units/story?unit={quote(unit, safe='')}", 303)
