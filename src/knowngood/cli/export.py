@@ -28,7 +28,7 @@ def export(
 ) -> None:
     """Export a recipe into its own folder; predict takes the quickest export from then on.
 
-    The graph is compared with the recipe on calibration and validation images and refused when it strays too far;
+    The graph is compared with the recipe on held-out images and refused when it strays too far;
     its thresholds are certified anew.
     """
     with at_work():
@@ -47,7 +47,7 @@ def export(
         (f"escapes of {parity['bads']}", before["escapes"], after["escapes"]),
         ("overkill", percent(before["overkill"]), percent(after["overkill"])),
     ]
-    show_table(f"{parity['images']} calibration and validation images", ("", "recipe", "export"), rows, right=(1, 2))
+    show_table(f"{parity['images']} held-out images", ("", "recipe", "export"), rows, right=(1, 2))
     apart = parity["score_difference"]
     typer.echo(
         f"Scores differ by {apart['mean']:.5f} on average, {apart['max']:.5f} at most; "

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Tolerance(BaseModel):
-    """Measured on calibration and validation images; saved with the export."""
+    """Measured on images that the recipe has not learned from; saved with the export."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

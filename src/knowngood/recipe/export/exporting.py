@@ -20,7 +20,7 @@ from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.export import EXPORTERS, Exporter, Precision
 from knowngood.recipe.export.document import ExportDocument, folder_of
 from knowngood.recipe.export.graphs import Scorer, folds_exactly, map_kind
-from knowngood.recipe.export.held import JUDGED, Held, held_images
+from knowngood.recipe.export.held import Held, held_images, judged_on
 from knowngood.recipe.export.packages import needed, versions_of
 from knowngood.recipe.export.parity import certified, compared, complaints, likeness
 from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
@@ -55,10 +55,11 @@ def export(
 ) -> Exported:
     """Exports a recipe into its own folder, where `predict` finds it.
 
-    The graph is compared with the recipe on the run's calibration and validation images; the test split is not looked
-    at. Where int8 strays too far, the most sensitive layers are kept in float, a quarter at a time, at most half.
-    Thresholds are certified anew on the graph's scores of the calibration split. Ranges of int8 come from training
-    images, so that the calibration images are as new to the graph as to the recipe.
+    The graph is compared with the recipe on the run's calibration images, and its validation images where nothing has
+    learned from them; the test split is not looked at. Where int8 strays too far, the most sensitive layers are kept
+    in float, a quarter at a time, at most half. Thresholds are certified anew on the graph's scores of the calibration
+    split. Ranges of int8 come from training images, so that the calibration images are as new to the graph as to the
+    recipe.
 
     Args:
         recipe: Folder of a recipe inside that of its run, or the run's.
@@ -139,10 +140,10 @@ class _Gate:
     ) -> None:
         self.recipe, self.held, self.exporter = recipe, held, exporter
         self.precision, self.tolerance, self.scratch = precision, tolerance, scratch
-        self.rows, self.sample_rows = held.rows(*JUDGED), held.rows("train")
+        self.rows, self.sample_rows = held.rows(*judged_on(recipe.manifest)), held.rows("train")
         self.maps = map_kind(recipe.inspector) is not None
         own = RUNTIMES.get("torch")(recipe.inspector, None)
-        reporter().say(f"scores of the recipe itself on {len(self.rows)} calibration and validation images")
+        reporter().say(f"scores of the recipe itself on {len(self.rows)} held-out images")
         self.before = self._margins(own, self.rows)
         self.before_maps = self._outputs(own, self.rows[:MAPPED]).maps if self.maps else None
         self.rejected: list[dict[str, Any]] = []
@@ -169,7 +170,7 @@ class _Gate:
         last = self.rejected[-1]["complaints"]
         raise ParityError(
             f"The exported graph strays too far from its recipe: {'; '.join(last)}.",
-            expected="the same decisions within the tolerance, on calibration and validation images",
+            expected="the same decisions within the tolerance, on held-out images",
             fix="Use --precision bf16 or fp32, or allow more with --max-auc-loss, --max-overkill, --max-score.",
         )
 

@@ -16,6 +16,7 @@ from knowngood.data.pixels import PixelStore, store_pixels
 from knowngood.data.records import Records, table
 from knowngood.errors import DataError, ImageError
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.manifest import RecipeManifest
 
 SCORES = "scores.parquet"
 FEWEST = 16  # training images from which the ranges of activations can be taken
@@ -41,6 +42,16 @@ class Held:
         """Returns the readable rows of splits."""
         rows = np.flatnonzero(np.isin(self.splits, splits))
         return rows[~np.isin(rows, list(self.store.failed))]
+
+
+def judged_on(manifest: RecipeManifest) -> tuple[str, ...]:
+    """Returns the splits that an export is judged on: those that no network of the recipe has learned from.
+
+    A kernel head learns from the validation images too; on these its margins are not those of images to come, and a
+    graph seems to stray farther from them than it does.
+    """
+    kernels = all(one.head == "kernel" for one in manifest.networks)
+    return ("calibration",) if kernels else JUDGED
 
 
 def held_images(recipe: Recipe, place: Path, data: str | Path | None, folder: Path, *, sample: bool, seed: int) -> Held:

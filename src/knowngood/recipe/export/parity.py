@@ -54,7 +54,7 @@ def compared(
     Args:
         manifest: Of the recipe.
         threshold: Certified on the graph's scores.
-        labels: (N,) of calibration and validation images.
+        labels: (N,) of images that the recipe has not learned from.
         before: (N,) scores of the recipe.
         after: (N,) scores of the graph.
     """
