@@ -206,6 +206,23 @@ def test_good_images_alone_have_none(run_cli: Run, parts: Path, tmp_path: Path) 
     assert "no escape budget" in answer.err
 
 
+def test_a_student_is_exported_as_the_recipe_is(run_cli: Run, copy: Path, parts: Path) -> None:
+    for name in ("openvino", "nncf"):
+        pytest.importorskip(name)
+    assert run_cli("export", copy, "--precision", "fp32").code == 0
+    answer = run_cli("cascade", copy, *STUDENT)
+    assert answer.code == 0, answer.err
+    document = CascadeDocument.load(copy / "recipe" / FOLDER)
+    assert (document.student.runtime, document.large.runtime) == ("openvino", "openvino")
+    rows = predicted(run_cli, copy, parts)
+    assert set(rows["recipe"]) == {document.revision}
+    shutil.rmtree(copy / "recipe" / "exports")
+    answer = run_cli("predict", copy, parts)
+    assert answer.code == 2
+    assert "no export for openvino" in answer.err
+    assert "knowngood cascade RUN" in answer.err
+
+
 def test_a_cluster_uses_it_too(run_cli: Run, cascaded: Path, parts: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     words = ["predict", cascaded, parts, "--engine", "ray", "--out", tmp_path / "scores", "--worker-cores", 1]

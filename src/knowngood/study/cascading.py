@@ -17,7 +17,7 @@ from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
 from knowngood.decide.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.decide.metrics import evaluate
-from knowngood.errors import ConfigError, DataError
+from knowngood.errors import ConfigError, DataError, ParityError
 from knowngood.files import whole_file, whole_folder
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import choose_model
@@ -30,9 +30,10 @@ from knowngood.recipe.cascade.rule import PASSED, Zones
 from knowngood.recipe.cascade.runtime import CascadeRuntime, smaller
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
+from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.exporting import export
 from knowngood.recipe.export.held import Held, held_images
-from knowngood.recipe.runtimes.choosing import Scoring, exports, scoring
+from knowngood.recipe.runtimes.choosing import PRECISIONS, Scoring, exports, scoring
 from knowngood.study.cascade_config import CascadeConfig
 from knowngood.study.cascade_page import cascade_page
 from knowngood.study.training import train_divided
@@ -170,15 +171,26 @@ def _is_of_other_options(home: Path, wanted: TrainConfig) -> bool:
 
 
 def _exported_alike(place: Path, large: Scoring, home: Path) -> None:
-    """Exports the student as the recipe is exported, where that export is what scores."""
+    """Exports the student as the recipe is exported, where that export is what scores; wider where it is refused."""
     if large.runtime.name == "torch":
         return
     to, precision = next(
         one for one in exports(place) if large.revision.startswith(f"{large.recipe.manifest.revision}+{'-'.join(one)}-")
     )
-    if (to, precision) not in exports(home / "recipe"):
-        reporter().say(f"the student is exported as the recipe is: {to}, {precision}")
-        export(home, to=to, precision=precision)
+    offered = EXPORTERS.get(to)().precisions
+    for tried in PRECISIONS[PRECISIONS.index(precision) :]:
+        if tried not in offered:
+            continue
+        if (to, tried) in exports(home / "recipe"):
+            return
+        reporter().say(f"the student is exported: {to}, {tried}")
+        try:
+            export(home, to=to, precision=tried)
+        except ParityError as error:
+            reporter().say(error.what)
+        else:
+            return
+    reporter().say("the student stays in PyTorch")
 
 
 def _part(one: Scoring) -> Part:
