@@ -46,6 +46,7 @@ class OpenvinoRuntime:
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
+            settings["ENABLE_CPU_PINNING"] = "NO"  # others compute beside it: all would be pinned to the same cores
         try:
             self.compiled = openvino.Core().compile_model(graph.folder / FILE, "CPU", settings)
         except RuntimeError as error:
