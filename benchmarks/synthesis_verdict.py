@@ -4,7 +4,7 @@ Takes the generator that stylegan_tape.py has left, draws samples, makes as many
 trains a classifier on every training set, paired over seeds, tested on the same real test images. The generator knows
 all training bads, so that its rows with fewer are an upper bound (the judgement says so).
 
-    python benchmarks/stylegan_tape.py --kimg 60 && python benchmarks/synthesis_verdict.py
+    python benchmarks/stylegan_tape.py --kimg 90 && python benchmarks/synthesis_verdict.py
     python benchmarks/synthesis_verdict.py --bads 30,100,300,all --preset standard --epochs 8 --model resnet18   # a GPU
 """
 
