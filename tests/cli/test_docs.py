@@ -107,8 +107,12 @@ def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
             known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(*filter(None, (group, verb)), "--help").out))
     known |= {"--help", "--version", "--install-completion", "--show-completion"}
     known |= {"--head"}  # of `ray start`
+    option, script = r"(?<![\w-])--[a-z][a-z-]+", re.compile(r"python (benchmarks/\w+\.py)([^`\n]*(?:\n[^`\n]+)?)`")
     for page in PAGES:
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
+        for file, rest in script.findall(page.read_text()):
+            held = (ROOT / file).read_text()
+            assert all(f'"{one}"' in held for one in re.findall(option, rest)), f"{file}{rest} in {page}"
+        named = set(re.findall(option, script.sub("", page.read_text())))
         assert named <= known, f"{sorted(named - known)} in {page}"
 
 
