@@ -55,9 +55,9 @@ MEANS = {"efficientnet_lite0": {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 
 Way = Callable[[], int]
 
 
-def recipe_of(backbone: str) -> Recipe:
+def recipe_of(backbone: str, size: int = SIZE) -> Recipe:
     torch.manual_seed(0)
-    config = NetworkConfig(backbone=backbone, height=SIZE, width=SIZE, channels=1, **MEANS.get(backbone, {}))
+    config = NetworkConfig(backbone=backbone, height=size, width=size, channels=1, **MEANS.get(backbone, {}))
     threshold = {"threshold": 0.5, "reject_from": 0.5}
     manifest = RecipeManifest(
         name=backbone,
@@ -84,7 +84,7 @@ def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Scoring:
     folder.mkdir()
     exporter.save(graph, folder)
     runtime = RUNTIMES.get("openvino")(None, Graph(folder, "int8", True))
-    return Scoring(recipe, runtime, recipe.thresholds, "", "openvino, int8")
+    return Scoring(recipe, runtime, recipe.thresholds, "", "int8", "openvino")
 
 
 def obvious(recipe: Recipe, paths: list[Path]) -> Way:

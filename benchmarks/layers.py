@@ -22,7 +22,6 @@ from typing import Any
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
-import engine
 import numpy as np
 from engine import pictures, read, recipe_of
 
@@ -84,8 +83,7 @@ def main() -> None:
         place = Path(scratch)
         pngs, _ = pictures(place / "jpeg", 32)
         for backbone, side in NETWORKS:
-            engine.SIZE = side
-            recipe = recipe_of(backbone)
+            recipe = recipe_of(backbone, side)
             sample = np.stack([recipe.fitted(read(path)) for path in pngs])
             graph = exporter.quantised(
                 exporter.graph(Scorer(recipe.inspector, fold=True)), [sample[i : i + 8] for i in range(0, 32, 8)], ()

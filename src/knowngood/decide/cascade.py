@@ -45,10 +45,6 @@ class CascadeCuts:
     high: float
     threshold: Threshold
 
-    def accepted(self, student: Floats) -> Bools:
-        """Says which units (N,) the student accepts."""
-        return np.asarray(student < self.low)
-
     def passed(self, student: Floats) -> Bools:
         """Says which units (N,) go on to the large network."""
         return np.asarray((student >= self.low) & (student < self.high))

@@ -47,6 +47,11 @@ class RecipeManifest(BaseModel):
         """First 12 hex digits of the seal: names this exact recipe in every row that it scores."""
         return seal(self.document())[:12]
 
+    @property
+    def kernels_alone(self) -> bool:
+        """Whether all heads are kernel heads: these learn from the validation images as well."""
+        return all(one.head == "kernel" for one in self.networks)
+
     def document(self) -> dict[str, Any]:
         """Returns what is saved and sealed; of an older recipe exactly what it was sealed with."""
         return self.model_dump(mode="json", exclude={"preprocessing"} if self.format < 2 else None)

@@ -26,7 +26,7 @@ from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.cascade.document import FOLDER, STUDENT, CascadeDocument, Part
 from knowngood.recipe.cascade.opening import rule_of, sees
-from knowngood.recipe.cascade.rule import PASSED, Zones
+from knowngood.recipe.cascade.rule import ACCEPTED, PASSED, REJECTED, Zones
 from knowngood.recipe.cascade.runtime import CascadeRuntime, smaller
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
@@ -36,11 +36,14 @@ from knowngood.recipe.export.held import Held, held_images
 from knowngood.recipe.runtimes.choosing import PRECISIONS, Scoring, exports, scoring
 from knowngood.study.cascade_config import CascadeConfig
 from knowngood.study.cascade_page import cascade_page
+from knowngood.study.facts import command_for
 from knowngood.study.training import train_divided
 
 TAUGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
 RECORDS, SCORES, PAGE = "records.parquet", "scores.parquet", "cascade.html"
 BUDGETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # escape rates whose cost is shown
+_ZONES = (("accepted_by_student", ACCEPTED), ("passed_on", PASSED), ("rejected_by_student", REJECTED))
+_INHERITED = ("pretrained", "roi", "mask_leads", "augment", "seed", "precision", "escape_budget", "confidence")
 _FEW = 0.995  # TPR at which overkill is compared
 Floats = npt.NDArray[np.float64]
 
@@ -92,7 +95,7 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
     home = place.parent / FOLDER
     _taught(recipe, place.parent, home, config)
     large = scoring(recipe)
-    _exported_alike(place, large, home)
+    _exported_alike(large, home)
     student = scoring(home)
     with tempfile.TemporaryDirectory(prefix="knowngood-cascade-") as scratch:
         held = held_images(recipe, place, None, Path(scratch), sample=False, seed=recipe.manifest.seed)
@@ -144,20 +147,18 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
     )
     facts = recipe.manifest
     records = Records(taught.drop("taught"), facts.data["source"], Path(facts.data["root"]))
-    kept = {name: facts.config[name] for name in ("pretrained", "roi", "mask_leads", "augment", "seed", "precision")}
-    budgets = {name: facts.config[name] for name in ("escape_budget", "confidence")}
+    kept: dict[str, Any] = {name: facts.config[name] for name in _INHERITED if name in facts.config}
     wanted = checked_parameters(
         TrainConfig,
         {
             **kept,
-            **budgets,
             "model": config.student,
             "preset": "standard" if config.student_epochs else "quick",
             "epochs": config.student_epochs or None,
             "image_size": config.student_size,
         },
     )
-    command = f"knowngood cascade {run} --student {config.student} --student-size {config.student_size}"
+    command = command_for(run, None, config, None, verb="cascade")
     choose_model(wanted)  # a name that is not known is told before a student is replaced
     train_divided(records, groups_of(records), home, wanted, command, force=_is_of_other_options(home, wanted))
 
@@ -170,15 +171,13 @@ def _is_of_other_options(home: Path, wanted: TrainConfig) -> bool:
     return held != wanted.model_dump(mode="json")
 
 
-def _exported_alike(place: Path, large: Scoring, home: Path) -> None:
+def _exported_alike(large: Scoring, home: Path) -> None:
     """Exports the student as the recipe is exported, where that export is what scores; wider where it is refused."""
-    if large.runtime.name == "torch":
+    to = large.exporter
+    if to is None:
         return
-    to, precision = next(
-        one for one in exports(place) if large.revision.startswith(f"{large.recipe.manifest.revision}+{'-'.join(one)}-")
-    )
     offered = EXPORTERS.get(to)().precisions
-    for tried in PRECISIONS[PRECISIONS.index(precision) :]:
+    for tried in PRECISIONS[PRECISIONS.index(large.precision) :]:
         if tried not in offered:
             continue
         if (to, tried) in exports(home / "recipe"):
@@ -194,7 +193,7 @@ def _exported_alike(place: Path, large: Scoring, home: Path) -> None:
 
 
 def _part(one: Scoring) -> Part:
-    return Part(revision=one.revision, runtime=one.runtime.name, precision=one.said.rsplit(", ", 1)[1])
+    return Part(revision=one.revision, runtime=one.runtime.name, precision=one.precision)
 
 
 @dataclass(frozen=True)
@@ -222,8 +221,8 @@ def _calibration_scores(held: Held, student: Scoring, large: Scoring) -> _Scores
 def _honest_scores(run: Path, home: Path) -> _Scores:
     """Returns the scores that both runs have kept of images which neither network had learned from."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
-    kernels = [all(n.head == "kernel" for n in Recipe.load(one).manifest.networks) for one in (run, home)]
-    splits = ["train", "val"] if all(kernels) else ["val"]  # of kernel heads the tables hold out-of-fold scores
+    kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
+    splits = ["train", "val"] if kernels else ["val"]  # of kernel heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])
     return _Scores(*(kept[name].to_numpy() for name in ("label", "student", "score")))
@@ -251,7 +250,7 @@ def _cuts(
         held.student,
         held.large,
         certainty=certainty,
-        overkill_budget=recipe.manifest.config["review_overkill"],
+        overkill_budget=recipe.manifest.config.get("review_overkill"),
         overkill_loss=config.overkill_loss,
         **budget,
     )
@@ -271,7 +270,7 @@ def _measured(
         return {}, frame
     seen: list[Zones] = []
     runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), sees(student), seen.append)
-    both = Scoring(large.recipe, runtime, draft.thresholds, draft.revision, "cascade")
+    both = Scoring(large.recipe, runtime, draft.thresholds, draft.revision)
     figures: dict[str, Any] = {}
     scored = frame
     for name, one in (("large", large), ("cascade", both)):
@@ -289,7 +288,7 @@ def _measured(
         figures[name]["overkill_at_995_ci"] = (metrics.get("fpr_at_tpr_ci") or {}).get(f"{_FEW:g}")
         figures[name]["images_per_second"] = engine.profile.document()["images_per_second"]
     zones = np.concatenate(seen)
-    for key, zone in (("accepted_by_student", 0), ("passed_on", 1), ("rejected_by_student", 2)):
+    for key, zone in _ZONES:
         figures[key] = round(float((zones == zone).mean()), 4)
     readable = scored.filter(pl.col("cascade").is_not_null())
     passed = readable.filter(pl.Series(zones == PASSED)).with_columns(score=pl.col("cascade"))

@@ -87,10 +87,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def command_for(data: object, out: Path, config: BaseModel, source: str | None, verb: str = "train") -> str:
+def command_for(data: object, out: Path | None, config: BaseModel, source: str | None, verb: str = "train") -> str:
     """Returns the command that repeats a run: only options that differ from their defaults; `data` may be several."""
     named = data if isinstance(data, tuple) else (data,)
-    parts = ["knowngood", *verb.split(), *map(str, named), "--out", str(out)]
+    parts = ["knowngood", *verb.split(), *map(str, named), *(() if out is None else ("--out", str(out)))]
     if source:
         parts += ["--source", source]
     default = type(config)().model_dump(mode="json")

@@ -56,9 +56,7 @@ def cascade_scoring(recipe: Recipe | str | Path, threads: int | None = None) -> 
     large = _part(loaded, document.large, folder, threads)
     student = _part(Recipe.load(folder / STUDENT), document.student, folder, threads)
     runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(document, student, large), sees(student))
-    said = f"cascade of {student.recipe.manifest.networks[0].backbone} ({student.said}) and "
-    said += f"{loaded.manifest.networks[0].backbone} ({large.said})"
-    return Scoring(loaded, runtime, document.thresholds, document.revision, said)
+    return Scoring(loaded, runtime, document.thresholds, document.revision, large.precision)
 
 
 def rule_of(document: CascadeDocument, student: Scoring, large: Scoring) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +53,14 @@ class Rule:
         """
         logits = np.asarray(margins, np.float64) / self.student.temperature + self.student.bias
         made = ((logits - self.large.bias) * self.large.temperature).astype(np.float32)
-        below, above = edges(self.large, self.threshold)
+        below, above = self._edges
         made = np.where(zones == ACCEPTED, np.minimum(made, below), np.maximum(made, above))
         made[zones == PASSED] = passed
         return made.astype(np.float32)
+
+    @cached_property
+    def _edges(self) -> tuple[np.float32, np.float32]:
+        return edges(self.large, self.threshold)
 
 
 def edges(calibration: Calibration, threshold: float) -> tuple[np.float32, np.float32]:

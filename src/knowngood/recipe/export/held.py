@@ -50,8 +50,7 @@ def judged_on(manifest: RecipeManifest) -> tuple[str, ...]:
     A kernel head learns from the validation images too; on these its margins are not those of images to come, and a
     graph seems to stray farther from them than it does.
     """
-    kernels = all(one.head == "kernel" for one in manifest.networks)
-    return ("calibration",) if kernels else JUDGED
+    return ("calibration",) if manifest.kernels_alone else JUDGED
 
 
 def held_images(recipe: Recipe, place: Path, data: str | Path | None, folder: Path, *, sample: bool, seed: int) -> Held:

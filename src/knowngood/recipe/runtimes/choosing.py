@@ -29,14 +29,21 @@ class Scoring:
         runtime: Open.
         thresholds: The recipe's own, or those certified on the exported graph.
         revision: Names recipe and graph in every row.
-        said: What it is, in a few words.
+        precision: What convolutions are computed in.
+        exporter: Format of the exported graph; None where the recipe's own networks compute.
     """
 
     recipe: Recipe
     runtime: Runtime
     thresholds: Thresholds
     revision: str
-    said: str
+    precision: str = "fp32"
+    exporter: str | None = None
+
+    @property
+    def said(self) -> str:
+        """What computes, in a few words."""
+        return f"{self.runtime.name}, {self.precision}"
 
 
 def scoring(
@@ -78,7 +85,7 @@ def scoring(
         folder = folder_of(place, exporter, held)
         document = ExportDocument.load(folder, loaded.manifest.revision)
         opened = kind(None, document.graph(folder), threads)
-        return Scoring(loaded, opened, document.thresholds, document.revision, f"{name}, {held}")
+        return Scoring(loaded, opened, document.thresholds, document.revision, held, exporter)
     if runtime != AUTO or precision is not None:
         what = " ".join(filter(None, (None if runtime == AUTO else runtime, precision)))
         raise ConfigError(
@@ -98,7 +105,7 @@ def exports(place: Path) -> list[tuple[str, str]]:
 
 def _own(recipe: Recipe, threads: int | None) -> Scoring:
     runtime = RUNTIMES.get("torch")(recipe.inspector, None, threads)
-    return Scoring(recipe, runtime, recipe.thresholds, recipe.manifest.revision, "torch, fp32")
+    return Scoring(recipe, runtime, recipe.thresholds, recipe.manifest.revision)
 
 
 def _format_for(runtime: str) -> str:
