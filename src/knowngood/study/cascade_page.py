@@ -72,7 +72,7 @@ def _cost(document: CascadeDocument) -> Section:
     high = "nothing" if document.high > 1 else f"from a score of {document.high:.3g}"
     cut = document.threshold["threshold"]
     said = [
-        f"The student accepts below {document.low:.3g}, {document.certainty:g} of the threshold {cut:.3g}, "
+        f"The student accepts below {document.low:.3g}, {document.certainty:g} times the threshold of {cut:.3g}, "
         f"and rejects {high}."
     ]
     body = render(
