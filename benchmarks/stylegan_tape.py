@@ -76,6 +76,9 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=200.0)
     parser.add_argument("--good-kimg", type=float, default=0.0)
     parser.add_argument("--freeze", type=int, default=0)
+    parser.add_argument("--discriminator", default="residual")
+    parser.add_argument("--projector", default="resnet50")
+    parser.add_argument("--projector-size", type=int, default=128)
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--family", default="sod")
     parser.add_argument("--tick", type=float, default=5.0)
@@ -105,7 +108,19 @@ def main() -> None:
         found = kid(ruler.features(generator.pictures(1, range(COUNT))), held)
         return {"kid": round(found.value, 5), "kid_error": round(found.error, 5)}
 
-    chosen = ("kimg", "good_kimg", "freeze", "resolution", "base", "batch_size", "path_length", "seed")
+    chosen = (
+        "kimg",
+        "good_kimg",
+        "freeze",
+        "resolution",
+        "base",
+        "batch_size",
+        "path_length",
+        "seed",
+        "discriminator",
+        "projector",
+        "projector_size",
+    )
     options: dict[str, Any] = {name: getattr(given, name) for name in chosen}
     with at_work():
         done = train_generator(records, given.run, tick_kimg=given.tick, watcher=watch, **options)

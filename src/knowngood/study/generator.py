@@ -17,6 +17,7 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import groups_of
 from knowngood.errors import DataError
 from knowngood.files import write_json
+from knowngood.models.weights.finding import find
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.predicting import write_table
@@ -76,10 +77,13 @@ def train_generator(
         ConfigError: An option is out of range, or `out` holds something else.
         DataError: There are too few images of the class.
         TrainingError: A loss is no longer finite.
+        WeightsError: There are no weights for the network that a projected discriminator looks through.
     """
     from knowngood.synthesis.stylegan.training import train_stylegan, write_film
 
     config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
+    if config.discriminator == "projected":
+        find(config.projector)  # says what is missing before images are read
     folder = Path(out)
     records = (data if isinstance(data, Records) else load(data, source)).usable()
     divided = _divided(records, config)

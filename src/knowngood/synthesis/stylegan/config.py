@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from knowngood.models.backbones import BACKBONES
+
 RESOLUTIONS = (32, 64, 128, 256)
 FEWEST = 20  # images; below it a generator repeats what it has seen
 
@@ -44,6 +46,12 @@ class SynthesisConfig(Widths):
         "pad",
         description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
     )
+    discriminator: Literal["residual", "projected"] = Field(
+        "residual",
+        description="residual learns from pixels; projected looks through a pretrained network and learns sooner.",
+    )
+    projector: str = Field("resnet50", description="Pretrained network of a projected discriminator (Sauer 2021).")
+    projector_size: int = Field(128, ge=32, le=512, description="Side that it sees pictures at.")
     batch_size: int = Field(32, ge=4, le=1024, description="Photographs a step.")
     learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
     r1: float | None = Field(
@@ -82,11 +90,18 @@ class SynthesisConfig(Widths):
             raise ValueError("every device needs 4 photographs a step")
         if self.freeze and not self.good_kimg:
             raise ValueError("--freeze is about what --good-kimg has taught")
+        if self.discriminator == "projected":
+            if self.r1 or self.freeze:
+                raise ValueError("--r1 and --freeze are about a residual discriminator")
+            if self.projector not in BACKBONES:
+                raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
         return self
 
     @property
     def r1_weight(self) -> float:
-        """Weight of the gradient penalty (Karras et al. 2020b's rule of thumb, never below 0.05)."""
+        """Weight of the gradient penalty: 2020b's rule of thumb, 0.05 at least; a projected discriminator has none."""
+        if self.discriminator == "projected":
+            return 0.0
         return self.r1 if self.r1 is not None else max(0.05, 0.0002 * self.resolution**2 / self.batch_size)
 
     def steps(self, kimg: float) -> int:

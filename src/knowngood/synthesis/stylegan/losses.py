@@ -20,6 +20,16 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
+def generator_hinge(fake: Tensor) -> Tensor:
+    """Minus the mean of logits of samples: what goes with `discriminator_hinge` (Lim & Ye 2017, equation 8)."""
+    return -fake.mean()
+
+
+def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss: nothing is gained by logits beyond 1 for photographs and -1 for samples (Lim & Ye 2017)."""
+    return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+
+
 def gradient_penalty(score: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
     """R1: half the mean squared gradient of the logits by the photographs.
 

@@ -305,6 +305,8 @@ def with_deviation(images: Tensor, group: int = 4) -> Tensor:
 class Discriminator(nn.Module):
     """Pictures to logits: higher means taken for a photograph."""
 
+    rate = 1.0  # of the learning rate
+
     def __init__(self, config: NetworksConfig) -> None:
         super().__init__()
         sides, last = config.sides[::-1], config.width(4)
@@ -324,6 +326,10 @@ class Discriminator(nn.Module):
         with torch.autocast(pictures.device.type, enabled=False):
             scores: Tensor = self.score(self.dense(values.float().flatten(1)))
         return scores[:, 0] if classes is None else scores.gather(1, classes[:, None])[:, 0]
+
+    def both(self, fake: Tensor, real: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the logits of samples and of photographs, which must not see one another's deviation."""
+        return self(fake, classes), self(real, classes)
 
     def finest(self, count: int) -> list[nn.Module]:
         """Returns the layers nearest to the pixels: entry and `count` blocks (freeze-D, Mo et al. 2020)."""

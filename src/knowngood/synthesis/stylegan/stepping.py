@@ -17,20 +17,25 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from knowngood.errors import TrainingError
+from knowngood.models.training.finetune import wants_bf16
 from knowngood.seeding import seed_of
 from knowngood.synthesis.stylegan.augmentations import MOST, augmented
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.losses import (
+    discriminator_hinge,
     discriminator_loss,
+    generator_hinge,
     generator_loss,
     gradient_penalty,
     path_lengths,
     path_penalty,
 )
 from knowngood.synthesis.stylegan.networks import Discriminator, Generator, mixed
+from knowngood.synthesis.stylegan.projected import ProjectedDiscriminator, seeing
 
 R1_EVERY, PATH_EVERY, ADA_EVERY = 16, 4, 4  # steps between lazy penalties, and between two looks at overfitting
 _PATH_DECAY, _PATH_SHRINK = 0.01, 2
+LOSSES = {"residual": (generator_loss, discriminator_loss), "projected": (generator_hinge, discriminator_hinge)}
 _RAMP = 0.05  # the average's half-life is at most this share of what was shown
 
 
@@ -88,21 +93,23 @@ class Training:
 
     def __init__(self, config: SynthesisConfig, networks: NetworksConfig, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
+        self.generator_loss, self.discriminator_loss = LOSSES[config.discriminator]
         torch.manual_seed(config.seed)
         layout: Any = {"memory_format": torch.channels_last}
         self.generator = Generator(networks).to(fabric.device).to(**layout)
-        self.discriminator = Discriminator(networks).to(fabric.device).to(**layout)
+        self.discriminator = _discriminator(config, networks, fabric).to(fabric.device).to(**layout)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.for_generator = self._optimiser(self.generator, PATH_EVERY if config.path_length else 0)
-        self.for_discriminator = self._optimiser(self.discriminator, R1_EVERY if config.r1_weight else 0)
+        lazy = R1_EVERY if config.r1_weight else 0
+        self.for_discriminator = self._optimiser(self.discriminator, lazy, self.discriminator.rate)
         self.frozen: tuple[nn.Module, ...] = ()
         self.progress = Progress()
         self.losses: dict[str, Tensor] = {}
 
-    def _optimiser(self, network: nn.Module, every: int) -> torch.optim.Adam:
+    def _optimiser(self, network: nn.Module, every: int, share: float = 1.0) -> torch.optim.Adam:
         """Adam, its rate and decay set back for the extra steps of a lazy penalty (2020a, appendix B)."""
         ratio = every / (every + 1) if every else 1.0
-        rate = self.config.learning_rate * ratio
+        rate = self.config.learning_rate * share * ratio
         return torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99**ratio), eps=1e-8)
 
     def step(self, shown: Shown, number: int) -> None:
@@ -137,7 +144,7 @@ class Training:
         self.discriminator.requires_grad_(False)
         picture = self.generator.synthesis(self._styles(count, classes))
         score = self.discriminator(augmented(picture, self.progress.p), classes)
-        loss = generator_loss(score)
+        loss = self.generator_loss(score)
         self._move(self.for_generator, self.generator, loss)
         self.losses["generator"] = loss.detach()
 
@@ -156,11 +163,10 @@ class Training:
         with torch.no_grad():
             fake = self.generator.synthesis(self._styles(len(real), classes, learn=False))
         p = self.progress.p
-        on_fake = self.discriminator(augmented(fake, p), classes)
-        on_real = self.discriminator(augmented(real, p), classes)
-        loss = discriminator_loss(on_real, on_fake)
+        on_fake, on_real = self.discriminator.both(augmented(fake, p), augmented(real, p), classes)
+        loss = self.discriminator_loss(on_real, on_fake)
         self._move(self.for_discriminator, self.discriminator, loss)
-        self.progress.signs[0] += float(on_real.detach().sign().sum())
+        self.progress.signs[0] += float(on_real.detach().sign().mean()) * len(real)
         self.progress.signs[1] += len(real)
         self.losses["discriminator"] = loss.detach()
 
@@ -242,6 +248,17 @@ class Training:
                 self.progress = Progress(**value)
             else:
                 getattr(self, name).load_state_dict(value)
+
+
+def _discriminator(
+    config: SynthesisConfig, networks: NetworksConfig, fabric: Fabric
+) -> Discriminator | ProjectedDiscriminator:
+    if config.discriminator == "residual":
+        return Discriminator(networks)
+    kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
+    network = seeing(config.projector, config.projector_size, networks.channels)
+    network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ProjectedDiscriminator(networks, network, kind)
 
 
 def _learns(network: nn.Module, frozen: tuple[nn.Module, ...]) -> None:

@@ -1,0 +1,164 @@
+"""A discriminator that looks through a pretrained network: it need not learn to see before it can teach.
+
+Read from top to bottom: the frozen network with its fixed random mixing, a head for each scale, all of them together.
+What differs from the paper: no batch norm, so that neither batch nor device matters, and the adaptive augmentation that
+the residual discriminator has too. Written from the paper alone.
+
+Reference: Sauer et al. 2021 (Projected GANs converge faster), section 3 and appendix.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.classifier import Classifier, network_for
+from knowngood.models.weights.finding import find
+from knowngood.synthesis.stylegan.config import NetworksConfig
+from knowngood.synthesis.stylegan.networks import GAIN, SLOPE
+
+NARROW, WIDE = 64, 256  # channels of the finest mixed maps, and the most of a head
+LEVELS = 3  # stages that are looked at, the finest
+LAST = 4  # side of the maps of logits
+
+
+def seeing(backbone: str, side: int, channels: int) -> Classifier:
+    """Returns a pretrained network, frozen, without the coarse stages: they cost much and see nothing of details.
+
+    Args:
+        backbone: Name in the model registry.
+        side: Side in pixels that pictures are brought to for it.
+        channels: 1 grey, 3 RGB.
+
+    Raises:
+        WeightsError: No place has its weights.
+    """
+    weights = find(backbone)
+    stages = BACKBONES.get(backbone).stages[:LEVELS]
+    config = network_for(backbone, weights, side, side, channels).model_copy(update={"stages": stages})
+    network = Classifier(config)
+    network.load_trunk(weights)
+    network.trunk.prune_intermediate_layers(list(stages), prune_norm=True, prune_head=True)
+    return network.requires_grad_(False).eval()
+
+
+def clouds(side: int, channels: int, count: int = 16) -> Tensor:
+    """Returns pictures that vary on all scales as photographs do, (count, channels, side, side), 0..255."""
+    generator = torch.Generator().manual_seed(0)
+    made = torch.zeros(count, channels, side, side)
+    size = 2
+    while size <= side:
+        noise = torch.randn(count, channels, size, size, generator=generator)
+        made += functional.interpolate(noise, (side, side), mode="bilinear")
+        size *= 2
+    return (127.5 + 50 * made / made.std()).clamp(0, 255)
+
+
+class Mixing(nn.Module):
+    """Fixed random convolutions: across channels at each scale, then across scales from the coarsest to the finest.
+
+    They spread over all channels what a discriminator could else ignore (section 3.2).
+
+    Args:
+        maps: What the network says of some pictures, (B, C_i, H_i, W_i), the finest first: they set the scale.
+    """
+
+    scale: Tensor
+
+    def __init__(self, maps: list[Tensor]) -> None:
+        super().__init__()
+        entries = [each.shape[1] for each in maps]
+        self.register_buffer("scale", torch.stack([each.square().mean().rsqrt() for each in maps]))
+        self.widths = [min(WIDE, NARROW * 2**level) for level in range(len(entries))]
+        for level, (count, width) in enumerate(zip(entries, self.widths, strict=True)):
+            self.register_buffer(f"across_{level}", torch.randn(width, count, 1, 1) / math.sqrt(count))
+            self.register_buffer(f"within_{level}", torch.randn(width, width, 3, 3) / math.sqrt(9 * width))
+        for level, (fine, coarse) in enumerate(pairwise(self.widths)):
+            self.register_buffer(f"down_{level}", torch.randn(fine, coarse, 1, 1) / math.sqrt(coarse))
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps (B, C_i, H_i, W_i), the finest first, to as many of `widths` channels and the same sides."""
+        made: list[Tensor] = []
+        for level in reversed(range(len(maps))):
+            here = functional.conv2d(maps[level] * self.scale[level], self.get_buffer(f"across_{level}"))
+            if made:
+                below = functional.conv2d(made[0], self.get_buffer(f"down_{level}"))
+                here = (here + functional.interpolate(below, here.shape[2:], mode="bilinear")) * math.sqrt(0.5)
+            made.insert(0, functional.conv2d(here, self.get_buffer(f"within_{level}"), padding=1))
+        return made
+
+
+class Head(nn.Module):
+    """Judges one scale: halves until the side is 4, then a logit at each place.
+
+    Args:
+        side: Of its maps.
+        entries: Channels of its maps.
+        outputs: Logits at each place.
+    """
+
+    def __init__(self, side: int, entries: int, outputs: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        while side > LAST:
+            width = min(WIDE, 2 * entries)
+            self.blocks.append(spectral_norm(nn.Conv2d(entries, width, 4, 2, 1)))
+            entries, side = width, side // 2
+        self.wide = spectral_norm(nn.Conv2d(entries, WIDE, 3, 1, 1))
+        self.score = spectral_norm(nn.Conv2d(WIDE, outputs, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, entries, side, side) to logits (B, outputs, places)."""
+        for block in (*self.blocks, self.wide):
+            maps = functional.leaky_relu(block(maps), SLOPE) * GAIN
+        logits: Tensor = self.score(maps)
+        return logits.float().flatten(2)
+
+
+class ProjectedDiscriminator(nn.Module):
+    """Pictures to logits, some for each scale of a frozen network.
+
+    Args:
+        networks: Resolution, channels and classes of the pictures.
+        network: From `seeing`; its tensors are no part of the state.
+        kind: Of its weights; autocast would bring frozen ones to it anew in every pass.
+    """
+
+    rate = 0.1  # of the learning rate: its layers are not equalised
+
+    def __init__(self, networks: NetworksConfig, network: Classifier, kind: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self._seen_by = (network,)  # a tuple: neither saved, nor trained, nor counted
+        with torch.inference_mode():
+            maps = network.stage_maps(clouds(networks.resolution, networks.channels).to(network.mean.device))
+        network.trunk.to(kind)
+        self.mixing = Mixing([each.clone() for each in maps])
+        outputs = max(1, networks.classes)
+        self.heads = nn.ModuleList(
+            [Head(each.shape[2], width, outputs) for each, width in zip(maps, self.mixing.widths, strict=True)]
+        )
+
+    def forward(self, pictures: Tensor, classes: Tensor | None = None) -> Tensor:
+        """(B, C, R, R) in -1..1, and classes (B,) where there are any, to logits (B, places of all scales)."""
+        maps = self._seen_by[0].stage_maps((pictures + 1) * 127.5)
+        logits = [head(maps) for head, maps in zip(self.heads, self.mixing(maps), strict=True)]
+        if classes is None:
+            return torch.cat([each[:, 0] for each in logits], dim=1)
+        rows = torch.arange(len(classes), device=classes.device)
+        return torch.cat([each[rows, classes] for each in logits], dim=1)
+
+    def both(self, fake: Tensor, real: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the logits of samples and of photographs from one pass: each image is judged alone."""
+        twice = None if classes is None else torch.cat([classes, classes])
+        on_fake, on_real = self(torch.cat([fake, real]), twice).chunk(2)
+        return on_fake, on_real
+
+    def finest(self, count: int) -> list[nn.Module]:
+        """Returns nothing: the layers nearest to the pixels are frozen as they are."""
+        return []
