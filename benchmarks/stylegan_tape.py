@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--freeze", type=int, default=0)
     parser.add_argument("--discriminator", default="projected")
     parser.add_argument("--projector", default="resnet50")
-    parser.add_argument("--projector-size", type=int, default=64)
+    parser.add_argument("--projector-size", type=int)
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--family", default="sod")
     parser.add_argument("--tick", type=float, default=5.0)

@@ -51,7 +51,9 @@ class SynthesisConfig(Widths):
         description="residual learns from pixels; projected looks through a pretrained network and learns sooner.",
     )
     projector: str = Field("resnet50", description="Pretrained network of a projected discriminator (Sauer 2021).")
-    projector_size: int = Field(128, ge=32, le=512, description="Side that it sees pictures at.")
+    projector_size: int | None = Field(
+        None, ge=32, le=512, description="Side that it sees pictures at; --resolution if not given."
+    )
     batch_size: int = Field(32, ge=4, le=1024, description="Photographs a step.")
     learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
     r1: float | None = Field(
@@ -96,6 +98,11 @@ class SynthesisConfig(Widths):
             if self.projector not in BACKBONES:
                 raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
         return self
+
+    @property
+    def seen_at(self) -> int:
+        """Side in pixels that a projected discriminator's network sees pictures at."""
+        return self.projector_size or self.resolution
 
     @property
     def r1_weight(self) -> float:

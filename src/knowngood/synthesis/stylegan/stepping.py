@@ -256,7 +256,7 @@ def _discriminator(
     if config.discriminator == "residual":
         return Discriminator(networks)
     kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-    network = seeing(config.projector, config.projector_size, networks.channels)
+    network = seeing(config.projector, config.seen_at, networks.channels)
     network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ProjectedDiscriminator(networks, network, kind)
 

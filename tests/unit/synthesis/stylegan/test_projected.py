@@ -26,7 +26,7 @@ SEEN_BY, SIDE = "efficientnet_lite0", 32
 
 def config(**fields: object) -> SynthesisConfig:
     plain = {"resolution": 32, "batch_size": 4, "kimg": 0.016, "tick_kimg": 0.008, "latent": 16, "precision": "fp32"}
-    projected = {"discriminator": "projected", "projector": SEEN_BY, "projector_size": SIDE}
+    projected = {"discriminator": "projected", "projector": SEEN_BY}
     return SynthesisConfig.model_validate(plain | projected | fields)
 
 
