@@ -34,13 +34,13 @@ from knowngood.data.loading import load
 from knowngood.decide.calibration import Calibration
 from knowngood.files import write_json
 from knowngood.models.classifier import Inspector, NetworkConfig
+from knowngood.packages import versions_of
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.exporting import export
 from knowngood.recipe.export.graphs import Scorer
-from knowngood.recipe.export.packages import versions_of
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.recipe.peaks import Load, loads
 from knowngood.recipe.runtimes import RUNTIMES, Graph

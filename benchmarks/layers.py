@@ -27,10 +27,10 @@ from engine import pictures, read, recipe_of
 
 from knowngood.files import write_json
 from knowngood.models.cost import cost_of
+from knowngood.packages import versions_of
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.export.packages import versions_of
 from knowngood.recipe.export.telemetry import switch_off
 from knowngood.recipe.peaks import loads
 

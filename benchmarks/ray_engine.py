@@ -29,16 +29,16 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.files import write_json
+from knowngood.packages import versions_of
+from knowngood.processors import cores
 from knowngood.recipe.cluster.config import EngineConfig
-from knowngood.recipe.cluster.connecting import connected
-from knowngood.recipe.cluster.parts import begun_file, rows_file
 from knowngood.recipe.cluster.running import predict_on_cluster
-from knowngood.recipe.engine.pipeline import cores
 from knowngood.recipe.engine.profile import Profile
 from knowngood.recipe.export.exporting import export
-from knowngood.recipe.export.packages import versions_of
 from knowngood.recipe.predicting import predict
 from knowngood.recipe.runtimes.choosing import scoring
+from knowngood.scale.connecting import connected
+from knowngood.scale.parts import begun_file, rows_file
 from knowngood.study.facts import versions
 from knowngood.study.training import train
 
@@ -88,7 +88,7 @@ def measured(run: Path, place: Path, given: argparse.Namespace) -> dict[str, Any
     names = ("plain, whole call", "plain, at work", "ray, whole call", "ray, at work")
     rates: dict[str, list[float]] = {name: [] for name in names}
     equal = []
-    with connected(cpus=given.workers * config.worker_cores):
+    with connected(cpus=given.workers * each):
         for number in range(given.rounds):
             profile, began = Profile(), time.perf_counter()
             plain = predict(run, photographs, cascade=False, profile=profile)

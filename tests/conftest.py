@@ -6,8 +6,11 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,3 +112,37 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory, parts: Path) -> Path:
 def small() -> tuple[str, ...]:
     """Options that make a training take seconds."""
     return SMALL
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[object]:
+    """The module ray, connected to one small cluster with room for two workers, whatever this machine has."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    from knowngood.scale.connecting import connected
+
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 makes tests crawl on a busy machine
+    with connected(cpus=2) as one, connected() as same:  # it is there already, and stays
+        assert same is one
+        yield one
+
+
+@pytest.fixture(scope="session")
+def kill_once() -> Callable[[Path], tuple[threading.Thread, list[int]]]:
+    """Kills a worker in the middle: kill_once(out) returns a thread, started, and a list for the worker's number."""
+
+    def start(out: Path) -> tuple[threading.Thread, list[int]]:
+        from knowngood.scale.parts import begun_file, rows_file
+
+        victims: list[int] = []
+
+        def kill() -> None:
+            while not (rows_file(out, 0).exists() and begun_file(out, 1).exists()):
+                time.sleep(0.005)
+            victims.append(int(begun_file(out, 1).read_text().split()[0]))
+            os.kill(victims[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        return killer, victims
+
+    return start

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from knowngood.decide.metrics import Metrics, evaluate
     from knowngood.decide.threshold import Threshold, choose_threshold
     from knowngood.errors import KnownGoodError
+    from knowngood.models.cluster.running import FeatureRun, features_on_cluster
     from knowngood.models.features import Features, features
     from knowngood.models.training.config import TrainConfig
     from knowngood.recipe.bundle import Prediction, Recipe
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from knowngood.recipe.cluster.running import ClusterRun, predict_on_cluster
     from knowngood.recipe.export.exporting import Exported, export
     from knowngood.recipe.predicting import predict
+    from knowngood.scale.config import ClusterConfig
     from knowngood.study.auditing import Audit, audit
     from knowngood.study.cascade_config import CascadeConfig
     from knowngood.study.cascading import Cascaded, cascade
@@ -58,6 +60,7 @@ _HOMES = {
     "CascadeConfig": "knowngood.study.cascade_config",
     "Cascaded": "knowngood.study.cascading",
     "Classical": "knowngood.study.classical",
+    "ClusterConfig": "knowngood.scale.config",
     "ClusterRun": "knowngood.recipe.cluster.running",
     "CompareConfig": "knowngood.study.comparison.config",
     "Compared": "knowngood.study.comparison.comparing",
@@ -65,6 +68,7 @@ _HOMES = {
     "ExplainConfig": "knowngood.study.explain_config",
     "Explained": "knowngood.study.explaining",
     "Exported": "knowngood.recipe.export.exporting",
+    "FeatureRun": "knowngood.models.cluster.running",
     "Features": "knowngood.models.features",
     "GeneratedSet": "knowngood.synthesis.writing",
     "GeneratorConfig": "knowngood.study.generating_config",
@@ -96,6 +100,7 @@ _HOMES = {
     "explain": "knowngood.study.explaining",
     "export": "knowngood.recipe.export.exporting",
     "features": "knowngood.models.features",
+    "features_on_cluster": "knowngood.models.cluster.running",
     "judge": "knowngood.study.judging.judging",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
@@ -115,6 +120,7 @@ __all__ = [
     "CascadeConfig",
     "Cascaded",
     "Classical",
+    "ClusterConfig",
     "ClusterRun",
     "CompareConfig",
     "Compared",
@@ -122,6 +128,7 @@ __all__ = [
     "ExplainConfig",
     "Explained",
     "Exported",
+    "FeatureRun",
     "Features",
     "GeneratedSet",
     "GeneratorConfig",
@@ -153,6 +160,7 @@ __all__ = [
     "explain",
     "export",
     "features",
+    "features_on_cluster",
     "judge",
     "load",
     "predict",

@@ -166,7 +166,7 @@ def test_features_are_written_once_and_read_the_second_time(parts, run_cli, tmp_
     assert first.code == 0, first.err
     assert (first.json["computed"], second.json["computed"]) == (90, 0)
     table = pl.read_parquet(tmp_path / "f.parquet")
-    assert table.columns == ["image", "sha256", "features"]
+    assert table.columns == ["image", "sha256", "features", "error"]
     assert table["features"].to_numpy().shape == (90, 1280)
 
 

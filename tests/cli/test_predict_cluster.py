@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from knowngood.recipe.cluster import connecting
+from knowngood.scale import connecting
 
 Run = Callable[..., Any]
 
@@ -78,19 +78,3 @@ def test_mistakes_are_told_before_anything_is_started(
     assert answer.code == 2
     assert told in answer.err
     assert "Traceback" not in answer.err
-
-
-def test_an_address_without_a_cluster_engine(run_cli: Run, trained_run: Path, parts: Path) -> None:
-    answer = run_cli("predict", trained_run, parts, "--address", "10.0.0.1:6379")
-    assert answer.code == 2
-    assert "--engine ray" in answer.err
-
-
-def test_a_missing_ray_is_named_with_its_extra(
-    run_cli: Run, trained_run: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)  # what Python keeps of a package that is not there
-    answer = run_cli("predict", trained_run, parts, "--engine", "ray", "--out", tmp_path / "scores")
-    assert answer.code == 2
-    assert 'pip install "knowngood[ray]"' in answer.err
-    assert not (tmp_path / "scores").exists()

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.answering import Json, answer_json, percent, show_table
+from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, with_options
 from knowngood.errors import ConfigError
+from knowngood.scale.config import ClusterConfig
 from knowngood.study.removal_config import RemovalConfig
 
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Find outliers and suspected wrong labels.")(audit)
 
 
+@with_options(ClusterConfig, "cluster")
 @with_options(RemovalConfig)
 def audit(  # noqa: PLR0913, PLR0917  (an option each)
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     config: RemovalConfig,
+    cluster: ClusterConfig,
     backbone: Backbone = "resnet50",
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -57,7 +61,8 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
     """
     if not test_removal and config != RemovalConfig():
         raise ConfigError("--seeds, --train-preset and --verdicts belong to the removal trial.", fix="--test-removal")
-    with at_work():
+    check_folder(cluster, out)
+    with at_work_on(cluster):
         from knowngood.study.auditing import audit as work
 
         done = work(
@@ -72,6 +77,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
             seed=seed,
             fine_tune=fine_tune,
             trial=config if test_removal else None,
+            cluster=cluster,
         )
     if json:
         answer_json(_answer(done))

@@ -3,51 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work
-from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights
+from knowngood.cli.answering import Json, answer_json
+from knowngood.cli.clustering import at_work_on, check_folder
+from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, with_options
+from knowngood.scale.config import ClusterConfig, of_a_cluster
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(features)
+    app.command(short_help="Compute deep features of photographs.")(features)
 
 
+@with_options(ClusterConfig, "cluster")
 def features(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features.")],
+    out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features, error.")],
+    cluster: ClusterConfig,
     backbone: Backbone = "resnet50",
     weights: Weights = None,
     image_size: ImageSize = None,
     source: Source = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="On a cluster: compute everything, also what --out has already.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compute the penultimate features of every photograph; a second run reads them from the cache."""
-    with at_work():
-        from knowngood.data.loading import load
-        from knowngood.models.features import features as work
-        from knowngood.models.features import write_features
+    if fresh and cluster.engine == "local":
+        raise of_a_cluster("--fresh")
+    check_folder(cluster, out)
+    asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
+    work = _here if cluster.engine == "local" else _on_cluster
+    with at_work_on(cluster):
+        facts = {"out": str(out), **work(data, out, asked, source=source, config=cluster, fresh=fresh)}
+    if json:
+        answer_json(facts)
+        return
+    done = (
+        f"{facts['computed']} computed now" if "computed" in facts else
+        f"{facts['parts']} parts, {facts['taken_over']} of them whole before"
+    )  # fmt: skip
+    typer.echo(
+        f"{facts['images']} rows of {facts['features']} features, {done}, "
+        f"{facts['unreadable']} photographs unreadable: {out}"
+    )
 
-        records = load(data, source).usable()
-        made = work(records, backbone, weights=weights, image_size=image_size)
-        write_features(records, made, out)
-    facts = {
-        "out": str(out),
+
+def _here(data: str, out: Path, asked: dict[str, Any], *, source: str | None, **_: Any) -> dict[str, Any]:
+    from knowngood.data.loading import load
+    from knowngood.models.features import features as work
+    from knowngood.models.features import write_features
+
+    records = load(data, source).usable()
+    made = work(records, **asked)
+    write_features(records, made, out)
+    return {
         "images": len(records),
         "features": made.rows.shape[1],
         "computed": made.computed,
         "unreadable": len(made.failed),
-        "backbone": backbone,
+        "backbone": made.backbone,
         "weights": made.origin,
         "size": list(made.size),
     }
-    if json:
-        answer_json(facts)
-        return
-    typer.echo(
-        f"{facts['images']} rows of {facts['features']} features, {made.computed} computed now, "
-        f"{len(made.failed)} photographs unreadable: {out}"
-    )
+
+
+def _on_cluster(data: str, out: Path, asked: dict[str, Any], **more: Any) -> dict[str, Any]:
+    from knowngood.models.cluster.running import features_on_cluster
+
+    done = features_on_cluster(data, out, more.pop("config"), **asked, **more)
+    return {
+        "images": done.images,
+        "features": done.length,
+        "parts": done.parts,
+        "taken_over": done.taken_over,
+        "workers": done.workers,
+        "unreadable": done.unreadable,
+        "backbone": asked["backbone"],
+        "weights": done.origin,
+        "size": list(done.size),
+    }

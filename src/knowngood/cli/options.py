@@ -23,22 +23,23 @@ ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network
 Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
 
 
-def with_options(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a verb one option a field of `model`; the verb receives the validated model as `config`.
+def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a verb one option a field of `model`; the verb receives the validated model as one argument.
 
     Args:
         model: A frozen pydantic model whose fields have descriptions.
+        name: Of that argument.
     """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(verb, eval_str=True)
-        kept = [p for p in own.parameters.values() if p.name != "config"]
-        made = [_parameter(name, field) for name, field in model.model_fields.items()]
+        kept = [p for p in own.parameters.values() if p.name != name]
+        made = [_parameter(one, field) for one, field in model.model_fields.items()]
 
         @functools.wraps(verb)
         def run(**given: Any) -> None:
-            fields = {name: _plain(given.pop(name)) for name in model.model_fields}
-            verb(config=checked_parameters(model, fields), **given)
+            fields = {one: _plain(given.pop(one)) for one in model.model_fields}
+            verb(**{name: checked_parameters(model, fields)}, **given)
 
         run.__signature__ = own.replace(parameters=[*kept, *made])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in (*kept, *made)}

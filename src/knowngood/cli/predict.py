@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
+from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import with_options
 from knowngood.errors import ConfigError
 from knowngood.recipe.cluster.config import EngineConfig
@@ -94,39 +91,14 @@ def _refused(config: EngineConfig, out: Path | None, others: dict[str, object]) 
     Raises:
         ConfigError: They do not.
     """
-    if config.engine == "local":
-        if config.address is not None:
-            raise ConfigError("--address is of a cluster.", fix="Add --engine ray.")
-        return
     wrong = next((flag for flag, given in others.items() if given), None)
-    if wrong is not None:
+    if config.engine != "local" and wrong is not None:
         raise ConfigError(f"{wrong} does not go with --engine {config.engine}.", fix="Leave one of them out.")
-    if out is None or out.suffix.lower() in (".csv", ".parquet"):
-        raise ConfigError(
-            f"--engine {config.engine} writes a folder of Parquet files, and "
-            + ("no --out says where." if out is None else f"{out} is named like one file."),
-            fix="--out scores",
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what Ray's C++ writes past Python to stderr off the terminal; its logs have it too."""
-    before, kept = sys.stderr, os.dup(2)
-    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", buffering=1) as ours:
-        if before is sys.__stderr__:
-            sys.stderr = ours
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            ours.flush()
-            os.dup2(kept, 2)
-            sys.stderr = before
+    check_folder(config, out)
 
 
 def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> None:
-    with _quiet(), at_work(), redirect_stdout(sys.stderr):  # where Ray tells of lost workers
+    with at_work_on(given[3]):
         from knowngood.recipe.cluster.running import predict_on_cluster
 
         done = predict_on_cluster(*given, **more)

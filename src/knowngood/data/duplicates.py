@@ -8,10 +8,12 @@ closer than the tenth-nearest image of either: a part photographed twice, or waf
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -25,6 +27,7 @@ from knowngood.data.images import decode
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
 from knowngood.progress import track
+from knowngood.scale.mapping import mapped, pieces
 
 SIDE = 32
 # Measured: 95 % of re-encoded (JPEG 50 to 90), brightened (+10 %) and resized (0.5 to 1.5) copies are above
@@ -38,6 +41,8 @@ _FLATTEST = 0.5  # grey levels; a flatter thumbnail has nothing to compare
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ids: TypeAlias = npt.NDArray[np.int64]
+_Job: TypeAlias = tuple[str, str | None]  # path, and why it cannot be read
+_Shrunk: TypeAlias = tuple[Floats | None, tuple[int, ...] | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,12 @@ def thumbnails(records: Records) -> Thumbnails:
     pixels = np.zeros((len(jobs), SIDE, SIDE), np.float32)
     errors: list[str | None] = []
     shapes: list[tuple[int, ...] | None] = []
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for row, (small, shape, error) in enumerate(track(pool.map(_shrink, jobs), "Comparing images", len(jobs))):
-            errors.append(error)
-            shapes.append(shape)
-            if small is not None:
-                pixels[row] = small
+    shrunk = chain.from_iterable(mapped(_shrunk, pieces(jobs)))
+    for row, (small, shape, error) in enumerate(track(shrunk, "Comparing images", len(jobs))):
+        errors.append(error)
+        shapes.append(shape)
+        if small is not None:
+            pixels[row] = small
     return Thumbnails(pixels, tuple(errors), tuple(shapes))
 
 
@@ -110,9 +115,12 @@ def near_clusters(records: Records, *, threshold: float = THRESHOLD, thumbs: Thu
     return labels[exact]
 
 
-def _shrink(
-    job: tuple[str, str | None],
-) -> tuple[Floats | None, tuple[int, ...] | None, str | None]:
+def _shrunk(jobs: Sequence[_Job]) -> list[_Shrunk]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(_shrink, jobs))
+
+
+def _shrink(job: _Job) -> _Shrunk:
     path, error = job
     if error is not None:
         return None, None, error
@@ -147,20 +155,33 @@ def _many_pairs(individual: Floats, threshold: float) -> Iterator[tuple[Ids, Ids
     """Yields pairs above the threshold, and weaker ones that stand far out from all else like them."""
     outside = np.empty(len(individual), np.float32)  # correlation with a neighbour that is hardly a copy any more
     weaker: list[tuple[Ids, Ids, Floats]] = []
-    for start in range(0, len(individual), _BLOCK):
-        block = individual[start : start + _BLOCK] @ individual.T
-        near = np.partition(block, -_CROWD, axis=1)[:, -_CROWD]
-        outside[start : start + _BLOCK] = near
-        sure = block >= threshold
-        left, right = np.nonzero(sure)
-        apart = right > start + left
-        yield start + left[apart], right[apart]
-        floor = np.maximum(_WEAKEST, 1 - _STANDS_OUT * (1 - near))
-        left, right = np.nonzero((block >= floor[:, None]) & ~sure)
-        weaker.append((start + left, right, block[left, right]))
+    starts = range(0, len(individual), _BLOCK)
+    for start, found in zip(starts, mapped(partial(_of_block, individual, threshold), starts), strict=True):
+        outside[start : start + _BLOCK] = found.outside
+        yield found.sure
+        weaker.append(found.weaker)
     for left, right, strength in weaker:
         apart = 1 - strength <= _STANDS_OUT * (1 - outside[right])
         yield left[apart], right[apart]
+
+
+class _Block(NamedTuple):
+    """Pairs of a block of rows with all rows: those above the threshold, and weaker ones with their correlation."""
+
+    outside: Floats
+    sure: tuple[Ids, Ids]
+    weaker: tuple[Ids, Ids, Floats]
+
+
+def _of_block(individual: Floats, threshold: float, start: int) -> _Block:
+    block = individual[start : start + _BLOCK] @ individual.T
+    near = np.partition(block, -_CROWD, axis=1)[:, -_CROWD]
+    sure = block >= threshold
+    left, right = np.nonzero(sure)
+    apart = right > start + left
+    floor = np.maximum(_WEAKEST, 1 - _STANDS_OUT * (1 - near))
+    weak, like = np.nonzero((block >= floor[:, None]) & ~sure)
+    return _Block(near, (start + left[apart], right[apart]), (start + weak, like, block[weak, like]))
 
 
 def _individual(shapes: Floats) -> Floats:

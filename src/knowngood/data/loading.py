@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +17,7 @@ from knowngood.data.records import Records
 from knowngood.data.sources import SOURCES, Source
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import track
+from knowngood.scale.mapping import mapped, pieces
 
 WORKERS = 2
 _Inspected = tuple[str | None, int | None, int | None, str | None, str | None]
@@ -50,13 +53,20 @@ def inspected(frame: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The same rows with those columns filled.
     """
-    with ThreadPoolExecutor(WORKERS) as pool:
-        results = pool.map(_inspect, frame["path"].to_list())
-        rows = list(track(results, "Reading images", frame.height))
+    results = chain.from_iterable(mapped(_inspect_all, pieces(frame["path"].to_list())))
+    rows = list(track(results, "Reading images", frame.height))
+    for row, path in enumerate(frame["path"]):
+        if rows[row][0] is None:  # perhaps only unseen by a machine of a cluster: never dropped for that
+            rows[row] = _inspect(path)
     names = ("sha256", "width", "height", "mode", "error")
     return frame.with_columns(
         pl.Series(name, [row[i] for row in rows], dtype=frame.schema[name]) for i, name in enumerate(names)
     )
+
+
+def _inspect_all(paths: Sequence[str]) -> list[_Inspected]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(_inspect, paths))
 
 
 def _inspect(path: str) -> _Inspected:

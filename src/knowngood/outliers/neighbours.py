@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from knowngood.outliers.blocks import row_blocks
+from knowngood.scale.mapping import mapped
 
 Rows: TypeAlias = npt.NDArray[np.floating[Any]]
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -46,20 +48,26 @@ class Neighbours:
         count = len(self._references)
         wide = min(count, k + _SPARE) if k > 1 else 1  # of equally near ones either is the nearest
         distances, found = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
-        for block in row_blocks(queries, max(count, wide * queries.shape[1])):
-            rows = np.asarray(queries[block], np.float32) - self._centre
-            far = self._norms - 2 * (rows @ self._references.T)  # squared distance less the query's own norm
-            if owner is not None:
-                far[owner[block, None] == self._owner] = np.inf
-            near = _candidates(far, wide)
-            gap = self._references[near]
-            gap -= rows[:, None]
-            exact = np.sqrt(np.einsum("bkd,bkd->bk", gap, gap), dtype=np.float64)
-            exact[np.isinf(np.take_along_axis(far, near, axis=1))] = np.inf
-            order = np.argsort(exact, axis=1, kind="stable")[:, :k]
-            distances[block] = np.take_along_axis(exact, order, axis=1)
-            found[block] = np.take_along_axis(near, order, axis=1)
+        blocks = list(row_blocks(queries, max(count, wide * queries.shape[1])))
+        pieces = ((queries[block], None if owner is None else owner[block]) for block in blocks)
+        for block, (far, near) in zip(blocks, mapped(partial(self._of_block, k, wide), pieces), strict=True):
+            distances[block], found[block] = far, near
         return distances, found
+
+    def _of_block(self, k: int, wide: int, piece: tuple[Rows, Ids | None]) -> tuple[Floats, Ids]:
+        """Returns what `nearest` returns of a bounded number of queries; `wide` are looked at closely."""
+        queries, owner = piece
+        rows = np.asarray(queries, np.float32) - self._centre
+        far = self._norms - 2 * (rows @ self._references.T)  # squared distance less the query's own norm
+        if owner is not None:
+            far[owner[:, None] == self._owner] = np.inf
+        near = _candidates(far, wide)
+        gap = self._references[near]
+        gap -= rows[:, None]
+        exact = np.sqrt(np.einsum("bkd,bkd->bk", gap, gap), dtype=np.float64)
+        exact[np.isinf(np.take_along_axis(far, near, axis=1))] = np.inf
+        order = np.argsort(exact, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(exact, order, axis=1), np.take_along_axis(near, order, axis=1)
 
 
 def _candidates(far: Rows, wide: int) -> Ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from knowngood.models.training.kernel import MOST_ROWS, KernelFit, fit_kernel_he
 from knowngood.outliers.blocks import row_blocks
 from knowngood.outliers.detectors.contract import checked_features
 from knowngood.progress import track
+from knowngood.scale.mapping import mapped
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = npt.NDArray[np.float32]
@@ -92,10 +94,17 @@ def _completed(fit: KernelFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: R
         machine = SVC(C=fit.cost, kernel="precomputed", cache_size=1000)  # libsvm's own kernel takes minutes here
         machine.fit(np.exp(-gamma * squared_distances(taught, taught)), bad[teach], sample_weight=balanced)
         ask = np.flatnonzero(left & (folds == fold))
-        for block in row_blocks(ask, max(rows.shape[1], MOST_ROWS)):
-            asked = scaler.transform(rows[ask[block]]).astype(np.float32)
-            margins[ask[block]] = machine.decision_function(np.exp(-gamma * squared_distances(asked, taught)))
+        blocks = list(row_blocks(ask, max(rows.shape[1], MOST_ROWS)))
+        judge = partial(_margins, scaler, taught, gamma, machine)
+        for block, made in zip(blocks, mapped(judge, (rows[ask[block]] for block in blocks)), strict=True):
+            margins[ask[block]] = made
     return margins
+
+
+def _margins(scaler: StandardScaler, taught: Rows, gamma: float, machine: SVC, rows: Rows) -> Floats:
+    """Returns the margins of a bounded number of rows by a machine that was taught on the scaled rows `taught`."""
+    asked = scaler.transform(rows).astype(np.float32)
+    return np.asarray(machine.decision_function(np.exp(-gamma * squared_distances(asked, taught))), np.float64)
 
 
 def _checked(labels: npt.ArrayLike, folds: npt.ArrayLike, count: int) -> tuple[npt.NDArray[np.bool_], Ids]:

@@ -15,10 +15,11 @@ import numpy as np
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
 from knowngood.models.cost import cost_of
+from knowngood.processors import cores
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.engine.items import Item, stream
-from knowngood.recipe.engine.pipeline import BATCH, Engine, cores
+from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.peaks import loads
 from knowngood.recipe.runtimes.choosing import Scoring, exports, scoring

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from knowngood.recipe.export.packages import installed
+from knowngood.packages import installed
 from knowngood.recipe.export.telemetry import switch_off
 
 SIDE = 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import polars as pl
 
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import ConfigError, DataError
-from knowngood.files import storage_errors, whole_file
+from knowngood.files import storage_errors
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.opening import opened
@@ -25,6 +24,7 @@ from knowngood.recipe.engine.pipeline import Engine, Scored
 from knowngood.recipe.engine.profile import Profile
 from knowngood.recipe.runtimes.choosing import AUTO
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
+from knowngood.tables import write_table
 
 CHUNK = 128  # rows between two flushes of the journal
 PART = 4096  # rows that are put into one compact table
@@ -118,19 +118,6 @@ def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str]
     return pl.concat(parts)
 
 
-def _encoded(frame: pl.DataFrame, csv: bool) -> Iterator[io.BytesIO]:
-    """Yields a table's bytes; polars, writing to the disk itself, says of a full one "invalid thrift"."""
-    if not csv:
-        encoded = io.BytesIO()
-        frame.write_parquet(encoded)
-        yield encoded
-        return
-    for start in range(0, max(1, len(frame)), PART):  # a piece at a time: the text is as large as the table
-        encoded = io.BytesIO()
-        frame.slice(start, PART).write_csv(encoded, include_header=start == 0)
-        yield encoded
-
-
 SCHEMA = {
     "image": pl.String(),
     "defect_score": pl.Float64(),
@@ -162,17 +149,6 @@ def pictures(places: Iterable[str | Path]) -> list[Path]:
             fix="Give a folder with photographs, or name the files.",
         )
     return list(found)
-
-
-def write_table(frame: pl.DataFrame, target: Path) -> None:
-    """Writes a table whole, as CSV if `target` ends in .csv, else as Parquet.
-
-    Raises:
-        StorageError: It cannot be written; what was there before is unchanged.
-    """
-    with whole_file(target) as scratch, scratch.open("wb") as handle:
-        for encoded in _encoded(frame, target.suffix.lower() == ".csv"):
-            handle.write(encoded.getbuffer())
 
 
 def row_of(scored: Scored, revision: str) -> Row:

@@ -18,16 +18,21 @@ from knowngood.data.splits import groups_of
 from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
+from knowngood.models.cluster.running import OnCluster
 from knowngood.models.features import Features, features
 from knowngood.models.training.config import TrainConfig
 from knowngood.parameters import checked_parameters
-from knowngood.recipe.predicting import write_table
+from knowngood.scale.cluster import at_cluster
+from knowngood.scale.config import ClusterConfig
 from knowngood.study.audit_page import audit_page, lists_of
 from knowngood.study.doubts import FOLDS, doubts
 from knowngood.study.network_scores import network_scores
 from knowngood.study.removal_config import RemovalConfig
 from knowngood.study.removing import RemovalTrial, removal_trial
+from knowngood.tables import write_table
 
+PARTS = "features"  # folder: parts that a cluster made, until the audit is written
+_HERE = ClusterConfig()
 _FEW = 1000  # below it a one-class machine with nu = 0.01 lets a lone outlier support itself
 
 
@@ -61,6 +66,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     seed: int = 0,
     fine_tune: int = 0,
     trial: RemovalConfig | None = None,
+    cluster: ClusterConfig = _HERE,
 ) -> Audit:
     """Looks for images that do not belong to a set and for labels that are doubtful; removes and changes nothing.
 
@@ -81,39 +87,38 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         fine_tune: Epochs of three trainings whose scores out of sample decide which labels are doubted; 0 for a
             machine on the features, which takes seconds.
         trial: Also measure whether removing or relabelling helps, see `removal_trial`.
+        cluster: Where photographs are read, features made, and blocks of scores and neighbours computed; machines
+            are taught, and networks tuned, in this process. `out` must be seen by all machines of a cluster.
 
     Raises:
+        ConfigError: No cluster answers, or its workers have other versions.
         DataError: There are too few images.
         WeightsError: The network's weights are not to be had.
     """
     folder = Path(out)
-    records = (data if isinstance(data, Records) else load(data, source)).usable()
-    if len(records) < 2 * FOLDS:
-        raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
-    if trial is not None and trial.verdicts is not None:
-        with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
-    tuned = {"model": backbone, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
-    training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
-    deep = features(records, backbone, weights=weights, image_size=image_size, stages=True)
-    table = _audited(records, deep, detectors, one_sided, seed, training, folder)
+    with at_cluster(cluster):
+        records = (data if isinstance(data, Records) else load(data, source)).usable()
+        if len(records) < 2 * FOLDS:
+            raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
+        if trial is not None and trial.verdicts is not None:
+            with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
+        tuned = {"model": backbone, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
+        training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
+        made_by: dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": image_size}
+        there = None if cluster.engine == "local" else OnCluster(folder / PARTS, cluster, weights)
+        deep = features(records, **made_by, stages=True, elsewhere=there)
+        table = _audited(records, deep, detectors, one_sided, seed, training, folder)
     counts = {name: rows.height for name, rows in lists_of(table).items()}
     facts = _facts(records, deep, counts, seed) | {"fine_tuned_epochs": fine_tune}
     write_table(table, folder / "audit.parquet")
     write_table(_to_fill_in(table, folder / "verdicts.csv"), folder / "verdicts.csv")
     write_text(folder / "audit.html", audit_page(facts, table))
     write_json(folder / "audit.json", facts)
+    if there is not None:
+        there.clear()
     tried = None
     if trial is not None:
-        tried = removal_trial(
-            records,
-            folder,
-            trial,
-            backbone=backbone,
-            weights=weights,
-            image_size=image_size,
-            one_sided=one_sided,
-            seed=seed,
-        )
+        tried = removal_trial(records, folder, trial, **made_by, one_sided=one_sided, seed=seed)
         write_text(folder / "audit.html", audit_page(facts, table, tried.document))
     return Audit(folder, table, counts, tried)
 

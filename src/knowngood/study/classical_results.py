@@ -13,13 +13,13 @@ from knowngood.data.records import Records
 from knowngood.files import write_json, write_text
 from knowngood.models.classical.config import ClassicalConfig
 from knowngood.models.features import Features
-from knowngood.recipe.predicting import write_table
 from knowngood.report.page import page
 from knowngood.report.sections.conventional import conventional_section
 from knowngood.report.sections.pca import PcaSummary, pca_section
 from knowngood.report.sections.provenance import Origin, origin_section
 from knowngood.study.auditing import feature_facts
 from knowngood.study.facts import versions
+from knowngood.tables import write_table
 
 FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet", "pca.parquet", "classical.html"
 

@@ -25,11 +25,12 @@ from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
-from knowngood.recipe.predicting import pictures, write_table
+from knowngood.recipe.predicting import pictures
 from knowngood.report.heat import scale_of
 from knowngood.study.explain_config import ExplainConfig
 from knowngood.study.explain_files import Looked, box_table, coco, keys_for, without_masks
 from knowngood.study.explain_pictures import Drawing, write_gallery
+from knowngood.tables import write_table
 
 DOCUMENT, BOXES, COCO, PAGE = "explained.json", "boxes.csv", "boxes.coco.json", "index.html"
 _BATCH = 16

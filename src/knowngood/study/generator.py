@@ -20,7 +20,6 @@ from knowngood.files import write_json
 from knowngood.models.weights.finding import find
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
-from knowngood.recipe.predicting import write_table
 from knowngood.study.dividing import divided_as
 from knowngood.study.facts import versions
 from knowngood.study.generating_config import GeneratorConfig
@@ -30,6 +29,7 @@ from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGener
 from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.writing import TAUGHT
+from knowngood.tables import write_table
 
 MOST_GOOD = 20_000  # good photographs that are looked at first, at most
 _MIXED = 1.15  # sizes further apart than this are told of

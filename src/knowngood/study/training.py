@@ -32,7 +32,6 @@ from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import RecipeManifest
-from knowngood.recipe.predicting import write_table
 from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
 from knowngood.study.dividing import divided_as
@@ -40,6 +39,7 @@ from knowngood.study.facts import command_for, count_words, data_facts, score_ta
 from knowngood.study.looking import map_sections
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
 from knowngood.study.watched import audience_of
+from knowngood.tables import write_table
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
 

@@ -12,7 +12,8 @@ from knowngood.data.splits import groups_of, split
 from knowngood.errors import DataError
 from knowngood.models.classifier import kernel_config, network_for
 from knowngood.models.feature_cache import FeatureCache
-from knowngood.models.features import features, stages_made_by
+from knowngood.models.feature_making import stages_made_by
+from knowngood.models.features import features
 from knowngood.models.weights.finding import available, find
 from knowngood.study import removing
 from knowngood.study.doubts import doubts

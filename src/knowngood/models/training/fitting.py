@@ -27,7 +27,8 @@ from knowngood.models.classifier import (
     kernel_config,
     network_for,
 )
-from knowngood.models.features import cached_rows, stages_made_by
+from knowngood.models.feature_making import stages_made_by
+from knowngood.models.features import cached_rows
 from knowngood.models.training.batches import Rows, targets_of
 from knowngood.models.training.config import PREFERRED, TrainConfig
 from knowngood.models.training.epoch_end import Watcher

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from knowngood.errors import ConfigError, DataError
 from knowngood.outliers.blocks import row_blocks
 from knowngood.parameters import checked_parameters
+from knowngood.scale.mapping import mapped
 
 Features: TypeAlias = npt.NDArray[np.floating[Any]]
 Scores: TypeAlias = npt.NDArray[np.float64]
@@ -90,7 +91,7 @@ class Detector(ABC):
             DataError: The features are not like the fitted ones.
         """
         rows = checked_features(features, self.takes, width=self.fitted_width())
-        return np.concatenate([self.judge(rows[block]) for block in row_blocks(rows)])
+        return self.judge_all(rows)
 
     def fit_score(self, features: Any) -> Scores:
         """Fits, and returns the scores of the fitted images themselves, (N,) float64.
@@ -112,6 +113,10 @@ class Detector(ABC):
         if not hasattr(self, "width_"):
             raise ConfigError(f"{type(self).__name__} has not learned anything yet.", fix="Call fit(features) first.")
         return self.width_
+
+    def judge_all(self, rows: Features) -> Scores:
+        """Returns the scores of any number of checked features, block for block, on a cluster inside `at_cluster`."""
+        return np.concatenate(list(mapped(self.judge, (rows[block] for block in row_blocks(rows)))))
 
     @abstractmethod
     def learn(self, rows: Features) -> None:

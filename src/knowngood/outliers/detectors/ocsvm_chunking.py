@@ -41,13 +41,13 @@ class ChunkingSvm(Detector):
         self.gamma_ = scale_gamma(rows)
         some = np.random.default_rng(self.parameters.seed).permutation(count)[: self.parameters.start]
         self._solve(rows[np.sort(some)], nu)
-        scores = self.judge(rows)
+        scores = self.judge_all(rows)
         chunk = np.zeros(count, bool)
         chunk[np.argsort(-scores, kind="stable")[: max(2, int(np.ceil(_FIRST * nu * count)))]] = True
         for _ in range(_ROUNDS):
             inside = np.flatnonzero(chunk)
             self._solve(rows[inside], min(1.0, nu * count / len(inside)))
-            beyond = (self.judge(rows) > self.threshold_ + _SOLVER) & ~chunk
+            beyond = (self.judge_all(rows) > self.threshold_ + _SOLVER) & ~chunk
             if not beyond.any():
                 break
             chunk |= beyond

@@ -49,8 +49,7 @@ class NystroemSvm(Detector):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the averaged weights settle long before the loss
             machine.fit(mapped)
         self.weights_ = np.asarray(machine.coef_, np.float64).ravel()
-        scores = np.concatenate([self.judge(rows[b]) for b in row_blocks(rows)])
-        self.threshold_ = fraction_threshold(scores, settings.nu)
+        self.threshold_ = fraction_threshold(self.judge_all(rows), settings.nu)
 
     def judge(self, rows: Features) -> Scores:
         return -(self._mapped(rows) @ self.weights_)

@@ -1,1 +1,1 @@
-"""The same prediction on a cluster: a list cut into parts, workers that keep a recipe open, a Parquet file a part."""
+"""Prediction on a cluster: photographs listed in parts, workers that keep a recipe open, scores that agree."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from knowngood.recipe.predicting import SCHEMA, write_table
+from knowngood.recipe.predicting import SCHEMA
+from knowngood.tables import write_table
 
 AT_ONCE = 10_000_000  # rows whose hashes are looked at in one pass: some 2 GB
 

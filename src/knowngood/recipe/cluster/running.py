@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from knowngood.errors import ConfigError
-from knowngood.progress import reporter
 from knowngood.recipe.bundle import place_of
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.cluster.agreeing import agreed
 from knowngood.recipe.cluster.config import EngineConfig
-from knowngood.recipe.cluster.connecting import connected, look
-from knowngood.recipe.cluster.parts import Job, missing, prepared, rows_file, swept
-from knowngood.recipe.cluster.workers import PartScorer, Task, Told
+from knowngood.recipe.cluster.listing import listed
+from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
 from knowngood.recipe.runtimes.choosing import AUTO
+from knowngood.scale.connecting import look
+from knowngood.scale.parts import prepared
+from knowngood.scale.spreading import Spread, spread
 
-BLOCKS = 10_000  # pieces that Ray Data hands out
 _ASKED = EngineConfig(engine="ray")
 
 
 @dataclass(frozen=True)
-class ClusterRun:
+class ClusterRun(Spread):
     """What a prediction on a cluster left.
 
     Attributes:
-        folder: Given as `out`; rows/*.parquet in it are one table.
-        images: Rows.
-        parts: Files of rows.
-        taken_over: Parts of an earlier run.
+        images: Rows; they have the columns of `knowngood.predict`.
         counts: Decision to images, and "unreadable".
-        workers: How many the cluster had room for; 0 where nothing was left to do.
     """
 
-    folder: Path
     images: int
-    parts: int
-    taken_over: int
     counts: dict[str, int]
-    workers: int
-
-    def rows(self) -> pl.LazyFrame:
-        """Returns the rows, not read yet, in the order of the list; columns of `knowngood.predict`."""
-        return pl.scan_parquet([rows_file(self.folder, number) for number in range(self.parts)])
 
 
 def predict_on_cluster(
@@ -71,8 +56,8 @@ def predict_on_cluster(
         fresh: Score everything again.
 
     Raises:
-        ConfigError: No cluster answers, the folder belongs to something else, or a part kills its workers.
-        DataError: There is no photograph, or the workers do not see them.
+        ConfigError: No cluster answers, workers have other versions, the folder belongs to something else.
+        DataError: There is no photograph, the workers do not see them, or a part kills its workers.
         MissingExtraError: Ray is not installed.
         RecipeError: The recipe cannot be loaded, or the workers do not see it.
         StorageError: The rows cannot be written.
@@ -80,65 +65,14 @@ def predict_on_cluster(
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
     scoring = opened(place, runtime, cascade=config.cascade)
-    job = prepared(folder, images, scoring.revision, config.part_size, fresh=fresh)
-    swept(folder)
-    wanted, workers = missing(folder, job), 0
+    revision = scoring.revision
+    job = prepared(folder, f"recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)
     chosen = AUTO if scoring.runtime.name == CascadeRuntime.name else scoring.runtime.name
-    task = Task(str(folder), str(place), chosen, scoring.revision, config.worker_cores, socket.gethostname())
+    task = ScoringTask(out=str(folder), cores=config.cores, recipe=str(place), runtime=chosen, revision=revision)
     del scoring  # the workers have theirs
-    if wanted:
-        with connected(config.address) as ray:
-            workers = _spread(ray, task, job, wanted)
-        swept(folder)
-    if len(wanted) < job.parts:
-        reporter().say(f"{job.parts - len(wanted)} of {job.parts} parts were whole before (--fresh scores them again)")
-    files = [rows_file(folder, number) for number in range(job.parts)]
-    agreed(files, job.images)
-    return ClusterRun(folder, job.images, job.parts, job.parts - len(wanted), _counts(files), workers)
-
-
-def _spread(ray: Any, task: Task, job: Job, wanted: list[int]) -> int:
-    """Has the workers score parts, looks whether their rows arrived, and returns for how many workers there is room."""
-    cores = [int(one["Resources"].get("CPU", 0)) for one in ray.nodes() if one["Alive"]]
-    room = sum(have // task.cores for have in cores)
-    if not room:
-        raise ConfigError(
-            f"--worker-cores {task.cores} is more than any machine of the cluster has.",
-            expected=f"at most {max(cores, default=0)}",
-        )
-    to = reporter()
-    bar = to.start("score", job.images)
-    to.advance(bar, job.images - sum(map(job.size, wanted)))
-    try:
-        for told in _results(ray, task, wanted, room):
-            told.checked()
-            if not rows_file(Path(task.out), told.part).is_file():
-                raise ConfigError(
-                    f"A worker wrote part {told.part} to a {task.out} that is not the one here.",
-                    expected="a folder that every machine of the cluster sees",
-                    fix="Put --out on shared storage.",
-                )
-            to.advance(bar, told.images)
-    finally:
-        to.finish(bar)
-    return room
-
-
-def _results(ray: Any, task: Task, wanted: list[int], room: int) -> Iterator[Told]:
-    """Yields what is said of each part, as it gets done."""
-    from ray.data import ActorPoolStrategy
-
-    parts = ray.data.from_items([{"part": one} for one in wanted], override_num_blocks=min(len(wanted), BLOCKS))
-    scored = parts.map_batches(
-        PartScorer,
-        fn_constructor_args=(task,),
-        batch_size=1,
-        batch_format="numpy",
-        num_cpus=task.cores,
-        compute=ActorPoolStrategy(size=min(room, len(wanted)), max_tasks_in_flight_per_actor=2),
-    )  # Ray Data starts lost workers again and repeats their parts by itself; `begun` puts an end to it
-    for row in scored.iter_rows():
-        yield Told(**row)
+    done = spread(PartScorer, task, job, config.address, "score")
+    agreed(done.files, job.images)
+    return ClusterRun(**vars(done), images=job.images, counts=_counts(done.files))
 
 
 def _counts(files: list[Path]) -> dict[str, int]:

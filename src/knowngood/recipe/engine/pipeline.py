@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from knowngood.decide.threshold import ACCEPT, decide
 from knowngood.errors import ConfigError
 from knowngood.explain.regions import FRACTION
+from knowngood.processors import cores
 from knowngood.recipe.bundle import Prediction
 from knowngood.recipe.engine.flow import ahead, grouped
 from knowngood.recipe.engine.items import Item
@@ -155,11 +155,6 @@ class Engine:
             regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
         heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
         return Scored(said, one.digest, one.known, heat)
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _one_thread_each() -> None:

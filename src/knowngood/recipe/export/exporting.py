@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from knowngood.errors import ConfigError, ParityError
 from knowngood.files import sha256_of, storage_errors, whole_folder
+from knowngood.packages import needed, versions_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.export import EXPORTERS, Exporter, Precision
 from knowngood.recipe.export.document import ExportDocument, folder_of
 from knowngood.recipe.export.graphs import Scorer, folds_exactly, map_kind
 from knowngood.recipe.export.held import Held, held_images, judged_on
-from knowngood.recipe.export.packages import needed, versions_of
 from knowngood.recipe.export.parity import certified, compared, complaints, likeness
 from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
 from knowngood.recipe.tolerance import Tolerance

@@ -9,11 +9,11 @@ import torch
 
 from knowngood.decide.threshold import Thresholds
 from knowngood.errors import ConfigError
+from knowngood.packages import installed, needed
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.document import DOCUMENT, FOLDER, ExportDocument, folder_of
-from knowngood.recipe.export.packages import installed, needed
 from knowngood.recipe.runtimes import RUNTIMES, Runtime
 
 AUTO = "auto"

@@ -23,7 +23,6 @@ from knowngood.files import write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.cost import cost_of, images_per_second
 from knowngood.parameters import checked_parameters
-from knowngood.recipe.predicting import write_table
 from knowngood.report.comparison import comparison_page
 from knowngood.study.comparison.config import GROWS, CompareConfig
 from knowngood.study.comparison.conventional import check_conventional, conventional_rows
@@ -36,6 +35,7 @@ from knowngood.study.comparison.variants import VariantOptions, variant_named
 from knowngood.study.facts import command_for, shown, versions
 from knowngood.study.runs import fingerprint_of, open_run
 from knowngood.study.training import check_trainable
+from knowngood.tables import write_table
 
 DOCUMENT = "compare.json"  # the last thing that a comparison writes
 

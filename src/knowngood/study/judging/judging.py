@@ -18,7 +18,6 @@ from knowngood.files import write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
-from knowngood.recipe.predicting import write_table
 from knowngood.study.auditing import feature_facts
 from knowngood.study.comparison.variants.generated import read_generated
 from knowngood.study.facts import command_for, shown, versions
@@ -30,6 +29,7 @@ from knowngood.study.judging.sets import Sets, blurred, changed, joined, sets_of
 from knowngood.study.judging.trial import classifier_trial
 from knowngood.study.judging.wording import sentences
 from knowngood.synthesis.writing import taught_in
+from knowngood.tables import write_table
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,23 +14,16 @@ import pytest
 
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.recipe.cluster.config import EngineConfig
-from knowngood.recipe.cluster.connecting import connected
-from knowngood.recipe.cluster.parts import begun_file, rows_file
 from knowngood.recipe.cluster.running import ClusterRun, predict_on_cluster
 from knowngood.recipe.predicting import predict
+from knowngood.scale.parts import rows_file
 
 PART = 32
 CONFIG = EngineConfig(engine="ray", part_size=PART, worker_cores=1)
 ONE_PART = CONFIG.model_copy(update={"part_size": 1000})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """One small cluster with room for two workers, whatever this machine has."""
-    pytest.importorskip("ray", reason="the extra ray is not installed")
-    with connected(cpus=2) as one, connected() as same:  # it is there already, and stays
-        assert same is one
-        yield one
+pytestmark = pytest.mark.usefixtures("two_workers")
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +36,16 @@ def photographs(make_set: Callable[..., Path], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def killed(trained_run: Path, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ClusterRun, int]:
+def killed(
+    trained_run: Path,
+    photographs: Path,
+    two_workers: object,
+    kill_once: Callable[[Path], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[ClusterRun, int]:
     """A run during which one of the workers is killed, and which worker that was."""
     out = tmp_path_factory.mktemp("scores") / "scores"
-    victims: list[int] = []
-
-    def kill() -> None:
-        while not (rows_file(out, 0).exists() and begun_file(out, 1).exists()):
-            time.sleep(0.005)
-        victims.append(int(begun_file(out, 1).read_text().split()[0]))
-        os.kill(victims[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
+    killer, victims = kill_once(out)
     done = predict_on_cluster(trained_run, photographs, out, CONFIG)
     killer.join()
     return done, victims[0]

@@ -8,25 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from knowngood import errors
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cluster.parts import prepared, rows_file
-from knowngood.recipe.cluster.workers import PartScorer, Task
+from knowngood.recipe.cluster.listing import listed
+from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
 from knowngood.recipe.predicting import predict
+from knowngood.scale.parts import prepared, rows_file
 
 
 @pytest.fixture
-def task(trained_run: Path, parts: Path, tmp_path: Path) -> Task:
+def task(trained_run: Path, parts: Path, tmp_path: Path) -> ScoringTask:
     revision = Recipe.load(trained_run).manifest.revision
-    prepared(tmp_path / "out", parts / "chip", revision, 8)
-    return Task(str(tmp_path / "out"), str(trained_run), "torch", revision, 1, "elsewhere")
+    out = tmp_path / "out"
+    prepared(out, revision, 8, lambda: listed(parts / "chip", 8))
+    return ScoringTask(
+        out=str(out), recipe=str(trained_run), runtime="torch", revision=revision, cores=1, host="elsewhere"
+    )
 
 
-def test_a_part_is_scored_once(task: Task, trained_run: Path, parts: Path) -> None:
+def test_a_part_is_scored_once(task: ScoringTask, trained_run: Path, parts: Path) -> None:
     worker = PartScorer(task)
     told = worker({"part": [0, 1]})
     assert told["images"].tolist() == [8, 7]
@@ -46,20 +51,21 @@ def test_a_part_is_scored_once(task: Task, trained_run: Path, parts: Path) -> No
         ({"recipe": "/nowhere"}, errors.RecipeError, "does not see the recipe /nowhere"),
         ({"out": "/nowhere"}, errors.RecipeError, "does not see the folder /nowhere"),
         ({"revision": "0123"}, errors.RecipeError, "not 0123"),
+        ({"versions": {"knowngood": "0.0.9"}}, errors.ConfigError, "same versions"),
         ({"runtime": "onnxruntime"}, errors.ConfigError, "no export for onnxruntime"),
     ],
 )
-def test_what_goes_wrong_is_told(task: Task, changed: dict[str, str], kind: type, told: str) -> None:
+def test_what_goes_wrong_is_told(task: ScoringTask, changed: dict[str, Any], kind: type, told: str) -> None:
     with pytest.raises(kind, match=told) as error:
         PartScorer(replace(task, **changed)).told_of(0).checked()
     assert error.value.fix  # type: ignore[attr-defined]
 
 
-def test_photographs_that_another_machine_does_not_see(task: Task, tmp_path: Path, parts: Path) -> None:
+def test_photographs_that_another_machine_does_not_see(task: ScoringTask, tmp_path: Path, parts: Path) -> None:
     for file in sorted((parts / "chip").iterdir())[:3]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     out = tmp_path / "more"
-    prepared(out, sorted(tmp_path.glob("*.png")), task.revision, 8)
+    prepared(out, task.revision, 8, lambda: listed(sorted(tmp_path.glob("*.png")), 8))
     for file in tmp_path.glob("*.png"):
         file.unlink()
     told = PartScorer(replace(task, out=str(out))).told_of(0)
@@ -81,7 +87,7 @@ def full_disk(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
-def test_a_full_disk_costs_nothing_that_is_whole(task: Task) -> None:
+def test_a_full_disk_costs_nothing_that_is_whole(task: ScoringTask) -> None:
     worker = PartScorer(task)
     assert worker.told_of(0).images == 8
     with full_disk(100):

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from knowngood.errors import ConfigError
-from knowngood.recipe.engine.pipeline import cores
-from knowngood.recipe.export.packages import needed
+from knowngood.packages import needed
+from knowngood.processors import cores
 
 KNOCK, ANSWER = 5.0, 20.0  # seconds until a port, and then a cluster, counts as silent
-STORE = 128 << 20  # bytes of the object store of a cluster started here: only numbers of parts travel
+STORE = 128 << 20  # bytes of the object store of a cluster started here: enough where only numbers of parts travel
 AUTO = "auto"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
@@ -27,13 +27,14 @@ _TRY = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, conf
 
 
 @contextlib.contextmanager
-def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Any]:
+def connected(address: str | None = None, cpus: int | None = None, store: int | None = STORE) -> Iterator[Any]:
     """Yields the module ray, connected; a connection that is there already is used and stays.
 
     Args:
         address: HOST:PORT of a cluster's head, or "auto" for the one that runs on this machine; RAY_ADDRESS by
             default, and where that is not set a cluster is started here, and ended afterwards.
         cpus: Cores of a cluster that is started here; this machine's by default.
+        store: Bytes of its object store; Ray's own choice (a third of the memory) if None.
     """
     os.environ.update(_QUIET)
     import ray
@@ -45,7 +46,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
     address = address or os.environ.get("RAY_ADDRESS")
     more: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        more |= {"num_cpus": cpus or cores(), "include_dashboard": False, "object_store_memory": STORE}
+        more |= {"num_cpus": cpus or cores(), "include_dashboard": False, "object_store_memory": store}
     ray.init(address or "local", **more)
     _hushed()
     try:

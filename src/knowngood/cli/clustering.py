@@ -1,0 +1,54 @@
+"""What verbs that can run on a cluster share: a quiet terminal, and where their folder has to be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from knowngood.cli.answering import at_work
+from knowngood.errors import ConfigError
+from knowngood.scale.config import ClusterConfig
+
+
+@contextmanager
+def at_work_on(config: ClusterConfig) -> Iterator[None]:
+    """As `at_work`; what a cluster tells of lost workers stays off the terminal, or goes to stderr."""
+    if config.engine == "local":
+        with at_work():
+            yield
+        return
+    with _quiet(), at_work(), redirect_stdout(sys.stderr):
+        yield
+
+
+def check_folder(config: ClusterConfig, out: Path | None) -> None:
+    """Looks whether --out names a folder, where a cluster writes one.
+
+    Raises:
+        ConfigError: It is missing, or has the name of a file.
+    """
+    if config.engine != "local" and (out is None or out.suffix.lower() in (".csv", ".parquet")):
+        raise ConfigError(
+            f"--engine {config.engine} writes a folder of Parquet files, and "
+            + ("no --out says where." if out is None else f"{out} is named like one file."),
+            fix="--out scores" if out is None else f"--out {out.with_suffix('')}",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what Ray's C++ writes past Python to stderr off the terminal; its logs have it too."""
+    before, kept = sys.stderr, os.dup(2)
+    with open(os.devnull, "wb") as nowhere, os.fdopen(kept, "w", buffering=1) as ours:
+        if before is sys.__stderr__:
+            sys.stderr = ours
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            ours.flush()
+            os.dup2(kept, 2)
+            sys.stderr = before
