@@ -1,7 +1,8 @@
 """StyleGAN on 500 bad parts of the look-alike (SOD, grey, 64 px): KID over training against bads it has not seen.
 
 KID is measured after each tick on features of EfficientNet-Lite0 at 128 px, 500 samples against 500 held-out bads, and
-at the end on features of VGG-16 too: a projected discriminator looks through neither unless --projector says so. Beside it stand the KIDs of the training bads, of good parts, of blurred bads and of the untrained network against the
+at the end on features of VGG-16 too: a projected discriminator looks through neither, unless --projector says so.
+Beside it stand the KIDs of the training bads, of good parts, of blurred bads and of the untrained network against the
 same held-out bads. The grid of fixed latents and the film are kept in the run; the last grid is committed.
 
     python benchmarks/stylegan_tape.py --kimg 160
