@@ -97,6 +97,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in heads, f"{link} in {page}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_of_the_repository_that_a_page_names_are_there(page: Path) -> None:
+    for name in re.findall(r"(?:benchmarks|docs/images|tests)/[\w./*-]*\.[a-z]+", page.read_text()):
+        assert any(ROOT.glob(name)), f"{name} in {page}"
+
+
 def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
     known = set()
     from knowngood.cli.main import app

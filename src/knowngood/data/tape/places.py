@@ -8,7 +8,7 @@ from knowngood.data.tape.scene import Box
 
 # One row a component: weight, middle x and y, median width and height, then standard deviations of the middle (pixels)
 # and of the logarithms of width and height. Pixels of 275 x 267 pictures. Kolmogorov-Smirnov distance to the real
-# boxes at most 0.06 in middle, height and area of every type (benchmarks/results/tape_statistics.json).
+# boxes at most 0.10 in middle, width, height and area of every type (benchmarks/results/tape_statistics.json).
 _Row = tuple[float, float, float, float, float, float, float, float, float]
 MIXTURES: dict[str, tuple[_Row, ...]] = {
     "chipping": (
