@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
@@ -56,6 +56,8 @@ class Classifier(nn.Module):
         backbone = BACKBONES.get(config.backbone)
         outputs = 2 if config.head == "linear" else 0
         self.trunk = timm.create_model(backbone.timm_name, pretrained=False, num_classes=outputs)
+        if backbone.blocks:
+            _shorten(self.trunk, backbone.blocks, outputs)
         if config.norm_epsilon is not None:
             for layer in self.trunk.modules():
                 if isinstance(layer, nn.BatchNorm2d):
@@ -223,6 +225,18 @@ def _move_strides(trunk: nn.Module, blocks: tuple[str, ...]) -> None:
         for convolution, stride in (("conv1", 2), ("conv2", 1)):
             layer = getattr(block, convolution)
             layer.stride = (stride, stride)
+
+
+def _shorten(trunk: Any, blocks: tuple[int, ...], outputs: int) -> None:
+    """Leaves the first blocks of each stage of one of timm's ResNets, and out what comes after the last of them."""
+    stages = [stage["module"] for stage in trunk.feature_info[1:]]  # the first is the stem
+    for name, kept in zip(stages, blocks, strict=False):
+        setattr(trunk, name, getattr(trunk, name)[:kept])
+    for name in stages[len(blocks) :]:
+        setattr(trunk, name, nn.Sequential())  # timm's own way: it passes on what comes
+    trunk.feature_info = trunk.feature_info[: 1 + len(blocks)]
+    trunk.num_features = trunk.head_hidden_size = trunk.feature_info[-1]["num_chs"]
+    trunk.reset_classifier(outputs)
 
 
 def _head_names(trunk: nn.Module) -> tuple[str, ...]:

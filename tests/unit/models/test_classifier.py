@@ -3,10 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from knowngood.errors import ConfigError, UnknownNameError
+from knowngood.models.backbones import BACKBONES, Backbone
 from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, input_size
+from knowngood.models.classifier import (
+    Classifier,
+    Inspector,
+    NetworkConfig,
+    common_shape,
+    input_size,
+    kernel_config,
+    network_for,
+)
+from knowngood.models.heads import pool_stages
+from knowngood.models.weights.finding import Weights, find
+from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
 
 
 def config(**changes):
@@ -82,3 +95,51 @@ def test_strides_move_without_changing_the_maps_size():
 )
 def test_input_size_keeps_the_usual_proportions(sizes, area, expected):
     assert input_size(sizes, area) == expected
+
+
+@pytest.fixture
+def front():
+    name = "a front of resnet18"
+    BACKBONES.register(name, Backbone("resnet18", "for tests", stages=(1, 2), blocks=(2, 1), weights_of="resnet18"))
+    yield name
+    BACKBONES.unregister(name)
+
+
+def weights_of_resnet18():
+    import timm
+
+    torch.manual_seed(0)
+    state = timm.create_model("resnet18").state_dict()
+    return Weights(state, IMAGENET_MEAN, IMAGENET_STD, False, None, True, "random numbers", "none")
+
+
+def test_a_front_gives_what_the_first_blocks_of_the_whole_give(front):
+    weights = weights_of_resnet18()
+    short = Classifier(kernel_config(network_for(front, weights, 64, 64, 1))).eval()
+    short.load_trunk(weights)
+    import timm
+
+    whole = timm.create_model("resnet18").eval()
+    whole.load_state_dict(weights.state)
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        stem = whole.maxpool(whole.act1(whole.bn1(whole.conv1(short.normalise(images)))))
+        first = whole.layer1(stem)
+        by_hand = pool_stages([first, whole.layer2[0](first)])
+        assert torch.equal(short.stage_features(images), by_hand)
+
+
+def test_a_front_holds_nothing_of_what_is_left_out_and_its_head_sees_its_last_stage(front):
+    linear = Classifier(config(backbone=front)).eval()
+    assert linear.head_layer().in_features == 128
+    gone = ("trunk.layer3", "trunk.layer4", "trunk.layer2.1")
+    assert not [name for name in linear.state_dict() if name.startswith(gone)]
+    with torch.inference_mode():
+        images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+        maps = linear.trunk.forward_features(linear.normalise(images))
+        assert torch.allclose(linear.head_layer()(maps.mean((2, 3))), linear.logits(images), atol=1e-5)
+
+
+def test_a_front_finds_the_weights_of_the_whole(front, tmp_path):
+    save_file(weights_of_resnet18().state, tmp_path / "resnet18.safetensors")
+    assert torch.equal(find(front, tmp_path).state["conv1.weight"], weights_of_resnet18().state["conv1.weight"])

@@ -19,6 +19,8 @@ class Backbone:
         size: Side in pixels that images are brought to unless the user says otherwise.
         last_maps: Module whose output the head averages, where that is not the last stage.
         strided_1x1: Names of blocks whose stride older (Caffe) weights have on the first 1x1 convolution.
+        blocks: Residual blocks that are kept of each of timm's stages; stages beyond them are left out. Empty: all.
+        weights_of: Registered network whose ImageNet weights it takes, where those are not its own.
     """
 
     timm_name: str
@@ -28,6 +30,8 @@ class Backbone:
     size: int = 224
     last_maps: str = ""
     strided_1x1: tuple[str, ...] = ()
+    blocks: tuple[int, ...] = ()
+    weights_of: str = ""
 
 
 BACKBONES: Registry[Backbone] = Registry(

