@@ -18,6 +18,7 @@ from knowngood.data.splits import groups_of
 from knowngood.errors import DataError
 from knowngood.files import write_json
 from knowngood.models.weights.finding import find
+from knowngood.models.weights.preferring import preferred
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.study.dividing import divided_as
@@ -83,7 +84,8 @@ def train_generator(
 
     config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
     if config.discriminator == "projected":
-        find(config.projector)  # says what is missing before images are read
+        config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
+        find(str(config.projector))  # says what is missing before images are read
     folder = Path(out)
     records = (data if isinstance(data, Records) else load(data, source)).usable()
     divided = _divided(records, config)

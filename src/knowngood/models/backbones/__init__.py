@@ -41,6 +41,7 @@ BACKBONES: Registry[Backbone] = Registry(
         "resnet18": "knowngood.models.backbones.resnets:RESNET18",
         "resnet34": "knowngood.models.backbones.resnets:RESNET34",
         "resnet50": "knowngood.models.backbones.resnets:RESNET50",
+        "resnet50_front": "knowngood.models.backbones.resnets:RESNET50_FRONT",
         "wide_resnet50_2": "knowngood.models.backbones.resnets:WIDE_RESNET50_2",
         "resnext50_32x4d": "knowngood.models.backbones.resnets:RESNEXT50_32X4D",
         "vgg16": "knowngood.models.backbones.vgg:VGG16",

@@ -12,10 +12,6 @@ Freeze = Literal["none", "stem", "all-but-head"]
 Balance = Literal["sampling", "weights", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 
-# Tried in this order when no --model is given: the first whose weights are on this machine.
-PREFERRED = ("resnet50", "efficientnet_lite2", "efficientnet_lite0", "mobilenetv2", "vgg16")
-
-
 _ONE_CLASS = ("detector", "memory", "overkill_budget")  # options that say nothing without it
 
 

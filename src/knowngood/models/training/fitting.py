@@ -30,12 +30,13 @@ from knowngood.models.classifier import (
 from knowngood.models.feature_making import stages_made_by
 from knowngood.models.features import cached_rows
 from knowngood.models.training.batches import Rows, targets_of
-from knowngood.models.training.config import PREFERRED, TrainConfig
+from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.epoch_end import Watcher
 from knowngood.models.training.finetune import fine_tune
 from knowngood.models.training.kernel import fit_kernel
 from knowngood.models.training.members import Member, combine
 from knowngood.models.weights.finding import Weights, available, find
+from knowngood.models.weights.preferring import PREFERRED, preferred
 from knowngood.progress import reporter
 
 
@@ -74,7 +75,7 @@ def choose_model(config: TrainConfig) -> str:
         return config.model
     if not config.pretrained:
         return "resnet18"
-    return next((name for name in PREFERRED if available(name)), "efficientnet_lite0")
+    return preferred()
 
 
 def frozen_models(config: TrainConfig, main: str) -> list[str]:

@@ -19,7 +19,7 @@ class Widths(BaseModel):
 
     latent: int = Field(256, ge=8, le=1024, description="Width of z and w.")
     mapping_layers: int = Field(4, ge=1, le=8, description="Layers from z to w.")
-    base: int = Field(1024, ge=64, le=65536, description="A stage has base / its side channels ...")
+    base: int = Field(2048, ge=64, le=65536, description="A stage has base / its side channels ...")
     most: int = Field(256, ge=16, le=1024, description="... and at most these.")
 
 
@@ -47,10 +47,12 @@ class SynthesisConfig(Widths):
         description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
     )
     discriminator: Literal["residual", "projected"] = Field(
-        "residual",
-        description="residual learns from pixels; projected looks through a pretrained network and learns sooner.",
+        "projected",
+        description="projected looks through a pretrained network and learns many times sooner; residual from pixels.",
     )
-    projector: str = Field("resnet50", description="Pretrained network of a projected discriminator (Sauer 2021).")
+    projector: str | None = Field(
+        None, description="Network that a projected discriminator looks through; the first at hand if not given."
+    )
     projector_size: int | None = Field(
         None, ge=32, le=512, description="Side that it sees pictures at; --resolution if not given."
     )
@@ -61,7 +63,9 @@ class SynthesisConfig(Widths):
         ge=0,
         description="Weight of the gradient penalty; 0.0002 x pixels / batch size if not given, 0.05 at least.",
     )
-    path_length: float = Field(2.0, ge=0, description="Weight of the path-length regularisation; 0 for none.")
+    path_length: float = Field(
+        0.0, ge=0, description="Weight of the path-length regularisation; none with few images (2020b), else 2."
+    )
     mixing: float = Field(0.9, ge=0, le=1, description="Share of the samples whose styles are mixed.")
     ada_target: float = Field(
         0.6, ge=0, lt=1, description="Overfitting at which the discriminator's augmentation is held; 0 for none."
@@ -95,7 +99,7 @@ class SynthesisConfig(Widths):
         if self.discriminator == "projected":
             if self.r1 or self.freeze:
                 raise ValueError("--r1 and --freeze are about a residual discriminator")
-            if self.projector not in BACKBONES:
+            if self.projector is not None and self.projector not in BACKBONES:
                 raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
         return self
 

@@ -1,8 +1,9 @@
 """A discriminator that looks through a pretrained network: it need not learn to see before it can teach.
 
 Read from top to bottom: the frozen network with its fixed random mixing, a head for each scale, all of them together.
-What differs from the paper: no batch norm, so that neither batch nor device matters, and the adaptive augmentation that
-the residual discriminator has too. Written from the paper alone.
+What differs from the paper: no batch norm, but the deviation within a group of images as a channel of its own (without
+either, all samples become one), and the adaptive augmentation that the residual discriminator has too. Written from
+the paper alone.
 
 Reference: Sauer et al. 2021 (Projected GANs converge faster), section 3 and appendix.
 """
@@ -21,7 +22,7 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.weights.finding import find
 from knowngood.synthesis.stylegan.config import NetworksConfig
-from knowngood.synthesis.stylegan.networks import GAIN, SLOPE
+from knowngood.synthesis.stylegan.networks import GAIN, SLOPE, with_deviation
 
 NARROW, WIDE = 64, 256  # channels of the finest mixed maps, and the most of a head
 LEVELS = 3  # stages that are looked at, the finest
@@ -106,8 +107,9 @@ class Head(nn.Module):
     def __init__(self, side: int, entries: int, outputs: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
+        entries += 1  # the deviation
         while side > LAST:
-            width = min(WIDE, 2 * entries)
+            width = min(WIDE, entries // 2 * 4)
             self.blocks.append(spectral_norm(nn.Conv2d(entries, width, 4, 2, 1)))
             entries, side = width, side // 2
         self.wide = spectral_norm(nn.Conv2d(entries, WIDE, 3, 1, 1))
@@ -115,6 +117,7 @@ class Head(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, entries, side, side) to logits (B, outputs, places)."""
+        maps = with_deviation(maps)
         for block in (*self.blocks, self.wide):
             maps = functional.leaky_relu(block(maps), SLOPE) * GAIN
         logits: Tensor = self.score(maps)
@@ -146,18 +149,24 @@ class ProjectedDiscriminator(nn.Module):
 
     def forward(self, pictures: Tensor, classes: Tensor | None = None) -> Tensor:
         """(B, C, R, R) in -1..1, and classes (B,) where there are any, to logits (B, places of all scales)."""
-        maps = self._seen_by[0].stage_maps((pictures + 1) * 127.5)
-        logits = [head(maps) for head, maps in zip(self.heads, self.mixing(maps), strict=True)]
+        return self._judged(self._seen(pictures), classes)
+
+    def both(self, fake: Tensor, real: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the logits of samples and of photographs; the network's weights are read once for both."""
+        maps = [each.chunk(2) for each in self._seen(torch.cat([fake, real]))]
+        on_fake, on_real = (self._judged([each[half] for each in maps], classes) for half in (0, 1))
+        return on_fake, on_real
+
+    def _seen(self, pictures: Tensor) -> list[Tensor]:
+        mixed: list[Tensor] = self.mixing(self._seen_by[0].stage_maps((pictures + 1) * 127.5))
+        return mixed
+
+    def _judged(self, maps: list[Tensor], classes: Tensor | None) -> Tensor:
+        logits = [head(each) for head, each in zip(self.heads, maps, strict=True)]
         if classes is None:
             return torch.cat([each[:, 0] for each in logits], dim=1)
         rows = torch.arange(len(classes), device=classes.device)
         return torch.cat([each[rows, classes] for each in logits], dim=1)
-
-    def both(self, fake: Tensor, real: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returns the logits of samples and of photographs from one pass: each image is judged alone."""
-        twice = None if classes is None else torch.cat([classes, classes])
-        on_fake, on_real = self(torch.cat([fake, real]), twice).chunk(2)
-        return on_fake, on_real
 
     def finest(self, count: int) -> list[nn.Module]:
         """Returns nothing: the layers nearest to the pixels are frozen as they are."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from knowngood.errors import TrainingError
 from knowngood.models.training.finetune import wants_bf16
+from knowngood.models.weights.preferring import preferred
 from knowngood.seeding import seed_of
 from knowngood.synthesis.stylegan.augmentations import MOST, augmented
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
@@ -256,7 +257,7 @@ def _discriminator(
     if config.discriminator == "residual":
         return Discriminator(networks)
     kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-    network = seeing(config.projector, config.seen_at, networks.channels)
+    network = seeing(config.projector or preferred(), config.seen_at, networks.channels)
     network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ProjectedDiscriminator(networks, network, kind)
 

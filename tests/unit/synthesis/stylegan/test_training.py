@@ -28,7 +28,8 @@ FACTS = GeneratorFacts(networks=NETWORKS, square=Square(), height=40, width=30, 
 
 def config(**fields: object) -> SynthesisConfig:
     plain = {"resolution": 32, "batch_size": 4, "kimg": 0.04, "tick_kimg": 0.02, "latent": 16, "precision": "fp32"}
-    return SynthesisConfig.model_validate(plain | fields)
+    residual = {"discriminator": "residual", "path_length": 2.0}
+    return SynthesisConfig.model_validate(plain | residual | fields)
 
 
 def shown(count: int = 24, value: int | None = None) -> Shown:
