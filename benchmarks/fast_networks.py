@@ -46,9 +46,9 @@ from knowngood.models.features import features
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.kernel import fit_kernel
 from knowngood.models.weights.finding import find
+from knowngood.packages import versions_of
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.graphs import Scorer
-from knowngood.recipe.export.packages import versions_of
 from knowngood.recipe.peaks import loads
 from knowngood.recipe.runtimes import RUNTIMES, Graph
 from knowngood.study.dividing import divided_as
