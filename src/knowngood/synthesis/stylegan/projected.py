@@ -1,9 +1,9 @@
 """A discriminator that looks through a pretrained network: it need not learn to see before it can teach.
 
 Read from top to bottom: the frozen network with its fixed random mixing, a head for each scale, all of them together.
-What differs from the paper: no batch norm, but the deviation within a group of images as a channel of its own (without
-either, all samples become one), and the adaptive augmentation that the residual discriminator has too. Written from
-the paper alone.
+What differs from the paper: no batch norm, but the deviations within a group of images beside the maps (without either,
+all samples become one), and the adaptive augmentation that the residual discriminator has too. Written from the paper
+alone.
 
 Reference: Sauer et al. 2021 (Projected GANs converge faster), section 3 and appendix.
 """
@@ -22,10 +22,11 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.weights.finding import find
 from knowngood.synthesis.stylegan.config import NetworksConfig
-from knowngood.synthesis.stylegan.networks import GAIN, SLOPE, with_deviation
+from knowngood.synthesis.stylegan.networks import GAIN, SLOPE
 
 NARROW, WIDE = 64, 256  # channels of the finest mixed maps, and the most of a head
 LEVELS = 3  # stages that are looked at, the finest
+GROUP = 8  # images whose deviation is looked at
 LAST = 4  # side of the maps of logits
 
 
@@ -95,6 +96,22 @@ class Mixing(nn.Module):
         return made
 
 
+def deviations(maps: Tensor) -> Tensor:
+    """Returns at each place and channel the standard deviation within a group of images, (B, C, H, W) of the same.
+
+    The residual discriminator's one number (Karras et al. 2018, section 3) tells too little here: a head that judges
+    places must see at which of them samples vary less than photographs.
+
+    Args:
+        maps: (B, C, H, W); the largest divisor of B up to 8 makes a group.
+    """
+    count = len(maps)
+    size = next(n for n in range(min(GROUP, count), 0, -1) if count % n == 0)
+    groups = maps.float().reshape(size, count // size, *maps.shape[1:])
+    spread = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt()
+    return spread.repeat(size, 1, 1, 1).to(maps.dtype)
+
+
 class Head(nn.Module):
     """Judges one scale: halves until the side is 4, then a logit at each place.
 
@@ -107,9 +124,9 @@ class Head(nn.Module):
     def __init__(self, side: int, entries: int, outputs: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
-        entries += 1  # the deviation
+        entries *= 2  # with the deviations
         while side > LAST:
-            width = min(WIDE, entries // 2 * 4)
+            width = min(WIDE, 2 * entries)
             self.blocks.append(spectral_norm(nn.Conv2d(entries, width, 4, 2, 1)))
             entries, side = width, side // 2
         self.wide = spectral_norm(nn.Conv2d(entries, WIDE, 3, 1, 1))
@@ -117,7 +134,7 @@ class Head(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, entries, side, side) to logits (B, outputs, places)."""
-        maps = with_deviation(maps)
+        maps = torch.cat([maps, deviations(maps)], dim=1)
         for block in (*self.blocks, self.wide):
             maps = functional.leaky_relu(block(maps), SLOPE) * GAIN
         logits: Tensor = self.score(maps)
@@ -133,7 +150,7 @@ class ProjectedDiscriminator(nn.Module):
         kind: Of its weights; autocast would bring frozen ones to it anew in every pass.
     """
 
-    rate = 0.1  # of the learning rate: its layers are not equalised
+    rate = 0.2  # of the learning rate: its layers are not equalised
 
     def __init__(self, networks: NetworksConfig, network: Classifier, kind: torch.dtype = torch.float32) -> None:
         super().__init__()

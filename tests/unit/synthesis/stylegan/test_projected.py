@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
 from knowngood.synthesis.stylegan.losses import discriminator_hinge, generator_hinge
-from knowngood.synthesis.stylegan.projected import Mixing, ProjectedDiscriminator, clouds, seeing
+from knowngood.synthesis.stylegan.projected import Mixing, ProjectedDiscriminator, clouds, deviations, seeing
 from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import Shown, Training
 from knowngood.synthesis.stylegan.training import train_stylegan
@@ -49,15 +49,25 @@ def pictures(count: int = 3) -> torch.Tensor:
     return clouds(32, 1, count) / 127.5 - 1
 
 
-def test_each_image_is_judged_alone_and_by_every_scale() -> None:
+def test_every_scale_has_its_logits_and_samples_do_not_see_photographs() -> None:
     judge = discriminator().eval()  # eval: the spectral norms' vectors stay
-    given = pictures()
-    logits = judge(given)
-    maps = judge._seen_by[0].stage_maps((given + 1) * 127.5)
-    assert logits.shape[0] == 3
-    assert logits.shape[1] == sum(head(m).shape[2] for head, m in zip(judge.heads, judge.mixing(maps), strict=True))
-    alone = torch.cat([judge(each[None]) for each in given])
-    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+    fake, real = pictures(4), -pictures(4)
+    maps = judge._seen_by[0].stage_maps((real + 1) * 127.5)
+    on_fake, on_real = judge.both(fake, real)
+    assert on_real.shape == (4, sum(head(m).shape[2] for head, m in zip(judge.heads, judge.mixing(maps), strict=True)))
+    torch.testing.assert_close(on_fake, judge(fake), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(on_real, judge(real), atol=1e-4, rtol=1e-4)
+
+
+def test_deviations_are_those_of_each_place_within_a_group() -> None:
+    maps = torch.randn(16, 3, 2, 2)
+    found = deviations(maps)
+    for first in range(2):  # two groups of eight: every second image
+        wanted = np.std(maps[first::2].numpy(), axis=0)
+        for image in range(first, 16, 2):
+            np.testing.assert_allclose(found[image].numpy(), wanted, atol=1e-5)
+    assert deviations(maps[:7]).shape == (7, 3, 2, 2)
+    assert float(deviations(maps[:1].expand(8, -1, -1, -1)).max()) < 1e-3
 
 
 def test_the_finest_mixed_maps_depend_on_the_coarsest_and_keep_their_spread() -> None:
@@ -105,7 +115,7 @@ def test_gradients_reach_the_picture_and_no_layer_stretches_more_than_once() -> 
 
 def test_each_class_has_its_own_logits() -> None:
     judge = discriminator(classes=2).eval()
-    given = pictures(2)
+    given = pictures(1).repeat(2, 1, 1, 1)
     one, two = (judge(given, torch.full((2,), k)) for k in (0, 1))
     both = judge(given, torch.tensor([0, 1]))
     torch.testing.assert_close(both, torch.stack([one[0], two[1]]), atol=1e-5, rtol=1e-5)
