@@ -78,7 +78,8 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=160.0)
     parser.add_argument("--good-kimg", type=float, default=0.0)
     parser.add_argument("--freeze", type=int, default=0)
-    parser.add_argument("--discriminator", default="projected")
+    parser.add_argument("--discriminator", default="both")
+    parser.add_argument("--join-kimg", type=float, default=0.0)
     parser.add_argument("--projector", default="resnet50")
     parser.add_argument("--projector-size", type=int)
     parser.add_argument("--resolution", type=int, default=64)
@@ -112,19 +113,8 @@ def main() -> None:
         found = kid(ruler.features(generator.pictures(1, range(COUNT))), held)
         return {"kid": round(found.value, 5), "kid_error": round(found.error, 5)}
 
-    chosen = (
-        "kimg",
-        "good_kimg",
-        "freeze",
-        "resolution",
-        "base",
-        "batch_size",
-        "path_length",
-        "seed",
-        "discriminator",
-        "projector",
-        "projector_size",
-    )
+    chosen = ("kimg", "good_kimg", "freeze", "discriminator", "join_kimg", "projector", "projector_size")
+    chosen += ("resolution", "base", "batch_size", "path_length", "seed")
     options: dict[str, Any] = {name: getattr(given, name) for name in chosen}
     with at_work():
         done = train_generator(records, given.run, tick_kimg=given.tick, watcher=watch, **options)

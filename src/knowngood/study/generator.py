@@ -83,7 +83,7 @@ def train_generator(
     from knowngood.synthesis.stylegan.training import train_stylegan, write_film
 
     config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
-    if config.discriminator == "projected":
+    if config.discriminator != "residual":
         config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
         find(str(config.projector))  # says what is missing before images are read
     folder = Path(out)

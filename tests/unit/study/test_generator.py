@@ -18,6 +18,7 @@ from knowngood.study.generating import sample
 from knowngood.study.generator import train_generator
 
 FEW = {"kimg": 0.032, "tick_kimg": 0.016, "batch_size": 8, "resolution": 32, "base": 128, "most": 16, "latent": 16}
+FEW |= {"projector": "efficientnet_lite0"}
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,12 @@ class SynthesisConfig(Widths):
         "pad",
         description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
     )
-    discriminator: Literal["residual", "projected"] = Field(
-        "projected",
-        description="projected looks through a pretrained network and learns many times sooner; residual from pixels.",
+    discriminator: Literal["residual", "projected", "both"] = Field(
+        "both",
+        description="residual sees pixels and variety; projected looks through a pretrained network: learns sooner.",
+    )
+    join_kimg: float = Field(
+        0.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
     projector: str | None = Field(
         None, description="Network that a projected discriminator looks through; the first at hand if not given."
@@ -96,11 +99,10 @@ class SynthesisConfig(Widths):
             raise ValueError("every device needs 4 photographs a step")
         if self.freeze and not self.good_kimg:
             raise ValueError("--freeze is about what --good-kimg has taught")
-        if self.discriminator == "projected":
-            if self.r1 or self.freeze:
-                raise ValueError("--r1 and --freeze are about a residual discriminator")
-            if self.projector is not None and self.projector not in BACKBONES:
-                raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
+        if self.discriminator == "projected" and (self.r1 or self.freeze):
+            raise ValueError("--r1 and --freeze are about a residual discriminator")
+        if self.projector is not None and self.projector not in BACKBONES:
+            raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
         return self
 
     @property

@@ -74,24 +74,25 @@ class TrainedGenerator:
         Raises:
             ConfigError: The network knows no such defect.
         """
-        device = self.network.mapping.average.device
-        drawn = [self._drawn(seed, number) for number in numbers]
-        z = torch.stack([each[0] for each in drawn]).to(device)
-        noise = [torch.stack(parts).to(device) for parts in zip(*(each[1] for each in drawn), strict=True)]
         classes = self._classes(numbers, defects)
+        made = []
         with torch.inference_mode():
-            made = self.network(z, None if classes is None else classes.to(device), truncation=truncation, noise=noise)
-        return to_pixels(made)
+            for place, number in enumerate(numbers):  # one by one: sums of a larger batch may differ in the last bit
+                z, noise = self._drawn(seed, number)
+                known = None if classes is None else classes[place : place + 1]
+                made.append(to_pixels(self.network(z, known, truncation=truncation, noise=noise)))
+        return np.concatenate(made)
 
     def defect_of(self, number: int) -> str | None:
         """Returns the defect that picture `number` is asked for."""
         return self.facts.defects[number % len(self.facts.defects)] if self.facts.defects else self.facts.defect
 
     def _drawn(self, seed: int, number: int) -> tuple[Tensor, list[Tensor]]:
-        generator = torch.Generator().manual_seed(seed_of(seed, number))
-        z = torch.randn(self.facts.networks.latent, generator=generator)
+        """Returns z (1, latent) and noise, (1, 1, H, W) a layer, drawn on the CPU whatever the device."""
+        generator, device = torch.Generator().manual_seed(seed_of(seed, number)), self.network.mapping.average.device
+        z = torch.randn(1, self.facts.networks.latent, generator=generator)
         shapes = self.network.synthesis.noise_shapes()
-        return z, [torch.randn(1, *shape, generator=generator) for shape in shapes]
+        return z.to(device), [torch.randn(1, 1, *shape, generator=generator).to(device) for shape in shapes]
 
     def _classes(self, numbers: Sequence[int], defects: Sequence[str] | None) -> Tensor | None:
         known = self.facts.defects
@@ -101,7 +102,7 @@ class TrainedGenerator:
         for name in wanted:
             if name not in known:
                 raise ConfigError(f"The generator knows no defect {name!r}.", expected=", ".join(known))
-        return torch.tensor([known.index(str(name)) for name in wanted])
+        return torch.tensor([known.index(str(name)) for name in wanted], device=self.network.mapping.average.device)
 
 
 def to_pixels(pictures: Tensor) -> Pixels:

@@ -17,26 +17,15 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from knowngood.errors import TrainingError
-from knowngood.models.training.finetune import wants_bf16
-from knowngood.models.weights.preferring import preferred
 from knowngood.seeding import seed_of
 from knowngood.synthesis.stylegan.augmentations import MOST, augmented
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
-from knowngood.synthesis.stylegan.losses import (
-    discriminator_hinge,
-    discriminator_loss,
-    generator_hinge,
-    generator_loss,
-    gradient_penalty,
-    path_lengths,
-    path_penalty,
-)
-from knowngood.synthesis.stylegan.networks import Discriminator, Generator, mixed
-from knowngood.synthesis.stylegan.projected import ProjectedDiscriminator, seeing
+from knowngood.synthesis.stylegan.judges import R1_EVERY, Judge, adam, judges
+from knowngood.synthesis.stylegan.losses import gradient_penalty, path_lengths, path_penalty
+from knowngood.synthesis.stylegan.networks import Generator, mixed
 
-R1_EVERY, PATH_EVERY, ADA_EVERY = 16, 4, 4  # steps between lazy penalties, and between two looks at overfitting
+PATH_EVERY, ADA_EVERY = 4, 4  # steps between lazy penalties, and between two looks at overfitting
 _PATH_DECAY, _PATH_SHRINK = 0.01, 2
-LOSSES = {"residual": (generator_loss, discriminator_loss), "projected": (generator_hinge, discriminator_hinge)}
 _RAMP = 0.05  # the average's half-life is at most this share of what was shown
 
 
@@ -84,7 +73,7 @@ class Progress:
 
 
 class Training:
-    """Both networks, the averaged generator, their optimisers; `step` moves all of them once.
+    """Generator, its average, discriminators, their optimisers; `step` moves all of them once.
 
     Args:
         config: Rates and weights.
@@ -94,24 +83,14 @@ class Training:
 
     def __init__(self, config: SynthesisConfig, networks: NetworksConfig, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
-        self.generator_loss, self.discriminator_loss = LOSSES[config.discriminator]
         torch.manual_seed(config.seed)
         layout: Any = {"memory_format": torch.channels_last}
         self.generator = Generator(networks).to(fabric.device).to(**layout)
-        self.discriminator = _discriminator(config, networks, fabric).to(fabric.device).to(**layout)
+        self.judges = judges(config, networks, fabric.device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.for_generator = self._optimiser(self.generator, PATH_EVERY if config.path_length else 0)
-        lazy = R1_EVERY if config.r1_weight else 0
-        self.for_discriminator = self._optimiser(self.discriminator, lazy, self.discriminator.rate)
-        self.frozen: tuple[nn.Module, ...] = ()
+        self.for_generator = adam(self.generator, config.learning_rate, PATH_EVERY if config.path_length else 0)
         self.progress = Progress()
         self.losses: dict[str, Tensor] = {}
-
-    def _optimiser(self, network: nn.Module, every: int, share: float = 1.0) -> torch.optim.Adam:
-        """Adam, its rate and decay set back for the extra steps of a lazy penalty (2020a, appendix B)."""
-        ratio = every / (every + 1) if every else 1.0
-        rate = self.config.learning_rate * share * ratio
-        return torch.optim.Adam(network.parameters(), lr=rate, betas=(0.0, 0.99**ratio), eps=1e-8)
 
     def step(self, shown: Shown, number: int) -> None:
         """Shows one batch.
@@ -132,9 +111,10 @@ class Training:
             self._teach_generator(len(real), classes)
             if config.path_length and progress.step % PATH_EVERY == 0:
                 self._smooth_paths(max(1, len(real) // _PATH_SHRINK), classes)
-            self._teach_discriminator(real, classes)
-        if config.r1_weight and progress.step % R1_EVERY == 0:
-            self._penalise(real, classes)
+            self._teach_judges(real, classes)
+        for judge in self._at_work():
+            if judge.r1 and progress.step % R1_EVERY == 0:
+                self._penalise(judge, real, classes)
         progress.step += 1
         self._average()
         if progress.step % ADA_EVERY == 0:
@@ -142,10 +122,11 @@ class Training:
             self._adapt()
 
     def _teach_generator(self, count: int, classes: Tensor | None) -> None:
-        self.discriminator.requires_grad_(False)
-        picture = self.generator.synthesis(self._styles(count, classes))
-        score = self.discriminator(augmented(picture, self.progress.p), classes)
-        loss = self.generator_loss(score)
+        seen = augmented(self.generator.synthesis(self._styles(count, classes)), self.progress.p)
+        loss = torch.zeros((), device=seen.device)
+        for judge in self._at_work():
+            judge.network.requires_grad_(False)
+            loss = loss + judge.generator_loss(judge.network(seen, classes))
         self._move(self.for_generator, self.generator, loss)
         self.losses["generator"] = loss.detach()
 
@@ -159,24 +140,29 @@ class Training:
         self._move(self.for_generator, self.generator, loss)
         self.losses["path"] = loss.detach()
 
-    def _teach_discriminator(self, real: Tensor, classes: Tensor | None) -> None:
-        _learns(self.discriminator, self.frozen)
+    def _teach_judges(self, real: Tensor, classes: Tensor | None) -> None:
         with torch.no_grad():
             fake = self.generator.synthesis(self._styles(len(real), classes, learn=False))
         p = self.progress.p
-        on_fake, on_real = self.discriminator.both(augmented(fake, p), augmented(real, p), classes)
-        loss = self.discriminator_loss(on_real, on_fake)
-        self._move(self.for_discriminator, self.discriminator, loss)
-        self.progress.signs[0] += float(on_real.detach().sign().mean()) * len(real)
-        self.progress.signs[1] += len(real)
-        self.losses["discriminator"] = loss.detach()
+        fake, real = augmented(fake, p), augmented(real, p)
+        for first, judge in enumerate(self._at_work()):
+            judge.learns()
+            on_fake, on_real = judge.network.both(fake, real, classes)
+            loss = judge.discriminator_loss(on_real, on_fake)
+            self._move(judge.optimiser, judge.network, loss)
+            self.losses[judge.name] = loss.detach()
+            if first == 0:
+                self.progress.signs[0] += float(on_real.detach().sign().mean()) * len(real)
+                self.progress.signs[1] += len(real)
 
-    def _penalise(self, real: Tensor, classes: Tensor | None) -> None:
+    def _penalise(self, judge: Judge, real: Tensor, classes: Tensor | None) -> None:
         seen = augmented(real, self.progress.p)
-        penalty = gradient_penalty(lambda pictures: self.discriminator(pictures, classes), seen)
-        loss = penalty * (self.config.r1_weight * R1_EVERY)
-        self._move(self.for_discriminator, self.discriminator, loss)
+        penalty = gradient_penalty(lambda pictures: judge.network(pictures, classes), seen)
+        self._move(judge.optimiser, judge.network, penalty * (judge.r1 * R1_EVERY))
         self.losses["r1"] = penalty.detach()
+
+    def _at_work(self) -> list[Judge]:
+        return [judge for judge in self.judges if judge.joins <= self.progress.step]
 
     def _styles(self, count: int, classes: Tensor | None, *, learn: bool = True) -> Tensor:
         device, latent = self.fabric.device, self.config.latent
@@ -187,8 +173,9 @@ class Training:
         return mixed(first, second, self.config.mixing)
 
     def freeze(self, blocks: int) -> None:
-        """Leaves the discriminator's finest blocks as they are from now on (freeze-D, Mo et al. 2020)."""
-        self.frozen = tuple(self.discriminator.finest(blocks))
+        """Leaves the finest blocks of discriminators as they are from now on (freeze-D, Mo et al. 2020)."""
+        for judge in self.judges:
+            judge.frozen = tuple(judge.network.finest(blocks))
 
     def _move(self, optimiser: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -235,10 +222,9 @@ class Training:
         """Returns everything that a later step depends on; tensors and plain values only."""
         return {
             "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
             "average": self.average.state_dict(),
             "for_generator": self.for_generator.state_dict(),
-            "for_discriminator": self.for_discriminator.state_dict(),
+            "judges": {judge.name: [judge.network.state_dict(), judge.optimiser.state_dict()] for judge in self.judges},
             "progress": vars(self.progress),
         }
 
@@ -247,25 +233,12 @@ class Training:
         for name, value in state.items():
             if name == "progress":
                 self.progress = Progress(**value)
+            elif name == "judges":
+                for judge in self.judges:
+                    judge.network.load_state_dict(value[judge.name][0])
+                    judge.optimiser.load_state_dict(value[judge.name][1])
             else:
                 getattr(self, name).load_state_dict(value)
-
-
-def _discriminator(
-    config: SynthesisConfig, networks: NetworksConfig, fabric: Fabric
-) -> Discriminator | ProjectedDiscriminator:
-    if config.discriminator == "residual":
-        return Discriminator(networks)
-    kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-    network = seeing(config.projector or preferred(), config.seen_at, networks.channels)
-    network = network.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ProjectedDiscriminator(networks, network, kind)
-
-
-def _learns(network: nn.Module, frozen: tuple[nn.Module, ...]) -> None:
-    network.requires_grad_(True)
-    for layer in frozen:
-        layer.requires_grad_(False)
 
 
 def phases(config: SynthesisConfig) -> Iterator[tuple[str, int]]:

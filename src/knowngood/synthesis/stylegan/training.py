@@ -107,10 +107,12 @@ def _go_on(training: Training, checkpoint: Path, networks: NetworksConfig) -> No
     if not checkpoint.is_file():
         return
     state = torch.load(checkpoint, map_location=training.fabric.device, weights_only=True)
-    if state.pop("networks") != networks.model_dump():
+    mine = {judge.name for judge in training.judges}
+    if state.pop("networks") != networks.model_dump() or state.get("judges", {}).keys() != mine:
         raise ConfigError(
             f"{checkpoint} is of other networks.",
-            expected=f"resolution {networks.resolution}, {networks.channels} channels, the same widths",
+            expected=f"resolution {networks.resolution}, {networks.channels} channels, the same widths, discriminator "
+            + " and ".join(sorted(mine)),
             fix="Choose another --out, or replace the run with --force.",
         )
     training.load(state)

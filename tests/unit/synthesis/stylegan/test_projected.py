@@ -84,7 +84,7 @@ def test_the_finest_mixed_maps_depend_on_the_coarsest_and_keep_their_spread() ->
 
 def test_what_it_sees_through_is_neither_trained_nor_saved() -> None:
     training = Training(config(), NETWORKS, Fabric(accelerator="cpu", devices=1))
-    judge = training.discriminator
+    judge = training.judges[0].network
     assert isinstance(judge, ProjectedDiscriminator)
     trunk = judge._seen_by[0]
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
@@ -143,6 +143,22 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     train_stylegan({"bad": shown()}, facts, halves, config())
     one, two = (open_generator(folder).network.state_dict() for folder in (whole, halves))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = Training(config(discriminator="both", join_kimg=0.008), NETWORKS, fabric)  # two steps of four
+    residual, projected = training.judges
+    assert (residual.name, projected.name) == ("residual", "projected")
+    at_first = projected.network.heads[0].score.weight.detach().clone()
+    moved = []
+    for number in range(3):
+        before = residual.network.close.weight.detach().clone()
+        training.step(shown(), number)
+        moved.append(not torch.equal(at_first, projected.network.heads[0].score.weight))
+        assert not torch.equal(before, residual.network.close.weight)
+    assert moved == [False, False, True]
+    assert {"residual", "projected", "generator", "r1"} <= training.losses.keys()
 
 
 @pytest.mark.parametrize(

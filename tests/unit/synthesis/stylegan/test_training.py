@@ -84,19 +84,22 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
     other = FACTS.model_copy(update={"networks": NETWORKS.model_copy(update={"most": 32})})
     with pytest.raises(ConfigError, match="other networks"):
         train_stylegan({"bad": shown()}, other, tmp_path, config(kimg=0.04))
+    judged_otherwise = config(kimg=0.04, discriminator="both", projector="efficientnet_lite0")
+    with pytest.raises(ConfigError, match="projected and residual"):
+        train_stylegan({"bad": shown()}, FACTS, tmp_path, judged_otherwise)
 
 
 def test_good_parts_come_first_and_frozen_blocks_stay(tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     training = Training(config(), NETWORKS, fabric)
     training.freeze(1)
-    before = [p.clone() for layer in training.discriminator.finest(1) for p in layer.parameters()]
-    rest = training.discriminator.close.weight.clone()
+    before = [p.clone() for layer in training.judges[0].network.finest(1) for p in layer.parameters()]
+    rest = training.judges[0].network.close.weight.clone()
     for number in range(3):
         training.step(shown(), number)
-    after = [p for layer in training.discriminator.finest(1) for p in layer.parameters()]
+    after = [p for layer in training.judges[0].network.finest(1) for p in layer.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert not torch.equal(rest, training.discriminator.close.weight)
+    assert not torch.equal(rest, training.judges[0].network.close.weight)
     history = train_stylegan(
         {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze=1)
     )
@@ -153,8 +156,10 @@ def steps(folder, config, networks):
     for number in range(2):
         training.step(shown, number)
     parts = {}
-    for network in ("generator", "discriminator", "average"):
-        parts |= {f"{network}.{name}": value.contiguous() for name, value in training.state()[network].items()}
+    state = training.state()
+    state |= {name: weights for name, (weights, _) in state["judges"].items()}
+    for network in ("generator", "average", *(judge.name for judge in training.judges)):
+        parts |= {f"{network}.{name}": value.contiguous() for name, value in state[network].items()}
     parts.pop("generator.mapping.average")  # each has seen its own; the averaged generator has their mean
     save_file(parts, folder / f"{fabric.global_rank}.safetensors")
 """
@@ -166,7 +171,8 @@ def test_two_processes_see_different_photographs_and_stay_alike(
     (tmp_path / "steps_of_a_process.py").write_text(STEPS_OF_A_PROCESS)
     monkeypatch.syspath_prepend(tmp_path)
     steps = importlib.import_module("steps_of_a_process").steps
-    in_processes(steps, 2, tmp_path, config(batch_size=8, devices=2), NETWORKS)
+    both = {"discriminator": "both", "projector": "efficientnet_lite0"}
+    in_processes(steps, 2, tmp_path, config(batch_size=8, devices=2, **both), NETWORKS)
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
