@@ -68,13 +68,14 @@ class Way:
 
     def __init__(self, scaled: bool, filtered: bool, last: bool, bf16: bool, given: argparse.Namespace) -> None:
         self.functions = (SCALED if scaled else plain_modulated, FILTERED if filtered else plain_blur)
-        config = SynthesisConfig(batch_size=given.batch, resolution=given.resolution)
-        sizes = NetworksConfig(resolution=given.resolution)
+        size = {"resolution": given.resolution, "base": 1024}
+        config = SynthesisConfig(batch_size=given.batch, discriminator="residual", path_length=2.0, **size)
+        sizes = NetworksConfig(**size)
         self.training = Training(
             config, sizes, Fabric(accelerator="cpu", precision="bf16-mixed" if bf16 else "32-true")
         )
         if not last:
-            for network in (self.training.generator, self.training.discriminator):
+            for network in (self.training.generator, self.training.judges[0].network):
                 network.to(memory_format=torch.contiguous_format)
         pixels = np.random.default_rng(0).integers(0, 255, (256, 1, given.resolution, given.resolution))
         self.shown, self.number = Shown(pixels.astype(np.uint8)), 0

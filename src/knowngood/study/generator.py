@@ -173,6 +173,11 @@ def _notes(records: Records, learned: pl.DataFrame, config: GeneratorConfig) -> 
             f"Photographs of {widths[0]:.0f}x{heights[0]:.0f} are brought to {config.resolution}x{config.resolution} "
             f"(--shape {config.shape})."
         )
+    if config.discriminator == "both" and config.join_kimg >= config.kimg + config.good_kimg:
+        notes.append(
+            f"The projected discriminator joins after {config.join_kimg:g} thousand photographs (--join-kimg): not in "
+            "this run."
+        )
     if records.licence:
         notes.append(f"Licence of the data, and of what is made of them: {records.licence}")
     return notes

@@ -28,7 +28,7 @@ class SynthesisConfig(Widths):
 
     class_: str = Field("bad", description="What is learned: bad, good, or the name of one defect.")
     resolution: int = Field(64, description="Side of the pictures: 32, 64, 128 or 256.")
-    kimg: float = Field(80.0, gt=0, le=100_000, description="Thousands of photographs that are shown in all.")
+    kimg: float = Field(100.0, gt=0, le=100_000, description="Thousands of photographs that are shown in all.")
     good_kimg: float = Field(
         0.0,
         ge=0,
@@ -51,7 +51,7 @@ class SynthesisConfig(Widths):
         description="residual sees pixels and variety; projected looks through a pretrained network: learns sooner.",
     )
     join_kimg: float = Field(
-        0.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
+        60.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
     projector: str | None = Field(
         None, description="Network that a projected discriminator looks through; the first at hand if not given."

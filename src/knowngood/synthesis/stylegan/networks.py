@@ -305,8 +305,6 @@ def with_deviation(images: Tensor, group: int = 4) -> Tensor:
 class Discriminator(nn.Module):
     """Pictures to logits: higher means taken for a photograph."""
 
-    rate = 1.0  # of the learning rate
-
     def __init__(self, config: NetworksConfig) -> None:
         super().__init__()
         sides, last = config.sides[::-1], config.width(4)
