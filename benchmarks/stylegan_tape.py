@@ -6,7 +6,7 @@ Beside it stand the KIDs of the training bads, of good parts, of blurred bads an
 same held-out bads. The grid of fixed latents and the film are kept in the run; the last grid is committed.
 
     python benchmarks/stylegan_tape.py --kimg 160
-    python benchmarks/stylegan_tape.py --kimg 200 --discriminator residual --batch-size 16
+    python benchmarks/stylegan_tape.py --kimg 200 --discriminator residual
     python benchmarks/stylegan_tape.py --resolution 128 --kimg 2000     # for a GPU
 """
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--family", default="sod")
     parser.add_argument("--tick", type=float, default=5.0)
     parser.add_argument("--base", type=int, default=2048)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--path-length", type=float, default=0.0, help="the study of few images leaves it out (2020b)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, default=Path("runs/stylegan-tape"))

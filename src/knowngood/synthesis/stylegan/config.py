@@ -59,7 +59,7 @@ class SynthesisConfig(Widths):
     projector_size: int | None = Field(
         None, ge=32, le=512, description="Side that it sees pictures at; --resolution if not given."
     )
-    batch_size: int = Field(32, ge=4, le=1024, description="Photographs a step.")
+    batch_size: int = Field(16, ge=4, le=1024, description="Photographs a step.")
     learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
     r1: float | None = Field(
         None,
