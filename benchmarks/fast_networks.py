@@ -23,7 +23,7 @@ import shlex
 import statistics
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from knowngood.data.records import BAD
 from knowngood.data.splits import groups_of
 from knowngood.decide.compare import compare_auroc
 from knowngood.files import write_json
-from knowngood.models.backbones import BACKBONES, Backbone
+from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Inspector, kernel_config, network_for
 from knowngood.models.cost import cost_of
 from knowngood.models.features import features
@@ -73,9 +73,8 @@ def register_fronts() -> None:
     for blocks in FRONTS:
         stages = tuple(range(1, 1 + len(blocks)))
         strided = tuple(f"layer{stage}.0" for stage in stages[1:])
-        front = Backbone(
-            "resnet50", "a front", stages=stages, strided_1x1=strided, blocks=blocks, weights_of="resnet50"
-        )
+        known = BACKBONES.get("resnet50_front")
+        front = replace(known, stages=stages, strided_1x1=strided, blocks=blocks)
         BACKBONES.register("resnet50 " + "-".join(map(str, blocks)), front)
 
 

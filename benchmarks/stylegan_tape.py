@@ -80,8 +80,7 @@ def main() -> None:
     parser.add_argument("--freeze", type=int, default=0)
     parser.add_argument("--discriminator", default="both")
     parser.add_argument("--join-kimg", type=float, default=60.0)
-    parser.add_argument("--projector", default="resnet50")
-    parser.add_argument("--projector-size", type=int)
+    parser.add_argument("--projector", help="resnet50, say; the first at hand by default")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--family", default="sod")
     parser.add_argument("--tick", type=float, default=5.0)
@@ -113,7 +112,7 @@ def main() -> None:
         found = kid(ruler.features(generator.pictures(1, range(COUNT))), held)
         return {"kid": round(found.value, 5), "kid_error": round(found.error, 5)}
 
-    chosen = ("kimg", "good_kimg", "freeze", "discriminator", "join_kimg", "projector", "projector_size")
+    chosen = ("kimg", "good_kimg", "freeze", "discriminator", "join_kimg", "projector")
     chosen += ("resolution", "base", "batch_size", "path_length", "seed")
     options: dict[str, Any] = {name: getattr(given, name) for name in chosen}
     with at_work():

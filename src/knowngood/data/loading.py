@@ -17,7 +17,7 @@ from knowngood.data.records import Records
 from knowngood.data.sources import SOURCES, Source
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import track
-from knowngood.scale.mapping import mapped, pieces
+from knowngood.scale.mapping import elsewhere, mapped, pieces
 
 WORKERS = 2
 _Inspected = tuple[str | None, int | None, int | None, str | None, str | None]
@@ -56,7 +56,7 @@ def inspected(frame: pl.DataFrame) -> pl.DataFrame:
     results = chain.from_iterable(mapped(_inspect_all, pieces(frame["path"].to_list())))
     rows = list(track(results, "Reading images", frame.height))
     for row, path in enumerate(frame["path"]):
-        if rows[row][0] is None:  # perhaps only unseen by a machine of a cluster: never dropped for that
+        if rows[row][0] is None and elsewhere():  # perhaps only unseen by a machine of a cluster
             rows[row] = _inspect(path)
     names = ("sha256", "width", "height", "mode", "error")
     return frame.with_columns(

@@ -34,6 +34,11 @@ def mapped(function: Callable[[P], R], pieces: Iterable[P]) -> Iterator[R]:
     return _current.get(map)(function, pieces)
 
 
+def elsewhere() -> bool:
+    """Says whether what is mapped may run on another machine."""
+    return _current.get(None) is not None
+
+
 def pieces(items: Sequence[P], size: int = FILES) -> Iterator[Sequence[P]]:
     """Yields the items in order, so many at a time."""
     for start in range(0, len(items), size):

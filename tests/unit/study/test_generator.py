@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import split
 from knowngood.errors import ConfigError, DataError
+from knowngood.models.weights.preferring import preferred
 from knowngood.study.generating import sample
 from knowngood.study.generator import train_generator
 
@@ -50,6 +52,19 @@ def test_a_longer_training_goes_on_from_a_finished_one(divided: Records, tmp_pat
     assert (one / "generator.safetensors").read_bytes() == (two / "generator.safetensors").read_bytes()
     with pytest.raises(ConfigError, match="other options"):
         train_generator(divided, one, **FEW | {"seed": 1})
+
+
+def test_what_a_run_will_not_reach_is_told_and_the_network_looked_through_is_kept(
+    divided: Records, tmp_path: Path
+) -> None:
+    unnamed = {name: value for name, value in FEW.items() if name != "projector"}
+    few = train_generator(divided, tmp_path / "few", **unnamed)
+    assert any("not in this run" in note for note in few.figures["notes"])
+    kept = json.loads((tmp_path / "few" / "config.json").read_text(encoding="utf-8"))
+    assert kept["config"]["projector"] == preferred()
+    joined = train_generator(divided, tmp_path / "joined", **FEW, join_kimg=0.016)
+    assert not any("not in this run" in note for note in joined.figures["notes"])
+    assert "projected" in joined.figures["history"][-1]
 
 
 def test_good_photographs_first_and_defects_told(divided: Records, tmp_path: Path) -> None:

@@ -48,16 +48,13 @@ class SynthesisConfig(Widths):
     )
     discriminator: Literal["residual", "projected", "both"] = Field(
         "both",
-        description="residual sees pixels and variety; projected looks through a pretrained network: learns sooner.",
+        description="residual; projected: through a pretrained network, sharp but alone soon without variety; or both.",
     )
     join_kimg: float = Field(
         60.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
     projector: str | None = Field(
         None, description="Network that a projected discriminator looks through; the first at hand if not given."
-    )
-    projector_size: int | None = Field(
-        None, ge=32, le=512, description="Side that it sees pictures at; --resolution if not given."
     )
     batch_size: int = Field(16, ge=4, le=1024, description="Photographs a step.")
     learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
@@ -101,14 +98,11 @@ class SynthesisConfig(Widths):
             raise ValueError("--freeze is about what --good-kimg has taught")
         if self.discriminator == "projected" and (self.r1 or self.freeze):
             raise ValueError("--r1 and --freeze are about a residual discriminator")
+        if self.projector is not None and self.discriminator == "residual":
+            raise ValueError("--projector is about a projected discriminator")
         if self.projector is not None and self.projector not in BACKBONES:
             raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
         return self
-
-    @property
-    def seen_at(self) -> int:
-        """Side in pixels that a projected discriminator's network sees pictures at."""
-        return self.projector_size or self.resolution
 
     @property
     def r1_weight(self) -> float:

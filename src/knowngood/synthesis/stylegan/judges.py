@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from knowngood.models.training.finetune import wants_bf16
-from knowngood.models.weights.preferring import preferred
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.losses import (
     discriminator_hinge,
@@ -71,7 +70,8 @@ def judges(config: SynthesisConfig, networks: NetworksConfig, device: torch.devi
         made.append(Judge("residual", network, optimiser, generator_loss, discriminator_loss, r1=config.r1_weight))
     if config.discriminator in ("projected", "both"):
         kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-        trunk = seeing(config.projector or preferred(), config.seen_at, networks.channels).to(device).to(**layout)
+        assert config.projector is not None  # whoever asks has chosen one, and keeps its name
+        trunk = seeing(config.projector, config.resolution, networks.channels).to(device).to(**layout)
         projected = ProjectedDiscriminator(networks, trunk, kind).to(device).to(**layout)
         optimiser = adam(projected, config.learning_rate * ProjectedDiscriminator.rate)
         joins = config.steps(config.join_kimg) if config.discriminator == "both" else 0

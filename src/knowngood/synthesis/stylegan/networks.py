@@ -287,6 +287,19 @@ class Residual(nn.Module):
         return both * math.sqrt(0.5)
 
 
+def deviations(images: Tensor, group: int) -> Tensor:
+    """Returns at each place and channel the standard deviation over a group of images, (B, C, H, W) float32.
+
+    Args:
+        images: (B, C, H, W).
+        group: Images a group; the largest divisor of B up to it is taken.
+    """
+    count = len(images)
+    size = next(n for n in range(min(group, count), 0, -1) if count % n == 0)
+    groups = images.float().reshape(size, -1, *images.shape[1:])
+    return (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().repeat(size, 1, 1, 1)
+
+
 def with_deviation(images: Tensor, group: int = 4) -> Tensor:
     """Appends one channel: the mean standard deviation over a group of images (Karras et al. 2018, section 3).
 
@@ -294,11 +307,8 @@ def with_deviation(images: Tensor, group: int = 4) -> Tensor:
         images: (B, C, H, W).
         group: Images a group; the largest divisor of B up to it is taken.
     """
-    count, _, height, width = images.shape
-    size = next(n for n in range(min(group, count), 0, -1) if count % n == 0)
-    groups = images.float().reshape(size, -1, *images.shape[1:])
-    spread = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # (B / size,)
-    channel = spread.repeat(size).view(count, 1, 1, 1).expand(-1, -1, height, width)
+    spread = deviations(images, group).mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    channel = spread.expand(-1, -1, *images.shape[2:])
     return torch.cat([images, channel.to(images.dtype)], dim=1)
 
 

@@ -22,7 +22,7 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.weights.finding import find
 from knowngood.synthesis.stylegan.config import NetworksConfig
-from knowngood.synthesis.stylegan.networks import GAIN, SLOPE
+from knowngood.synthesis.stylegan.networks import GAIN, SLOPE, deviations
 
 NARROW, WIDE = 64, 256  # channels of the finest mixed maps, and the most of a head
 LEVELS = 3  # stages that are looked at, the finest
@@ -96,22 +96,6 @@ class Mixing(nn.Module):
         return made
 
 
-def deviations(maps: Tensor) -> Tensor:
-    """Returns at each place and channel the standard deviation within a group of images, (B, C, H, W) of the same.
-
-    The residual discriminator's one number (Karras et al. 2018, section 3) tells too little here: a head that judges
-    places must see at which of them samples vary less than photographs.
-
-    Args:
-        maps: (B, C, H, W); the largest divisor of B up to 8 makes a group.
-    """
-    count = len(maps)
-    size = next(n for n in range(min(GROUP, count), 0, -1) if count % n == 0)
-    groups = maps.float().reshape(size, count // size, *maps.shape[1:])
-    spread = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt()
-    return spread.repeat(size, 1, 1, 1).to(maps.dtype)
-
-
 class Head(nn.Module):
     """Judges one scale: halves until the side is 4, then a logit at each place.
 
@@ -134,7 +118,7 @@ class Head(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, entries, side, side) to logits (B, outputs, places)."""
-        maps = torch.cat([maps, deviations(maps)], dim=1)
+        maps = torch.cat([maps, deviations(maps, GROUP).to(maps.dtype)], dim=1)
         for block in (*self.blocks, self.wide):
             maps = functional.leaky_relu(block(maps), SLOPE) * GAIN
         logits: Tensor = self.score(maps)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
 from knowngood.synthesis.stylegan.losses import discriminator_hinge, generator_hinge
-from knowngood.synthesis.stylegan.projected import Mixing, ProjectedDiscriminator, clouds, deviations, seeing
+from knowngood.synthesis.stylegan.networks import deviations
+from knowngood.synthesis.stylegan.projected import Mixing, ProjectedDiscriminator, clouds, seeing
 from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import Shown, Training
 from knowngood.synthesis.stylegan.training import train_stylegan
@@ -61,13 +62,13 @@ def test_every_scale_has_its_logits_and_samples_do_not_see_photographs() -> None
 
 def test_deviations_are_those_of_each_place_within_a_group() -> None:
     maps = torch.randn(16, 3, 2, 2)
-    found = deviations(maps)
+    found = deviations(maps, 8)
     for first in range(2):  # two groups of eight: every second image
         wanted = np.std(maps[first::2].numpy(), axis=0)
         for image in range(first, 16, 2):
             np.testing.assert_allclose(found[image].numpy(), wanted, atol=1e-5)
-    assert deviations(maps[:7]).shape == (7, 3, 2, 2)
-    assert float(deviations(maps[:1].expand(8, -1, -1, -1)).max()) < 1e-3
+    assert deviations(maps[:7], 8).shape == (7, 3, 2, 2)
+    assert float(deviations(maps[:1].expand(8, -1, -1, -1), 8).max()) < 1e-3
 
 
 def test_the_finest_mixed_maps_depend_on_the_coarsest_and_keep_their_spread() -> None:
@@ -163,7 +164,12 @@ def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "said"),
-    [({"r1": 0.1}, "residual"), ({"good_kimg": 1, "freeze": 1}, "residual"), ({"projector": "eyes"}, "resnet50")],
+    [
+        ({"r1": 0.1}, "residual"),
+        ({"good_kimg": 1, "freeze": 1}, "residual"),
+        ({"projector": "eyes"}, "resnet50"),
+        ({"discriminator": "residual"}, "--projector"),
+    ],
 )
 def test_options_that_do_not_go_together_are_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
