@@ -105,6 +105,7 @@ def test_weights_lists_networks_and_refuses_unknown_names(run_cli: Run) -> None:
     rows = {row["model"]: row for row in run_cli("weights", "--json").json}
     assert rows["efficientnet_lite0"]["here"]
     assert "Apache" in rows["efficientnet_lite0"]["licence"]
+    assert rows["resnet50_front"]["package"] == rows["resnet50"]["package"]  # it takes the weights of the whole
     answer = run_cli("weights", "--fetch", "nono")
     assert answer.code == 2
     assert "no model named 'nono'" in answer.err

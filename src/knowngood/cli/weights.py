@@ -33,8 +33,8 @@ def weights(
             get(name)
     packages = {p.backbone: {"package": p.requirement, "registry": p.registry, "licence": p.licence} for p in PACKAGES}
     rows = [
-        {"model": name, "here": available(name), "what": backbone.summary, **packages.get(name, {})}
-        for name, backbone in BACKBONES.items()
+        {"model": name, "here": available(name), "what": one.summary, **packages.get(one.weights_of or name, {})}
+        for name, one in BACKBONES.items()
     ]
     if json:
         answer_json(rows)
