@@ -18,7 +18,7 @@ from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.heads import KernelHead, pool_stages
 from knowngood.models.memory_heads import NearestHead, PatchHead, patch_maps
-from knowngood.models.weights.finding import Weights
+from knowngood.models.weights.files import Weights
 from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
 
 

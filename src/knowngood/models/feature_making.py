@@ -16,7 +16,8 @@ from knowngood.errors import ImageError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, NetworkConfig, input_size, kernel_config, network_for
-from knowngood.models.weights.finding import Weights, find
+from knowngood.models.weights.files import Weights
+from knowngood.models.weights.finding import find
 
 Rows = npt.NDArray[np.float32]
 

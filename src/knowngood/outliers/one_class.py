@@ -26,7 +26,8 @@ from knowngood.models.features import features
 from knowngood.models.memory_heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import Clock, Fitted, base_networks, choose_model, preprocessing_of
-from knowngood.models.weights.finding import Weights, find
+from knowngood.models.weights.files import Weights
+from knowngood.models.weights.finding import find
 from knowngood.outliers.coreset import k_centres
 from knowngood.outliers.detectors.patch_memory import PatchMemory
 from knowngood.progress import track

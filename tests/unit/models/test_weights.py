@@ -12,7 +12,7 @@ from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.heads import pool_stages
 from knowngood.models.weights import available, find
-from knowngood.models.weights.finding import _timm_state
+from knowngood.models.weights.files import timm_state
 from knowngood.models.weights.packages import PACKAGES
 
 PALACE = 698  # ImageNet's class for the first of scikit-learn's sample photographs
@@ -75,7 +75,7 @@ def test_a_network_without_head_tells_a_palace_from_a_flower(backbone):
 
 
 def test_the_users_file_comes_first(tmp_path, monkeypatch):
-    state = _timm_state("mobilenetv2")
+    state = timm_state("mobilenetv2")
     marked = {n: torch.full_like(t, 0.25) if t.is_floating_point() else t for n, t in state.items()}
     save_file(marked, tmp_path / "mobilenetv2.safetensors")
     by_flag = find("mobilenetv2", tmp_path)

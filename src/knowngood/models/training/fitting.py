@@ -35,7 +35,8 @@ from knowngood.models.training.epoch_end import Watcher
 from knowngood.models.training.finetune import fine_tune
 from knowngood.models.training.kernel import fit_kernel
 from knowngood.models.training.members import Member, combine
-from knowngood.models.weights.finding import Weights, available, find
+from knowngood.models.weights.files import Weights
+from knowngood.models.weights.finding import available, find
 from knowngood.models.weights.preferring import PREFERRED, preferred
 from knowngood.progress import reporter
 

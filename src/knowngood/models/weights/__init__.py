@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from knowngood.models.weights.finding import Weights, available, fetch, find
+from knowngood.models.weights.files import Weights
+from knowngood.models.weights.finding import available, fetch, find
 
 __all__ = ["Weights", "available", "fetch", "find"]

