@@ -234,3 +234,15 @@ def test_a_cluster_uses_it_too(run_cli: Run, cascaded: Path, parts: Path, tmp_pa
     same = ["image", "decision", "sha256", "recipe"]
     assert rows.select(same).equals(want.select(same))
     np.testing.assert_allclose(rows["defect_score"], want["defect_score"], atol=1e-5)
+
+
+def test_bench_measures_it_on_photographs_and_says_how_many_went_up(run_cli: Run, cascaded: Path, parts: Path) -> None:
+    answer = run_cli("bench", cascaded, parts, "--rounds", 1, "--count", 20, "--json")
+    assert answer.code == 0, answer.err
+    told = answer.json["cascade"]
+    assert told["images"] == 20
+    assert told["images_per_second"] > 0
+    assert 0 <= told["passed_on"] <= 1
+    shown = run_cli("bench", cascaded, parts, "--rounds", 1, "--count", 4).out
+    assert "cascade, " in shown
+    assert "cascade" not in run_cli("bench", cascaded, "--rounds", 1, "--count", 4, "--json").json  # drawn ones

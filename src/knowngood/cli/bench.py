@@ -38,6 +38,9 @@ def bench(
         for name, one in done["inference"].items()
     ]
     rows.append((f"files to decisions: {done['pipeline']['with']}", done["pipeline"]["images_per_second"], ""))
+    if "cascade" in done:
+        one = done["cascade"]
+        rows.append((f"files to decisions: cascade, {percent(one['passed_on'])} go up", one["images_per_second"], ""))
     title = (
         f"{done['cores']} cores, input {'x'.join(map(str, done['input']))}, {done['gflop_per_image']} GFLOP an image"
     )

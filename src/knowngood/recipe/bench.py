@@ -18,6 +18,9 @@ from knowngood.models.cost import cost_of
 from knowngood.processors import cores
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.cascade.opening import cascade_scoring, has_cascade
+from knowngood.recipe.cascade.rule import PASSED
+from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.engine.items import Item, stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export import EXPORTERS
@@ -43,7 +46,9 @@ def bench(
 
     Returns:
         `cores`, `input`, `gflop_per_image`, `peaks` (GFLOP/s), `stages` (images/s of one core), `inference` (images/s,
-        share of that precision's peak), `pipeline` (images/s, busy shares of its stages) and `bound_by` in words.
+        share of that precision's peak), `pipeline` (images/s, busy shares of its stages), `bound_by` in words. Where
+        the recipe has a cascade and there are photographs (drawn ones tell nothing about how many go up), `cascade`:
+        images/s, busy shares, share that went up.
     """
     loaded, place = Recipe.load(recipe), place_of(recipe)
     ways: dict[str, Scoring] = {"torch, fp32": scoring(loaded, "torch")}
@@ -68,6 +73,7 @@ def bench(
     }
     best = max(rates, key=lambda name: rates[name])
     pipeline = _pipeline(ways[best], files, count)
+    cascade = {"cascade": _cascade(loaded, files, count)} if images is not None and has_cascade(loaded) else {}
     return {
         "recipe": loaded.manifest.revision,
         "cores": cores(),
@@ -77,6 +83,7 @@ def bench(
         "stages": stages,
         "inference": inference,
         "pipeline": {"with": best, **pipeline},
+        **cascade,
         "bound_by": _bound(best, inference[best], pipeline, stages),
     }
 
@@ -130,6 +137,14 @@ def _pipeline(way: Scoring, files: Files, count: int) -> dict[str, Any]:
     for _ in engine.run(items()):
         pass
     return engine.profile.document()
+
+
+def _cascade(recipe: Recipe, files: Files, count: int) -> dict[str, Any]:
+    way, went_up = cascade_scoring(recipe), []
+    assert isinstance(way.runtime, CascadeRuntime)
+    way.runtime.watch = lambda zones: went_up.extend(zones == PASSED)
+    done = _pipeline(way, files, count)
+    return {"passed_on": round(float(np.mean(went_up)), 4), **done}
 
 
 def _share(rate: float, limits: dict[str, float], name: str) -> float | None:

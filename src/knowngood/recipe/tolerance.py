@@ -14,6 +14,9 @@ class Tolerance(BaseModel):
     max_auc_loss: float = Field(
         0.001, ge=0, le=1, description="Loss of AUC that is allowed, beside one pair out of order."
     )
+    min_correlation: float = Field(
+        0.995, ge=-1, le=1, description="Least correlation of margins, the scores before calibration."
+    )
     max_overkill: float = Field(
         0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
     )

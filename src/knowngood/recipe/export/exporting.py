@@ -171,17 +171,20 @@ class _Gate:
         raise ParityError(
             f"The exported graph strays too far from its recipe: {'; '.join(last)}.",
             expected="the same decisions within the tolerance, on held-out images",
-            fix="Use --precision bf16 or fp32, or allow more with --max-auc-loss, --max-overkill, --max-score.",
+            fix="Use --precision bf16 or fp32, or allow more with --min-correlation, --max-auc-loss, --max-overkill,"
+            " --max-score.",
         )
 
     def _tried(self, plain: Any, fold: bool, wide: tuple[str, ...]) -> _Passed | None:
         runtime, folder = self._opened(self._made(plain, wide))
         apply = self.recipe.manifest.calibration.apply
-        before, after = apply(self.before), apply(self._margins(runtime, self.rows))
+        margins = self._margins(runtime, self.rows)
+        before, after = apply(self.before), apply(margins)
         labels = self.held.labels[self.rows]
         judged = self.held.splits[self.rows] == "calibration"
         threshold = certified(self.recipe.manifest, labels[judged], after[judged])
         report = compared(self.recipe.manifest, threshold, labels, before, after)
+        report["margin_correlation"] = likeness(self.before[None], margins[None])
         if self.before_maps is not None:
             heat = self._outputs(runtime, self.rows[:MAPPED]).maps
             assert heat is not None

@@ -61,6 +61,20 @@ def test_noise_is_refused_in_words(manifest):
     ]
 
 
+def test_noise_in_margins_is_refused_though_the_auc_rises_by_chance(manifest):
+    rng = np.random.default_rng(0)
+    margins = np.where(LABELS == 1, 1.0, -1.0) + rng.normal(0, 0.8, 500)
+    seen = set()
+    for seed in range(20):
+        noisy = margins + np.random.default_rng(seed).normal(0, 0.2, 500)
+        before, after = (1 / (1 + np.exp(-each)) for each in (margins, noisy))
+        report, _ = judged(manifest, before, after)
+        report["margin_correlation"] = likeness(margins[None], noisy[None])
+        assert any("margins correlate" in each for each in complaints(report, Tolerance()))
+        seen.add(report["auc"]["after"] > report["auc"]["before"])
+    assert seen == {True, False}  # the AUC alone does not tell
+
+
 def test_one_class_recipes_have_a_budget_of_overkill(manifest):
     budget = {"basis": "overkill", "overkill_budget": 0.05, "confidence": 0.95}
     one_class = manifest.model_copy(update={"threshold": budget, "config": {"review_overkill": 0.02}})
