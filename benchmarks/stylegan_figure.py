@@ -1,4 +1,4 @@
-"""The KID curves of stylegan_tape.json and stylegan_projected_trials.json, as docs/images/stylegan-kid.png.
+"""The KID curves of both discriminators, joined early and late, and of the projected one alone: stylegan-kid.png.
 
 python benchmarks/stylegan_figure.py
 """
@@ -24,7 +24,8 @@ def result(name: str) -> Any:
 def main() -> None:
     document = result("stylegan_tape.json")
     curves = (  # history, words beside it, colour, marker
-        (document["history"], "residual; from 100 on beside a projected one", "#0b5a8f", "o"),
+        (document["history"], "both: the projected one from 10 on", "#0b5a8f", "o"),
+        (result("stylegan_tape_late.json")["history"], "both: the projected one from 100 on", "#7fb2d6", "o"),
         (result("stylegan_projected_trials.json")["trials"][0]["history"], "projected alone: one picture only",
          "#6f6f6f", "s"),
     )  # fmt: skip

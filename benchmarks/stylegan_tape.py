@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--good-kimg", type=float, default=0.0)
     parser.add_argument("--freeze", type=int, default=0)
     parser.add_argument("--discriminator", default="both")
-    parser.add_argument("--join-kimg", type=float, default=60.0)
+    parser.add_argument("--join-kimg", type=float, default=10.0)
     parser.add_argument("--projector", help="resnet50, say; the first at hand by default")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--family", default="sod")

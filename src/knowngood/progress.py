@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Reporter(Protocol):
     """Receives the progress of long work."""
 
-    def start(self, title: str, total: int | None) -> int:
-        """Begins a task of `total` steps (None when unknown) and returns its handle."""
+    def start(self, title: str, total: int | None, done: int = 0) -> int:
+        """Begins a task of `total` steps (None when unknown), `done` of them in an earlier run; returns its handle."""
         ...
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:
@@ -33,7 +33,7 @@ class Reporter(Protocol):
 class Silent:
     """The default reporter: a library does not print."""
 
-    def start(self, title: str, total: int | None) -> int:
+    def start(self, title: str, total: int | None, done: int = 0) -> int:
         return 0
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:

@@ -36,8 +36,8 @@ class Bars:
             transient=True,
         )
 
-    def start(self, title: str, total: int | None) -> int:
-        return self.progress.add_task(escape(title), total=total, note="")
+    def start(self, title: str, total: int | None, done: int = 0) -> int:
+        return self.progress.add_task(escape(title), total=total, completed=done, note="")
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:
         self.progress.update(TaskID(task), advance=steps, note=escape(note))
@@ -62,7 +62,8 @@ class Bars:
 class _Task:
     title: str
     total: int | None
-    done: int = 0
+    done: int
+    before: int  # done by an earlier run: it says nothing about the rate of this one
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
 
@@ -77,9 +78,9 @@ class Lines:
         self.tasks: dict[int, _Task] = {}
         self.next = 0
 
-    def start(self, title: str, total: int | None) -> int:
+    def start(self, title: str, total: int | None, done: int = 0) -> int:
         self.next += 1
-        self.tasks[self.next] = _Task(title, total)
+        self.tasks[self.next] = _Task(title, total, done, done)
         return self.next
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:
@@ -114,7 +115,7 @@ def reporter_for(stream: TextIO) -> Bars | Lines:
 
 
 def _rest(task: _Task, now: float) -> str:
-    if not task.total or not task.done:
+    if not task.total or task.done <= task.before:
         return ""
-    left = (now - task.began) / task.done * max(0, task.total - task.done)
+    left = (now - task.began) / (task.done - task.before) * max(0, task.total - task.done)
     return f" of {task.total}, {left:.0f} s left"

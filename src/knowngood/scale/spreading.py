@@ -91,8 +91,7 @@ def _done(ray: Any, worker: type[PartWorker[Any]], task: Task, job: Job, wanted:
     """Returns for how many workers there was room."""
     workers = room(ray, task.cores)
     to = reporter()
-    bar = to.start(title, job.images)
-    to.advance(bar, job.images - sum(map(job.size, wanted)))
+    bar = to.start(title, job.images, job.images - sum(map(job.size, wanted)))
     try:
         for told in _results(ray, worker, task, wanted, workers):
             told.checked()

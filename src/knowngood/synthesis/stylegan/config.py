@@ -51,7 +51,7 @@ class SynthesisConfig(Widths):
         description="residual; projected: through a pretrained network, sharp but alone soon without variety; or both.",
     )
     join_kimg: float = Field(
-        60.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
+        10.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
     projector: str | None = Field(
         None, description="Network that a projected discriminator looks through; the first at hand if not given."

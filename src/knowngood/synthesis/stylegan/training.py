@@ -128,9 +128,7 @@ class _Telling:
         self.each = training.config.batch_size / 1000  # kimg a step
         self.began, self.at = time.perf_counter(), training.progress.step
         self.main = training.fabric.is_global_zero
-        self.task = reporter().start("StyleGAN", total) if self.main else 0
-        if self.main and self.at:
-            reporter().advance(self.task, self.at)
+        self.task = reporter().start("StyleGAN", total, self.at) if self.main else 0
 
     @property
     def kimg(self) -> float:
