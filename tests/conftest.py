@@ -136,9 +136,10 @@ def kill_once() -> Callable[[Path], tuple[threading.Thread, list[int]]]:
         victims: list[int] = []
 
         def kill() -> None:
-            while not (rows_file(out, 0).exists() and begun_file(out, 1).exists()):
-                time.sleep(0.005)
-            victims.append(int(begun_file(out, 1).read_text().split()[0]))
+            begun = begun_file(out, 1)
+            while not (rows_file(out, 0).exists() and begun.exists() and (said := begun.read_text().split())):
+                time.sleep(0.005)  # on a busy machine the file may be there before its words are
+            victims.append(int(said[0]))
             os.kill(victims[0], signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
