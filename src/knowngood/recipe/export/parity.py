@@ -84,7 +84,8 @@ def likeness(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) ->
 
     The same of margins (1, N): noise that lets them correlate by c with what they were moves goods and bads nearer
     together by that factor, in units of their spread, whatever happened to fall into order among these images. 0.995 at
-    an AUC of 0.95 (normal scores) costs 0.001; what 200 images say of so small a change of AUC is mostly chance.
+    an AUC of 0.95 (normal scores) costs 0.001; what 200 images say of so small a change of AUC is mostly chance. Among
+    goods alone it says nothing of that: their own spread is small beside their distance from bads.
     """
     one = before.reshape(len(before), -1).astype(np.float64)
     other = after.reshape(len(after), -1).astype(np.float64)
@@ -105,7 +106,7 @@ def complaints(report: dict[str, Any], tolerance: Tolerance) -> list[str]:
         if before - after > tolerance.max_auc_loss + 1 / (report["goods"] * report["bads"]):
             found.append(f"AUC falls from {before:.4f} to {after:.4f}, {tolerance.max_auc_loss:g} is allowed")
     ranked = report.get("margin_correlation")
-    if ranked is not None and ranked < tolerance.min_correlation:
+    if report["auc"] is not None and ranked is not None and ranked < tolerance.min_correlation:
         found.append(f"margins correlate by {ranked:.4f}, {tolerance.min_correlation:g} is asked for")
     was = report["recipe_at_its_threshold"]["overkill"]
     now = report["graph_at_its_own_threshold"]["overkill"]

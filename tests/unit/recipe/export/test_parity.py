@@ -73,6 +73,9 @@ def test_noise_in_margins_is_refused_though_the_auc_rises_by_chance(manifest):
         assert any("margins correlate" in each for each in complaints(report, Tolerance()))
         seen.add(report["auc"]["after"] > report["auc"]["before"])
     assert seen == {True, False}  # the AUC alone does not tell
+    assert not any(
+        "margins correlate" in each for each in complaints(report | {"auc": None}, Tolerance())
+    )  # goods only
 
 
 def test_one_class_recipes_have_a_budget_of_overkill(manifest):
