@@ -67,6 +67,19 @@ class Ruler:
         return over_batches(self.network, self.network.penultimate, sized[:, None], np.arange(len(sized)), "features")
 
 
+class Watch:
+    """Measures the generator after each tick; brings no network along when it is sent to a process of its own."""
+
+    def __init__(self, resolution: int, held: np.ndarray) -> None:
+        self.resolution, self.held = resolution, held
+        self.ruler: Ruler | None = None
+
+    def __call__(self, generator: TrainedGenerator, kimg: float) -> dict[str, float]:
+        self.ruler = self.ruler or Ruler(self.resolution)
+        found = kid(self.ruler.features(generator.pictures(1, range(COUNT))), self.held)
+        return {"kid": round(found.value, 5), "kid_error": round(found.error, 5)}
+
+
 def minutes(history: list[dict[str, float]]) -> float:
     """How long the training took in all its sittings, without the ruler."""
     shown = np.diff([0.0, *(row["kimg"] for row in history)])
@@ -88,6 +101,7 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--path-length", type=float, default=0.0, help="the study of few images leaves it out (2020b)")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes on processors")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, default=Path("runs/stylegan-tape"))
     parser.add_argument("--out", type=Path, default=RESULTS / "stylegan_tape.json")
@@ -112,15 +126,13 @@ def main() -> None:
     references = {name: kid(ruler.features(each), held).to_dict() for name, each in sets.items()}
     print(json.dumps({name: each["value"] for name, each in references.items()}), flush=True)
 
-    def watch(generator: TrainedGenerator, kimg: float) -> dict[str, float]:
-        found = kid(ruler.features(generator.pictures(1, range(COUNT))), held)
-        return {"kid": round(found.value, 5), "kid_error": round(found.error, 5)}
-
     chosen = ("kimg", "good_kimg", "freeze", "discriminator", "join_kimg", "projector")
-    chosen += ("resolution", "base", "batch_size", "path_length", "seed")
+    chosen += ("resolution", "base", "batch_size", "path_length", "devices", "seed")
     options: dict[str, Any] = {name: getattr(given, name) for name in chosen}
     with at_work():
-        done = train_generator(records, given.run, tick_kimg=given.tick, watcher=watch, **options)
+        done = train_generator(
+            records, given.run, tick_kimg=given.tick, watcher=Watch(given.resolution, held), **options
+        )
     made = done.generator.pictures(1, range(COUNT))
     final = kid(ruler.features(made), held)
     from knowngood.synthesis.stylegan.networks import Generator

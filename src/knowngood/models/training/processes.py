@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,22 @@ import knowngood.models.torchvision_ops  # noqa: F401  (a new process imports th
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
+
+from knowngood.errors import KnownGoodError
+from knowngood.progress import Reporter, reporter, reporting_to
+
+_LOOK = 0.2  # seconds between two looks at what the processes tell
 
 
 def in_processes(function: Callable[..., object], count: int, *given: Any) -> None:
     """Calls function(*given) in `count` new processes that know of each other, and waits for all.
 
     Lightning finds their ranks in the environment and starts none of its own; give it the strategy "ddp" and `count`
-    devices. Only what the first of them writes to files comes back.
+    devices. The cores are shared out among them. Only what the first of them writes to files comes back; what it tells
+    of its progress goes to the reporter in force here.
 
     Args:
         function: Defined at the top of a module.
@@ -28,12 +36,24 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
         *given: Arguments that can be pickled.
 
     Raises:
-        ProcessRaisedException: One of them failed; the others are ended.
+        KnownGoodError: What one of them raised on purpose; the others are ended.
+        ProcessRaisedException: One of them failed otherwise; the others are ended.
     """
-    start_processes(_one, (count, _free_port(), function, given), count, start_method="spawn")  # type: ignore[no-untyped-call]
+    told = get_context("spawn").SimpleQueue()
+    listening = _Listening(reporter())
+    context = start_processes(  # type: ignore[no-untyped-call]
+        _one, (count, _free_port(), told, function, given), count, join=False, start_method="spawn"
+    )
+    try:
+        while not context.join(timeout=_LOOK):
+            listening.hear(told)
+    finally:
+        listening.hear(told)
+        if listening.error is not None:  # what the user should know, not which process ended first
+            raise listening.error from None
 
 
-def _one(rank: int, count: int, port: int, function: Callable[..., object], given: tuple[Any, ...]) -> None:
+def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., object], given: tuple[Any, ...]) -> None:
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -41,7 +61,57 @@ def _one(rank: int, count: int, port: int, function: Callable[..., object], give
         "NODE_RANK": "0",
         "LOCAL_RANK": str(rank),
     }
-    function(*given)
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    try:
+        with reporting_to(_Telling(told) if rank == 0 else reporter()):
+            function(*given)
+    except KnownGoodError as error:
+        told.put(error)
+        raise
+
+
+class _Telling:
+    """Reporter of another process: sends what it is told."""
+
+    def __init__(self, told: Any) -> None:
+        self.told, self.last = told, 0
+
+    def start(self, title: str, total: int | None, done: int = 0) -> int:
+        self.last += 1
+        self.told.put(("start", self.last, title, total, done))
+        return self.last
+
+    def advance(self, task: int, steps: int = 1, note: str = "") -> None:
+        self.told.put(("advance", task, steps, note))
+
+    def finish(self, task: int) -> None:
+        self.told.put(("finish", task))
+
+    def say(self, message: str) -> None:
+        self.told.put(("say", message))
+
+
+@dataclass
+class _Listening:
+    """Hands on what another process tells, and keeps the first error of any."""
+
+    to: Reporter
+    tasks: dict[int, int] = field(default_factory=dict)  # theirs to ours
+    error: KnownGoodError | None = None
+
+    def hear(self, told: Any) -> None:
+        while not told.empty():
+            match told.get():
+                case KnownGoodError() as error:
+                    self.error = self.error or error
+                case "start", task, *what:
+                    self.tasks[task] = self.to.start(*what)
+                case "advance", task, steps, note:
+                    self.to.advance(self.tasks[task], steps, note)
+                case "finish", task:
+                    self.to.finish(self.tasks.pop(task))
+                case "say", message:
+                    self.to.say(message)
 
 
 def _free_port() -> int:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from knowngood.errors import ConfigError, TrainingError
 from knowngood.models.training.processes import in_processes
+from knowngood.progress import Silent, reporting_to
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
 from knowngood.synthesis.stylegan.squares import Square
@@ -177,12 +178,50 @@ def test_two_processes_see_different_photographs_and_stay_alike(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_two_processes_leave_a_generator(tmp_path: Path) -> None:
-    train_stylegan({"bad": shown()}, FACTS, tmp_path, config(devices=2, batch_size=8, kimg=0.016, tick_kimg=0.016))
+class Heard(Silent):
+    """Keeps what it is told of StyleGAN."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.said: list[str] = []
+        self.totals: list[int | None] = []
+        self.finished = 0
+
+    def start(self, title: str, total: int | None, done: int = 0) -> int:
+        self.totals.append(total)
+        return 7
+
+    def advance(self, task: int, steps: int = 1, note: str = "") -> None:
+        assert task == 7
+        assert note.endswith("kimg")
+        self.steps += steps
+
+    def finish(self, task: int) -> None:
+        self.finished += task == 7
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_two_processes_leave_a_generator_and_tell_how_far_they_are(tmp_path: Path) -> None:
+    heard = Heard()
+    with reporting_to(heard):
+        train_stylegan({"bad": shown()}, FACTS, tmp_path, config(devices=2, batch_size=8, kimg=0.016, tick_kimg=0.016))
     found = weights(tmp_path)
     assert all(torch.isfinite(value).all() for value in found.values())
     state = torch.load(tmp_path / "work" / "last.ckpt", weights_only=True)
     assert state["progress"]["step"] == 2
+    assert (heard.totals, heard.steps, heard.finished) == ([2], 2, 1)
+    assert len(heard.said) == 1
+    assert heard.said[0].startswith("kimg 0.016")
+
+
+def test_what_one_of_two_processes_raises_is_told_as_it_would_be_of_one(tmp_path: Path) -> None:
+    given = config(devices=2, batch_size=8, kimg=0.2, tick_kimg=0.1, learning_rate=0.1, r1=1e38)
+    with pytest.raises(TrainingError, match="loss became") as caught:
+        train_stylegan({"bad": shown()}, FACTS, tmp_path, given)
+    assert caught.value.fix is not None
+    assert "--learning-rate" in caught.value.fix
 
 
 def test_samples_can_be_made_again_one_by_one(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""StyleGAN of few bads: does it help to be shown good parts first? KID over as many photographs, paired over seeds.
+
+Every arm is one `stylegan_tape.py`: 60 bads of the look-alike (SOD, grey), 750 good parts beside them, the same seeds,
+the same number of photographs in all. "plain" is shown bads alone; "good first" good parts for half of the photographs,
+then bads; "good first, frozen" the same, with the finest two blocks of the residual discriminator kept as good parts
+taught them (freeze-D). The trainings share the cores, one thread each, `--at-once` at a time; one that is finished is
+not made again.
+
+    python benchmarks/good_first.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from knowngood.files import write_json
+
+HERE = Path(__file__).parent
+SHARED = ("--projector", "resnet50")
+
+
+def trained(arm: str, options: list[str], seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Returns what one training's benchmark says, and makes it where it is not there."""
+    run = given.runs / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
+    out = run.with_suffix(".json")
+    if not out.is_file():
+        shown = ["--resolution", str(given.resolution), "--base", str(given.base), "--bads", str(given.bads)]
+        shown += ["--join-kimg", str(given.join_kimg), "--tick", str(given.tick), "--seed", str(seed)]
+        command = [sys.executable, str(HERE / "stylegan_tape.py"), *SHARED, *shown, *options]
+        with out.with_suffix(".log").open("w") as log:
+            subprocess.run(
+                [*command, "--run", str(run), "--out", str(out)],
+                check=True, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    print(arm, seed, "KID", found["final"]["value"], flush=True)
+    return found
+
+
+def difference(ours: list[float], plain: list[float]) -> dict[str, float]:
+    """Mean of paired differences with its 95 % interval (Student's t over seeds)."""
+    each = np.subtract(ours, plain)
+    half = float(stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else np.inf
+    return {
+        "mean": round(float(each.mean()), 4),
+        "low": round(each.mean() - half, 4),
+        "high": round(each.mean() + half, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kimg", type=float, default=14.0, help="in all, in every arm")
+    parser.add_argument("--bads", type=int, default=60)
+    parser.add_argument("--resolution", type=int, default=32)
+    parser.add_argument("--base", type=int, default=1024)
+    parser.add_argument("--join-kimg", type=float, default=2.0)
+    parser.add_argument("--tick", type=float, default=2.0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=os.cpu_count())
+    parser.add_argument("--runs", type=Path, default=Path("runs/good-first"))
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "good_first.json")
+    given = parser.parse_args()
+    half = str(given.kimg / 2)
+    first = ["--good-kimg", half, "--kimg", half]
+    arms = {"plain": ["--kimg", str(given.kimg)], "good first": first, "good first, frozen": [*first, "--freeze", "2"]}
+    given.runs.mkdir(parents=True, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(given.at_once) as pool:
+        asked = {
+            (arm, seed): pool.submit(trained, arm, options, seed, given)
+            for seed in range(given.seeds)
+            for arm, options in arms.items()
+        }
+        found = {key: each.result() for key, each in asked.items()}
+    rulers = {
+        "efficientnet_lite0": lambda row: row["final"]["value"],
+        "vgg16": lambda row: row["by vgg16"]["final"]["value"],
+    }
+    values = {
+        name: {arm: [round(read(found[arm, seed]), 4) for seed in range(given.seeds)] for arm in arms}
+        for name, read in rulers.items()
+    }
+    last = found["plain", 0]
+    document = {
+        "what": __doc__.splitlines()[0],
+        "command": "python " + shlex.join(sys.argv),
+        **{name: last[name] for name in ("date", "machine", "versions", "data", "features", "references", "untrained")},
+        "photographs": {"bad": given.bads, "kimg": given.kimg},
+        "arms": arms,
+        "kid": values,
+        "against plain": {
+            name: {arm: difference(each[arm], each["plain"]) for arm in arms if arm != "plain"}
+            for name, each in values.items()
+        },
+        "kid over kimg": {
+            f"{arm} {seed}": [[row["kimg"], row["kid"]] for row in each["history"]]
+            for (arm, seed), each in found.items()
+        },
+    }  # fmt: skip
+    write_json(given.out, document)
+    print(json.dumps({name: document[name] for name in ("kid", "against plain")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
