@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import signal
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +32,7 @@ from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.epoch_end import EpochEnd, Watcher, WholeCheckpoints
 from knowngood.models.training.freezing import freeze, head_parameters
 from knowngood.models.training.processes import Mapped, in_processes, sent
+from knowngood.models.training.quieting import quieten
 
 
 class FineTuning(pl.LightningModule):
@@ -185,7 +184,7 @@ def _fit(
     steps = len(sampler) * epochs
     ending = EpochEnd(folder, config.patience, epochs, watcher)
     decay = 1 - 1 / max(10.0, min(1000.0, len(sampler) / 2))  # averages over about half an epoch
-    _quieten()
+    quieten()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=config.devices,
@@ -255,9 +254,3 @@ def _ctrl_c_stays_ctrl_c() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
-
-
-def _quieten() -> None:
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")

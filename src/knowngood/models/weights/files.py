@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowngood.errors import WeightsError
+from knowngood.errors import StorageError, WeightsError
 from knowngood.files import cache_folder, sha256_of, storage_errors, whole_file
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.weights.packages import CAFFE_STRIDED_FILES, IMAGENET_MEAN, IMAGENET_STD
@@ -80,8 +81,8 @@ def read_weights(path: Path, backbone: str) -> Weights:
     )
 
 
-def write_weights(target: Path, weights: Weights) -> None:
-    """Writes a safetensors file with the facts as its metadata."""
+def kept(backbone: str, weights: Weights) -> Weights:
+    """Writes weights to the cache, their facts as the file's metadata, and returns them."""
     from safetensors.torch import save_file
 
     facts = {
@@ -93,8 +94,10 @@ def write_weights(target: Path, weights: Weights) -> None:
         "origin": weights.origin,
         "licence": weights.licence,
     }
-    with whole_file(target) as scratch:
+    # a home that cannot be written is no reason not to train: where they came from, they can be had again
+    with contextlib.suppress(StorageError), whole_file(cached(backbone)) as scratch:
         save_file(weights.state, scratch, metadata=facts)
+    return weights
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:

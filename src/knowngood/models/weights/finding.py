@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
-from knowngood.errors import StorageError, WeightsError
+from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.weights.files import Weights, cached, plain, read_weights, write_weights
+from knowngood.models.weights.files import Weights, cached, kept, plain, read_weights
 from knowngood.models.weights.unpacking import converted, fetched, installed, package_of
 
 
@@ -115,9 +114,7 @@ def _from_hub(backbone: str) -> Weights:
         origin=f"timm hub {network.pretrained_cfg.get('hf_hub_id')}",
         licence=str(network.pretrained_cfg.get("license") or "see the hub's page"),
     )
-    with contextlib.suppress(StorageError):
-        write_weights(cached(backbone), weights)
-    return weights
+    return kept(backbone, weights)
 
 
 def _nowhere(backbone: str, why: str) -> WeightsError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -14,8 +13,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from knowngood.errors import StorageError, WeightsError
-from knowngood.models.weights.files import Weights, cached, check_pairs, plain, timm_state, write_weights
+from knowngood.errors import WeightsError
+from knowngood.models.weights.files import Weights, check_pairs, kept, plain, timm_state
 from knowngood.models.weights.packages import PACKAGES, Package
 
 
@@ -110,6 +109,4 @@ def converted(package: Package, inside: Path) -> Weights:
         origin=f"{package.requirement} ({package.registry})",
         licence=package.licence,
     )
-    with contextlib.suppress(StorageError):  # a read-only home is no reason not to train: the package stays where it is
-        write_weights(cached(package.backbone), weights)
-    return weights
+    return kept(package.backbone, weights)

@@ -20,6 +20,7 @@ from knowngood.errors import ConfigError
 from knowngood.files import whole_file, write_json
 from knowngood.models.training.finetune import wants_bf16
 from knowngood.models.training.processes import in_processes
+from knowngood.models.training.quieting import quieten
 from knowngood.progress import reporter
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, save_generator
@@ -72,6 +73,7 @@ def _run(
     config: SynthesisConfig,
     watcher: Watcher | None,
 ) -> None:
+    quieten()
     precision: Any = "bf16-mixed" if wants_bf16(config.precision) else "32-true"
     strategy = "ddp" if config.devices > 1 else "auto"
     fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=precision)

@@ -203,7 +203,9 @@ class Heard(Silent):
         self.said.append(message)
 
 
-def test_two_processes_leave_a_generator_and_tell_how_far_they_are(tmp_path: Path) -> None:
+def test_two_processes_leave_a_generator_and_tell_how_far_they_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     heard = Heard()
     with reporting_to(heard):
         train_stylegan({"bad": shown()}, FACTS, tmp_path, config(devices=2, batch_size=8, kimg=0.016, tick_kimg=0.016))
@@ -214,6 +216,7 @@ def test_two_processes_leave_a_generator_and_tell_how_far_they_are(tmp_path: Pat
     assert (heard.totals, heard.steps, heard.finished) == ([2], 2, 1)
     assert len(heard.said) == 1
     assert heard.said[0].startswith("kimg 0.016")
+    assert capfd.readouterr() == ("", "")  # and Lightning is silent
 
 
 def test_what_one_of_two_processes_raises_is_told_as_it_would_be_of_one(tmp_path: Path) -> None:
