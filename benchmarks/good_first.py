@@ -4,8 +4,8 @@ Every arm is one `stylegan_tape.py`: 60 bads of the look-alike (SOD, grey), 750 
 the same number of photographs in all. "plain" is shown bads alone; "good first" good parts for the first quarter, then
 bads; "good first, frozen" the same, with the finest two blocks of the residual discriminator kept as good parts taught
 them (freeze-D). KID swings from tick to tick: it is compared as the mean over the ticks of the last third, by
-EfficientNet-Lite0, and at the end, by VGG-16 too. The trainings share the cores, one thread each, `--at-once` at a time;
-one that is finished is not made again.
+EfficientNet-Lite0, and at the end, by VGG-16 too. The trainings share the cores, one thread each, `--at-once` at a
+time; one that is finished is not made again.
 
     python benchmarks/good_first.py
 """
