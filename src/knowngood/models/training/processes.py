@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
 from knowngood.errors import KnownGoodError
-from knowngood.progress import Reporter, reporter, reporting_to
+from knowngood.models.training.relaying import Receiving, Sending
+from knowngood.progress import Silent, reporter, reporting_to
 
 _LOOK = 0.2  # seconds between two looks at what the processes tell
 
@@ -40,17 +41,17 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
         ProcessRaisedException: One of them failed otherwise; the others are ended.
     """
     told = get_context("spawn").SimpleQueue()
-    listening = _Listening(reporter())
+    receiving = Receiving(reporter())
     context = start_processes(  # type: ignore[no-untyped-call]
         _one, (count, _free_port(), told, function, given), count, join=False, start_method="spawn"
     )
     try:
         while not context.join(timeout=_LOOK):
-            listening.hear(told)
+            receiving.hear(told)
     finally:
-        listening.hear(told)
-        if listening.error is not None:  # what the user should know, not which process ended first
-            raise listening.error from None
+        receiving.hear(told)
+        if receiving.error is not None:  # what the user should know, not which process ended first
+            raise receiving.error from None
 
 
 def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., object], given: tuple[Any, ...]) -> None:
@@ -63,55 +64,11 @@ def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., ob
     }
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
-        with reporting_to(_Telling(told) if rank == 0 else reporter()):
+        with reporting_to(Sending(told) if rank == 0 else Silent()):
             function(*given)
     except KnownGoodError as error:
         told.put(error)
         raise
-
-
-class _Telling:
-    """Reporter of another process: sends what it is told."""
-
-    def __init__(self, told: Any) -> None:
-        self.told, self.last = told, 0
-
-    def start(self, title: str, total: int | None, done: int = 0) -> int:
-        self.last += 1
-        self.told.put(("start", self.last, title, total, done))
-        return self.last
-
-    def advance(self, task: int, steps: int = 1, note: str = "") -> None:
-        self.told.put(("advance", task, steps, note))
-
-    def finish(self, task: int) -> None:
-        self.told.put(("finish", task))
-
-    def say(self, message: str) -> None:
-        self.told.put(("say", message))
-
-
-@dataclass
-class _Listening:
-    """Hands on what another process tells, and keeps the first error of any."""
-
-    to: Reporter
-    tasks: dict[int, int] = field(default_factory=dict)  # theirs to ours
-    error: KnownGoodError | None = None
-
-    def hear(self, told: Any) -> None:
-        while not told.empty():
-            match told.get():
-                case KnownGoodError() as error:
-                    self.error = self.error or error
-                case "start", task, *what:
-                    self.tasks[task] = self.to.start(*what)
-                case "advance", task, steps, note:
-                    self.to.advance(self.tasks[task], steps, note)
-                case "finish", task:
-                    self.to.finish(self.tasks.pop(task))
-                case "say", message:
-                    self.to.say(message)
 
 
 def _free_port() -> int:
