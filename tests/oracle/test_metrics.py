@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from knowngood.decide.compare import auroc_covariance, compare_accuracy, compare_auroc
 from knowngood.decide.curves import roc_curve
 from knowngood.decide.metrics import TPRS, evaluate
-from knowngood.decide.threshold import escape_interval
+from knowngood.decide.threshold import proportion_interval
 from knowngood.errors import KnownGoodError
 
 
@@ -100,6 +100,6 @@ def test_mcnemar_is_the_binomial_test_of_the_disagreements() -> None:
 @pytest.mark.parametrize(("escapes", "bads"), [(0, 20), (3, 50), (20, 20)])
 def test_exact_interval_agrees_with_scipy(escapes: int, bads: int) -> None:
     ci = binomtest(escapes, bads).proportion_ci(0.95, method="exact")
-    assert escape_interval(escapes, bads) == pytest.approx((ci.low, ci.high))
+    assert proportion_interval(escapes, bads) == pytest.approx((ci.low, ci.high))
     if escapes < bads:
         assert ci.high == pytest.approx(beta.ppf(0.975, escapes + 1, bads - escapes))

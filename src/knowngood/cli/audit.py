@@ -13,6 +13,7 @@ from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, wi
 from knowngood.errors import ConfigError
 from knowngood.scale.config import ClusterConfig
 from knowngood.study.removal_config import RemovalConfig
+from knowngood.wording import counted
 
 if TYPE_CHECKING:
     from knowngood.study.auditing import Audit
@@ -82,7 +83,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
     if json:
         answer_json(_answer(done))
         return
-    show_table(f"Doubts about {done.table.height} images", ("list", "images"), list(done.counts.items()))
+    show_table(f"Doubts about {counted(done.table.height, 'image')}", ("list", "images"), list(done.counts.items()))
     if done.trial is not None:
         _show_trial(done.trial.document)
     typer.echo(f"Look: {done.folder / 'audit.html'}\nDecide: {done.folder / 'verdicts.csv'}")

@@ -74,7 +74,7 @@ def _known(rows: list[tuple[str, ...]], bads: bool) -> list[tuple[str, ...]]:
     rows = [
         (name, *(cell or "unknown" for cell in cells)) if "escapes" in name else (name, *cells) for name, *cells in rows
     ]
-    return rows if bads else [row for row in rows if row[0] != "accuracy" and any(row[1:])]
+    return rows if bads else [row for row in rows if not row[0].startswith("accuracy") and any(row[1:])]
 
 
 def _figures(confidence: float) -> list[str]:
@@ -82,7 +82,8 @@ def _figures(confidence: float) -> list[str]:
         "images, good / bad",
         "AUC",
         f"  {confidence:.0%} interval",
-        "accuracy",
+        "accuracy at threshold",
+        "accuracy at score 0.5",
         "escapes at threshold",
         "overkill at threshold",
         "overkill at TPR 99.5 %",
@@ -95,6 +96,7 @@ def _column(split: dict[str, Any]) -> list[str]:
         f"{split['n_good']} / {split['n_bad']}",
         "" if split["auroc"] is None else f"{split['auroc']:.4f}",
         f"{interval[0]:.3f}-{interval[1]:.3f}" if interval else "",
+        percent(split["at_threshold_accuracy"]),
         percent(split["accuracy"]),
         percent(split["escape_rate"]),
         percent(split["overkill_rate"]),

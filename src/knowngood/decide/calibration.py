@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from knowngood.decide.tally import Bools, Floats, checked, finite
+from knowngood.wording import counted
 
 FEW = 10  # of either class; below it the fit leans on the smoothing, and says so
 _LOWEST, _HIGHEST = 1e-3, 1e3  # temperature, in units of the logits' spread
@@ -48,15 +49,16 @@ def fit_calibration(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration
     """
     label, logit = checked(labels, logits)
     bads, goods = int(label.sum()), int((~label).sum())
+    both = f"{counted(goods, 'good image')} and {counted(bads, 'bad image')}"
     if not (bads and goods):
-        return Calibration(note=f"Not calibrated: {goods} goods and {bads} bads; both classes are needed.")
+        return Calibration(note=f"Not calibrated: {both}; both classes are needed.")
     spread = float(logit.std())
     if spread == 0:
         return Calibration(note="Not calibrated: all calibration images have the same logit.")
     slope, bias = _fit(logit / spread, label)
     notes = []
     if min(bads, goods) < FEW:
-        notes.append(f"Calibrated on {goods} goods and {bads} bads: take the scores as an order only.")
+        notes.append(f"Calibrated on {both}: take the scores as an order only.")
     if slope <= 1.01 / _HIGHEST:
         notes.append("The logits do not rise from good to bad on the calibration images.")
     return Calibration(temperature=spread / slope, bias=bias, note=" ".join(notes) or None)

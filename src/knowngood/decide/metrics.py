@@ -1,14 +1,18 @@
-"""How well scores separate bad from good, each figure with a bootstrap interval."""
+"""How well scores separate bad from good, each figure with an interval."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from knowngood.decide.tally import CALIBRATION_BINS, Bools, Floats, Ints, Tally, checked, equal_mass_bins
+from knowngood.decide.threshold import proportion_interval
 from knowngood.errors import KnownGoodError
 
 TPRS = (0.991, 0.993, 0.995, 0.997, 1.0)
@@ -132,12 +136,14 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Metrics:
-    """Returns every figure of one split with stratified bootstrap percentile intervals.
+    """Returns every figure of one split with its interval.
 
-    Goods and bads are resampled apart, so that the class balance stays. The bins of the calibration error are
-    those of the data in every resample. Two known limits of the percentile bootstrap: the interval of the
-    calibration error sits high, because resampling adds noise to every bin, and a rate that was seen as 0
-    or 1 gets an interval of no width (`escape_upper_bound` is the exact bound for an escape rate).
+    Shares of counted units (accuracy, precision, recall, escape and overkill rate) have exact binomial intervals, at
+    rates of 0 and 1 as well (Clopper and Pearson 1934). The other figures have stratified bootstrap percentile
+    intervals: goods and bads are resampled apart, so that the class balance stays. Where all resamples agree, which
+    says only that there are few images, the AUC has the interval of Newcombe (2006), an overkill at a fixed escape
+    rate the exact interval of its share, and every other figure None. The bins of the calibration error are those of
+    the data in every resample; its interval sits high, because resampling adds noise to every bin.
 
     Args:
         labels: (N,) 0 good, 1 bad.
@@ -159,6 +165,8 @@ def evaluate(
     if resamples and score.size:
         intervals = _bootstrap(label, score, threshold, bins, confidence, resamples, seed)
     counts = {name: int(count[0]) for name, count in tally.confusion(threshold).items()}
+    if resamples:
+        intervals = _sound(intervals, {n: _or_none(v[0]) for n, v in point.items()}, counts, confidence)
     rates = {tpr: _rate_name(tpr) for tpr in TPRS}
     return Metrics(
         figures={n: _or_none(v[0]) for n, v in point.items() if n not in rates.values()},
@@ -209,6 +217,62 @@ def _bootstrap(
         drawn.append(_all_figures(Tally(values, good, bad), threshold, bins))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     return {name: _percentiles(np.concatenate([part[name] for part in drawn]), tails) for name in drawn[0]}
+
+
+def _sound(
+    drawn: dict[str, Interval | None], figures: dict[str, float | None], counts: dict[str, int], confidence: float
+) -> dict[str, Interval | None]:
+    """Replaces bootstrap intervals by exact ones where there are such, and those without width by ones that have it."""
+    tn, fp, fn, tp = (counts[name] for name in ("tn", "fp", "fn", "tp"))
+    goods, bads = tn + fp, fn + tp
+    exact = {
+        "accuracy": (tn + tp, goods + bads),
+        "precision": (tp, tp + fp),
+        "recall": (tp, bads),
+        "escape_rate": (fn, bads),
+        "overkill_rate": (fp, goods),
+    }
+    found: dict[str, Interval | None] = {}
+    for name, interval in drawn.items():
+        figure = figures[name]
+        if figure is None:
+            found[name] = None
+        elif name in exact:
+            found[name] = proportion_interval(*exact[name], confidence)
+        elif interval is not None and interval[0] < interval[1]:
+            found[name] = interval
+        elif name == "auroc":
+            found[name] = auroc_interval(figure, goods, bads, confidence)
+        elif name.startswith("fpr_at_"):
+            found[name] = proportion_interval(round(figure * goods), goods, confidence)
+        else:
+            found[name] = None
+    return found
+
+
+def auroc_interval(area: float, goods: int, bads: int, confidence: float = 0.95) -> Interval:
+    """Returns an interval for an AUC that has width at 0 and 1 too.
+
+    Args:
+        area: The AUC, in [0, 1].
+        goods: Number of goods, at least 1.
+        bads: Number of bads, at least 1.
+        confidence: Two-sided, in (0, 1).
+
+    Reference:
+        Newcombe 2006, Statistics in Medicine 25, 559-573, method 5: the values t with
+        |area - t| <= z sqrt(V(t)), V(t) = t (1 - t) [1 + N (1 - t) / (2 - t) + N t / (1 + t)] / (goods bads),
+        N = (goods + bads) / 2 - 1.
+    """
+    z, half = float(norm.ppf((1 + confidence) / 2)), (goods + bads) / 2 - 1
+
+    def beyond(value: float) -> float:
+        spread = value * (1 - value) * (1 + half * (1 - value) / (2 - value) + half * value / (1 + value))
+        return abs(area - value) - z * math.sqrt(max(spread, 0) / (goods * bads))
+
+    low = 0.0 if area == 0 else brentq(beyond, 0.0, area - 1e-12)
+    high = 1.0 if area == 1 else brentq(beyond, area + 1e-12, 1.0)
+    return float(low), float(high)
 
 
 def _resampled(places: Ints, size: int, rows: int, rng: np.random.Generator) -> Floats:

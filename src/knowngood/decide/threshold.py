@@ -29,9 +29,11 @@ from scipy.stats import beta, binom
 
 from knowngood.decide.tally import Floats, checked, finite
 from knowngood.errors import CalibrationError, ConfigError
+from knowngood.wording import counted
 
 UNKNOWN = "escape rate: unknown - no bad images"
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
+SENSIBLE = 0.1  # an escape rate above it is nothing to promise: the sentence then says what is missing, not a number
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def escape_upper_bound(escapes: int, bads: int, confidence: float = 0.95) -> flo
     return 1.0 if escapes == bads else float(beta.ppf(confidence, escapes + 1, bads - escapes))
 
 
-def escape_interval(escapes: int, bads: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Returns the exact two-sided Clopper-Pearson interval of an escape rate; (0, 1) without bads."""
+def proportion_interval(part: int, whole: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns the exact two-sided Clopper-Pearson interval of a share `part` / `whole`; (0, 1) of nothing."""
     tail = (1 + confidence) / 2
-    high = escape_upper_bound(escapes, bads, tail)
-    return 1 - escape_upper_bound(bads - escapes, bads, tail), high
+    high = escape_upper_bound(part, whole, tail)
+    return 1 - escape_upper_bound(whole - part, whole, tail), high
 
 
 def smallest_certifiable(bads: int, confidence: float = 0.95) -> float:
@@ -227,11 +229,12 @@ def threshold_at_overkill(good_scores: npt.ArrayLike, *, overkill: float = 0.01,
     proven = escape_upper_bound(max(rank, 1) - 1, good.size, confidence)
     above = int((good >= cut).sum())
     sentence = (
-        f"{above} of {good.size} goods rejected certify an overkill of at most {_percent(proven)} "
-        f"at {100 * confidence:g} % confidence; {UNKNOWN} to calibrate on."
+        f"{above} of {counted(good.size, 'good calibration image')} rejected: an overkill of at most "
+        f"{_percent(proven)} at {100 * confidence:g} % confidence; {UNKNOWN} to calibrate on."
     )
     if not rank:
-        sentence += f" {_percent(overkill)} was asked for: that takes {bads_needed(overkill, confidence)} goods."
+        needed = bads_needed(overkill, confidence)
+        sentence += f" {_percent(overkill)} was asked for: that takes {counted(needed, 'good image')}."
     return Threshold(
         threshold=cut,
         reject_from=cut,
@@ -270,13 +273,21 @@ def _below_all(bad: Floats, good: Floats) -> float:
 
 
 def _escape_sentence(rank: int, escapes: int, bads: int, proven: float, budget: float, confidence: float) -> str:
-    plural = "escape" if escapes == 1 else "escapes"
-    said = f"{escapes} {plural} in {bads} bads certify {_percent(proven)} at {100 * confidence:g} % confidence"
+    """Words the certificate; see `SENSIBLE` for when there is none worth the name."""
+    sure, needed = f"{100 * confidence:g} % confidence", bads_needed(budget, confidence)
+    found = f"{counted(escapes, 'escape')} in {counted(bads, 'bad calibration image')}"
     if rank:
-        return f"{said}; {_percent(budget)} was asked for."
+        return f"{found}: an escape rate of at most {_percent(proven)} at {sure}; {_percent(budget)} was asked for."
+    more = counted(max(needed - bads, 1), "more bad image")
+    if proven > SENSIBLE:
+        return (
+            f"Too few bad images to promise anything: {found} fits an escape rate of up to {_percent(proven)} "
+            f"({sure}). To prove {_percent(budget)} takes {needed} in the calibration split, {more}. Until then use "
+            "the scores to sort, most suspicious first, and let a person check the parts that are accepted."
+        )
     return (
-        f"{said}, not the {_percent(budget)} that was asked for; ask for "
-        f"--escape-budget {_rounded_up(proven):g} or calibrate on {bads_needed(budget, confidence)} bads."
+        f"{found}: an escape rate of at most {_percent(proven)} at {sure}, not the {_percent(budget)} that was asked "
+        f"for. Ask for --escape-budget {_rounded_up(proven):g} or calibrate on {needed} bad images ({more})."
     )
 
 

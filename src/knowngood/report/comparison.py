@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from knowngood.report import wording
+from knowngood import wording
 from knowngood.report.chart import Axis, Chart, linear
 from knowngood.report.page import Section, page, render
 

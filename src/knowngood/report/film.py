@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from knowngood import wording
 from knowngood.explain.film import Frame
 from knowngood.files import whole_file
 from knowngood.recipe.maps import Map, at_size
-from knowngood.report import wording
 from knowngood.report.composing import beside, framed, under, words
 from knowngood.report.heat import Pixels, as_colour, scale_of, sized
 from knowngood.report.page import Section, render

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from knowngood import wording
 from knowngood.data.images import decode
 from knowngood.recipe.maps import HeatMap
-from knowngood.report import wording
 from knowngood.report.heat import Pixels, Scale, pair_of, scale_of
 from knowngood.report.page import Section, render
 from knowngood.report.thumbnails import data_uri

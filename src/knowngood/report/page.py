@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from knowngood.report import wording
+from knowngood import wording
+from knowngood.decide.threshold import proportion_interval
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ class Picture:
     trouble: str = ""
 
 
+def exact_rate(part: int, whole: int) -> str:
+    """Returns a rate with its exact 95 % interval: 1.2 % (0.4 to 2.9 %)."""
+    if whole == 0:
+        return wording.NONE
+    return f"{wording.percent(part / whole)} ({wording.percent_range(proportion_interval(part, whole))})"
+
+
 @cache
 def environment() -> Environment:
     """Returns the templates; every value is escaped, because file names may hold HTML."""
@@ -63,8 +71,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("percent", "decimal", "score", "percent_range", "decimal_range", "exact_rate", "duration"):
+    for name in ("percent", "decimal", "score", "percent_range", "decimal_range", "duration"):
         env.filters[name] = getattr(wording, name)
+    env.filters["exact_rate"] = exact_rate
     env.globals["counted"] = wording.counted
     return env
 

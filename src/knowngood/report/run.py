@@ -13,6 +13,7 @@ import polars as pl
 from knowngood.errors import KnownGoodError
 from knowngood.files import write_text
 from knowngood.report.page import Section, page
+from knowngood.wording import counted
 
 COLUMNS = ("image", "path", "split", "label", "defect", "score", "decision", "lot")
 _SHOWN_FIRST = ("test", "calibration", "val", "train")
@@ -117,6 +118,6 @@ def write_report(summary: RunSummary, out: Path, *, extra: Sequence[Section] = (
 
     made = [make(summary) for make in SECTIONS]
     sections = [*(s for s in made if s is not None), *extra, *(s for m in LAST if (s := m(summary)))]
-    rows = f"{summary.shown.height:,} {summary.split} images"
+    rows = counted(summary.shown.height, f"{summary.split} image")
     write_text(out, page(summary.title, f"{summary.created} · {rows}", sections))
     return out

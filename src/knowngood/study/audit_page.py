@@ -11,7 +11,7 @@ import polars as pl
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections.pictures import pictures
 from knowngood.report.sections.removal import removal
-from knowngood.report.wording import counted
+from knowngood.wording import counted
 
 _SHOWN, _FEWER = 48, 16
 _PROBABILITY = "The number is the probability of being bad by machines that had not seen the image."
@@ -58,7 +58,9 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
         title = f"{name.capitalize()}: {rows.height}"
         sections.append(Section(name.replace(" ", "-"), title, body, f"{_SAID[name].capitalize()}. {lead}"))
     data, deep = facts["data"], facts["features"]
-    subtitle = f"{facts['created']} · {table.height:,} images of {data['source']} · features of {deep['backbone']}"
+    subtitle = (
+        f"{facts['created']} · {counted(table.height, 'image')} of {data['source']} · features of {deep['backbone']}"
+    )
     return page("Audit: what to look at before training", subtitle, sections)
 
 

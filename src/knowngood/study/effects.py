@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from knowngood.decide.repeats import RepeatedDifference, compare_repeats
-from knowngood.report.wording import counted
 from knowngood.study.removal_arms import AS_IT_IS
+from knowngood.wording import counted
 
 TPR = 0.995
 FIGURES = {"auroc": True, "overkill": False}  # and whether higher is better

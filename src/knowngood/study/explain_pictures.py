@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from knowngood import wording
 from knowngood.data.images import decode
 from knowngood.decide.threshold import ACCEPT
 from knowngood.files import write_text
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, at_size
-from knowngood.report import wording
 from knowngood.report.composing import beside, framed, legend, under, words
 from knowngood.report.heat import Pixels, Scale, as_colour, pair_of, scale_of, sized
 from knowngood.report.maps import Pair, drawn_pair, pair_section, said_of

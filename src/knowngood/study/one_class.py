@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knowngood import wording
 from knowngood.data.records import GOOD
 from knowngood.decide.calibration import Calibration
-from knowngood.decide.threshold import UNKNOWN, Threshold, escape_interval, threshold_at_overkill
+from knowngood.decide.threshold import UNKNOWN, Threshold, proportion_interval, threshold_at_overkill
 from knowngood.models.training.config import TrainConfig
-from knowngood.report import wording
 
 ORDINARY = 0.1  # score of the median held-out good unit; the highest that the budget lets pass has 0.5
 
@@ -57,15 +57,15 @@ def escapes(test: dict[str, Any] | None) -> str:
     if test is None or not test["n_bad"]:
         return UNKNOWN
     missed, bads = test["confusion"]["fn"], test["n_bad"]
-    interval = wording.percent_range(escape_interval(missed, bads))
+    interval = wording.percent_range(proportion_interval(missed, bads))
     return (
-        f"escape rate: {missed} of {bads} bad test images escaped, {wording.percent(missed / bads)} (exact 95 % "
-        f"interval {interval}); measured on these defects only, and not certified"
+        f"escape rate: {missed} of {wording.counted(bads, 'bad test image')} escaped, {wording.percent(missed / bads)} "
+        f"(exact 95 % interval {interval}); measured on these defects only, and not certified"
     )
 
 
 def _note(goods: int) -> str:
     return (
-        f"From {goods} held-out good images: a score of {ORDINARY:g} is an ordinary good unit, 0.5 is where the "
-        "overkill budget cuts. Scores order units; they are no probabilities."
+        f"From {wording.counted(goods, 'held-out good image')}: a score of {ORDINARY:g} is an ordinary good unit, 0.5 "
+        "is where the overkill budget cuts. Scores order units; they are no probabilities."
     )

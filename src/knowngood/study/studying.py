@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knowngood import wording
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import DataError, KnownGoodError
@@ -20,7 +21,6 @@ from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import choose_model
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
-from knowngood.report import wording
 from knowngood.report.page import Section, page, render
 from knowngood.study.facts import command_for, shown, versions
 from knowngood.study.runs import fingerprint_of, open_run

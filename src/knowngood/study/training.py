@@ -268,8 +268,8 @@ def figures(
 ) -> dict[str, Any]:
     """Returns one split's figures.
 
-    Accuracy, balanced accuracy, F1 and precision are counted where a unit is more likely bad than good (score
-    0.5), as the literature does; escape rate, overkill rate and the confusion matrix at the recipe's threshold.
+    Escape rate, overkill rate, the confusion matrix and what begins with `at_threshold_` are counted at the recipe's
+    threshold; accuracy, balanced accuracy, F1 and precision from score 0.5 (`class_threshold`), as the literature does.
     """
     document = evaluate(
         labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
@@ -277,8 +277,9 @@ def figures(
     cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
     usual = evaluate(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
     for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
-        document["at_threshold_" + name] = document[name]
-        document[name], document[f"{name}_ci"] = usual[name], usual.get(f"{name}_ci")
+        for key in (name, f"{name}_ci"):
+            document["at_threshold_" + key] = document[key]
+            document[key] = usual[key]
     if config.one_class:  # its scores order units, they are no probabilities
         document |= dict.fromkeys(("ece", "ece_ci", "brier", "brier_ci"))
     return document | {"class_threshold": cut}

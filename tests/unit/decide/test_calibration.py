@@ -35,7 +35,7 @@ def test_separable_data_stay_finite_and_confident() -> None:
 
 def test_few_bads_are_noted() -> None:
     found = fit_calibration(np.arange(20.0), np.arange(20) >= 18)
-    assert "2 bads" in found.note
+    assert "2 bad images" in found.note
 
 
 @pytest.mark.parametrize("label", [0, 1])

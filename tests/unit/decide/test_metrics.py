@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from knowngood.decide.curves import reliability, roc_curve
-from knowngood.decide.metrics import TPRS, auroc, evaluate, expected_calibration_error, fpr_at_tpr
+from knowngood.decide.metrics import TPRS, auroc, auroc_interval, evaluate, expected_calibration_error, fpr_at_tpr
 from knowngood.errors import KnownGoodError
 
 
@@ -80,6 +80,31 @@ def test_intervals_hold_the_figure_and_cover_the_truth() -> None:
             assert found.intervals[name][0] <= value <= found.intervals[name][1], name
     for tpr in TPRS:
         assert found.fpr_at_tpr_intervals[tpr][0] <= found.fpr_at_tpr_intervals[tpr][1]
+
+
+@pytest.mark.parametrize(("goods", "bads"), [(1, 1), (15, 2), (25, 6), (400, 30)])
+def test_no_interval_is_without_width_however_clear_the_scores(goods: int, bads: int) -> None:
+    labels = np.repeat([0, 1], [goods, bads])
+    scores = np.concatenate([np.linspace(0, 0.3, goods), np.linspace(0.7, 1, bads)])
+    found = evaluate(labels, scores, threshold=0.5, resamples=100)
+    for name, interval in {**found.intervals, **found.fpr_at_tpr_intervals}.items():
+        assert interval is None or interval[0] < interval[1], name
+    assert found.intervals["auroc"][1] == 1
+    assert found.intervals["escape_rate"][1] == pytest.approx(1 - 0.025 ** (1 / bads))  # 0 of n, Clopper-Pearson
+    assert found.intervals["accuracy"][0] == pytest.approx(0.025 ** (1 / (goods + bads)))
+
+
+def test_the_interval_of_a_perfect_auc_covers_what_it_should() -> None:
+    rng, covered = np.random.default_rng(0), []
+    truth = 0.9
+    shift = 2**0.5 * 1.2815515655446004  # AUC 0.9 of two normal distributions of unit variance
+    for _ in range(400):
+        bad, good = rng.normal(shift, 1, 8), rng.normal(0, 1, 20)
+        area = float((bad[:, None] > good).mean())
+        low, high = auroc_interval(area, 20, 8)
+        assert low <= area <= high
+        covered.append(low <= truth <= high)
+    assert 0.92 <= np.mean(covered) <= 1
 
 
 def test_bootstrap_in_pieces_is_a_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:

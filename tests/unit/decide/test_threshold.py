@@ -14,8 +14,8 @@ from knowngood.decide.threshold import (
     bads_needed,
     choose_threshold,
     decide,
-    escape_interval,
     escape_upper_bound,
+    proportion_interval,
     safe_rank,
     smallest_certifiable,
     threshold_at_overkill,
@@ -28,8 +28,8 @@ def test_known_bounds() -> None:
     assert bads_needed(0.01) == 299
     assert smallest_certifiable(299) <= 0.01 < smallest_certifiable(298)
     assert escape_upper_bound(0, 0) == escape_upper_bound(5, 5) == 1.0
-    assert escape_interval(0, 10)[0] == 0.0
-    assert escape_interval(10, 10)[1] == 1.0
+    assert proportion_interval(0, 10)[0] == 0.0
+    assert proportion_interval(10, 10)[1] == 1.0
 
 
 @given(st.integers(1, 2000), st.floats(0.001, 0.5), st.floats(0.5, 0.999))
@@ -88,10 +88,21 @@ def test_too_few_bads_say_what_they_can_certify_and_the_advice_works() -> None:
     assert found.escapes == 0
     assert found.threshold == pytest.approx(0.5)  # half way between the highest good and the lowest bad
     assert found.overkill == 0
-    assert found.sentence.startswith("0 escapes in 123 bads certify 2.41 % at 95 % confidence, not the 1 %")
-    assert "calibrate on 299 bads" in found.sentence
+    assert "0 escapes in 123 bad" in found.sentence
+    assert "at most 2.41 %" in found.sentence
+    assert "299" in found.sentence
+    assert "176 more bad images" in found.sentence
     advice = float(re.search(r"--escape-budget (\S+)", found.sentence)[1])
     assert choose_threshold(labels, scores, escape_budget=advice).certified
+
+
+@pytest.mark.parametrize("bads", [1, 2, 20])
+def test_a_certificate_of_nearly_nothing_is_not_offered(bads: int) -> None:
+    labels = np.repeat([0, 1], [10, bads])
+    found = choose_threshold(labels, np.linspace(0, 1, 10 + bads), escape_budget=0.01)
+    assert "--escape-budget" not in found.sentence  # 0.95, 0.78 or 0.14: nobody should ask for that
+    assert f"{299 - bads} more bad images" in found.sentence
+    assert ("1 bad calibration image " in found.sentence) == (bads == 1)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.lists(st.floats(0, 1), max_size=40))
@@ -125,7 +136,7 @@ def test_overkill_budget_from_goods_alone() -> None:
     few = threshold_at_overkill(good[:20], overkill=0.05)
     assert not few.certified
     assert few.overkill == 0
-    assert "takes 59 goods" in few.sentence
+    assert "59 good images" in few.sentence
     with pytest.raises(CalibrationError):
         threshold_at_overkill([])
 

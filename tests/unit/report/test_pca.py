@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from knowngood.report import wording
+from knowngood import wording
 from knowngood.report.chart import linear
 from knowngood.report.page import page
 from knowngood.report.sections.pca import MOST_POINTS, PcaSummary, _ends, pca_section

@@ -54,7 +54,7 @@ def test_few_goods_are_not_certified_and_none_of_them_is_rejected() -> None:
     calibration, threshold = fit(margins)
     assert not threshold.certified
     assert set(decide(calibration.apply(margins), threshold.pair)) == {"accept"}
-    assert "299 goods" in threshold.sentence
+    assert "299 good images" in threshold.sentence
     assert "unknown - no bad images" in threshold.sentence
 
 

@@ -25,6 +25,7 @@ from knowngood.data.splits import split
 from knowngood.errors import ConfigError, DataError
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
+from knowngood.wording import counted
 
 MADE_BY, VERSION = "knowngood augment", 1
 CHUNK = 50
@@ -124,7 +125,7 @@ def _jobs(records: Records, config: AugmentConfig) -> Iterator[Job]:
     total = config.total or round(len(records) * 4 / 3)
     if total <= len(records):
         raise ConfigError(
-            f"--total {total} is reached already: the set has {len(records)} images.",
+            f"--total {total} is reached already: the set has {counted(len(records), 'image')}.",
             expected=f"more than {len(records)} (the study made 40,000 of 30,000)",
         )
     if not chosen.height:
@@ -152,7 +153,7 @@ def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str
     told = "Part of the training images are transformed copies; the manifest says of what and how."
     notes = list(dict.fromkeys([*records.notes, told]))
     if unreadable:
-        notes.append(f"{unreadable} images that cannot be read were left out.")
+        notes.append(f"{counted(unreadable, 'image')} that cannot be read left out.")
     return {
         "version": VERSION,
         "config": config.model_dump(mode="json"),
@@ -177,11 +178,13 @@ def _finish(
     blind = sum(row["defect_inside"] is None for row in rows)
     notes = list(about["notes"])
     if trouble:
-        notes.append(f"{len(trouble)} training images could not be copied; the first: {trouble[0]}")
+        notes.append(f"{counted(len(trouble), 'training image')} could not be copied; the first: {trouble[0]}")
     if cut:
-        notes.append(f"{cut} copies have less than {config.inside:.0%} of their defect in the picture: defect_inside.")
+        have = counted(cut, "copy has", "copies have")
+        notes.append(f"{have} less than {config.inside:.0%} of the defect in the picture: defect_inside.")
     if blind and any(label == BAD for label in _labels_of(records, rows)):
-        notes.append(f"{blind} copies are of images without mask and box: nobody saw whether the defect stayed inside.")
+        are = counted(blind, "copy is", "copies are")
+        notes.append(f"{are} of images without mask and box: nobody saw whether the defect stayed inside.")
     frame = pl.concat([original_rows(records), copied_rows(records, rows, config.seed)])
     held.finish(frame, about | {"made": len(rows), "cut": cut, "counts": counts_of(frame), "notes": notes})
 

@@ -39,6 +39,7 @@ from knowngood.models.weights.files import Weights
 from knowngood.models.weights.finding import available, find
 from knowngood.models.weights.preferring import PREFERRED, preferred
 from knowngood.progress import reporter
+from knowngood.wording import counted
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ class _Job:
             classifier.load_trunk(weights)
             if BACKBONES.get(base.backbone).pooled_head and not (self.folder / "last.ckpt").is_file():
                 start_head(classifier, self.store.pixels, train, self._bad()[train])
-        reporter().say(f"fine-tuning {base.backbone} on {len(train)} images")
+        reporter().say(f"fine-tuning {base.backbone} on {counted(len(train), 'image')}")
         history = fine_tune(
             classifier,
             self.config,

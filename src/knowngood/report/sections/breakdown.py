@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from knowngood.decide.threshold import escape_interval
+from knowngood.decide.threshold import proportion_interval
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary
 
@@ -23,7 +23,7 @@ def by_defect(run: RunSummary) -> Section | None:
         .sort(pl.col("accept") / pl.col("n"), "n", descending=True)
     )
     rows = [
-        {**row, "rate": row["accept"] / row["n"], "interval": escape_interval(row["accept"], row["n"])}
+        {**row, "rate": row["accept"] / row["n"], "interval": proportion_interval(row["accept"], row["n"])}
         for row in table.iter_rows(named=True)
     ]
     body = render("sections/defects.html", rows=rows, review=bool((bads["decision"] == "review").any()))

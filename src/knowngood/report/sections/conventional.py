@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from knowngood.report import wording
+from knowngood import wording
 from knowngood.report.page import Section, render
 
 Rows = Sequence[dict[str, Any]]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from knowngood.report import wording
+from knowngood import wording
 from knowngood.report.chart import Axis, Chart, Point, linear
 from knowngood.report.page import Section, render
 from knowngood.report.thumbnails import thumbnail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from knowngood.report import wording
+from knowngood import wording
 from knowngood.report.page import Picture
 from knowngood.report.thumbnails import thumbnail
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from knowngood.decide.curves import reliability
-from knowngood.decide.threshold import escape_interval
+from knowngood.decide.threshold import proportion_interval
 from knowngood.report.chart import Chart, linear
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary
@@ -17,7 +17,7 @@ def calibration(run: RunSummary) -> Section | None:
     chart = Chart(linear("mean score of the bin", 0, 1), linear("share of bads in the bin", 0, 1))
     chart.line([(0, 0), (1, 1)], "faint")
     for mean, share, count in zip(found.score, found.share_bad, found.count, strict=True):
-        chart.whisker(mean, *escape_interval(round(share * count), int(count)), "ink")
+        chart.whisker(mean, *proportion_interval(round(share * count), int(count)), "ink")
     chart.dots(list(zip(found.score.tolist(), found.share_bad.tolist(), strict=True)), "mark", 4.5)
     body = render(
         "sections/calibration.html",

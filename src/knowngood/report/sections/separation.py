@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
+from knowngood import wording
 from knowngood.decide.curves import RocCurve, roc_curve
 from knowngood.decide.threshold import UNKNOWN
-from knowngood.report import wording
 from knowngood.report.chart import Axis, Chart, linear, log_counts, logit
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary

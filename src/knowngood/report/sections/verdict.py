@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from knowngood.decide.threshold import UNKNOWN, escape_interval
-from knowngood.report import wording
+from knowngood import wording
+from knowngood.decide.threshold import UNKNOWN, proportion_interval
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary
 
@@ -102,7 +103,7 @@ def _warning(run: RunSummary, counts: Counts) -> str | None:
     proven = (run.threshold or {}).get("certified_escape_rate")
     if run.split != "test" or proven is None or counts.bads == 0:
         return None
-    low, _ = escape_interval(counts.escapes, counts.bads)
+    low, _ = proportion_interval(counts.escapes, counts.bads)
     if low <= proven:
         return None
     seen = f"{counts.escapes} of {counts.bads}, at least {wording.percent(low)} at 97.5 % confidence"
@@ -116,9 +117,9 @@ def _tiles(run: RunSummary, counts: Counts) -> list[Tile]:
     figures = run.figures
     auc = figures.get("auroc")
     if run.config.get("one_class") and not counts.bads:
-        tiles = [_rate_tile("Overkill", counts.overkill, counts.goods, "goods")]
+        tiles = [_rate_tile("Overkill", counts.overkill, counts.goods, "good")]
         if counts.reviews:
-            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, "images"))
+            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, ""))
         proven = (run.threshold or {}).get("certified_overkill_rate")
         sure = f"at {100 * float((run.threshold or {}).get('confidence', 0)):g} % confidence, on calibration images"
         tiles.append(Tile("Overkill proven at most", wording.percent(proven), sure))
@@ -126,22 +127,32 @@ def _tiles(run: RunSummary, counts: Counts) -> list[Tile]:
     tiles = [Tile("AUC", wording.decimal(auc), wording.decimal_range(figures.get("auroc_ci")))]
     if run.decided.height:
         tiles += [
-            _rate_tile("Escape rate", counts.escapes, counts.bads, "bads"),
-            _rate_tile("Overkill", counts.overkill, counts.goods, "goods"),
+            _rate_tile("Escape rate", counts.escapes, counts.bads, "bad"),
+            _rate_tile("Overkill", counts.overkill, counts.goods, "good"),
         ]
         if counts.reviews:
-            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, "images"))
+            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, ""))
     if not counts.reviews:  # with a person in between there is no accuracy of the machine alone
-        sure = wording.percent_range(figures.get("accuracy_ci"))
-        tiles.append(Tile("Accuracy", wording.percent(figures.get("accuracy")), sure))
+        tiles.append(_accuracy_tile(figures, run.threshold))
     at = (figures.get("fpr_at_tpr") or {}).get("0.995")
     interval = (figures.get("fpr_at_tpr_ci") or {}).get("0.995")
     tiles.append(Tile("Overkill at 0.5 % escapes", wording.percent(at), wording.percent_range(interval)))
     return tiles
 
 
-def _rate_tile(name: str, part: int, whole: int, of: str) -> Tile:
+def _accuracy_tile(figures: dict[str, Any], threshold: dict[str, Any] | None) -> Tile:
+    """Makes the accuracy at the recipe's threshold, which the confusion matrix shows; that of score 0.5 is a detail."""
+    usual = f"{wording.percent(figures.get('accuracy'))} if cut at 0.5, as the literature does"
+    if threshold is None or figures.get("at_threshold_accuracy") is None:
+        return Tile("Accuracy, cut at 0.5", wording.percent(figures.get("accuracy")), "")
+    interval = wording.percent_range(figures.get("at_threshold_accuracy_ci"))
+    detail = f"{interval}; {usual}" if interval else usual
+    return Tile("Accuracy at the threshold", wording.percent(figures["at_threshold_accuracy"]), detail)
+
+
+def _rate_tile(name: str, part: int, whole: int, kind: str) -> Tile:
+    image = f"{kind} image".strip()
     if whole == 0:
-        return Tile(name, wording.NONE, f"no {of}")
-    interval = wording.percent_range(escape_interval(part, whole))
-    return Tile(name, wording.percent(part / whole), f"{part:,} of {whole:,} {of}; {interval}")
+        return Tile(name, wording.NONE, f"no {image}s")
+    interval = wording.percent_range(proportion_interval(part, whole))
+    return Tile(name, wording.percent(part / whole), f"{part:,} of {wording.counted(whole, image)}; {interval}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from knowngood import wording
 from knowngood.data.records import Records
-from knowngood.report import wording
 from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.sections.pictures import pictures
 from knowngood.report.sections.synthesis import classifier_section

@@ -27,6 +27,7 @@ from knowngood.study.judging.arms import Arm, GivenSet, arms_of, chosen_for, giv
 from knowngood.study.judging.config import ALL, JudgeConfig
 from knowngood.study.judging.helped import TPR, helped
 from knowngood.study.runs import fingerprint_of
+from knowngood.wording import counted
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 _MOST = 1000  # images that an arm adds when nobody says how many
@@ -135,8 +136,8 @@ class _Trial:
     def _say_if_it_knew_more(self, regime: str, name: str, one: GivenSet) -> None:
         if regime == ALL or one.knew() <= int(regime):
             return
-        knew = "an unknown number of" if one.taught is None else str(one.knew())
-        said = f"{name} learned from {knew} bads, more than the {regime} of that row: an upper bound of what it can do."
+        knew = "an unknown number of bad images" if one.taught is None else counted(one.knew(), "bad image")
+        said = f"{name} learned from {knew}, more than the {regime} of that row: an upper bound of what it can do."
         self.notes += [said] if said not in self.notes else []
 
     def _row(self, regime: str, seed: int, arm: Arm, notes: list[str]) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from knowngood.report.wording import counted, percent
+from knowngood.wording import counted, percent
 
 BY_HEART, ODD = 0.75, 0.05  # nearer to taught images than three of four real ones; one in twenty
 

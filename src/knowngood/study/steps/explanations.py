@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import polars as pl
 
+from knowngood import wording
 from knowngood.data.images import decode
 from knowngood.data.records import BAD
 from knowngood.errors import ImageError
@@ -18,8 +19,7 @@ from knowngood.explain.localisation import Mask, best_iou, pointing_hit
 from knowngood.explain.regions import regions_above
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
-from knowngood.report import wording
-from knowngood.report.page import Section, render
+from knowngood.report.page import Section, exact_rate, render
 from knowngood.report.thumbnails import thumbnail
 from knowngood.study.explaining import PAGE, explain
 from knowngood.study.looking import mapped, spread
@@ -72,7 +72,7 @@ class ExplanationsStep:
             masks, hits = (sum(one[name] for one in measured) for name in ("masks", "hits"))
             sentences = [
                 f"The hottest place of the map lay on the defect in {hits} of {masks} bad photographs with a mask, "
-                f"{wording.exact_rate(hits, masks)}."
+                f"{exact_rate(hits, masks)}."
             ]
         table = render(
             "sections/study_step.html",
@@ -145,4 +145,4 @@ def _boxes(mask: Mask) -> Sequence[tuple[int, int, int, int]]:
 def _cells(masks: int, hits: int, iou: float | None) -> tuple[str, str, str]:
     if not masks:
         return "0", wording.NONE, wording.NONE
-    return f"{masks:,}", wording.exact_rate(hits, masks), f"{iou:.2f}"
+    return f"{masks:,}", exact_rate(hits, masks), f"{iou:.2f}"

@@ -9,11 +9,11 @@ import polars as pl
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import choose_model
 from knowngood.report.page import Section
-from knowngood.report.wording import counted
 from knowngood.study.audit_page import audit_sections
 from knowngood.study.auditing import audit
 from knowngood.study.removal_config import RemovalConfig
 from knowngood.study.steps import Found, Material
+from knowngood.wording import counted
 
 FOLDER = "audit"
 

@@ -21,6 +21,7 @@ from knowngood.synthesis.blending import blended, grown, ring_of
 from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.cutting import Bools, Donor, Regions, donors_of
 from knowngood.synthesis.makers import Made, learned_from
+from knowngood.wording import counted
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 INSIDE = 0.9  # share of the defect that has to be in the picture
@@ -98,8 +99,9 @@ class Transplant:
                 fix="--largest 1 copies such images nearly whole.",
             )
         if len(kept) < len(self._donors):
+            unused = counted(len(self._donors) - len(kept), "defect was", "defects were")
             self.notes += (
-                f"{len(self._donors) - len(kept)} defects were not used ({large} cover more than "
+                f"{unused} not used ({large} covering more than "
                 f"{self._parameters.largest:.0%} of their image, the others cannot be read or have an empty mask).",
             )
         self._donors = kept

@@ -14,6 +14,7 @@ from knowngood.outliers.agreement import study_outliers
 from knowngood.outliers.audit import machine_for
 from knowngood.outliers.detectors import DETECTORS
 from knowngood.study.comparison.variants import TrainingSet, VariantOptions
+from knowngood.wording import counted
 
 
 class WithoutOutliers:
@@ -44,6 +45,6 @@ class WithoutOutliers:
         flagged = study_outliers(rows[sound], options.seed, machine=machine).outlier
         out = training.frame.filter(pl.Series(sound)).filter(pl.Series(flagged))
         bads = int((out["label"] == BAD).sum())
-        change = f"{out.height} outliers left out of training ({out.height - bads} good, {bads} bad)"
+        change = f"{counted(out.height, 'outlier')} left out of training ({out.height - bads} good, {bads} bad)"
         kept = given.records.with_frame(frame.filter(~pl.col("image").is_in(out["image"].to_list())))
         return replace(given, records=kept, changes=(*given.changes, change))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from knowngood.report import wording
+from knowngood import wording
+from knowngood.report.page import exact_rate
 
 
 @pytest.mark.parametrize(
@@ -59,5 +60,11 @@ def test_figures_near_one_are_not_called_one() -> None:
 def test_counts_and_rates() -> None:
     assert wording.counted(1, "image") == "1 image"
     assert wording.counted(2000, "escape") == "2,000 escapes"
-    assert wording.exact_rate(0, 0) == "–"
-    assert wording.exact_rate(0, 300).startswith("0 % (0 to 1.2")
+    assert exact_rate(0, 0) == "–"
+    assert exact_rate(0, 300).startswith("0 % (0 to 1.2")
+
+
+def test_an_interval_never_repeats_its_end() -> None:
+    assert wording.percent_range((0.8621, 0.86214)) == "86.210 to 86.214 %"
+    assert wording.percent_range((0.862, 0.862)) == "86.2 %"
+    assert wording.decimal_range((0.9, 0.9)) == "0.9000"

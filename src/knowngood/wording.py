@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from knowngood.decide.threshold import escape_interval
-
 NONE = "–"
 
 
@@ -53,24 +51,22 @@ def percent_range(interval: Sequence[float] | None) -> str:
     if interval is None:
         return ""
     low, high = (percent(end).removesuffix(" %") for end in interval)
-    return f"{low} to {high} %"
+    if low == high and interval[0] != interval[1]:
+        low, high = (f"{100 * end:.3f}" for end in interval)  # a narrow interval: more digits, not "86.2 to 86.2"
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def decimal_range(interval: Sequence[float] | None) -> str:
     """Returns an interval of figures: 0.9123 to 0.9514."""
-    return "" if interval is None else f"{decimal(interval[0])} to {decimal(interval[1])}"
+    if interval is None:
+        return ""
+    low, high = decimal(interval[0]), decimal(interval[1])
+    return low if low == high else f"{low} to {high}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Returns "1 image" or "2,000 images"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def exact_rate(part: int, whole: int) -> str:
-    """Returns a rate with its exact 95 % interval: 1.2 % (0.4 to 2.9 %)."""
-    if whole == 0:
-        return NONE
-    return f"{percent(part / whole)} ({percent_range(escape_interval(part, whole))})"
 
 
 def duration(seconds: float) -> str:
