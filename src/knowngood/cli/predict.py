@@ -59,20 +59,27 @@ def predict(
 
         stages = Profile()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
-        frame = work(recipe, images, **kept, runtime=runtime, cascade=config.cascade, profile=stages)
+        kept |= {"cascade": config.cascade, "any_product": config.any_product}
+        frame = work(recipe, images, **kept, runtime=runtime, profile=stages)
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},
         "unreadable": int(frame["error"].is_not_null().sum()),
     }
     if json:
-        told = {"profile": stages.document()} if profile else {}
-        answer_json({**counts, **told, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        more = {"profile": stages.document()} if profile else {}
+        answer_json({**counts, **more, "out": None if out is None else str(out), "rows": frame.to_dicts()})
         return
     broken = frame.filter(frame["error"].is_not_null())
     if len(broken):
         listed = [(one_line(name), error) for name, error in broken.select("image", "error").head(SHOWN).iter_rows()]
         show_table(f"Unreadable ({len(listed)} of {len(broken)})", ("image", "error"), listed)
+    apart = frame.filter(frame["reason"].is_not_null())
+    if len(apart):
+        shown = apart.select("image", "defect_score", "reason").head(SHOWN)
+        title = f"For a person, whatever the score ({len(shown)} of {len(apart)})"
+        told = [(one_line(name), *rest) for name, *rest in shown.iter_rows()]
+        show_table(title, ("image", "defect score", "reason"), told)
     scored = frame.filter(frame["defect_score"].is_not_null()).sort("defect_score", descending=True)
     if len(scored):
         worst = scored.select("image", "defect_score", "decision").head(SHOWN)

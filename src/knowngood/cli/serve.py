@@ -50,6 +50,12 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Serve the newest revision though nobody has approved it.")
     ] = False,
+    any_product: Annotated[
+        bool,
+        typer.Option(
+            "--any-product", help="Decide by the score alone what does not look like the recipe's photographs."
+        ),
+    ] = False,
     waiting: Annotated[int, typer.Option(min=1, help="Photographs that wait at most; more are answered 503.")] = 128,
 ) -> None:
     """Serve a recipe: pages where people clear the queue, move the threshold and look units up; an API for machines.
@@ -60,6 +66,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         serving = _station_code()
         local = serving.is_loopback(host)
         limits = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}
+        limits["any_product"] = any_product
         station = serving.open_station(recipe, db, shelf=images, open=local and not tokens, **limits)
         serving.check_host(station, host)
         if watch is not None and not watch.is_dir():

@@ -140,6 +140,15 @@ def general_pixels(image: Image.Image, name: str) -> Pixels:
     return np.asarray(_turned(pixels, orientation), dtype=np.uint8)
 
 
+def brightest_sample(data: bytes, image: Image.Image) -> int | None:
+    """Returns the largest sample of a 16-bit file, or None where its samples have 8 bits."""
+    unchanged = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if unchanged is None:
+        image.load()
+        unchanged = np.asarray(image)
+    return int(unchanged.max()) if unchanged.dtype.itemsize > 1 else None
+
+
 def _on_black(rgba: npt.NDArray[Any]) -> Pixels:
     alpha = rgba[..., 3:].astype(np.uint16)
     return np.asarray((rgba[..., :3].astype(np.uint16) * alpha + 127) // 255, np.uint8)

@@ -24,7 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.data.containers import JPEG_SIGNATURE, PNG_SIGNATURE, PngFacts, jpeg_is_cut, png_facts
-from knowngood.data.decoders import SIDEWAYS, Opened, Pixels, fast_pixels, general_pixels, orientation_of
+from knowngood.data.decoders import (
+    SIDEWAYS,
+    Opened,
+    Pixels,
+    brightest_sample,
+    fast_pixels,
+    general_pixels,
+    orientation_of,
+)
 from knowngood.errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any]"
@@ -124,6 +132,30 @@ def probe(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None
         raise ImageError("An array has no header to read.", expected="a path or the bytes of a file")
     data, name = _read(source, name)
     return _facts(data, name, max_pixels, png_facts(data) if data.startswith(PNG_SIGNATURE) else None)
+
+
+def depth_of(source: ImageSource) -> int | None:
+    """Returns how many bits a sample of a photograph has, 8 to 16, or None where that cannot be known.
+
+    Of 16-bit files it is what the brightest sample needs, 10, 12, 14 or 16: cameras put 10 or 12 bits into 16.
+
+    Args:
+        source: Path or bytes of a file; an array has been brought to 8 bits already and gives None.
+    """
+    if isinstance(source, np.ndarray):
+        return None
+    try:
+        data = bytes(source) if isinstance(source, bytes) else read_bytes(source)
+        if data.startswith(JPEG_SIGNATURE) or (data.startswith(PNG_SIGNATURE) and data[24:25] <= b"\x08"):
+            return 8
+        with Opened(data, "the photograph", MAX_PIXELS) as image:
+            deep = data.startswith(PNG_SIGNATURE) or image.mode.startswith("I;16") or image.mode == "I"
+            brightest = brightest_sample(data, image) if deep else None
+    except ImageError:
+        return None
+    if brightest is None:
+        return 8
+    return next((bits for bits in (10, 12, 14) if brightest < 1 << bits), 16)
 
 
 def verify(data: bytes, *, max_pixels: int = MAX_PIXELS, name: str) -> ImageFacts:

@@ -23,6 +23,7 @@ from knowngood.progress import track
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 Pixels = npt.NDArray[np.uint8]
 AS_IT_IS = Preprocessing()
+_BLANK = 3  # grey levels between the darkest and the brightest, but for a thousandth of the pixels at either end
 
 
 class Prepares(Protocol):
@@ -65,6 +66,19 @@ def fit(image: Pixels, height: int, width: int, channels: int) -> Pixels:
         )
         planes = resized[0].numpy()
     return np.repeat(planes, 3, axis=0) if channels == 3 and len(planes) == 1 else planes
+
+
+def blank_reason(image: Pixels) -> str | None:
+    """Returns why a photograph shows nothing, "blank photograph: ...", or None.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8.
+    """
+    low, high = np.quantile(image[:: max(1, image.shape[0] // 128), :: max(1, image.shape[1] // 128)], [0.001, 0.999])
+    if high - low > _BLANK:
+        return None
+    what = "black" if high <= _BLANK else "white" if low >= 255 - _BLANK else f"grey level {(low + high) / 2:.0f}"
+    return f"blank photograph: all of it is {what}"
 
 
 def needs_colour(records: Records, sample: int = 64) -> bool:

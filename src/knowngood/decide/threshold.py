@@ -20,6 +20,7 @@ line, same defects), drawn independently; near-duplicates of one unit count once
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -253,15 +254,24 @@ def threshold_at_overkill(good_scores: npt.ArrayLike, *, overkill: float = 0.01,
     )
 
 
-def decide(scores: npt.ArrayLike, thresholds: Thresholds) -> npt.NDArray[np.str_]:
-    """Returns "accept", "review" or "reject" for each score, (N,).
+def decide(
+    scores: npt.ArrayLike, thresholds: Thresholds, reasons: Sequence[str | None] | None = None
+) -> npt.NDArray[np.str_]:
+    """Returns "accept", "review" or "reject" for each score, (N,): the only way from scores to decisions.
 
     Comparison is in float64: comparing float32 scores with a Python float would round the threshold.
+
+    Args:
+        scores: (N,) defect scores.
+        thresholds: The two cuts.
+        reasons: (N,) why a person must look whatever the score ("review"), or None for each; None for no reasons.
     """
     score = finite(scores)
     names = np.array([ACCEPT, REVIEW, REJECT])
     step = (score >= thresholds.accept_below).astype(np.int64) + (score >= thresholds.reject_from)
     decisions: npt.NDArray[np.str_] = names[step]
+    if reasons is not None:
+        decisions[np.array([reason is not None for reason in reasons], bool)] = REVIEW
     return decisions
 
 

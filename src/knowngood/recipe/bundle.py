@@ -17,14 +17,15 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from knowngood.data.images import decode
-from knowngood.data.pixels import fit
+from knowngood.data.images import decode, depth_of
+from knowngood.data.pixels import blank_reason, fit
 from knowngood.decide.threshold import ACCEPT, Thresholds, decide
 from knowngood.errors import ImageError, RecipeError
 from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import device_of, over_batches
 from knowngood.models.classifier import Inspector, common_shape
+from knowngood.recipe.input_check import INPUT_CHECK, InputCheck
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
 from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
 
@@ -41,12 +42,15 @@ class Prediction:
         defect_score: In 0..1, higher is more likely bad; None when it could not be read.
         decision: "accept", "review" or "reject"; None when it could not be read.
         error: Why it could not be read, or None.
+        reason: Why the decision is "review" whatever the score, such as "not this product: ..."; None where the
+            score alone decides.
     """
 
     image: str
     defect_score: float | None
     decision: str | None
     error: str | None = None
+    reason: str | None = None
 
 
 class Recipe:
@@ -55,10 +59,12 @@ class Recipe:
     Args:
         manifest: Everything but the tensors.
         inspector: The networks.
+        input_check: What it knows of its own photographs; None compares nothing, as recipes did before format 3.
     """
 
-    def __init__(self, manifest: RecipeManifest, inspector: Inspector) -> None:
+    def __init__(self, manifest: RecipeManifest, inspector: Inspector, input_check: InputCheck | None = None) -> None:
         self.manifest = manifest
+        self.input_check = input_check
         self.inspector = inspector.eval()
         self.folder: Path | None = None  # where it was loaded from, and where its exports lie
 
@@ -77,6 +83,24 @@ class Recipe:
         channels, height, width = self.input_shape
         return fit(self.manifest.preprocessing.apply(image), height, width, channels)
 
+    def prepared(
+        self, image: npt.NDArray[np.uint8], *, depth: int | None = None, any_product: bool = False
+    ) -> tuple[npt.NDArray[np.uint8], str | None]:
+        """Returns a photograph as the networks see it, and why a person must look at it whatever its score, or None.
+
+        Args:
+            image: (H, W) or (H, W, 3) uint8.
+            depth: Bits a sample of its file, see `knowngood.data.images.depth_of`; None where that is not known.
+            any_product: Do not compare it with the photographs that were learned from. A blank one has a reason still.
+        """
+        shown = self.manifest.preprocessing.apply(image)
+        channels, height, width = self.input_shape
+        pixels = fit(shown, height, width, channels)
+        reason = blank_reason(shown)
+        if reason is None and self.input_check is not None and not any_product:
+            reason = self.input_check.reason(image, pixels, depth)
+        return pixels, reason
+
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Returns defect scores (N,) of fitted photographs (N, C, H, W) uint8."""
         rows = np.arange(len(pixels))
@@ -87,12 +111,15 @@ class Recipe:
         self,
         images: str | Path | bytes | npt.NDArray[np.uint8] | Iterable[Any],
         names: Sequence[str] | None = None,
+        *,
+        any_product: bool = False,
     ) -> list[Prediction]:
         """Scores photographs; one that cannot be read gives a prediction with its error.
 
         Args:
             images: One photograph or several: paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
             names: What to call them in predictions and messages; by default the path or "image 0", "image 1" ...
+            any_product: Decide by the score alone what does not look like the photographs that were learned from.
 
         Returns:
             One prediction a photograph, in order.
@@ -103,20 +130,22 @@ class Recipe:
         if names is None:
             names = [named(image, number) for number, image in enumerate(images)]
 
-        def fitted(image: Any, name: str) -> npt.NDArray[np.uint8] | str:
+        def prepared(image: Any, name: str) -> tuple[npt.NDArray[np.uint8], str | None] | str:
             try:
-                return self.fitted(decode(image, name=name))
+                pixels = decode(image, name=name)
+                return self.prepared(pixels, depth=depth_of(image), any_product=any_product)
             except ImageError as error:
                 return error.what
 
         with ThreadPoolExecutor(2) as pool:
-            read = list(pool.map(fitted, images, names))
-        pixels = [r for r in read if not isinstance(r, str)]
-        scores = self.score(np.stack(pixels)) if pixels else np.empty(0)
-        said = iter(zip(scores.tolist(), decide(scores, self.thresholds).tolist(), strict=True))
+            read = list(pool.map(prepared, images, names))
+        whole = [one for one in read if not isinstance(one, str)]
+        scores = self.score(np.stack([pixels for pixels, _ in whole])) if whole else np.empty(0)
+        decisions = decide(scores, self.thresholds, [reason for _, reason in whole]).tolist()
+        said = iter(zip(scores.tolist(), decisions, strict=True))
         return [
-            Prediction(name, None, None, result) if isinstance(result, str) else Prediction(name, *next(said))
-            for name, result in zip(names, read, strict=True)
+            Prediction(name, None, None, one) if isinstance(one, str) else Prediction(name, *next(said), reason=one[1])
+            for name, one in zip(names, read, strict=True)
         ]
 
     def maps(
@@ -145,10 +174,11 @@ class Recipe:
         while batch := list(islice(numbered, _MAPPED)):
             called = [names[n] if names is not None else named(image, n) for n, image in batch]
             whole = [decode(image, name=name) for (_, image), name in zip(batch, called, strict=True)]
-            pixels = np.stack([self.fitted(one) for one in whole])
+            made = [self.prepared(one, depth=depth_of(image)) for one, (_, image) in zip(whole, batch, strict=True)]
+            pixels, reasons = np.stack([one for one, _ in made]), [reason for _, reason in made]
             margins, heat = drawn(self.inspector, torch.from_numpy(pixels).to(device), method)
             scores = self.manifest.calibration.apply(margins.cpu().numpy())
-            decisions = decide(scores, self.thresholds).tolist()
+            decisions = decide(scores, self.thresholds, reasons).tolist()
             for name, one, values, score, decision in zip(
                 called, whole, heat.cpu().numpy(), scores.tolist(), decisions, strict=True
             ):
@@ -164,7 +194,10 @@ class Recipe:
         with whole_folder(Path(folder)) as scratch:
             state = {n: t.contiguous().cpu() for n, t in self.inspector.state_dict().items()}
             (scratch / WEIGHTS).write_bytes(save(state))  # save_file's would be readable by nobody else
-            manifest = self.manifest.model_copy(update={"weights_sha256": sha256_of(scratch / WEIGHTS)})
+            changes: dict[str, Any] = {"weights_sha256": sha256_of(scratch / WEIGHTS)}
+            if self.input_check is not None:
+                changes["input_check"] = self.input_check.save(scratch)
+            manifest = self.manifest.model_copy(update=changes)
             document = manifest.document()
             write_json(scratch / MANIFEST, document | {"seal": seal(document)})
         self.manifest = manifest
@@ -187,7 +220,8 @@ class Recipe:
             inspector.load_state_dict(load_file(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _damaged(weights, str(error).splitlines()[0]) from error
-        loaded = cls(manifest, inspector.to("cuda" if torch.cuda.is_available() else "cpu"))
+        inspector = inspector.to("cuda" if torch.cuda.is_available() else "cpu")
+        loaded = cls(manifest, inspector, _read_input_check(place / INPUT_CHECK, manifest))
         loaded.folder = place
         return loaded
 
@@ -230,6 +264,15 @@ def _read_manifest(place: Path) -> RecipeManifest:
         return RecipeManifest.model_validate(document)
     except ValidationError as error:
         raise _damaged(path, str(error)) from error
+
+
+def _read_input_check(path: Path, manifest: RecipeManifest) -> InputCheck | None:
+    if manifest.input_check is None:
+        return None
+    try:
+        return InputCheck.load(manifest.input_check, path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
 
 
 def _damaged(path: Path, why: str) -> RecipeError:

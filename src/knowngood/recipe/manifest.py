@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.decide.calibration import Calibration
 from knowngood.models.classifier import NetworkConfig
+from knowngood.recipe.input_check import InputFacts
 
-FORMAT = 2  # raised when an older knowngood could no longer read what is written; 2 has preprocessing
+FORMAT = 3  # raised when an older knowngood could no longer read what is written
+_SINCE = {"preprocessing": 2, "input_check": 3}  # fields that older formats do not have
 
 
 class RecipeManifest(BaseModel):
@@ -41,6 +43,9 @@ class RecipeManifest(BaseModel):
     provenance: dict[str, str] = Field(description="Origin of the starting weights.")
     versions: dict[str, str] = Field(description="Package to version.")
     weights_sha256: str = Field(description="Of weights.safetensors.")
+    input_check: InputFacts | None = Field(
+        None, description="What was learned of the photographs themselves; None for a recipe that compares nothing."
+    )
 
     @property
     def revision(self) -> str:
@@ -54,7 +59,8 @@ class RecipeManifest(BaseModel):
 
     def document(self) -> dict[str, Any]:
         """Returns what is saved and sealed; of an older recipe exactly what it was sealed with."""
-        return self.model_dump(mode="json", exclude={"preprocessing"} if self.format < 2 else None)
+        newer = {name for name, version in _SINCE.items() if self.format < version}
+        return self.model_dump(mode="json", exclude=newer)
 
 
 def seal(document: dict[str, Any]) -> str:

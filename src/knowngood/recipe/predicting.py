@@ -28,7 +28,7 @@ from knowngood.tables import write_table
 
 CHUNK = 128  # rows between two flushes of the journal
 PART = 4096  # rows that are put into one compact table
-COLUMNS = ("image", "defect_score", "decision", "error", "sha256", "recipe")
+COLUMNS = ("image", "defect_score", "decision", "reason", "error", "sha256", "recipe")
 Row = dict[str, Any]
 
 
@@ -42,6 +42,7 @@ def predict(
     fresh: bool = False,
     runtime: str = AUTO,
     cascade: bool = True,
+    any_product: bool = False,
     profile: Profile | None = None,
 ) -> pl.DataFrame:
     """Scores photographs, a row each.
@@ -57,10 +58,13 @@ def predict(
         runtime: What computes the scores: "torch", "openvino", "onnxruntime", or "auto" for the quickest that the
             recipe has an export for.
         cascade: Use the recipe's cascade where it has one and `runtime` is "auto".
+        any_product: Decide by the score alone what does not look like the photographs that the recipe learned from;
+            otherwise it is "review", its score is kept, and `reason` says why.
         profile: Is told how busy each stage was.
 
     Returns:
-        Columns image, defect_score (0..1), decision, error, sha256, recipe; a row a photograph, sorted by image.
+        Columns image, defect_score (0..1), decision, reason (why a person must look whatever the score, such as "not
+        this product: ..."; null where the score decides), error, sha256, recipe; a row a photograph, sorted by image.
 
     Raises:
         DataError: No photograph is found.
@@ -74,7 +78,8 @@ def predict(
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     wanted = None if sample is None else read_sample(Path(sample))
-    scoring = opened(recipe, runtime, cascade=cascade)
+    scoring = opened(recipe, runtime, cascade=cascade, any_product=any_product)
+    say_unchecked(scoring.recipe, any_product)
     found = stream(images)
     known = _Known() if target is None or fresh else _known(target, scoring.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")
@@ -122,6 +127,7 @@ SCHEMA = {
     "image": pl.String(),
     "defect_score": pl.Float64(),
     "decision": pl.String(),
+    "reason": pl.String(),
     "error": pl.String(),
     "sha256": pl.String(),
     "recipe": pl.String(),
@@ -151,6 +157,15 @@ def pictures(places: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
+def say_unchecked(recipe: Recipe, any_product: bool = False) -> None:
+    """Says once that a recipe takes photographs of any product, where nobody has asked for that."""
+    if recipe.input_check is None and not any_product:
+        reporter().say(
+            f"{recipe.manifest.name} was trained before recipes knew their own photographs: another product gets a "
+            "score and a decision like its own (training again mends that)"
+        )
+
+
 def row_of(scored: Scored, revision: str) -> Row:
     """Returns the row of a photograph, with the columns of `SCHEMA`.
 
@@ -158,7 +173,8 @@ def row_of(scored: Scored, revision: str) -> Row:
         scored: What the engine says of it.
         revision: Of recipe and graph.
     """
-    return asdict(scored.prediction) | {"sha256": scored.digest, "recipe": revision}
+    made = asdict(scored.prediction) | {"sha256": scored.digest, "recipe": revision}
+    return {name: made[name] for name in COLUMNS}
 
 
 class _Known:

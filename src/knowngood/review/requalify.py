@@ -54,6 +54,7 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
         name: decide(
             [rows[name][digest]["defect_score"] for digest in common],
             Thresholds(one["accept_below"], one["reject_from"]),
+            [rows[name][digest]["input_reason"] for digest in common],
         ).tolist()
         for name, one in (("old", old), ("new", new))
     }

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from knowngood.data.images import read_bytes
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.decide.threshold import Thresholds
+from knowngood.decide.threshold import Thresholds, decide
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.predicting import say_unchecked
 from knowngood.review.app.doubt import doubt_of
 from knowngood.review.app.settings import Settings
 from knowngood.review.app.station import Job, Station
@@ -42,6 +44,7 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
         UnsignedError: Nobody has approved a revision of it, and it is not the first of the record.
     """
     loaded = Recipe.load(recipe)
+    say_unchecked(loaded, bool(settings.get("any_product")))
     record = Record(db)
     if settings.get("shelf") is None:
         base = Path(record.database.url.database or ".").parent if record.database.is_sqlite else Path(DATABASE).parent
@@ -137,7 +140,9 @@ def take_over_run(station: Station, run: Path) -> int:
         return 0
     frame = pl.read_parquet(records)
     station.record.labels.take_over(str(run.absolute()), label_rows(frame))
-    joined = frame.join(pl.read_parquet(scores).select("image", "score"), on="image", how="inner")
+    joined = frame.join(
+        pl.read_parquet(scores).select("image", "score", cs.by_name("reason", require_all=False)), "image"
+    )
     known, revision = station.record.inspections.known(station.weights), station.revision
     cuts = Thresholds(revision["accept_below"], revision["reject_from"])
     added = 0
@@ -205,10 +210,11 @@ def in_background(*works: Callable[[], object]) -> threading.Thread:
 
 def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: int) -> Filed:
     score = float(row["score"])
-    doubt, reason = doubt_of(score, cuts, row["label"])
+    found = row.get("reason")  # runs before recipes knew their own photographs have none
+    doubt, reason = doubt_of(score, cuts, row["label"], found)
     if row["split"] == "train" and reason == "review band":
         doubt, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
-    decision = "reject" if score >= cuts.reject_from else "review" if score >= cuts.accept_below else "accept"
+    decision = str(decide([score], cuts, [found])[0])
     return Filed(
         unit=Path(row["image"]).with_suffix("").as_posix(),
         image=row["image"],
@@ -224,6 +230,7 @@ def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: in
         who=station.settings.user,
         doubt=doubt,
         reason=reason,
+        input_reason=found,
     )
 
 

@@ -18,6 +18,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "image": pl.String(),
     "defect_score": pl.Float64(),
     "decision": pl.String(),
+    "reason": pl.String(),
     "rank": pl.Int64(),
     **{side: pl.Int64() for side in ("x0", "y0", "x1", "y1", "area")},
     "mean": pl.Float64(),
@@ -39,6 +40,7 @@ class Looked:
         regions: The largest first, their masks left out: all of many photographs may be too much for the memory.
         runs: The masks of the regions as run lengths, from `run_lengths`.
         error: Why it could not be read, or None.
+        reason: Why the decision is "review" whatever the score, or None.
     """
 
     image: str
@@ -49,13 +51,15 @@ class Looked:
     regions: tuple[Region, ...] = ()
     runs: tuple[list[int], ...] = ()
     error: str | None = None
+    reason: str | None = None
 
 
 def box_table(looked: Iterable[Looked]) -> pl.DataFrame:
     """Returns a row a box, rank 1 the largest; a photograph without a box, or not readable, has one row."""
     rows: list[dict[str, Any]] = []
     for one in looked:
-        said = {"image": one.image, "defect_score": one.defect_score, "decision": one.decision, "error": one.error}
+        said = {"image": one.image, "defect_score": one.defect_score, "decision": one.decision}
+        said |= {"reason": one.reason, "error": one.error}
         for rank, region in enumerate(one.regions, 1):
             x0, y0, x1, y1 = region.box
             facts = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "area": region.area}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ class Explained:
 
     Attributes:
         folder: With index.html, boxes.csv, boxes.coco.json, explained.json, overlays/ and strips/.
-        boxes: Columns image, defect_score, decision, rank, x0, y0, x1, y1, area, mean, peak, error; a row a box, and
-            one row for a photograph without any. Pixels of the photograph, half-open.
+        boxes: Columns image, defect_score, decision, reason, rank, x0, y0, x1, y1, area, mean, peak, error; a row a
+            box, and one row for a photograph without any. Pixels of the photograph, half-open.
         document: What explained.json holds.
     """
 
@@ -188,8 +188,9 @@ def _looked(
         whole = [one for one in read if not isinstance(one, str)]
         called = [name for (_, name, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
         # A second pass: a map's own score differs in the eighth place, and decisions must be those of predict.
-        scored = iter(recipe.predict(whole, called) if whole else [])
-        heat = recipe.maps(whole, called, method=config.method, fraction=config.fraction)
+        files = [path for (path, _, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
+        scored = iter(recipe.predict(files, called) if files else [])
+        heat = recipe.maps(files, called, method=config.method, fraction=config.fraction)
         layers = {}
         if stages is not None and whole:
             layers = stages.maps(np.stack([recipe.fitted(one) for one in whole]))
@@ -203,7 +204,8 @@ def _looked(
             for layer, maps in layers.items():
                 np.save(_of_layer(raw, key, layer), at_size(maps[place], *one.shape[:2]))
             size = (int(one.shape[0]), int(one.shape[1]))
-            yield Looked(name, key, size, said.defect_score, said.decision, *without_masks(made.regions))
+            looked = Looked(name, key, size, said.defect_score, said.decision, *without_masks(made.regions))
+            yield replace(looked, reason=said.reason)
             place += 1
         reporter().advance(task, len(batch))
     reporter().finish(task)
@@ -243,6 +245,7 @@ def _document(
                 "files": None if one.error else one.key,
                 "defect_score": one.defect_score,
                 "decision": one.decision,
+                "reason": one.reason,
                 "boxes": [region.to_dict() for region in one.regions],
                 "error": one.error,
             }

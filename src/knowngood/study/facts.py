@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,20 @@ def score_table(
     scores: npt.NDArray[np.float64],
     thresholds: Thresholds,
     margins: npt.NDArray[np.float32],
+    reasons: Sequence[str | None] | None = None,
 ) -> pl.DataFrame:
-    """Returns a row an image with its score (0..1), decision and margin; null where there is none."""
+    """Returns a row an image with its score (0..1), decision, reason and margin; null where there is none."""
     decisions: list[str | None] = [None] * len(scores)
     known = np.flatnonzero(~np.isnan(scores))
-    for row, decision in zip(known, decide(scores[known], thresholds).tolist(), strict=True):
+    reasons = [None] * len(scores) if reasons is None else list(reasons)
+    decided = decide(scores[known], thresholds, [reasons[row] for row in known]).tolist()
+    for row, decision in zip(known, decided, strict=True):
         decisions[row] = decision
     columns = ["image", "path", "split", "label", "defect", "lot", "machine", "product", "sha256"]
     return records.frame.select(columns).with_columns(
         pl.Series("score", scores).fill_nan(None),
         pl.Series("decision", decisions, dtype=pl.String),
+        pl.Series("reason", reasons, dtype=pl.String),
         pl.Series("margin", margins).fill_nan(None),
     )
 

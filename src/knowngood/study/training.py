@@ -36,6 +36,7 @@ from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
 from knowngood.study.dividing import divided_as
 from knowngood.study.facts import command_for, count_words, data_facts, score_table, shown, versions
+from knowngood.study.input_learning import LearnedInputs, learn_inputs
 from knowngood.study.looking import map_sections
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
 from knowngood.study.watched import audience_of
@@ -148,7 +149,10 @@ def train_divided(
         goes_on = (folder / "work" / "last.ckpt").is_file()
         film = None if audience is None else audience.film(folder, goes_on=goes_on)
         fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
-    recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder)
+    learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
+    recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
+    if learned.warning is not None:
+        reporter().say(learned.warning)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
@@ -200,7 +204,13 @@ def check_trainable(records: Records, one_class: bool = False) -> None:
 
 
 def _judge(
-    placed: Records, divided: Records, fitted: Fitted, config: TrainConfig, fingerprint: str, folder: Path
+    placed: Records,
+    divided: Records,
+    fitted: Fitted,
+    config: TrainConfig,
+    fingerprint: str,
+    folder: Path,
+    learned: LearnedInputs,
 ) -> tuple[Recipe, dict[str, Any], pl.DataFrame]:
     """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
     frame = placed.frame
@@ -225,6 +235,7 @@ def _judge(
     if config.one_class:
         metrics["threshold"]["escape_rate"] = one_class.escapes(metrics.get("test"))
     metrics["calibration_fit"] = calibration.model_dump()
+    metrics["input_check"] = learned.figures
     metrics["data"] = data_facts(divided, fingerprint)
     metrics["training"] = fitted.notes
     metrics["history"] = fitted.history
@@ -244,9 +255,10 @@ def _judge(
         provenance=fitted.provenance,
         versions=versions(),
         weights_sha256="",
+        input_check=learned.check.facts,
     )
-    table = score_table(placed, scores, threshold.pair, fitted.margins)
-    return Recipe(manifest, fitted.inspector), metrics, table
+    table = score_table(placed, scores, threshold.pair, fitted.margins, learned.reasons)
+    return Recipe(manifest, fitted.inspector, learned.check), metrics, table
 
 
 def _calibrated(

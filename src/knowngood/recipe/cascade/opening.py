@@ -19,7 +19,12 @@ def has_cascade(recipe: Recipe | str | Path) -> bool:
 
 
 def opened(
-    recipe: Recipe | str | Path, runtime: str = AUTO, *, cascade: bool = True, threads: int | None = None
+    recipe: Recipe | str | Path,
+    runtime: str = AUTO,
+    *,
+    cascade: bool = True,
+    threads: int | None = None,
+    any_product: bool = False,
 ) -> Scoring:
     """Opens a recipe: its cascade, where there is one and nothing else is asked for, or its own network.
 
@@ -28,13 +33,16 @@ def opened(
         runtime: As in `scoring`; the cascade is taken with "auto" only.
         cascade: Whether it may be taken.
         threads: How many each runtime may use; all cores by default.
+        any_product: Whether photographs are not compared with those that the recipe learned from.
 
     Raises:
         Those of `scoring` and `cascade_scoring`.
     """
     if cascade and runtime == AUTO and has_cascade(recipe):
-        return cascade_scoring(recipe, threads)
-    return scoring(recipe, runtime, threads=threads)
+        found = cascade_scoring(recipe, threads)
+    else:
+        found = scoring(recipe, runtime, threads=threads)
+    return found.of_any_product() if any_product else found
 
 
 def cascade_scoring(recipe: Recipe | str | Path, threads: int | None = None) -> Scoring:

@@ -10,4 +10,7 @@ from knowngood.scale.config import ClusterConfig
 class EngineConfig(ClusterConfig):
     """Where photographs are scored."""
 
+    any_product: bool = Field(
+        False, description="Decide by the score alone what does not look like the recipe's own photographs."
+    )
     cascade: bool = Field(True, description="Use the recipe's cascade, if it has one and --runtime is auto.")

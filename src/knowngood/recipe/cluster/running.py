@@ -15,6 +15,7 @@ from knowngood.recipe.cluster.agreeing import agreed
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.listing import listed
 from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
+from knowngood.recipe.predicting import say_unchecked
 from knowngood.recipe.runtimes.choosing import AUTO
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import prepared
@@ -64,11 +65,19 @@ def predict_on_cluster(
     """
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
-    scoring = opened(place, runtime, cascade=config.cascade)
+    scoring = opened(place, runtime, cascade=config.cascade, any_product=config.any_product)
+    say_unchecked(scoring.recipe, config.any_product)
     revision = scoring.revision
     job = prepared(folder, f"recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)
     chosen = AUTO if scoring.runtime.name == CascadeRuntime.name else scoring.runtime.name
-    task = ScoringTask(out=str(folder), cores=config.cores, recipe=str(place), runtime=chosen, revision=revision)
+    task = ScoringTask(
+        out=str(folder),
+        cores=config.cores,
+        recipe=str(place),
+        runtime=chosen,
+        revision=revision,
+        any_product=config.any_product,
+    )
     del scoring  # the workers have theirs
     done = spread(PartScorer, task, job, config.address, "score")
     agreed(done.files, job.images)

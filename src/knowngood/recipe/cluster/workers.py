@@ -25,11 +25,13 @@ class ScoringTask(Task):
         recipe: Folder of the recipe.
         runtime: Name of the runtime; "auto" for the recipe's cascade.
         revision: Of recipe and graph, as the machine that asks sees them.
+        any_product: Whether photographs are not compared with those that the recipe learned from.
     """
 
     recipe: str
     runtime: str
     revision: str
+    any_product: bool = False
 
 
 class PartScorer(PartWorker[ScoringTask]):
@@ -50,7 +52,8 @@ class PartScorer(PartWorker[ScoringTask]):
         if self._opened is None:
             if not Path(self.task.recipe).exists():
                 raise unseen(f"recipe {self.task.recipe}", "RECIPE")
-            found = opened(self.task.recipe, self.task.runtime, threads=self.task.cores)
+            task = self.task
+            found = opened(task.recipe, task.runtime, threads=task.cores, any_product=task.any_product)
             if found.revision != self.task.revision:
                 raise RecipeError(
                     f"{self.task.recipe} is {found.revision} on {socket.gethostname()}, not {self.task.revision}.",

@@ -103,7 +103,7 @@ class Engine:
             known: Given name and digest, says whether an item needs no scoring.
         """
         mapped = self._placing is not None
-        prepare = Preparing(self.scoring.recipe, self.profile, known)
+        prepare = Preparing(self.scoring.recipe, self.profile, known, any_product=self.scoring.any_product)
         for stage in (READ, DECODE, RESIZE):
             self.profile.stage(stage, self.workers)
         self.profile.stage(INFER)
@@ -129,7 +129,8 @@ class Engine:
 
     def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
         scores = self.scoring.recipe.manifest.calibration.apply(outputs.margins)
-        decisions = decide(scores, self.scoring.thresholds).tolist()
+        reasons = [one.reason for one in group if one.pixels is not None]
+        decisions = decide(scores, self.scoring.thresholds, reasons).tolist()
         maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)
         told = iter(zip(scores.tolist(), decisions, maps, strict=False))
         jobs = []
@@ -138,7 +139,7 @@ class Engine:
                 jobs.append((one, Prediction(one.name, None, None, one.error), None))
             else:
                 score, decision, raw = next(told)
-                jobs.append((one, Prediction(one.name, score, decision), raw))
+                jobs.append((one, Prediction(one.name, score, decision, reason=one.reason), raw))
         self.profile.images += len(group)
         if self._placing is None:
             yield from (Scored(said, one.digest, one.known) for one, said, _ in jobs)

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.data.containers import JPEG_SIGNATURE
-from knowngood.data.images import decode, probe
-from knowngood.data.pixels import fit
+from knowngood.data.images import decode, depth_of, probe
 from knowngood.errors import ImageError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.engine.items import Item
@@ -32,6 +31,7 @@ class Ready:
         size: Height and width of the photograph; (0, 0) when it was not decoded.
         pixels: (C, H, W) uint8; None when it could not be decoded or was known.
         error: Why it could not be read, or None.
+        reason: Why a person must look at it whatever its score, or None.
         known: Whether it needs no scoring.
     """
 
@@ -40,6 +40,7 @@ class Ready:
     size: tuple[int, int] = (0, 0)
     pixels: npt.NDArray[np.uint8] | None = None
     error: str | None = None
+    reason: str | None = None
     known: bool = False
 
 
@@ -50,12 +51,14 @@ class Preparing:
         recipe: Says what size and what is done first.
         profile: Is told the time that it takes.
         known: Given name and digest, says whether a photograph needs no scoring.
+        any_product: Whether photographs are not compared with those that the recipe learned from.
     """
 
-    def __init__(self, recipe: Recipe, profile: Profile, known: Known | None = None) -> None:
-        self.recipe, self.profile, self.known = recipe, profile, known
-        channels, height, width = recipe.input_shape
-        self.shape = (height, width, channels)
+    def __init__(
+        self, recipe: Recipe, profile: Profile, known: Known | None = None, *, any_product: bool = False
+    ) -> None:
+        self.recipe, self.profile, self.known, self.any_product = recipe, profile, known, any_product
+        _, height, width = recipe.input_shape
         plain = not recipe.manifest.preprocessing.made_by  # regions and leads are looked for at the full size
         self.at_least = (SHARPER * height, SHARPER * width) if plain else None
 
@@ -75,7 +78,8 @@ class Preparing:
                     facts = probe(data, name=item.name)
                     size = (facts.height, facts.width)
             with self.profile.of(RESIZE):
-                pixels = fit(self.recipe.manifest.preprocessing.apply(image), *self.shape)
+                depth = depth_of(data)
+                pixels, reason = self.recipe.prepared(image, depth=depth, any_product=self.any_product)
         except ImageError as error:
             return Ready(item.name, digest, error=error.what)
-        return Ready(item.name, digest, size, pixels)
+        return Ready(item.name, digest, size, pixels, reason=reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ class Scoring:
         revision: Names recipe and graph in every row.
         precision: What convolutions are computed in.
         exporter: Format of the exported graph; None where the recipe's own networks compute.
+        any_product: Whether photographs are not compared with those that the recipe learned from.
     """
 
     recipe: Recipe
@@ -39,6 +40,11 @@ class Scoring:
     revision: str
     precision: str = "fp32"
     exporter: str | None = None
+    any_product: bool = False
+
+    def of_any_product(self) -> Scoring:
+        """Returns the same for photographs of any product; its rows have another revision, so that none is mixed up."""
+        return replace(self, any_product=True, revision=f"{self.revision}+any-product")
 
     @property
     def said(self) -> str:

@@ -30,6 +30,9 @@ class Found(BaseModel):
     sha256: str = Field(description="Of the bytes.")
     defect_score: float | None = Field(description="In 0..1, higher is more likely bad; null when it cannot be read.")
     decision: str | None = Field(description="accept, review or reject; null when it cannot be read.")
+    reason: str | None = Field(
+        None, description='Why the decision is review whatever the score, such as "not this product: ..."; else null.'
+    )
     region: tuple[int, int, int, int] | None = Field(
         description="(x0, y0, x1, y1) of the largest region, pixels of the photograph, half-open; null when accepted."
     )
@@ -84,6 +87,7 @@ def found(outcome: Outcome) -> Found:
         sha256=row.sha256,
         defect_score=row.defect_score,
         decision=row.decision,
+        reason=row.input_reason,
         region=row.region,
         error=row.error,
     )

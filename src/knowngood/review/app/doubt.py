@@ -5,7 +5,9 @@ from __future__ import annotations
 from knowngood.decide.threshold import ACCEPT, REJECT, REVIEW, Thresholds, decide
 
 
-def doubt_of(score: float, cuts: Thresholds, label: int | None = None) -> tuple[float | None, str]:
+def doubt_of(
+    score: float, cuts: Thresholds, label: int | None = None, reason: str | None = None
+) -> tuple[float | None, str]:
     """Returns how much a person's look is worth and why; None where none is needed.
 
     A label that the score contradicts comes first (above 2), then the review band (1 to 2, the middle highest),
@@ -15,7 +17,10 @@ def doubt_of(score: float, cuts: Thresholds, label: int | None = None) -> tuple[
         score: In 0..1.
         cuts: Of the recipe.
         label: What a data set says, if it does.
+        reason: Why a person must look whatever the score, such as "not this product: ..."; it counts as 2.
     """
+    if reason is not None:
+        return 2.0, reason.partition(":")[0]
     low, high = cuts.accept_below, cuts.reject_from
     decision = str(decide([score], cuts)[0])
     if label is not None and label != (decision != ACCEPT) and decision != REVIEW:

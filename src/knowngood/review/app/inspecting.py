@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.images import decode
+from knowngood.data.images import decode, depth_of
 from knowngood.errors import ConfigError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
@@ -34,12 +34,14 @@ class Prepared:
         brightness: Mean grey level, 0..255.
         contrast: Standard deviation of the grey levels.
         sharpness: Mean absolute step between neighbours, in grey levels.
+        reason: Why a person must look at it whatever its score, or None.
     """
 
     fitted: Pixels
     brightness: float
     contrast: float
     sharpness: float
+    reason: str | None = None
 
 
 class Inspector:
@@ -47,10 +49,11 @@ class Inspector:
 
     Args:
         recipe: Loaded.
+        any_product: Whether photographs are not compared with those that the recipe learned from.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, *, any_product: bool = False) -> None:
+        self.recipe, self.any_product = recipe, any_product
         self.embedder = Embedder(recipe)
         self.scored_at = 0.0  # seconds of time.monotonic()
         self._lock = threading.Lock()
@@ -70,7 +73,8 @@ class Inspector:
         pixels = decode(data, name=name, max_pixels=max_pixels)
         grey = as_grey(pixels).astype(np.int16)
         steps = [float(np.abs(np.diff(grey, axis=axis)).mean()) if grey.shape[axis] > 1 else 0.0 for axis in (0, 1)]
-        return Prepared(self.recipe.fitted(pixels), float(grey.mean()), float(grey.std()), sum(steps) / 2)
+        fitted, reason = self.recipe.prepared(pixels, depth=depth_of(data), any_product=self.any_product)
+        return Prepared(fitted, float(grey.mean()), float(grey.std()), sum(steps) / 2, reason)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""

@@ -54,6 +54,7 @@ def metadata(station: AtStation, model: str, version: str | None = None) -> dict
         "outputs": [
             {"name": "defect_score", "datatype": "FP64", "shape": [-1]},
             {"name": "decision", "datatype": "BYTES", "shape": [-1]},
+            {"name": "reason", "datatype": "BYTES", "shape": [-1]},
         ],
     }
 
@@ -92,6 +93,7 @@ async def infer(
     columns: dict[str, Sequence[Any]] = {
         "defect_score": [one.filed.defect_score for one in outcomes],
         "decision": [str(one.filed.decision) for one in outcomes],
+        "reason": [one.filed.input_reason or "" for one in outcomes],
     }
     content, length = answer(document, head, columns)
     if length is None:

@@ -17,6 +17,9 @@ class Settings(BaseModel):
     user: str = Field("local", description="Name of who works without a token, on this computer only.")
     open: bool = Field(True, description="Whether this computer may do without a token.")
     unsigned: bool = Field(False, description="Whether the newest revision is served though nobody has approved it.")
+    any_product: bool = Field(
+        False, description="Whether photographs are not compared with those that the recipe learned from."
+    )
     keep: Literal["all", "doubtful"] = Field("all", description="Which photographs are kept.")
     max_mb: int = Field(32, ge=1, le=1024, description="Largest photograph, MB; a request may be twice as large.")
     max_megapixels: int = Field(50, ge=1, le=100, description="Most pixels of a photograph, millions.")

@@ -82,7 +82,7 @@ class Station:
     """
 
     def __init__(self, recipe: Recipe, record: Record, settings: Settings) -> None:
-        self.inspector = Inspector(recipe)
+        self.inspector = Inspector(recipe, any_product=settings.any_product)
         self.features = DeepFeatures(self.inspector.embedder.made_by)
         self.record = record
         self.settings = settings
@@ -172,9 +172,10 @@ class Station:
                 rows.append(replace(row, error=one, doubt=1.0, reason="cannot be read"))
                 continue
             score = next(scores)
-            row = replace(row, defect_score=score, decision=str(decide([score], cuts)[0]), brightness=one.brightness)
-            row = replace(row, contrast=one.contrast, sharpness=one.sharpness)
-            doubt, reason = doubt_of(score, cuts, job.label)
+            decision = str(decide([score], cuts, [one.reason])[0])
+            row = replace(row, defect_score=score, decision=decision, input_reason=one.reason)
+            row = replace(row, brightness=one.brightness, contrast=one.contrast, sharpness=one.sharpness)
+            doubt, reason = doubt_of(score, cuts, job.label, one.reason)
             rows.append(replace(row, doubt=doubt, reason=reason))
         rows = self._with_regions(jobs, rows)
         images = [self._kept(job, row) for job, row in zip(jobs, rows, strict=True)]
@@ -222,7 +223,8 @@ class Station:
         except DataError as error:
             return told | {"now": None, "agrees": None, "why": error.what}
         score = self.inspector.score([one])[0]
-        decision = str(decide([score], Thresholds(row["accept_below"], row["reject_from"]))[0])
+        cuts = Thresholds(row["accept_below"], row["reject_from"])
+        decision = str(decide([score], cuts, [one.reason])[0])
         near = (
             row["defect_score"] is not None and abs(score - row["defect_score"]) < 1e-4
         )  # what a batch's company adds

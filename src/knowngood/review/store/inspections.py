@@ -41,6 +41,7 @@ class Filed:
         who: That sent it.
         doubt: How much a person's look is worth, higher first; None when none is needed.
         reason: Why a person should look.
+        input_reason: Why the decision is "review" whatever the score, such as "not this product: ..."; else None.
     """
 
     unit: str
@@ -62,6 +63,7 @@ class Filed:
     who: str = ""
     doubt: float | None = None
     reason: str = ""
+    input_reason: str | None = None
 
 
 class Inspections:

@@ -55,8 +55,8 @@ class Labels:
         """Returns one row a labelled or judged photograph, with its last score by these weights.
 
         Columns id (of the inspection), unit, image, sha256, defect_score, label (0, 1 or None: a person's word goes
-        before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source and
-        place (of the bytes).
+        before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source,
+        place (of the bytes) and input_reason (why it is "review" whatever its score, or None).
         What a person dropped is left out.
         """
         last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
@@ -64,6 +64,7 @@ class Labels:
         columns = (
             *(Inspection.id, Inspection.unit, Inspection.image, Inspection.sha256, Inspection.defect_score),
             *(Inspection.lot, Inspection.source, Label.label, Label.defect, Label.split, Label.generated, Image.place),
+            Inspection.input_reason,
         )
         query = select(*columns).outerjoin(Label, Label.sha256 == Inspection.sha256)
         query = query.outerjoin(Image, Image.sha256 == Inspection.sha256)

@@ -110,6 +110,7 @@ class Inspection(Base):
     contrast: Mapped[float | None] = mapped_column(Float(53))  # standard deviation of the grey levels
     sharpness: Mapped[float | None] = mapped_column(Float(53))  # mean absolute step between neighbours
     error: Mapped[str | None] = mapped_column(Text)  # why it could not be inspected
+    input_reason: Mapped[str | None] = mapped_column(Text)  # why a person has to decide whatever the score
     source: Mapped[str] = mapped_column(String(16))  # api, kserve, watch, data, out-of-fold
     who: Mapped[str] = mapped_column(String(80))
     at: Mapped[str] = mapped_column(String(32), index=True)

@@ -63,7 +63,8 @@ def cell(
     """Shows the images behind one cell of the confusion matrix, those nearest to the threshold first."""
     cuts = Thresholds(min(low, high), max(low, high))
     rows = [row for row in rows_of(station, of) if row["label"] == label]
-    decided: list[str] = decide([row["defect_score"] for row in rows], cuts).tolist() if rows else []
+    reasons = [row["input_reason"] for row in rows]
+    decided: list[str] = decide([row["defect_score"] for row in rows], cuts, reasons).tolist() if rows else []
     inside = [row for row, said in zip(rows, decided, strict=True) if said == decision]
     inside.sort(key=lambda row: row["defect_score"], reverse=decision == "accept")
     said = f"{'bad' if label else 'good'}, {decision}"
