@@ -31,6 +31,7 @@ from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.evidence import Evidence
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
@@ -246,7 +247,8 @@ def _judge(
         weights_sha256="",
     )
     table = score_table(placed, scores, threshold.pair, fitted.margins)
-    return Recipe(manifest, fitted.inspector), metrics, table
+    seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
+    return Recipe(manifest, fitted.inspector, Evidence.of(labels[held], margins[held], seen)), metrics, table
 
 
 def _calibrated(

@@ -28,7 +28,7 @@ class Ready:
 
     Attributes:
         name: Of the photograph.
-        digest: SHA-256 of its bytes; None when they could not be read.
+        digest: SHA-256 of its bytes, or of its pixels where it was given as such; None when they could not be read.
         size: Height and width of the photograph; (0, 0) when it was not decoded.
         pixels: (C, H, W) uint8; None when it could not be decoded or was known.
         error: Why it could not be read, or None.
@@ -71,7 +71,7 @@ class Preparing:
             with self.profile.of(DECODE):
                 image = decode(data, name=item.name, at_least=self.at_least)
                 size = (int(image.shape[0]), int(image.shape[1]))
-                if self.at_least is not None and data.startswith(JPEG_SIGNATURE):
+                if self.at_least is not None and isinstance(data, bytes) and data.startswith(JPEG_SIGNATURE):
                     facts = probe(data, name=item.name)
                     size = (facts.height, facts.width)
             with self.profile.of(RESIZE):
