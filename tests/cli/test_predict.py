@@ -86,7 +86,7 @@ def test_an_unreadable_photograph_is_submitted_as_bad(
     (data / "good" / "broken.png").write_text("hello")
     out = tmp_path / "submission.csv"
     answer = run_cli("predict", trained_run, data, "--out", out, "--submission")
-    assert answer.code == 0
+    assert answer.code == 1  # it is written all the same
     assert "1 photographs of the submission cannot be read" in answer.err
     assert dict(pl.read_csv(out).iter_rows())["broken.png"] == 1.0
 

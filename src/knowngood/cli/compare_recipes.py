@@ -74,7 +74,8 @@ def _title(document: dict[str, Any]) -> str:
 
 
 def _figures(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    auroc, rows = document["auroc"], []
+    auroc = document["auroc"]
+    rows: list[tuple[str, ...]] = []
     if auroc is not None:
         rows.append(("AUC", f"{auroc['a']:.4f}", f"{auroc['b']:.4f}", f"{auroc['p_value']:.2g}"))
     for key in ("escapes", "overkill"):

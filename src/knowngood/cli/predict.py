@@ -58,11 +58,12 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     A file that cannot be read has a row with decision "error", and the exit code is then 1, all rows being written;
     --max-errors N allows N of them. A second run scores only what is new.
     """
+    local = {"--sample": sample is not None, "--submission": submission, "--profile": profile}
     tries = {"--threshold": threshold is not None, "--reject-from": reject_from is not None}
-    _refused(config, out, {"--sample": sample, "--submission": submission, "--profile": profile} | tries)
+    _refused(config, out, local | tries)
     if config.engine != "local":
         counts = _on_cluster(
-            (recipe, images, out, config), json, runtime=runtime, fresh=fresh, signed_by=require_signature
+            (recipe, images, out, config), json, runtime=runtime, fresh=fresh, signed_by=require_signature or None
         )
         end_for_errors(counts["unreadable"], counts["images"], max_errors)
         return
@@ -72,7 +73,11 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
 
         stages = Profile()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
-        cuts = {"accept_below": threshold, "reject_from": reject_from, "signed_by": require_signature}
+        cuts: dict[str, Any] = {
+            "accept_below": threshold,
+            "reject_from": reject_from,
+            "signed_by": require_signature or None,
+        }
         frame = work(recipe, images, **kept, **cuts, runtime=runtime, cascade=config.cascade, profile=stages)
     counts = {
         "images": len(frame),
@@ -103,7 +108,7 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     end_for_errors(counts["unreadable"], len(frame), max_errors)
 
 
-def _refused(config: EngineConfig, out: Path | None, others: dict[str, object]) -> None:
+def _refused(config: EngineConfig, out: Path | None, others: dict[str, bool]) -> None:
     """Looks whether the options go together.
 
     Raises:

@@ -21,21 +21,14 @@ def checked_cuts(accept_below: float, reject_from: float) -> Thresholds:
     Raises:
         ConfigError: One is no number in [0, 1], or they are in the wrong order.
     """
-    for name, value in (("accept_below", accept_below), ("reject_from", reject_from)):
-        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        if not (number and 0 <= value <= _HIGHEST):
-            raise ConfigError(
-                f"{name} is {value!r}.",
-                expected="a defect score between 0 and 1",
-                fix="Scores below accept_below (--threshold) are accepted, from reject_from (--reject-from) rejected.",
-            )
+    accept_below, reject_from = _number("accept_below", accept_below), _number("reject_from", reject_from)
     if accept_below > reject_from:
         raise ConfigError(
             f"accept_below is {accept_below:g}, above reject_from, which is {reject_from:g}.",
             expected="accept_below <= reject_from; what lies between is reviewed",
             fix="Lower accept_below (--threshold), or raise reject_from (--reject-from).",
         )
-    return Thresholds(float(accept_below), float(reject_from))
+    return Thresholds(accept_below, reject_from)
 
 
 def moved(before: Thresholds, accept_below: float | None, reject_from: float | None) -> Thresholds:
@@ -118,6 +111,16 @@ def threshold_by_hand(
         goods=int(good.size),
         overkill=float((good >= cuts.accept_below).mean()) if good.size else None,
         sentence=" ".join(parts),
+    )
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= (number := float(value)) <= _HIGHEST:
+        return number
+    raise ConfigError(
+        f"{name} is {value!r}.",
+        expected="a defect score between 0 and 1",
+        fix="Scores below accept_below (--threshold) are accepted, from reject_from (--reject-from) rejected.",
     )
 
 

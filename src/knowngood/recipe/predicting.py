@@ -98,6 +98,8 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     wanted = None if sample is None else read_sample(Path(sample))
+    if signed_by is not None and isinstance(recipe, Recipe):
+        raise ConfigError("A loaded recipe was verified when it was loaded.", fix="Recipe.load(folder, signed_by=KEYS)")
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, signed_by=signed_by)
     if accept_below is None and reject_from is None:
         scoring = opened(loaded, runtime, cascade=cascade)

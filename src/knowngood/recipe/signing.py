@@ -237,11 +237,10 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    data = _content(path)
     try:
-        found: Any = load_pem_private_key(_content(path), None)
-    except (ValueError, TypeError) as error:  # TypeError: it is encrypted
-        raise _no_key(path, "private") from error
-    except Exception as error:  # UnsupportedAlgorithm
+        found: Any = load_pem_private_key(data, None)
+    except Exception as error:  # ValueError, UnsupportedAlgorithm; TypeError where it is encrypted
         raise _no_key(path, "private") from error
     if not isinstance(found, Ed25519PrivateKey):
         raise _no_key(path, "private")

@@ -32,7 +32,7 @@ def recipe_comparison_page(document: dict[str, Any], rows: pl.DataFrame) -> str:
 
 def _figures(document: dict[str, Any]) -> Section:
     auroc = document["auroc"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     if auroc is not None:
         rows.append(("AUC", wording.decimal(auroc["a"]), wording.decimal(auroc["b"]), _p(auroc["p_value"])))
     for title, key in (("escapes: bads accepted", "escapes"), ("overkill: goods not accepted", "overkill")):

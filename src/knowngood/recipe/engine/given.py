@@ -41,7 +41,7 @@ def items_from(images: Any, names: Sequence[str] | None = None) -> Iterator[Item
     if len(images) != len(names):
         raise ConfigError(f"There are {len(names)} names for {len(images)} photographs.", expected="one name for each")
     for image, name in zip(images, names, strict=True):
-        yield item_at(name, image) if isinstance(image, (str, os.PathLike)) else _in_memory(image, name)
+        yield item_at(name, _place(image)) if isinstance(image, (str, os.PathLike)) else _in_memory(image, name)
 
 
 def _items_of(image: Any, number: int) -> Iterator[Item]:
@@ -56,15 +56,21 @@ def _items_of(image: Any, number: int) -> Iterator[Item]:
             return
         yield from found_there
         return
-    path = Path(image)
+    place, path = _place(image), Path(image)
     if not path.exists():
         found = sorted(glob.glob(os.fspath(image), recursive=True)) if glob.has_magic(os.fspath(image)) else []
-        for match in found or [image]:  # a name that is no file gets its row, with the reason
-            yield from _items_of(match, number) if found else (item_at(named(image), image),)
+        for match in found:
+            yield from _items_of(match, number)
+        if not found:  # a name that is no file gets its row, with the reason
+            yield item_at(named(image), place)
     elif path.is_dir() or is_archive(path) or path.suffix.lower() in TABLES:
         yield from stream([path]).items
     else:
-        yield item_at(named(image), image)
+        yield item_at(named(image), place)
+
+
+def _place(image: str | os.PathLike[str]) -> str | Path:
+    return image if isinstance(image, str) else Path(image)
 
 
 def _in_memory(image: Any, name: str) -> Item:

@@ -65,7 +65,7 @@ class Preparing:
         try:
             with self.profile.of(READ):
                 data = item.read()
-                digest = hashlib.sha256(data).hexdigest()
+                digest = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
             if self.known is not None and self.known(item.name, digest):
                 return Ready(item.name, digest, known=True)
             with self.profile.of(DECODE):
