@@ -115,7 +115,7 @@ def threshold_by_hand(
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= (number := float(value)) <= _HIGHEST:
+    if not isinstance(value, bool) and isinstance(value, Real) and 0 <= (number := float(value)) <= _HIGHEST:
         return number
     raise ConfigError(
         f"{name} is {value!r}.",

@@ -12,6 +12,7 @@ from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.thumbnails import thumbnail
 
 SHOWN = 60  # pictures of a group
+_FLIPPED = 4  # groups of flipped units, which are shown even where they are empty
 
 
 def recipe_comparison_page(document: dict[str, Any], rows: pl.DataFrame) -> str:
@@ -80,7 +81,8 @@ def _flips(rows: pl.DataFrame) -> Section:
         _group("Bad, let through by both", rows.filter(bad & a & b), "a_score"),
         _group("Good, held back by both", rows.filter(~bad & ~a & ~b), "a_score"),
     ]
-    lead = "The first four groups are the flipped units: one recipe is right, the other is wrong. Scores: A, then B."
+    groups = [one for number, one in enumerate(groups) if number < _FLIPPED or one[3]]
+    lead = "The first four groups are the flipped units: one is right, the other wrong. Under each its two scores."
     return Section("units", "Unit by unit", render("sections/mistakes.html", groups=groups), lead)
 
 
@@ -92,13 +94,12 @@ def _group(name: str, rows: pl.DataFrame, by: str) -> tuple[Any, ...]:
 
 def _picture(row: dict[str, Any]) -> Picture:
     small = thumbnail(row["path"])
-    bad = row["label"] == 1
     return Picture(
         uri=small.uri,
         name=row["image"],
-        score=f"{wording.score(row['a_score'])} → {wording.score(row['b_score'])}",
-        tag=(row["defect"] or "bad") if bad else "good",
-        bad=bad,
+        score=f"B {wording.score(row['b_score'])}",
+        tag=f"A {wording.score(row['a_score'])}",
+        bad=row["label"] == 1,
         trouble=small.trouble,
     )
 

@@ -280,6 +280,8 @@ def _mistakes(paired: dict[str, Any], does: str, noun: str) -> str:
     if not units:
         return f"There is no {noun} to compare on."
     of = f"{units} {noun}" if units == 1 else f"{units} {noun}s"
+    if not a and not b:
+        return f"Neither {does} any of {of}."
     if not paired["only_a"] and not paired["only_b"]:
         return f"Both {does.replace('lets', 'let').replace('holds', 'hold')} the same {a} of {of}."
     if a == b:

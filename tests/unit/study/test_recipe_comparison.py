@@ -132,7 +132,7 @@ def test_words_of_small_and_equal_results() -> None:
     assert "as many of 41 bads as A (5), though not the same" in _mistakes(
         _paired(some, others, 0.95), "lets through", "bad"
     )
-    assert _mistakes(_paired(none[:1], none[:1], 0.95), "holds back", "good") == "Both hold back the same 0 of 1 good."
+    assert _mistakes(_paired(none[:1], none[:1], 0.95), "holds back", "good") == "Neither holds back any of 1 good."
 
 
 def test_it_is_public() -> None:
