@@ -1,6 +1,6 @@
 """Prints how the source is cut into files: sizes, imports, cycles, and how many modules a verb needs.
 
-    python benchmarks/house.py [--src src] [--out benchmarks/results/house.json]
+python benchmarks/house.py [--src src] [--out benchmarks/results/house.json]
 """
 
 from __future__ import annotations

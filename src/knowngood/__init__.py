@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from knowngood.study.generator import TrainedGan, train_generator
     from knowngood.study.judging.config import JudgeConfig
     from knowngood.study.judging.judging import Judged, judge
+    from knowngood.study.recipe_comparison import ComparedRecipes, compare_recipes
     from knowngood.study.removal_config import RemovalConfig
     from knowngood.study.removing import RemovalTrial, removal_trial
     from knowngood.study.study_config import StudyConfig
@@ -63,6 +64,7 @@ _HOMES = {
     "ClusterConfig": "knowngood.scale.config",
     "ClusterRun": "knowngood.recipe.cluster.running",
     "CompareConfig": "knowngood.study.comparison.config",
+    "ComparedRecipes": "knowngood.study.recipe_comparison",
     "Compared": "knowngood.study.comparison.comparing",
     "EngineConfig": "knowngood.recipe.cluster.config",
     "ExplainConfig": "knowngood.study.explain_config",
@@ -96,6 +98,7 @@ _HOMES = {
     "choose_threshold": "knowngood.decide.threshold",
     "classical": "knowngood.study.classical",
     "compare": "knowngood.study.comparison.comparing",
+    "compare_recipes": "knowngood.study.recipe_comparison",
     "evaluate": "knowngood.decide.metrics",
     "explain": "knowngood.study.explaining",
     "export": "knowngood.recipe.export.exporting",
@@ -124,6 +127,7 @@ __all__ = [
     "ClusterRun",
     "CompareConfig",
     "Compared",
+    "ComparedRecipes",
     "EngineConfig",
     "ExplainConfig",
     "Explained",
@@ -156,6 +160,7 @@ __all__ = [
     "choose_threshold",
     "classical",
     "compare",
+    "compare_recipes",
     "evaluate",
     "explain",
     "export",

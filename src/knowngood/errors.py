@@ -34,6 +34,10 @@ class UnknownNameError(ConfigError):
     """A name that is not in a registry."""
 
 
+class ReadOnlyError(ConfigError, AttributeError):
+    """An attribute is set that is read only, or that there is none of."""
+
+
 class DataError(KnownGoodError):
     """The photographs, their layout or their labels cannot be used."""
 

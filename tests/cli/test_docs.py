@@ -109,7 +109,7 @@ def test_options_that_the_docs_name_exist(run_cli: Callable[..., Any]) -> None:
 
     groups = [("", app), *((str(group.name), group.typer_instance) for group in app.registered_groups)]
     for group, verbs in groups:
-        for verb in (command.callback.__name__ for command in verbs.registered_commands if command.callback):
+        for verb in (c.name or c.callback.__name__ for c in verbs.registered_commands if c.callback):
             known |= set(re.findall(r"--[a-z][a-z-]+", run_cli(*filter(None, (group, verb)), "--help").out))
     known |= {"--help", "--version", "--install-completion", "--show-completion"}
     known |= {"--head"}  # of `ray start`

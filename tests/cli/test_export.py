@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from knowngood import Recipe
 from knowngood.recipe.export.document import DOCUMENT, ExportDocument
 
 pytest.importorskip("openvino")
@@ -194,3 +195,51 @@ def test_bench_tells_stages_peaks_and_what_bounds(run_cli: Run, exported: Path, 
     assert told["pipeline"]["with"] in told["inference"]
     assert "bounds it" in told["bound_by"]
     assert "files to decisions" in run_cli("bench", exported, "--rounds", 1, "--count", 4).out
+
+
+def test_the_first_run_after_an_export_says_that_it_decides(
+    run_cli: Run, copy: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOWNGOOD_CACHE", str(tmp_path / "cache"))
+    own = run_cli("predict", copy, parts / "chip", "--runtime", "torch")
+    assert "decided by torch fp32" in own.err
+    assert "from now on" not in own.err
+    first = " ".join(run_cli("predict", copy, parts / "chip").err.split())
+    document = json.loads((copy / "recipe" / "exports" / "openvino-fp32" / DOCUMENT).read_text())
+    stamp = document["seal"][:8]
+    assert f"the export openvino fp32 {stamp} decides from now on" in first
+    assert f"it changes 0 decisions of {document['parity']['images']}" in first
+    assert "--runtime torch is the way back" in first
+    again = run_cli("predict", copy, parts / "chip", "--json")
+    assert "from now on" not in again.err
+    assert {row["runtime"] for row in again.json["rows"]} == {f"openvino fp32 {stamp}"}
+    monkeypatch.setenv("KNOWNGOOD_CACHE", "/proc/none")  # what cannot be remembered is said again
+    assert "from now on" in run_cli("predict", copy, parts / "chip").err
+
+
+def test_python_decides_as_the_command_line_does(run_cli: Run, copy: Path, parts: Path) -> None:
+    recipe = Recipe.load(copy)
+    for runtime in ("auto", "torch", "onnxruntime"):
+        rows = run_cli("predict", copy, parts, "--runtime", runtime, "--json").json["rows"]
+        said = sorted(recipe.predict(parts, runtime=runtime), key=lambda one: one.image)
+        assert [one.decision for one in said] == [row["decision"] for row in rows]
+        assert [one.defect_score for one in said] == [row["defect_score"] for row in rows]
+    shutil.rmtree(copy / "recipe" / "exports")  # what is kept open is not asked once it is gone
+    own = run_cli("predict", copy, parts / "chip", "--json").json["rows"]
+    assert [one.defect_score for one in recipe.predict(parts / "chip")] == [row["defect_score"] for row in own]
+
+
+def test_other_cuts_with_an_export(run_cli: Run, copy: Path, parts: Path) -> None:
+    answer = run_cli("predict", copy, parts, "--threshold", 0.3, "--json")
+    assert answer.json["runtime"][0].startswith("openvino fp32")
+    assert "not of its export" in answer.err
+    assert answer.json["recipe"][0].endswith("+cuts-0.3-0.3")
+    other = Recipe.load(copy).with_thresholds(accept_below=0.3)
+    shutil.rmtree(copy / "recipe")
+    other.save(copy / "recipe")
+    assert run_cli("predict", copy, parts / "chip", "--json").json["runtime"] == [
+        "torch fp32"
+    ]  # exports are its parent's
+    answer = run_cli("export", copy, "--precision", "fp32", "--json")
+    assert answer.code == 0, answer.err
+    assert (answer.json["threshold"]["threshold"], answer.json["threshold"]["basis"]) == (0.3, "set by hand")

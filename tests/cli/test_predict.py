@@ -86,7 +86,7 @@ def test_an_unreadable_photograph_is_submitted_as_bad(
     (data / "good" / "broken.png").write_text("hello")
     out = tmp_path / "submission.csv"
     answer = run_cli("predict", trained_run, data, "--out", out, "--submission")
-    assert answer.code == 0
+    assert answer.code == 1  # it is written all the same
     assert "1 photographs of the submission cannot be read" in answer.err
     assert dict(pl.read_csv(out).iter_rows())["broken.png"] == 1.0
 
@@ -171,3 +171,100 @@ def test_recipes_that_are_newer_missing_or_half(run_cli: Run, parts: Path, recip
         assert run_cli("predict", recipe_copy, parts).code == 2
     manifest.unlink()
     assert "There is no recipe at" in run_cli("predict", recipe_copy, parts).err
+
+
+def test_every_row_says_what_decided(run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    answer = run_cli("predict", trained_run, parts / "chip", "--out", out)
+    frame = pl.read_csv(out)
+    columns = ["image", "defect_score", "decision", "reason", "error", "sha256", "recipe", "runtime"]
+    assert frame.columns == columns
+    assert set(frame["runtime"]) == {"torch fp32"}
+    assert "decided by torch fp32" in answer.err
+    assert "Decided by torch fp32" in answer.out
+
+
+def test_rows_of_an_older_version_are_scored_again(
+    run_cli: Run, make_set: Run, trained_run: Path, tmp_path: Path
+) -> None:
+    data, out = make_set(tmp_path / "data", good=3, bad=2), tmp_path / "scores.csv"
+    run_cli("predict", trained_run, data, "--out", out)
+    old = pl.read_csv(out).drop("reason", "runtime").with_columns(defect_score=pl.lit(0.125))
+    old.write_csv(out)
+    answer = run_cli("predict", trained_run, data, "--out", out)
+    assert "scored before" not in answer.err
+    assert (pl.read_csv(out)["defect_score"] != 0.125).all()
+
+
+@pytest.mark.parametrize(
+    ("broken", "words", "code"),
+    [
+        (0, [], 0),
+        (1, [], 1),
+        (2, ["--max-errors", "2"], 0),
+        (3, ["--max-errors", "2"], 1),
+        (3, ["--max-errors", "2", "--json"], 1),
+    ],
+)
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_unreadable_photographs_make_the_exit_code(
+    run_cli: Run, make_set: Run, trained_run: Path, tmp_path: Path, broken: int, words: list[str], code: int, verb: str
+) -> None:
+    data, out = make_set(tmp_path / "data", good=3, bad=2), tmp_path / "out.parquet"
+    for number in range(broken):
+        (data / f"broken_{number}.png").write_text("hello")
+    answer = run_cli(verb, trained_run, data, "--out", out, *words)
+    assert answer.code == code, answer.err
+    assert "Traceback" not in answer.err
+    rows = pl.read_parquet(out) if verb == "predict" else pl.read_csv(out / "boxes.csv")
+    errors = rows.filter(pl.col("error").is_not_null())
+    assert rows["image"].n_unique() == 5 + broken
+    assert errors["decision"].to_list() == ["error"] * broken
+    if "--json" in words:
+        assert len(answer.json["rows" if verb == "predict" else "images"]) == 8
+    if code:
+        assert f"{broken} of 8" in answer.err or broken == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--max-errors", "1000"]])
+def test_nothing_readable_is_a_failure_whatever_is_allowed(
+    run_cli: Run, trained_run: Path, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "a.png").write_text("hello")
+    answer = run_cli("predict", trained_run, tmp_path / "a.png", *words)
+    assert answer.code == 1
+    assert "No photograph could be read" in answer.err
+
+
+def test_other_cuts_for_a_try(run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    plain = run_cli("predict", trained_run, parts, "--out", out, "--json").json
+    answer = run_cli("predict", trained_run, parts, "--out", out, "--threshold", 0.25, "--reject-from", 0.75, "--json")
+    assert answer.code == 0, answer.err
+    assert "A try: Accepts below 0.25, rejects from 0.75." in answer.err
+    assert "would be let through (escape rate at most" in answer.err
+    assert "scored before" not in answer.err  # other rows
+    frame = pl.read_parquet(out)
+    assert set(frame["recipe"]) == {plain["recipe"][0] + "+cuts-0.25-0.75"}
+    cut = pl.when(pl.col("defect_score") < 0.25).then(pl.lit("accept"))
+    cut = cut.when(pl.col("defect_score") < 0.75).then(pl.lit("review")).otherwise(pl.lit("reject"))
+    assert frame["decision"].to_list() == frame.select(cut.alias("x"))["x"].to_list()
+    assert frame["defect_score"].to_list() == pytest.approx([r["defect_score"] for r in plain["rows"]], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--threshold", "nan"], "accept_below is nan"),
+        (["--threshold", "1.5"], "accept_below is 1.5"),
+        (["--threshold", "-0.1"], "accept_below is -0.1"),
+        (["--threshold", "0.9", "--reject-from", "0.1"], "above reject_from"),
+        (["--reject-from", "inf"], "reject_from is inf"),
+        (["--threshold", "0.5", "--engine", "ray", "--out", "rows"], "--threshold does not go with"),
+    ],
+)
+def test_cuts_that_are_none(run_cli: Run, parts: Path, trained_run: Path, words: list[str], told: str) -> None:
+    answer = run_cli("predict", trained_run, parts / "chip", *words)
+    assert answer.code == 2
+    assert told in answer.err
+    assert "Traceback" not in answer.err

@@ -73,6 +73,17 @@ def at_work() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def end_for_errors(errors: int, photographs: int, most: int) -> None:
+    """Ends with exit code 1 where more photographs than `most`, or all of them, could not be read.
+
+    Call it last: rows and answer are out by then.
+    """
+    if errors and (errors > most or errors == photographs):
+        which = f"{errors} of {photographs} photographs" if errors < photographs else "No photograph"
+        typer.echo(f"knowngood: {which} could {'not ' if errors < photographs else ''}be read (exit code 1).", err=True)
+        raise typer.Exit(OURS)
+
+
 def answer_json(document: Any) -> None:
     """Prints the one JSON document of a verb."""
     print(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=True, default=str))

@@ -10,6 +10,8 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import with_options
+from knowngood.errors import ConfigError
+from knowngood.recipe.digest import place_of
 from knowngood.study.comparison.config import CompareConfig
 
 _TPRS = ("0.991", "0.995", "0.997", "1")
@@ -23,8 +25,9 @@ def register(app: typer.Typer) -> None:
 @with_options(CompareConfig)
 def compare(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the comparison.")],
     config: CompareConfig,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the comparison; always needed.")] = None,
     source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
     json: Json = False,
@@ -34,6 +37,15 @@ def compare(
     Rows are models x variants x freeze x balance. A comparison that was killed goes on when the same command is given
     again; with more models, variants or seeds it takes over what is finished.
     """
+    given = [data, *(more or ())]
+    if len(given) > 1 or (place_of(data) / "recipe.json").is_file():
+        raise ConfigError(
+            f"`compare` trains models on one data set; {' '.join(given)} is something else.",
+            expected="knowngood compare DATA --out FOLDER",
+            fix="For two recipes that are trained already: knowngood compare-recipes A B DATA",
+        )
+    if out is None:
+        raise ConfigError("No --out says where the comparison goes.", fix=f"knowngood compare {data} --out FOLDER")
     with at_work():
         from knowngood.study.comparison.comparing import compare as work
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.answering import Json, answer_json, at_work, end_for_errors, one_line, show_table
+from knowngood.cli.options import MaxErrors, with_options
 from knowngood.study.explain_config import ExplainConfig
 
 SHOWN = 20
@@ -25,11 +25,13 @@ def explain(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files and folders.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures; one of an earlier call is replaced.")],
     config: ExplainConfig,
+    max_errors: MaxErrors = 0,
     json: Json = False,
 ) -> None:
     """Show where a recipe looked in photographs: overlays, boxes (CSV and COCO), on request raw maps and stages.
 
-    A file that cannot be read costs its own row.
+    A file that cannot be read has a row with decision "error", and the exit code is then 1, all else being written;
+    --max-errors N allows N of them.
     """
     with at_work():
         from knowngood.study.explaining import PAGE
@@ -38,8 +40,10 @@ def explain(
         done = work(recipe, images, out, config)
     if json:
         answer_json({"out": str(done.folder), **done.document})
-        return
     found = done.document["images"]
+    if json:
+        end_for_errors(sum(i["error"] is not None for i in found), len(found), max_errors)
+        return
     broken = [(one_line(i["image"]), i["error"]) for i in found if i["error"]]
     if broken:
         show_table(f"Unreadable ({min(len(broken), SHOWN)} of {len(broken)})", ("image", "error"), broken[:SHOWN])
@@ -52,6 +56,7 @@ def explain(
     if rows:
         show_table(f"Highest scores ({len(rows)} of {len(seen)})", columns, rows)
     typer.echo(f"Pictures: {done.folder / PAGE}\nBoxes: {done.folder / 'boxes.csv'}")
+    end_for_errors(len(broken), len(found), max_errors)
 
 
 def _largest(boxes: list[dict[str, list[int]]]) -> str:

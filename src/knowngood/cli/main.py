@@ -15,11 +15,13 @@ from knowngood.cli import (
     check,
     classical,
     compare,
+    compare_recipes,
     explain,
     export,
     features,
     predict,
     serve,
+    sign,
     study,
     synthesize,
     tape,
@@ -52,12 +54,14 @@ for verb in (
     export,
     cascade,
     compare,
+    compare_recipes,
     classical,
     audit,
     features,
     tape,
     weights,
     serve,
+    sign,
 ):
     verb.register(app)
 

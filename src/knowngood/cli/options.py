@@ -20,6 +20,13 @@ Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or 
 Backbone = Annotated[str, typer.Option(help="Pretrained network whose features are used.")]
 Weights = Annotated[Path | None, typer.Option(help="File or folder with its weights.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
+MaxErrors = Annotated[
+    int, typer.Option(min=0, help="Photographs that may be unreadable before the exit code is 1; all rows are written.")
+]
+RequireSignature = Annotated[
+    list[Path] | None,
+    typer.Option(help="Public key (PEM file or folder of them) that must have signed the recipe; may be repeated."),
+]
 Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
 from knowngood.cli.clustering import at_work_on, check_folder
-from knowngood.cli.options import with_options
+from knowngood.cli.options import MaxErrors, RequireSignature, with_options
 from knowngood.errors import ConfigError
 from knowngood.recipe.cluster.config import EngineConfig
 
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(EngineConfig)
-def predict(
+def predict(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
     images: Annotated[
         list[str],
@@ -42,16 +42,30 @@ def predict(
     runtime: Annotated[
         str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.")
     ] = "auto",
+    threshold: Annotated[
+        float | None, typer.Option(help="For a try: accept below this score; alone it also moves the reject cut.")
+    ] = None,
+    reject_from: Annotated[
+        float | None, typer.Option(help="For a try: reject from this score; what lies between is reviewed.")
+    ] = None,
+    max_errors: MaxErrors = 0,
+    require_signature: RequireSignature = None,
     profile: Annotated[bool, typer.Option("--profile", help="Tell how busy each stage was.")] = False,
     json: Json = False,
 ) -> None:
     """Score photographs: defect score (0 to 1, higher is more likely bad) and accept, review or reject.
 
-    A file that cannot be read costs its own row. A second run scores only what is new.
+    A file that cannot be read has a row with decision "error", and the exit code is then 1, all rows being written;
+    --max-errors N allows N of them. A second run scores only what is new.
     """
-    _refused(config, out, {"--sample": sample, "--submission": submission, "--profile": profile})
+    local = {"--sample": sample is not None, "--submission": submission, "--profile": profile}
+    tries = {"--threshold": threshold is not None, "--reject-from": reject_from is not None}
+    _refused(config, out, local | tries)
     if config.engine != "local":
-        _on_cluster((recipe, images, out, config), json, runtime=runtime, fresh=fresh)
+        counts = _on_cluster(
+            (recipe, images, out, config), json, runtime=runtime, fresh=fresh, signed_by=require_signature or None
+        )
+        end_for_errors(counts["unreadable"], counts["images"], max_errors)
         return
     with at_work():
         from knowngood.recipe.engine.profile import Profile
@@ -60,7 +74,8 @@ def predict(
         stages = Profile()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
         kept |= {"cascade": config.cascade, "any_product": config.any_product}
-        frame = work(recipe, images, **kept, runtime=runtime, profile=stages)
+        cuts: dict[str, Any] = {"accept_below": threshold, "reject_from": reject_from, "signed_by": require_signature}
+        frame = work(recipe, images, **kept, **cuts, runtime=runtime, profile=stages)
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},
@@ -68,7 +83,9 @@ def predict(
     }
     if json:
         more = {"profile": stages.document()} if profile else {}
-        answer_json({**counts, **more, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        decided = {"runtime": sorted(set(frame["runtime"])), "recipe": sorted(set(frame["recipe"]))}
+        answer_json({**counts, **decided, **more, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        end_for_errors(counts["unreadable"], len(frame), max_errors)
         return
     broken = frame.filter(frame["error"].is_not_null())
     if len(broken):
@@ -86,13 +103,15 @@ def predict(
         rows = [(one_line(name), *rest) for name, *rest in worst.iter_rows()]
         show_table(f"Highest scores ({len(rows)} of {len(scored)})", ("image", "defect score", "decision"), rows)
     typer.echo(", ".join(f"{number} {name}" for name, number in counts.items()))
+    typer.echo(f"Decided by {' and '.join(sorted(set(frame['runtime'])))}, recipe {' and '.join(set(frame['recipe']))}")
     if profile:
         show_profile(stages.document())
     if out is not None:
         typer.echo(f"Scores: {out}")
+    end_for_errors(counts["unreadable"], len(frame), max_errors)
 
 
-def _refused(config: EngineConfig, out: Path | None, others: dict[str, object]) -> None:
+def _refused(config: EngineConfig, out: Path | None, others: dict[str, bool]) -> None:
     """Looks whether the options go together.
 
     Raises:
@@ -104,7 +123,7 @@ def _refused(config: EngineConfig, out: Path | None, others: dict[str, object]) 
     check_folder(config, out)
 
 
-def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> None:
+def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> dict[str, int]:
     with at_work_on(given[3]):
         from knowngood.recipe.cluster.running import predict_on_cluster
 
@@ -113,13 +132,14 @@ def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> None:
     if json:
         parts = {"parts": done.parts, "taken_over": done.taken_over, "workers": done.workers}
         answer_json({**facts, **parts, "out": str(done.folder)})
-        return
+        return facts
     worst = done.rows().select("image", "defect_score", "decision").drop_nulls("defect_score")
     rows = worst.top_k(SHOWN, by="defect_score").collect(engine="streaming").rows()
     shown = sorted(((one_line(name), *rest) for name, *rest in rows), key=lambda row: -float(str(row[1])))
     show_table(f"Highest scores ({len(shown)})", ("image", "defect score", "decision"), shown)
     typer.echo(", ".join(f"{number} {name}" for name, number in facts.items()))
     typer.echo(f"Scores: {given[2]}/rows/*.parquet, {done.parts} parts")
+    return facts
 
 
 def show_profile(document: dict[str, Any]) -> None:

@@ -24,7 +24,9 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roi: tuple[Box, ...] = Field(
-        (), description="Boxes (x0, y0, x1, y1) as fractions of width and height; nothing outside all of them counts."
+        (),
+        max_length=1000,
+        description="Boxes (x0, y0, x1, y1) as fractions of width and height; nothing outside all of them counts.",
     )
     mask_leads: bool = Field(False, description="Leads are found and filled in from what surrounds them.")
 

@@ -12,6 +12,7 @@ from knowngood.decide.tally import Bools, Floats, checked, finite
 from knowngood.wording import counted
 
 FEW = 10  # of either class; below it the fit leans on the smoothing, and says so
+_NO_SPREAD = 1e-9  # of logits: rounding alone
 _LOWEST, _HIGHEST = 1e-3, 1e3  # temperature, in units of the logits' spread
 
 
@@ -20,9 +21,9 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    temperature: float = Field(default=1.0, gt=0, description="What logits are divided by.")
-    bias: float = Field(default=0.0, description="What is added after the division.")
-    note: str | None = Field(default=None, description="What the user should know of the fit.")
+    temperature: float = Field(default=1.0, ge=1e-12, le=1e12, description="What logits are divided by.")
+    bias: float = Field(default=0.0, ge=-1e9, le=1e9, description="What is added after the division.")
+    note: str | None = Field(default=None, max_length=4096, description="What the user should know of the fit.")
 
     def apply(self, logits: npt.ArrayLike) -> Floats:
         """Returns defect scores in [0, 1], (N,) float64, from logits (N,), bad minus good."""
@@ -53,7 +54,7 @@ def fit_calibration(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration
     if not (bads and goods):
         return Calibration(note=f"Not calibrated: {both}; both classes are needed.")
     spread = float(logit.std())
-    if spread == 0:
+    if spread < _NO_SPREAD:
         return Calibration(note="Not calibrated: all calibration images have the same logit.")
     slope, bias = _fit(logit / spread, label)
     notes = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,23 +21,38 @@ from knowngood.models.memory_heads import NearestHead, PatchHead, patch_maps
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
 
+_Mean = Annotated[float, Field(ge=-10, le=10)]
+_Deviation = Annotated[float, Field(ge=1e-4, le=10)]
+_Stage = Annotated[int, Field(ge=0, le=31)]
+
 
 class NetworkConfig(BaseModel):
     """Everything needed to build a network again, apart from its tensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    backbone: str = Field(description="Name in the model registry.")
+    backbone: str = Field(max_length=100, description="Name in the model registry.")
     head: Literal["linear", "kernel", "patch_memory", "knn"] = Field("linear", description="Kind of head.")
     height: int = Field(ge=16, le=4096, description="Input height in pixels.")
     width: int = Field(ge=16, le=4096, description="Input width in pixels.")
     channels: Literal[1, 3] = Field(description="1 for grey photographs, 3 for colour.")
-    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="Mean of RGB in 0..1.")
-    std: tuple[float, float, float] = Field(IMAGENET_STD, description="Deviation of RGB in 0..1.")
+    mean: tuple[_Mean, _Mean, _Mean] = Field(IMAGENET_MEAN, description="Mean of RGB in 0..1.")
+    std: tuple[_Deviation, _Deviation, _Deviation] = Field(IMAGENET_STD, description="Deviation of RGB in 0..1.")
     strided_1x1: bool = Field(False, description="Whether strides sit on the first 1x1 convolutions (Caffe).")
-    norm_epsilon: float | None = Field(None, gt=0, description="Epsilon of batch norms, if not the network's own.")
-    supports: int = Field(0, ge=0, description="Support vectors, or remembered rows, of the head.")
-    stages: tuple[int, ...] = Field((), description="Stages that a kernel head or a patch memory sees.")
+    norm_epsilon: float | None = Field(
+        None, ge=1e-12, le=1, description="Epsilon of batch norms, if not the network's own."
+    )
+    supports: int = Field(0, ge=0, le=10_000_000, description="Support vectors, or remembered rows, of the head.")
+    stages: tuple[_Stage, ...] = Field(
+        (), max_length=16, description="Stages that an SVM head or a patch memory sees, rising."
+    )
+
+    @field_validator("stages")
+    @classmethod
+    def _rising(cls, stages: tuple[int, ...]) -> tuple[int, ...]:
+        if list(stages) != sorted(set(stages)):
+            raise ValueError("stages must rise")
+        return stages
 
 
 class Classifier(nn.Module):

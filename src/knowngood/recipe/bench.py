@@ -90,7 +90,8 @@ def bench(
 
 def _files(images: str | Path | None, recipe: Recipe) -> Files:
     if images is not None:
-        return [(item.name, item.read()) for item in islice(stream(images).items, MOST)]
+        read = ((item.name, item.read()) for item in islice(stream(images).items, MOST))
+        return [(name, data) for name, data in read if isinstance(data, bytes)]  # all are: they come from places
     rng = np.random.default_rng(0)
     drawn = []
     for number in range(8):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +14,34 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch.func import functional_call
 
 from knowngood.data.images import decode, depth_of
 from knowngood.data.pixels import blank_reason, fit
-from knowngood.decide.threshold import ACCEPT, Thresholds, decide
-from knowngood.errors import ImageError, RecipeError
+from knowngood.decide.by_hand import BY_HAND, moved, threshold_by_hand
+from knowngood.decide.threshold import ACCEPT, UNKNOWN, Threshold, Thresholds, decide
+from knowngood.errors import CalibrationError, KnownGoodError, ReadOnlyError, RecipeError, UnknownNameError
 from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import device_of, over_batches
 from knowngood.models.classifier import Inspector, common_shape
+from knowngood.recipe.digest import place_of
+from knowngood.recipe.evidence import EVIDENCE, Evidence
 from knowngood.recipe.input_check import INPUT_CHECK, InputCheck
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
 from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
+from knowngood.recipe.sealed import read_document, unsealed
+
+if TYPE_CHECKING:
+    from knowngood.recipe.signing import Keys
+
+__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named", "place_of"]
+
+__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named", "place_of"]
 
 MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
+ERROR = "error"  # decision on a photograph that could not be read or scored
+_WITH_EVIDENCE = 3  # format
 _MAPPED = 16  # photographs whose maps are made at once
 
 
@@ -40,38 +52,130 @@ class Prediction:
     Attributes:
         image: Name of the photograph, as it was given.
         defect_score: In 0..1, higher is more likely bad; None when it could not be read.
-        decision: "accept", "review" or "reject"; None when it could not be read.
+        decision: "accept", "review" or "reject"; "error" when it could not be read. Never None.
+        reason: Why the decision is not the score's alone, such as "not this product: ..."; None where it is.
         error: Why it could not be read, or None.
-        reason: Why the decision is "review" whatever the score, such as "not this product: ..."; None where the
-            score alone decides.
     """
 
     image: str
     defect_score: float | None
-    decision: str | None
-    error: str | None = None
+    decision: str
     reason: str | None = None
+    error: str | None = None
+
+    @classmethod
+    def failed(cls, image: str, error: str) -> Prediction:
+        """Returns the prediction of a photograph that could not be read or scored."""
+        return cls(image, None, ERROR, error=error)
 
 
 class Recipe:
-    """A trained, calibrated, saved inspector.
+    """A trained, calibrated, saved inspector. Nothing of it can be set; `with_thresholds` makes another.
 
     Args:
         manifest: Everything but the tensors.
         inspector: The networks.
+        evidence: Calibration scores and hashes of the images that it has seen, which are saved with it.
         input_check: What it knows of its own photographs; None compares nothing, as recipes did before format 3.
+
+    Attributes:
+        folder: Where it was loaded from, and where its exports lie; None of one in memory.
+        signed_by: Public keys of which one must have signed what is loaded; None where nobody has to.
     """
 
-    def __init__(self, manifest: RecipeManifest, inspector: Inspector, input_check: InputCheck | None = None) -> None:
-        self.manifest = manifest
-        self.input_check = input_check
-        self.inspector = inspector.eval()
-        self.folder: Path | None = None  # where it was loaded from, and where its exports lie
+    def __init__(
+        self,
+        manifest: RecipeManifest,
+        inspector: Inspector,
+        evidence: Evidence | None = None,
+        input_check: InputCheck | None = None,
+    ) -> None:
+        self._set(manifest=manifest, inspector=inspector.eval(), evidence=evidence, input_check=input_check)
+        self._set(folder=None, signed_by=None, sessions={})
+
+    manifest: RecipeManifest
+    inspector: Inspector
+    evidence: Evidence | None
+    input_check: InputCheck | None
+    folder: Path | None
+    signed_by: Keys | None
+    sessions: dict[Any, Any]  # what `predict` has opened already, by runtime
+
+    def _set(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuses.
+
+        Raises:
+            ReadOnlyError: Always, and it says what to do instead.
+        """
+        cuts = name in ("threshold", "thresholds", "accept_below", "reject_from")
+        raise ReadOnlyError(
+            f"recipe.{name} cannot be set: a recipe does not change.",
+            expected="a new recipe, certified for its new cuts" if cuts else None,
+            fix="other = recipe.with_thresholds(accept_below=0.2, reject_from=0.6); other.save(folder)"
+            if cuts
+            else "Train another recipe, or recipe.with_thresholds(accept_below=...) for other cuts.",
+        )
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
 
     @property
     def thresholds(self) -> Thresholds:
         """The two cuts between accept, review and reject."""
         return Thresholds(self.manifest.threshold["threshold"], self.manifest.threshold["reject_from"])
+
+    def with_thresholds(self, *, accept_below: float | None = None, reject_from: float | None = None) -> Recipe:
+        """Returns a recipe that differs in its cuts, certified anew on the saved calibration scores.
+
+        This recipe stays as it is. The new one has another revision and names this one as its parent; it has no
+        exports and no cascade, since these are certified for cuts of their own: save it, then export it.
+
+        Args:
+            accept_below: Scores below it are accepted. Where there was no review band, it moves both cuts.
+            reject_from: Scores from it are rejected; between the two a person reviews. A cut that is not named stays.
+
+        Raises:
+            ConfigError: None is named, one is no number in [0, 1], or they would be in the wrong order.
+        """
+        threshold = self.threshold_at(moved(self.thresholds, accept_below, reject_from))
+        changed = {"threshold": threshold, "parent": self.manifest.revision, "format": FORMAT}
+        return Recipe(self.manifest.model_copy(update=changed), self.inspector, self.evidence, self.input_check)
+
+    def threshold_at(self, cuts: Thresholds) -> dict[str, Any]:
+        """Returns `Threshold.to_dict()` of other cuts, with what the saved calibration scores prove of them."""
+        was = self.manifest.threshold
+        try:
+            made = self.certified_at(cuts).to_dict()
+        except CalibrationError as error:
+            plain = {"threshold": cuts.accept_below, "reject_from": cuts.reject_from, "basis": BY_HAND}
+            budgets = {name: was.get(name) for name in ("confidence", "escape_budget", "overkill_budget")}
+            made = plain | budgets | {"certified": False, "sentence": f"Not certified: {error.what}"}
+        return made | ({"escape_rate": UNKNOWN} if self.manifest.kind == "one-class" else {})
+
+    def certified_at(self, cuts: Thresholds) -> Threshold:
+        """Returns what the saved calibration scores prove of other cuts.
+
+        Raises:
+            CalibrationError: This recipe has no calibration scores: it was saved by an older knowngood.
+        """
+        if self.evidence is None or not len(self.evidence.labels):
+            raise CalibrationError(
+                "this recipe has no calibration scores.",
+                expected="evidence.safetensors beside recipe.json, which `knowngood train` saves",
+                fix="Train it again to have other cuts certified.",
+            )
+        was = self.manifest.threshold
+        return threshold_by_hand(
+            self.evidence.labels,
+            self.manifest.calibration.apply(self.evidence.raw_scores),
+            cuts,
+            confidence=was.get("confidence", 0.95),
+            escape_budget=was.get("escape_budget"),
+            overkill_budget=was.get("overkill_budget"),
+        )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -109,44 +213,39 @@ class Recipe:
 
     def predict(
         self,
-        images: str | Path | bytes | npt.NDArray[np.uint8] | Iterable[Any],
+        images: Any,
         names: Sequence[str] | None = None,
         *,
+        runtime: str = "auto",
+        cascade: bool = True,
         any_product: bool = False,
     ) -> list[Prediction]:
-        """Scores photographs; one that cannot be read gives a prediction with its error.
+        """Scores photographs as the command line does, with the same runtime and thresholds.
 
         Args:
-            images: One photograph or several: paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
-            names: What to call them in predictions and messages; by default the path or "image 0", "image 1" ...
+            images: One of these, or any iterable of them: a file, a folder (searched through), a pattern such as
+                "new/*.png", an archive, a table with a column image or path, a URL; the bytes of an image file; an
+                array (H, W) or (H, W, 3) uint8; a PIL image. A name that is no file gives a prediction with decision
+                "error".
+            names: What to call photographs in predictions and messages, one for each of `images`, none of which may be
+                a folder, archive or table then; by default the path, or "image 0", "image 1" ...
+            runtime: "auto" for the quickest export that the recipe has, "torch" for its own networks, or another name.
+            cascade: Use the recipe's cascade where it has one and `runtime` is "auto".
             any_product: Decide by the score alone what does not look like the photographs that were learned from.
 
         Returns:
-            One prediction a photograph, in order.
+            One prediction a photograph, in order; what cannot be read has decision "error" and the reason in `error`.
+
+        Raises:
+            DataError: A folder, archive or table has no photograph in it, or cannot be read.
+            ConfigError: `names` are not as many as `images`, or there is no export for the runtime asked for.
         """
-        if isinstance(images, (str, Path, bytes)) or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
-            images = [images]
-        images = list(images)
-        if names is None:
-            names = [named(image, number) for number, image in enumerate(images)]
+        from knowngood.recipe.cascade.opening import kept_open
+        from knowngood.recipe.engine.given import items_from
+        from knowngood.recipe.engine.pipeline import Engine
 
-        def prepared(image: Any, name: str) -> tuple[npt.NDArray[np.uint8], str | None] | str:
-            try:
-                pixels = decode(image, name=name)
-                return self.prepared(pixels, depth=depth_of(image), any_product=any_product)
-            except ImageError as error:
-                return error.what
-
-        with ThreadPoolExecutor(2) as pool:
-            read = list(pool.map(prepared, images, names))
-        whole = [one for one in read if not isinstance(one, str)]
-        scores = self.score(np.stack([pixels for pixels, _ in whole])) if whole else np.empty(0)
-        decisions = decide(scores, self.thresholds, [reason for _, reason in whole]).tolist()
-        said = iter(zip(scores.tolist(), decisions, strict=True))
-        return [
-            Prediction(name, None, None, one) if isinstance(one, str) else Prediction(name, *next(said), reason=one[1])
-            for name, one in zip(names, read, strict=True)
-        ]
+        engine = Engine(kept_open(self, runtime, cascade=cascade, any_product=any_product))
+        return [one.prediction for one in engine.run(items_from(images, names))]
 
     def maps(
         self,
@@ -197,39 +296,43 @@ class Recipe:
             changes: dict[str, Any] = {"weights_sha256": sha256_of(scratch / WEIGHTS)}
             if self.input_check is not None:
                 changes["input_check"] = self.input_check.save(scratch)
+            if self.evidence is not None and self.manifest.format >= _WITH_EVIDENCE:
+                (scratch / EVIDENCE).write_bytes(self.evidence.encoded())
+                changes["evidence_sha256"] = sha256_of(scratch / EVIDENCE)
             manifest = self.manifest.model_copy(update=changes)
             document = manifest.document()
             write_json(scratch / MANIFEST, document | {"seal": seal(document)})
-        self.manifest = manifest
+        self._set(manifest=manifest)
         return Path(folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Recipe:
+    def load(cls, folder: str | Path, *, signed_by: Keys | None = None) -> Recipe:
         """Reads a recipe and checks that not one byte has changed since it was saved.
 
+        Args:
+            folder: Of the recipe, or of the run that made it.
+            signed_by: Public keys (PEM files, or folders of them), one of which must have signed the recipe as it is,
+                with its exports and its cascade.
+
         Raises:
-            RecipeError: It is missing, damaged, or from a newer knowngood.
+            RecipeError: It is missing, damaged, impossible, from a newer knowngood, or not signed by these keys.
+            MissingExtraError: Keys are given and the extra `sign` is not installed.
         """
         place = place_of(folder)
         manifest = _read_manifest(place)
-        weights = place / WEIGHTS
-        try:
-            if sha256_of(weights) != manifest.weights_sha256:
-                raise _damaged(weights, "its bytes are not those that were saved")
-            inspector = Inspector(manifest.networks)
-            inspector.load_state_dict(load_file(weights))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise _damaged(weights, str(error).splitlines()[0]) from error
-        inspector = inspector.to("cuda" if torch.cuda.is_available() else "cpu")
-        loaded = cls(manifest, inspector, _read_input_check(place / INPUT_CHECK, manifest))
-        loaded.folder = place
+        if signed_by is not None:
+            from knowngood.recipe.signing import verify
+
+            verify(place, signed_by)
+        inspector = _read_inspector(place / WEIGHTS, manifest)
+        loaded = cls(
+            manifest,
+            inspector.to("cuda" if torch.cuda.is_available() else "cpu"),
+            _read_evidence(place / EVIDENCE, manifest),
+            _read_input_check(place / INPUT_CHECK, manifest),
+        )
+        loaded._set(folder=place, signed_by=signed_by)
         return loaded
-
-
-def place_of(folder: str | Path) -> Path:
-    """Returns the folder of a recipe, given that or the folder of the run that made it."""
-    place = Path(folder)
-    return place / "recipe" if (place / "recipe" / MANIFEST).is_file() else place
 
 
 def named(image: Any, number: int) -> str:
@@ -240,12 +343,8 @@ def named(image: Any, number: int) -> str:
 def _read_manifest(place: Path) -> RecipeManifest:
     path = place / MANIFEST
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict):
-            raise ValueError(f"it holds a {type(document).__name__}")
-        stamp = document.pop("seal", None)
-        version = document.get("format")
-    except FileNotFoundError as error:
+        document = read_document(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(
             f"There is no recipe at {place}.",
             expected=f"a folder with {MANIFEST} and {WEIGHTS}",
@@ -253,16 +352,17 @@ def _read_manifest(place: Path) -> RecipeManifest:
         ) from error
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
+    version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise RecipeError(
             f"The recipe at {place} has format {version}; this knowngood reads up to {FORMAT}.",
             fix="Upgrade knowngood: pip install -U knowngood.",
         )
-    if stamp != seal(document):
-        raise _damaged(path, "its contents are not those that were saved")
     try:
-        return RecipeManifest.model_validate(document)
+        return RecipeManifest.from_document(unsealed(document))
     except ValidationError as error:
+        raise _damaged(path, _first_of(error)) from error
+    except ValueError as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -273,6 +373,70 @@ def _read_input_check(path: Path, manifest: RecipeManifest) -> InputCheck | None
         return InputCheck.load(manifest.input_check, path)
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
+
+
+def _read_inspector(path: Path, manifest: RecipeManifest) -> Inspector:
+    """Returns the networks with their tensors, on the CPU.
+
+    Raises:
+        RecipeError: The tensors are not those that were saved, or the networks cannot be built or run.
+    """
+    try:
+        if sha256_of(path) != manifest.weights_sha256:
+            raise _damaged(path, "its bytes are not those that were saved")
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+    for number, config in enumerate(manifest.networks):  # before so much memory is asked for
+        rows = {
+            len(tensor) for name, tensor in state.items() if name.startswith(f"members.{number}.head.") and tensor.ndim
+        }
+        if config.supports and config.supports not in rows:
+            raise _damaged(path, f"it has no {config.supports:,} rows for the head of network {number}")
+    try:
+        inspector = Inspector(manifest.networks)
+        inspector.load_state_dict(state)
+        _try_out(inspector, manifest)
+    except UnknownNameError as error:
+        raise RecipeError(
+            f"The recipe at {path.parent} has a network that is not known here: {error.what}",
+            expected=error.expected,
+            fix="Install the package that registers it, or upgrade knowngood.",
+        ) from error
+    except Exception as error:  # what torch and timm raise on fields that do not fit together has no common root
+        reason = error.what if isinstance(error, KnownGoodError) else (str(error) or type(error).__name__)
+        raise _damaged(path, reason.splitlines()[0]) from error
+    return inspector
+
+
+def _try_out(inspector: Inspector, manifest: RecipeManifest) -> None:
+    """Runs one photograph's shapes through the networks, without computing anything; raises where they do not fit."""
+    tensors = {**dict(inspector.named_parameters()), **dict(inspector.named_buffers())}
+    shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    images = torch.zeros((1, *common_shape(manifest.networks)), dtype=torch.uint8, device="meta")
+    with torch.inference_mode():
+        made = functional_call(inspector.eval(), shapes, (images,))
+    if made.shape != (1,):
+        raise ValueError(f"its networks give {tuple(made.shape)} and not one raw score a photograph")
+
+
+def _read_evidence(path: Path, manifest: RecipeManifest) -> Evidence | None:
+    """Returns the evidence; None where it was not taken along: it proves cuts, and decides nothing."""
+    if manifest.evidence_sha256 is None or not path.exists():
+        return None
+    try:
+        if sha256_of(path) != manifest.evidence_sha256:
+            raise _damaged(path, "its bytes are not those that were saved")
+        return Evidence.read(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+
+
+def _first_of(error: ValidationError) -> str:
+    """Returns the first complaint of pydantic in one line, the value shortened."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])) or "its fields"
+    return f"{where}: {first['msg']}"
 
 
 def _damaged(path: Path, why: str) -> RecipeError:

@@ -9,30 +9,45 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
 from knowngood.data.sources.walking import Walker
-from knowngood.errors import ConfigError, DataError
+from knowngood.decide.by_hand import moved
+from knowngood.errors import CalibrationError, ConfigError, DataError
 from knowngood.files import storage_errors
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade.opening import opened
+from knowngood.recipe.cascade.opening import has_cascade, opened
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import Engine, Scored
 from knowngood.recipe.engine.profile import Profile
-from knowngood.recipe.runtimes.choosing import AUTO
+from knowngood.recipe.runtimes.choosing import AUTO, Scoring, announce
+from knowngood.recipe.runtimes.choosing import scoring as open_runtime
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
 from knowngood.tables import write_table
 
+if TYPE_CHECKING:
+    from knowngood.recipe.signing import Keys
+
 CHUNK = 128  # rows between two flushes of the journal
 PART = 4096  # rows that are put into one compact table
-COLUMNS = ("image", "defect_score", "decision", "reason", "error", "sha256", "recipe")
+SCHEMA = {
+    "image": pl.String(),
+    "defect_score": pl.Float64(),
+    "decision": pl.String(),
+    "reason": pl.String(),
+    "error": pl.String(),
+    "sha256": pl.String(),
+    "recipe": pl.String(),
+    "runtime": pl.String(),
+}
+COLUMNS = tuple(SCHEMA)
 Row = dict[str, Any]
 
 
-def predict(
+def predict(  # noqa: PLR0913  (named, and each with a default)
     recipe: Recipe | str | Path,
     images: str | Path | Sequence[str | Path],
     *,
@@ -43,6 +58,9 @@ def predict(
     runtime: str = AUTO,
     cascade: bool = True,
     any_product: bool = False,
+    accept_below: float | None = None,
+    reject_from: float | None = None,
+    signed_by: Keys | None = None,
     profile: Profile | None = None,
 ) -> pl.DataFrame:
     """Scores photographs, a row each.
@@ -57,18 +75,24 @@ def predict(
         fresh: Score everything again.
         runtime: What computes the scores: "torch", "openvino", "onnxruntime", or "auto" for the quickest that the
             recipe has an export for.
-        cascade: Use the recipe's cascade where it has one and `runtime` is "auto".
+        cascade: Use the recipe's cascade where it has one, `runtime` is "auto" and no other cuts are tried.
         any_product: Decide by the score alone what does not look like the photographs that the recipe learned from;
             otherwise it is "review", its score is kept, and `reason` says why.
-        profile: Is told how busy each stage was.
+        accept_below: Another threshold, for a try; see `Recipe.with_thresholds`. The column recipe says so.
+        reject_from: Another upper threshold, for a try.
+        signed_by: Public keys of which one must have signed the recipe, as in `Recipe.load`.
+        profile: Receives how busy each stage was.
 
     Returns:
-        Columns image, defect_score (0..1), decision, reason (why a person must look whatever the score, such as "not
-        this product: ..."; null where the score decides), error, sha256, recipe; a row a photograph, sorted by image.
+        A row a photograph, sorted by image. Columns image, defect_score (0..1, null where decision is "error"),
+        decision ("accept", "review", "reject" or "error"), reason (why a person must look whatever the score, such as
+        "not this product: ..."; null where the score decides), error, sha256, recipe (revision of what decided),
+        runtime (what computed it).
 
     Raises:
         DataError: No photograph is found.
-        RecipeError: The recipe or its export cannot be loaded.
+        ConfigError: The cuts are no pair in [0, 1].
+        RecipeError: The recipe or its export cannot be loaded, or is not signed.
         MissingExtraError: The runtime asked for is not installed.
         StorageError: `out` cannot be written; scores so far are kept beside it and used by the next run.
     """
@@ -78,8 +102,16 @@ def predict(
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     wanted = None if sample is None else read_sample(Path(sample))
-    scoring = opened(recipe, runtime, cascade=cascade, any_product=any_product)
-    say_unchecked(scoring.recipe, any_product)
+    if signed_by is not None and isinstance(recipe, Recipe):
+        raise ConfigError("A loaded recipe was verified when it was loaded.", fix="Recipe.load(folder, signed_by=KEYS)")
+    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, signed_by=signed_by)
+    if accept_below is None and reject_from is None:
+        scoring = opened(loaded, runtime, cascade=cascade, any_product=any_product)
+        announce(scoring)
+    else:
+        scoring = tried(loaded, runtime, accept_below, reject_from)
+        scoring = scoring.of_any_product() if any_product else scoring
+    say_unchecked(loaded, any_product)
     found = stream(images)
     known = _Known() if target is None or fresh else _known(target, scoring.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")
@@ -107,10 +139,9 @@ def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str]
     """Returns the rows, kept compactly, and logs them as they come."""
     parts: list[pl.DataFrame] = [pl.DataFrame(schema=SCHEMA)]
     rows: list[Row] = []
-    revision = engine.scoring.revision
     while chunk := list(islice(scored, CHUNK)):
         with engine.profile.of("write"):
-            made = [known.row(one) if one.known else row_of(one, revision) for one in chunk]
+            made = [known.row(one) if one.known else row_of(one, engine.scoring) for one in chunk]
             if log is not None:
                 log.write("".join(json.dumps(row) + "\n" for row in made))
                 log.flush()
@@ -121,17 +152,6 @@ def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str]
         reporter().advance(task, len(chunk))
     parts.append(pl.DataFrame(rows, schema=SCHEMA))
     return pl.concat(parts)
-
-
-SCHEMA = {
-    "image": pl.String(),
-    "defect_score": pl.Float64(),
-    "decision": pl.String(),
-    "reason": pl.String(),
-    "error": pl.String(),
-    "sha256": pl.String(),
-    "recipe": pl.String(),
-}
 
 
 def pictures(places: Iterable[str | Path]) -> list[Path]:
@@ -166,19 +186,48 @@ def say_unchecked(recipe: Recipe, any_product: bool = False) -> None:
         )
 
 
-def row_of(scored: Scored, revision: str) -> Row:
+def row_of(scored: Scored, scoring: Scoring) -> Row:
     """Returns the row of a photograph, with the columns of `SCHEMA`.
 
     Args:
         scored: What the engine says of it.
-        revision: Of recipe and graph.
+        scoring: What decided.
     """
-    made = asdict(scored.prediction) | {"sha256": scored.digest, "recipe": revision}
-    return {name: made[name] for name in COLUMNS}
+    return asdict(scored.prediction) | {
+        "sha256": scored.digest,
+        "recipe": scoring.revision,
+        "runtime": scoring.label,
+    }
+
+
+def tried(recipe: Recipe, runtime: str, accept_below: float | None, reject_from: float | None) -> Scoring:
+    """Opens a recipe with other cuts, for a try, and reports what they would let through and reject.
+
+    Scores are those of the runtime that would decide anyway. A cascade has a rule for its own threshold alone and is
+    left out.
+
+    Raises:
+        ConfigError: The cuts are no pair in [0, 1].
+    """
+    scoring = open_runtime(recipe, runtime)
+    cuts = moved(scoring.thresholds, accept_below, reject_from)
+    made = scoring.with_cuts(cuts)
+    announce(made)
+    if has_cascade(recipe) and runtime == AUTO:
+        reporter().say("the cascade is left out: its rule holds for its own threshold alone")
+    try:
+        sentence = recipe.certified_at(cuts).sentence
+        on = "" if scoring.exporter is None else " (Counted on the scores of the recipe itself, not of its export.)"
+        reporter().say(f"A try: {sentence}{on}")
+    except CalibrationError as error:
+        reporter().say(f"A try, not certified: {error.what}")
+    return made
 
 
 class _Known:
     """Rows of earlier runs that are still good: a table, and where in it a name with these bytes is.
+
+    Photographs that could not be read then are read again.
 
     Args:
         frame: Columns `COLUMNS`; of rows for the same photograph the last counts.
@@ -224,7 +273,8 @@ def _known(target: Path, revision: str) -> _Known:
         rows = _journal_rows(journal)
         while some := list(islice(rows, PART)):
             parts.append(pl.DataFrame(some, schema=SCHEMA))
-    kept = pl.concat(parts).filter(pl.col("sha256").is_not_null() & (pl.col("recipe") == revision))
+    readable = pl.col("sha256").is_not_null() & pl.col("defect_score").is_not_null()
+    kept = pl.concat(parts).filter(readable & (pl.col("recipe") == revision))
     return _Known(kept)
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Tolerance(BaseModel):
     """Measured on images that the recipe has not learned from; saved with the export."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_score: float = Field(0.05, ge=0, le=1, description="Mean difference of scores that is allowed.")
     max_auc_loss: float = Field(

@@ -15,6 +15,7 @@ import polars as pl
 
 from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
+from knowngood.decide.by_hand import BY_HAND
 from knowngood.decide.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError, ParityError
@@ -92,6 +93,8 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
             expected="one that was taught by good and bad images",
             fix="Train without --one-class.",
         )
+    if recipe.manifest.threshold["basis"] == BY_HAND:
+        reporter().say("the cascade is certified for the escape budget, not for the cuts that were set by hand")
     home = place.parent / FOLDER
     _taught(recipe, place.parent, home, config)
     large = scoring(recipe)

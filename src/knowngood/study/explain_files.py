@@ -36,7 +36,7 @@ class Looked:
         key: Name of its files, without an ending.
         size: Height and width in pixels; (0, 0) when it could not be read.
         defect_score: In 0..1; None when it could not be read.
-        decision: "accept", "review" or "reject"; None when it could not be read.
+        decision: "accept", "review" or "reject"; "error" when it could not be read.
         regions: The largest first, their masks left out: all of many photographs may be too much for the memory.
         runs: The masks of the regions as run lengths, from `run_lengths`.
         error: Why it could not be read, or None.

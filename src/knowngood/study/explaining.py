@@ -23,7 +23,7 @@ from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
 from knowngood.recipe.predicting import pictures
 from knowngood.report.heat import scale_of
@@ -197,9 +197,13 @@ def _looked(
         place = 0
         for (_, name, key), one in zip(batch, read, strict=True):
             if isinstance(one, str):
-                yield Looked(name, key, error=one)
+                yield Looked(name, key, decision=ERROR, error=one)
                 continue
             made, said = next(heat), next(scored)
+            if said.error is not None:
+                yield Looked(name, key, decision=ERROR, error=said.error)
+                place += 1
+                continue
             np.save(raw / f"{key}.npy", made.values)
             for layer, maps in layers.items():
                 np.save(_of_layer(raw, key, layer), at_size(maps[place], *one.shape[:2]))

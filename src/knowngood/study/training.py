@@ -31,6 +31,7 @@ from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.evidence import Evidence
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
@@ -258,7 +259,9 @@ def _judge(
         input_check=learned.check.facts,
     )
     table = score_table(placed, scores, threshold.pair, fitted.margins, learned.reasons)
-    return Recipe(manifest, fitted.inspector, learned.check), metrics, table
+    seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
+    evidence = Evidence.of(labels[held], margins[held], seen)
+    return Recipe(manifest, fitted.inspector, evidence, learned.check), metrics, table
 
 
 def _calibrated(

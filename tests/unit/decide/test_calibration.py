@@ -59,7 +59,7 @@ def test_reversed_logits_never_turn_the_order_round() -> None:
 def test_goes_through_json() -> None:
     once = fit_calibration(np.linspace(-2, 2, 100), np.arange(100) % 3 == 0)
     assert Calibration.model_validate_json(once.model_dump_json()) == once
-    with pytest.raises(ValueError, match="greater than 0"):
+    with pytest.raises(ValueError, match="greater than or equal"):
         Calibration(temperature=0)
 
 

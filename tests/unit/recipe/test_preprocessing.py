@@ -80,7 +80,8 @@ def test_a_recipe_from_before_still_loads_under_its_name(trained_run, tmp_path):
     recipe.save(tmp_path / "old")
     path = tmp_path / "old" / "recipe.json"
     document = json.loads(path.read_text())
-    del document["seal"], document["preprocessing"]
+    for newer in ("seal", "preprocessing", "evidence_sha256", "parent"):
+        del document[newer]
     document["format"] = 1
     write_json(path, document | {"seal": seal(document)})
     old = Recipe.load(tmp_path / "old")

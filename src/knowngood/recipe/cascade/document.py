@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from knowngood.errors import RecipeError
-from knowngood.recipe.sealed import SealedDocument
+from knowngood.recipe.sealed import CertifiedCuts, SealedDocument
 
 FOLDER, DOCUMENT, STUDENT = "cascade", "cascade.json", "student"
 FORMAT = 1
@@ -19,22 +19,22 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    revision: str = Field(description="Names recipe and graph.")
-    runtime: str = Field(description="What computed it.")
-    precision: str = Field(description="fp32, bf16 or int8.")
+    revision: str = Field(max_length=255, description="Names recipe and graph.")
+    runtime: str = Field(max_length=64, description="What computed it.")
+    precision: Literal["fp32", "bf16", "int8"] = Field(description="What its convolutions are computed in.")
 
 
 class CascadeDocument(SealedDocument):
     """Everything of a cascade but its networks."""
 
-    format: int = Field(FORMAT, ge=1, description="Version of this layout.")
-    created: str = Field(description="When, ISO 8601 with zone.")
+    format: int = Field(FORMAT, ge=1, le=1000, description="Version of this layout.")
+    created: str = Field(max_length=255, description="When, ISO 8601 with zone.")
     large: Part = Field(description="The recipe's own network.")
     student: Part = Field(description="The small one.")
     certainty: float = Field(gt=0, le=1, description="The student accepts below this share of the threshold.")
     low: float = Field(ge=0, le=1, description="Student's score below which it accepts.")
-    high: float = Field(ge=0, description="Student's score from which it rejects; above 1 for never.")
-    threshold: dict[str, Any] = Field(description="`Threshold.to_dict()`, certified on decisions of the whole.")
+    high: float = Field(ge=0, le=2, description="Student's score from which it rejects; above 1 for never.")
+    threshold: CertifiedCuts = Field(description="`Threshold.to_dict()`, certified on decisions of the whole.")
     figures: dict[str, Any] = Field(description="What was measured on each split.")
 
     @property

@@ -11,6 +11,8 @@ from knowngood.recipe.cascade.rule import Rule
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.runtimes.choosing import AUTO, Scoring, scoring
 
+_KEPT = 4  # runtimes that are kept open with a recipe
+
 
 def has_cascade(recipe: Recipe | str | Path) -> bool:
     """Says whether a recipe on disk has a cascade."""
@@ -45,6 +47,21 @@ def opened(
     return found.of_any_product() if any_product else found
 
 
+def kept_open(recipe: Recipe, runtime: str = AUTO, *, cascade: bool = True, any_product: bool = False) -> Scoring:
+    """Returns what `opened` does, and keeps it with the recipe until an export or a cascade comes or goes."""
+    places = (
+        [] if recipe.folder is None else [*recipe.folder.glob("exports/*/*.json"), *recipe.folder.glob("cascade/*")]
+    )
+    key = (runtime, cascade, any_product, tuple(sorted((str(one), one.stat().st_mtime_ns) for one in places)))
+    found: Scoring | None = recipe.sessions.get(key)
+    if found is None:
+        found = opened(recipe, runtime, cascade=cascade, any_product=any_product)
+        if len(recipe.sessions) >= _KEPT:
+            recipe.sessions.clear()
+        recipe.sessions[key] = found
+    return found
+
+
 def cascade_scoring(recipe: Recipe | str | Path, threads: int | None = None) -> Scoring:
     """Opens the cascade of a recipe.
 
@@ -59,12 +76,16 @@ def cascade_scoring(recipe: Recipe | str | Path, threads: int | None = None) -> 
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     if loaded.folder is None:
         raise RecipeError("A recipe in memory has no cascade.", fix="Load it from its folder.")
+    if loaded.signed_by is not None:  # it may have come after the recipe was loaded
+        from knowngood.recipe.signing import verify
+
+        verify(loaded.folder, loaded.signed_by)
     folder = loaded.folder / FOLDER
     document = CascadeDocument.load(folder)
     large = _part(loaded, document.large, folder, threads)
     student = _part(Recipe.load(folder / STUDENT), document.student, folder, threads)
     runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(document, student, large), sees(student))
-    return Scoring(loaded, runtime, document.thresholds, document.revision, large.precision)
+    return Scoring(loaded, runtime, document.thresholds, document.revision, large.precision, stamp=document.stamp)
 
 
 def rule_of(document: CascadeDocument, student: Scoring, large: Scoring) -> Rule:

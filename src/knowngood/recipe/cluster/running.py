@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from knowngood.recipe.bundle import place_of
+from knowngood.recipe.bundle import ERROR, Recipe, place_of
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.cluster.agreeing import agreed
@@ -16,10 +17,13 @@ from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.listing import listed
 from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
 from knowngood.recipe.predicting import say_unchecked
-from knowngood.recipe.runtimes.choosing import AUTO
+from knowngood.recipe.runtimes.choosing import AUTO, announce
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import prepared
 from knowngood.scale.spreading import Spread, spread
+
+if TYPE_CHECKING:
+    from knowngood.recipe.signing import Keys
 
 _ASKED = EngineConfig(engine="ray")
 
@@ -45,6 +49,7 @@ def predict_on_cluster(
     *,
     runtime: str = AUTO,
     fresh: bool = False,
+    signed_by: Keys | None = None,
 ) -> ClusterRun:
     """Scores photographs on a Ray cluster, a Parquet file a part; the same call goes on after a kill.
 
@@ -55,6 +60,7 @@ def predict_on_cluster(
         config: Address, size of a part, cores a worker.
         runtime: As in `knowngood.predict`.
         fresh: Score everything again.
+        signed_by: Public keys of which one must have signed the recipe, as in `Recipe.load`.
 
     Raises:
         ConfigError: No cluster answers, workers have other versions, the folder belongs to something else.
@@ -65,10 +71,12 @@ def predict_on_cluster(
     """
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
-    scoring = opened(place, runtime, cascade=config.cascade, any_product=config.any_product)
+    loaded = Recipe.load(place, signed_by=signed_by)
+    scoring = opened(loaded, runtime, cascade=config.cascade, any_product=config.any_product)
+    announce(scoring)
     say_unchecked(scoring.recipe, config.any_product)
     revision = scoring.revision
-    job = prepared(folder, f"recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)
+    job = prepared(folder, f"rows 2, recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)
     chosen = AUTO if scoring.runtime.name == CascadeRuntime.name else scoring.runtime.name
     task = ScoringTask(
         out=str(folder),
@@ -87,4 +95,4 @@ def predict_on_cluster(
 def _counts(files: list[Path]) -> dict[str, int]:
     found = pl.scan_parquet(files).group_by("decision").len().collect(engine="streaming")
     counts = dict(found.iter_rows())
-    return {name: counts.get(name, 0) for name in ("accept", "review", "reject")} | {"unreadable": counts.get(None, 0)}
+    return {name: counts.get(name, 0) for name in ("accept", "review", "reject")} | {"unreadable": counts.get(ERROR, 0)}

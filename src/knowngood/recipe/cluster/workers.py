@@ -41,8 +41,9 @@ class PartScorer(PartWorker[ScoringTask]):
 
     def rows_of(self, number: int) -> pl.DataFrame:
         """Returns the rows of a part, with the columns of `knowngood.predict`."""
-        engine = Engine(self._scoring(), workers=self.task.cores)
-        made = [row_of(one, self.task.revision) for one in engine.run(items_of(Path(self.task.out), number))]
+        scoring = self._scoring()
+        engine = Engine(scoring, workers=self.task.cores)
+        made = [row_of(one, scoring) for one in engine.run(items_of(Path(self.task.out), number))]
         frame = pl.DataFrame(made, schema=SCHEMA)
         if frame["sha256"].null_count() == len(frame):
             self.refuse_unreadable(number, str(frame["error"][0]))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from knowngood.data.decoders import Pixels
 from knowngood.data.images import read_bytes
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import DataError
@@ -18,7 +19,7 @@ from knowngood.recipe.engine.archives import is_archive, members
 from knowngood.recipe.engine.remote import is_url, remote_items, remote_reader
 
 STDIN = "-"
-_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _COLUMNS = ("image", "path")
 
 
@@ -28,13 +29,13 @@ class Item:
 
     Attributes:
         name: In the row that it gets.
-        read: Returns its bytes; raises `ImageError` where it cannot.
+        read: Returns its bytes, or its pixels where it was given as pixels; raises `ImageError` where it cannot.
         place: Where it can be read again: a file, a URL, or the archive that it is in; empty where nowhere.
         member: How many photographs come before it in the archive; None for one that is in none.
     """
 
     name: str
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | Pixels]
     place: str | Path = ""
     member: int | None = None
 
@@ -124,7 +125,7 @@ def _items(place: str | Path, stdin: TextIO, contents: bool) -> Iterator[Item]:
     elif is_archive(path):
         for number, (name, read) in enumerate(members(path, contents=contents)):
             yield Item(name, read, path, number)
-    elif path.suffix.lower() in _TABLES:
+    elif path.suffix.lower() in TABLES:
         yield from _listed(path)
     else:
         yield _of_file(path)
@@ -174,7 +175,7 @@ def _total(places: Iterable[str | Path]) -> int | None:
     total = 0
     for place in places:
         path = Path(place)
-        if str(place) == STDIN or is_url(place) or is_archive(path) or path.suffix.lower() in _TABLES:
+        if str(place) == STDIN or is_url(place) or is_archive(path) or path.suffix.lower() in TABLES:
             return None
         total += sum(1 for _ in Walker().images(path)) if path.is_dir() else 1
     return total

@@ -136,7 +136,7 @@ class Engine:
         jobs = []
         for one in group:
             if one.pixels is None:
-                jobs.append((one, Prediction(one.name, None, None, one.error), None))
+                jobs.append((one, Prediction.failed(one.name, one.error or "it was scored before"), None))
             else:
                 score, decision, raw = next(told)
                 jobs.append((one, Prediction(one.name, score, decision, reason=one.reason), raw))
@@ -149,7 +149,7 @@ class Engine:
 
     def _mapped(self, job: tuple[Ready, Prediction, npt.NDArray[np.float32] | None]) -> Scored:
         one, said, raw = job
-        if raw is None or self._placing is None or said.defect_score is None or said.decision is None:
+        if raw is None or self._placing is None or said.defect_score is None:
             return Scored(said, one.digest, one.known)
         with self.profile.of(MAPS):
             full = within(self._placing(raw, one.size), self.scoring.recipe.manifest.preprocessing)

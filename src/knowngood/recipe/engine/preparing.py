@@ -27,7 +27,7 @@ class Ready:
 
     Attributes:
         name: Of the photograph.
-        digest: SHA-256 of its bytes; None when they could not be read.
+        digest: SHA-256 of its bytes, or of its pixels where it was given as such; None when they could not be read.
         size: Height and width of the photograph; (0, 0) when it was not decoded.
         pixels: (C, H, W) uint8; None when it could not be decoded or was known.
         error: Why it could not be read, or None.
@@ -68,13 +68,13 @@ class Preparing:
         try:
             with self.profile.of(READ):
                 data = item.read()
-                digest = hashlib.sha256(data).hexdigest()
+                digest = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
             if self.known is not None and self.known(item.name, digest):
                 return Ready(item.name, digest, known=True)
             with self.profile.of(DECODE):
                 image = decode(data, name=item.name, at_least=self.at_least)
                 size = (int(image.shape[0]), int(image.shape[1]))
-                if self.at_least is not None and data.startswith(JPEG_SIGNATURE):
+                if self.at_least is not None and isinstance(data, bytes) and data.startswith(JPEG_SIGNATURE):
                     facts = probe(data, name=item.name)
                     size = (facts.height, facts.width)
             with self.profile.of(RESIZE):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knowngood.decide.by_hand import BY_HAND, threshold_by_hand
 from knowngood.decide.metrics import auroc
-from knowngood.decide.threshold import Threshold, choose_threshold, threshold_at_overkill
+from knowngood.decide.threshold import Threshold, Thresholds, choose_threshold, threshold_at_overkill
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.recipe.tolerance import Tolerance
 
@@ -20,6 +21,8 @@ Labels = npt.NDArray[np.uint8]
 def certified(manifest: RecipeManifest, labels: Labels, scores: Floats) -> Threshold:
     """Returns the threshold that the recipe's own budgets give on the calibration scores of another graph.
 
+    Cuts that were set by hand stay where they are, with what these scores prove of them.
+
     Args:
         manifest: Of the recipe: which budget its threshold was set by, and at which confidence.
         labels: (N,) of the calibration split.
@@ -29,6 +32,15 @@ def certified(manifest: RecipeManifest, labels: Labels, scores: Floats) -> Thres
         CalibrationError: The class that the budget is about is missing.
     """
     was = manifest.threshold
+    if was["basis"] == BY_HAND:
+        return threshold_by_hand(
+            labels,
+            scores,
+            Thresholds(was["threshold"], was["reject_from"]),
+            confidence=was.get("confidence", 0.95),
+            escape_budget=was.get("escape_budget"),
+            overkill_budget=was.get("overkill_budget"),
+        )
     if was["basis"] == "escape":
         return choose_threshold(
             labels,

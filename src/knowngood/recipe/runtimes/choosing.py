@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from knowngood.decide.threshold import Thresholds
-from knowngood.errors import ConfigError
+from knowngood.errors import ConfigError, RecipeError, StorageError
+from knowngood.files import cache_folder, write_text
 from knowngood.packages import installed, needed
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe, place_of
@@ -31,6 +32,8 @@ class Scoring:
         revision: Names recipe and graph in every row.
         precision: What convolutions are computed in.
         exporter: Format of the exported graph; None where the recipe's own networks compute.
+        export: What is known of the exported graph; None where the recipe's own networks compute.
+        stamp: Names the exported graph or the cascade; empty where the recipe's own networks compute.
         any_product: Whether photographs are not compared with those that the recipe learned from.
     """
 
@@ -40,6 +43,8 @@ class Scoring:
     revision: str
     precision: str = "fp32"
     exporter: str | None = None
+    export: ExportDocument | None = None
+    stamp: str = ""
     any_product: bool = False
 
     def of_any_product(self) -> Scoring:
@@ -50,6 +55,33 @@ class Scoring:
     def said(self) -> str:
         """What computes, in a few words."""
         return f"{self.runtime.name}, {self.precision}"
+
+    @property
+    def label(self) -> str:
+        """What decides, as every row names it: runtime, precision and graph, such as "openvino int8 9f3c12ab"."""
+        device = getattr(self.runtime, "device", "")
+        return " ".join(filter(None, (self.runtime.name, self.precision, device, self.stamp)))
+
+    def with_cuts(self, cuts: Thresholds) -> Scoring:
+        """Returns the same with other thresholds, and with a revision that says so in every row."""
+        revision = f"{self.revision}+cuts-{cuts.accept_below:.6g}-{cuts.reject_from:.6g}"
+        return replace(self, thresholds=cuts, revision=revision)
+
+    def change(self) -> str | None:
+        """Returns what the exported graph decides otherwise than the recipe; None where the recipe itself decides."""
+        if self.export is None:
+            return None
+        parity = self.export.parity
+        flipped, images = parity.get("changed_decisions"), parity.get("images")
+        if not isinstance(flipped, int) or not isinstance(images, int):
+            return f"{self.label} decides, an export; --runtime torch is the recipe itself"
+        plural = "decision" if flipped == 1 else "decisions"
+        held = "calibration set" if self.recipe.manifest.kernels_alone else "calibration and validation sets"
+        return (
+            f"the export {self.label} decides from now on: on the {held} it changes {flipped} {plural} of {images}, "
+            f"and it accepts below {self.thresholds.accept_below:.4g} where the recipe itself does "
+            f"below {self.recipe.thresholds.accept_below:.4g}; --runtime torch is the way back"
+        )
 
 
 def scoring(
@@ -88,10 +120,20 @@ def scoring(
             reporter().say(f'the exported graph is not used: pip install "knowngood[{kind.extra}]" for {kind.package}')
             continue
         assert place is not None
+        if loaded.signed_by is not None:  # it may have come after the recipe was loaded
+            from knowngood.recipe.signing import verify
+
+            verify(place, loaded.signed_by)
         folder = folder_of(place, exporter, held)
         document = ExportDocument.load(folder, loaded.manifest.revision)
+        if document.shape != loaded.input_shape or (document.exporter, document.precision) != (exporter, held):
+            raise RecipeError(
+                f"The export {folder} is of another input or format than its recipe.",
+                expected=f"{exporter}, {held}, photographs of shape {loaded.input_shape}",
+                fix="Export again, or use --runtime torch.",
+            )
         opened = kind(None, document.graph(folder), threads)
-        return Scoring(loaded, opened, document.thresholds, document.revision, held, exporter)
+        return Scoring(loaded, opened, document.thresholds, document.revision, held, exporter, document, document.stamp)
     if runtime != AUTO or precision is not None:
         what = " ".join(filter(None, (None if runtime == AUTO else runtime, precision)))
         raise ConfigError(
@@ -116,3 +158,22 @@ def _own(recipe: Recipe, threads: int | None) -> Scoring:
 
 def _format_for(runtime: str) -> str:
     return next((name for name, kind in EXPORTERS.items() if kind.runtime == runtime), "openvino")
+
+
+def announce(made: Scoring) -> None:
+    """Says what decides: in one line, and what an export changes when it decides for the first time here.
+
+    Which exports have decided before is remembered in the user's cache, so that a recipe may lie where nobody writes.
+    """
+    reporter().say(f"decided by {made.label}, recipe {made.revision}")
+    change = made.change()
+    if change is None:
+        return
+    seen = cache_folder("exports-seen") / made.revision
+    try:
+        if seen.exists():
+            return
+        write_text(seen, "")
+    except (OSError, StorageError):
+        pass  # then it is said again
+    reporter().say(change)

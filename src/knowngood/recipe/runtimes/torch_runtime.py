@@ -29,6 +29,8 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         self.inspector = inspector.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        kind = device_of(inspector).type
+        self.device = "" if kind == "cpu" else kind
         self.maps = map_kind(inspector) is not None
         self.busy = 0.0
         self._with_maps: Scorer | None = None
