@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.study.comparison.config import CompareConfig
 
 _TPRS = ("0.991", "0.995", "0.997", "1")
@@ -22,10 +22,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(CompareConfig)
 def compare(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the comparison.")],
+    data: Data,
+    out: Annotated[Path, out_folder("Folder for the comparison.")],
     config: CompareConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
     json: Json = False,
 ) -> None:

@@ -25,10 +25,10 @@ from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import device_of, over_batches
 from knowngood.models.classifier import Inspector, common_shape
+from knowngood.recipe.folder import MANIFEST, WEIGHTS, recipe_at
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
 from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
 
-MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
 _MAPPED = 16  # photographs whose maps are made at once
 
 
@@ -177,7 +177,7 @@ class Recipe:
         Raises:
             RecipeError: It is missing, damaged, or from a newer knowngood.
         """
-        place = place_of(folder)
+        place = recipe_at(folder)
         manifest = _read_manifest(place)
         weights = place / WEIGHTS
         try:
@@ -190,12 +190,6 @@ class Recipe:
         loaded = cls(manifest, inspector.to("cuda" if torch.cuda.is_available() else "cpu"))
         loaded.folder = place
         return loaded
-
-
-def place_of(folder: str | Path) -> Path:
-    """Returns the folder of a recipe, given that or the folder of the run that made it."""
-    place = Path(folder)
-    return place / "recipe" if (place / "recipe" / MANIFEST).is_file() else place
 
 
 def named(image: Any, number: int) -> str:
@@ -211,12 +205,6 @@ def _read_manifest(place: Path) -> RecipeManifest:
             raise ValueError(f"it holds a {type(document).__name__}")
         stamp = document.pop("seal", None)
         version = document.get("format")
-    except FileNotFoundError as error:
-        raise RecipeError(
-            f"There is no recipe at {place}.",
-            expected=f"a folder with {MANIFEST} and {WEIGHTS}",
-            fix="Give the folder that `knowngood train` wrote, such as RUN/recipe.",
-        ) from error
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     if isinstance(version, int) and version > FORMAT:

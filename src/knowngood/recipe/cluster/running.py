@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from knowngood.recipe.bundle import place_of
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.cluster.agreeing import agreed
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.listing import listed
 from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes.choosing import AUTO
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import prepared

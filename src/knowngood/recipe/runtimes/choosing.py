@@ -11,9 +11,10 @@ from knowngood.decide.threshold import Thresholds
 from knowngood.errors import ConfigError
 from knowngood.packages import installed, needed
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.document import DOCUMENT, FOLDER, ExportDocument, folder_of
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes import RUNTIMES, Runtime
 
 AUTO = "auto"
