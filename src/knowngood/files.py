@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from knowngood.errors import StorageError
+from knowngood.errors import ConfigError, StorageError
 
 _OURS = re.compile(r"\.(.+)\.([0-9a-f]{8})-([0-9]+)-([0-9]+)-([0-9a-f]{8})\.(tmp|old)", re.DOTALL)
 _DAY, _MINUTE = 86_400.0, 60.0  # seconds untouched after which another machine's .tmp is left over, and its .old
@@ -145,7 +145,8 @@ def check_writable(target: Path, *, folder: bool, flag: str = "--out") -> None:
         flag: That names it, for the message.
 
     Raises:
-        StorageError: It cannot; the message says why and what to do.
+        ConfigError: Something of another kind is there.
+        StorageError: It cannot be written; the message says why and what to do.
     """
     target = Path(target)
     with storage_errors(target, flag):
@@ -167,15 +168,15 @@ def check_writable(target: Path, *, folder: bool, flag: str = "--out") -> None:
 
 
 def _check_kind(target: Path, folder: bool, flag: str) -> None:
-    """Raises `StorageError` where something of another kind is in the way."""
+    """Raises `ConfigError` where something of another kind is in the way."""
     if not os.path.lexists(target):
         return
     mode = os.stat(target).st_mode  # of a link that leads nowhere it raises
     if folder and not stat.S_ISDIR(mode):
-        raise StorageError(f"{target} is a file.", expected="a folder, or none", fix=f"Choose another {flag}.")
+        raise ConfigError(f"{target} is a file.", expected="a folder, or none", fix=f"Choose another {flag}.")
     if not folder and not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise StorageError(f"{target} is {kind}.", expected="a file, or none", fix=f"Choose another {flag}.")
+        raise ConfigError(f"{target} is {kind}.", expected="a file, or none", fix=f"Choose another {flag}.")
 
 
 def _beside(target: Path, token: str, kind: str) -> Path:

@@ -70,8 +70,9 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8], compression: int) -> No
 
 
 def _begin() -> None:
-    """Leaves Ctrl-C, which reaches every process of a terminal, to the first one, and ends when that one does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leaves Ctrl-C and SIGTERM, which may reach every process, to the first one, and ends when that one does."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -48,6 +48,10 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
     try:
         while not context.join(timeout=_LOOK):
             receiving.hear(told)
+    except KeyboardInterrupt:  # Ctrl-C may have reached this process alone, SIGTERM has
+        for process in context.processes:
+            process.terminate()
+        raise
     finally:
         receiving.hear(told)
         if receiving.error is not None:  # what the user should know, not which process ended first
