@@ -76,7 +76,7 @@ def _flag(param: typer.CallbackParam) -> str:
 
 
 def check_there(place: str | Path, flag: str) -> None:
-    """Looks whether something that is to be read is there; URLs and "-", the standard input, pass.
+    """Looks whether something that is to be read is there; of a URL only its protocol is looked at, "-" passes.
 
     Args:
         place: Of it.
@@ -85,7 +85,12 @@ def check_there(place: str | Path, flag: str) -> None:
     Raises:
         DataError: It is not.
     """
-    if isinstance(place, str) and ("://" in place or place == "-"):
+    if isinstance(place, str) and "://" in place:
+        from knowngood.recipe.engine.remote import check_url
+
+        check_url(place)
+        return
+    if place == "-":
         return
     try:
         there = Path(place).exists()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from knowngood.recipe.export import Precision
 from knowngood.recipe.export.quantising import quantised
 from knowngood.recipe.export.tails import float_nodes
-from knowngood.recipe.export.telemetry import switch_off
+from knowngood.telemetry import switch_off
 
 if TYPE_CHECKING:  # too heavy where only a precision is looked up
     from knowngood.recipe.export.graphs import Scorer
