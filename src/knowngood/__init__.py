@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from knowngood.telemetry import refuse
+
 if TYPE_CHECKING:
     from knowngood.data.health import Health, check
     from knowngood.data.loading import load
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from knowngood.study.studying import Studied, study
     from knowngood.study.training import Trained, train
     from knowngood.synthesis.writing import GeneratedSet
+
+refuse()  # before anything that would report is imported
 
 try:
     __version__ = version("knowngood")

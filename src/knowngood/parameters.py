@@ -11,6 +11,16 @@ from knowngood.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 
+# Fields that are shares of 1, so that who gives 5 means 5 %.
+_SHARES = frozenset(
+    {
+        *("escape_budget", "overkill_budget", "review_overkill", "confidence", "test", "val", "calibration"),
+        *("overkill_loss", "certainty", "fraction", "max_overkill", "max_auc_loss", "max_score"),
+        *("bad_rate", "label_noise", "abnormal", "shift", "brightness", "contrast", "saturation", "inside"),
+        *("largest", "jitter", "mixing", "contamination", "share", "nu", "min_likeness", "min_correlation"),
+    }
+)
+
 
 def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
     """Returns the validated model.
@@ -24,6 +34,23 @@ def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
         first = error.errors()[0]
         flag = "--" + "-".join(str(part).rstrip("_") for part in first["loc"]).replace("_", "-")
         value = f"{flag} {first['input']!r}" if first["loc"] else "These options do not go together"
-        raise ConfigError(
-            f"{value}: {first['msg'].removeprefix('Value error, ')}.", fix="See the command's --help for what it takes."
-        ) from error
+        share, fix = None, "See the command's --help for what it takes."
+        if len(first["loc"]) == 1 and first["loc"][0] in _SHARES:
+            share, fix = _of_percent(model, str(first["loc"][0]), first["input"], flag, fix)
+        raise ConfigError(f"{value}: {first['msg'].removeprefix('Value error, ')}.", expected=share, fix=fix) from error
+
+
+def _of_percent(model: type[BaseModel], name: str, given: Any, flag: str, fix: str) -> tuple[str | None, str]:
+    """Returns what to say where a share of 1 is given in percent: what is expected, and how it is given."""
+    try:
+        percent = float(str(given).strip().removesuffix("%"))
+    except ValueError:
+        return None, fix
+    if not 1 <= percent <= 100:
+        return None, fix
+    try:
+        model.model_validate({name: percent / 100})
+    except ValidationError as error:
+        if any(one["loc"] == (name,) for one in error.errors()):
+            return "a share of 1: 0.01 means 1 %", fix
+    return "a share of 1: 0.01 means 1 %", f"{flag} {percent / 100:g}"

@@ -67,6 +67,10 @@ class Registry(Generic[T]):
         """Returns every registered name, built-ins in their declared order first."""
         return [*self._builtin, *(n for n in self._targets if n not in self._builtin), *self._added]
 
+    def added(self) -> list[str]:
+        """Returns the names that are not built in: those of other packages and those registered at run time."""
+        return [name for name in self.names() if name not in self._builtin]
+
     def items(self) -> Iterator[tuple[str, T]]:
         for name in self.names():
             yield name, self.get(name)

@@ -174,7 +174,7 @@ def test_a_full_disk_while_exporting(trained_run: Path, tmp_path: Path, size: in
 def test_nothing_is_reported_to_anybody(trained_run: Path) -> None:
     code = (
         "import sys\n"
-        "from knowngood.recipe.export.telemetry import switch_off\n"
+        "from knowngood.telemetry import switch_off\n"
         "switch_off()\n"
         "import openvino, nncf\n"
         "from openvino.tools.ovc.telemetry_utils import tm\n"

@@ -64,6 +64,68 @@ def test_ctrl_c_is_no_failure_of_ours(parts: Path, tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+def ended(group: int) -> bool:
+    """Whether no process of a group lives any more; dead ones that nobody has asked for do not count."""
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = place.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(its_group) == group and state not in "ZX":
+            return False
+    return True
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_a_signal_ends_a_training_and_its_processes(parts: Path, tmp_path: Path, by: int, devices: str) -> None:
+    run = tmp_path / "run"
+    words = ["train", str(parts), "--out", str(run), *FROM_NOTHING, "--devices", devices]
+    command = [sys.executable, "-m", "knowngood", *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        while process.poll() is None and not (run / "work" / "best.safetensors").exists():
+            time.sleep(0.01)
+        process.send_signal(by)  # to the first process alone, as `kill` does
+        said = process.communicate()[0]
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[by], said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    while not ended(process.pid):
+        time.sleep(0.05)
+
+
+TAPE = ("--train", "400", "--test", "40", "--seed", "6", "--workers", "2")
+
+
+def digests(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_look_alike_goes_on_after_kills_without_force(run_cli: Run, tmp_path: Path, by: int) -> None:
+    assert run_cli("tape", tmp_path / "whole", *TAPE).code == 0
+    broken = tmp_path / "broken"
+    journal = broken / ".tape.journal"
+
+    def lines() -> int:
+        return journal.read_text().count("\n") if journal.is_file() else 0
+
+    for when in (broken.exists, (broken / "tape.json").exists, lambda: lines() >= 2, lambda: lines() >= 5):
+        code, said = killed(["tape", str(broken), *TAPE], when, by)
+        assert code == {signal.SIGTERM: 143, signal.SIGKILL: -9}[by], said
+        assert "Traceback" not in said
+    if by == signal.SIGKILL:
+        assert any(broken.glob(".ballast.*"))
+    drawn = {path: path.stat().st_mtime_ns for path in broken.glob("images/train/*/*.png")}
+    answer = run_cli("tape", broken, *TAPE)
+    assert answer.code == 0, answer.err
+    assert digests(broken) == digests(tmp_path / "whole")
+    kept = [path for path, at in drawn.items() if path.stat().st_mtime_ns == at]
+    assert len(kept) >= 100  # what was finished was not drawn again
+
+
 def test_predicting_goes_on_from_what_was_scored(run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path) -> None:
     data, out = tmp_path / "many", tmp_path / "scores.csv"
     for copy in range(40):

@@ -52,6 +52,7 @@ def test_a_start_that_failed_does_not_block_the_next(
     run_cli: Run, parts: Path, tmp_path: Path, small: tuple[str, ...]
 ) -> None:
     run = tmp_path / "run"
+    (tmp_path / "nowhere").mkdir()
     first = run_cli("train", parts, "--out", run, *small, "--weights", tmp_path / "nowhere")
     assert first.code == 2
     assert "holds no weights of efficientnet_lite0" in first.err

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from knowngood.cli.suggesting import suggestion
 from knowngood.errors import KnownGoodError
 from knowngood.progress import reporting_to
 
@@ -19,22 +22,30 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
-USERS_MISTAKE, OURS, INTERRUPTED = 2, 1, 130
+USERS_MISTAKE, OURS, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 # click's ClickException, which typer has under no public name of its own
 _UsageErrors: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def guarded(app: Callable[..., Any]) -> None:
-    """Runs the command line; turns errors into messages and exit codes (2 the user's, 1 ours)."""
+    """Runs the command line; turns errors into messages and exit codes.
+
+    They are 2 for the user's mistakes, 1 for ours, 130 after Ctrl-C and 143 after SIGTERM, which ends a command in the
+    same way: what is half done is put away, what runs beside it is ended.
+    """
     wants_json = "--json" in sys.argv
     try:
-        # typer's own way prints usage errors in colour but keeps them to itself, so a script gets them by exception
-        code = app(standalone_mode=not wants_json)
+        with _ended_by_signal():
+            code = app(standalone_mode=False, prog_name="knowngood")
         raise SystemExit(code if isinstance(code, int) else 0)
     except _UsageErrors as error:
-        message = error.format_message()  # type: ignore[attr-defined]
-        _tell(KnownGoodError(message, fix=f"{_verb()} --help"), wants_json)
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            typer.echo(error.format_message(), err=True)  # type: ignore[attr-defined]
+        else:
+            _tell(KnownGoodError(_usage(error), fix=suggestion(error, sys.argv[1:])), wants_json)
         raise SystemExit(USERS_MISTAKE) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(_stopped()) from None
     except KnownGoodError as error:
         _tell(error, wants_json)
         raise SystemExit(error.exit_code) from None
@@ -55,13 +66,48 @@ def _tell(error: KnownGoodError, as_json: bool) -> None:
     typer.echo(f"knowngood: {error}", err=True)
 
 
-def _verb() -> str:
-    return " ".join(["knowngood", *(word for word in sys.argv[1:2] if not word.startswith("-"))])
+def _usage(error: Any) -> str:
+    """Returns what is wrong with what was typed, without the library's own suggestion."""
+    if str(error.message).startswith(("No such option", "No such command")):
+        return str(error.message).partition(" Did you mean")[0]
+    return str(error.format_message())
+
+
+class _Signals:
+    """Which signal ends the command, once one has come."""
+
+    code = INTERRUPTED
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Has SIGTERM interrupt the block as Ctrl-C does, and nothing interrupt it twice."""
+    _Signals.code = INTERRUPTED
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupted(_: int, __: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what ends is not to be ended again
+        _Signals.code = TERMINATED
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped() -> int:
+    """Says that the command was stopped, and returns its exit code."""
+    typer.echo("\nknowngood: stopped; the same command goes on from what is saved.", err=True)
+    return _Signals.code
 
 
 @contextmanager
 def at_work() -> Iterator[None]:
-    """Shows the progress of what is called inside on stderr; Ctrl-C ends it without a traceback."""
+    """Shows the progress of what is called inside on stderr; Ctrl-C and SIGTERM end it without a traceback."""
     from knowngood.cli.showing import reporter_for
 
     reporter = reporter_for(sys.stderr)
@@ -69,8 +115,7 @@ def at_work() -> Iterator[None]:
         with reporter, reporting_to(reporter):
             yield
     except KeyboardInterrupt:  # here, since typer takes it for itself further out
-        typer.echo("\nknowngood: stopped; the same command goes on from what is saved.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(_stopped()) from None
 
 
 def end_for_errors(errors: int, photographs: int, most: int) -> None:

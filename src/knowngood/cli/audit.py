@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json, percent, show_table
 from knowngood.cli.clustering import at_work_on, check_folder
-from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, with_options
+from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, out_folder, with_options
 from knowngood.errors import ConfigError
 from knowngood.scale.config import ClusterConfig
 from knowngood.study.removal_config import RemovalConfig
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 @with_options(RemovalConfig)
 def audit(  # noqa: PLR0913, PLR0917  (an option each)
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    out: Annotated[Path, out_folder("Folder for the results.")],
     config: RemovalConfig,
     cluster: ClusterConfig,
     backbone: Backbone = "resnet50",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_made
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.data.offline.config import AugmentConfig
 
 
@@ -19,10 +19,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(AugmentConfig)
 def augment(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the copies and the manifest; must be empty.")],
+    data: Data,
+    out: Annotated[Path, out_folder("Folder for the copies and the manifest; must be empty.")],
     config: AugmentConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the augmented set that is in --out.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
     json: Json = False,

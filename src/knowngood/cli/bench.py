@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.options import RecipePath, images_to_read
 
 
 def register(app: typer.Typer) -> None:
@@ -16,10 +17,8 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
-    images: Annotated[
-        Path | None, typer.Argument(metavar="[IMAGES]", help="Photographs to use; drawn ones by default.")
-    ] = None,
+    recipe: RecipePath,
+    images: Annotated[Path | None, images_to_read("Photographs to use; drawn ones by default.", "[IMAGES]")] = None,
     rounds: Annotated[int, typer.Option(help="How often each way has its turn.", min=1)] = 3,
     count: Annotated[int, typer.Option(help="Photographs that the whole pipeline is measured on.", min=1)] = 64,
     json: Json = False,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Run, with_options
 from knowngood.study.cascade_config import CascadeConfig
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 @with_options(CascadeConfig)
 def cascade(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of train.")],
+    run: Run,
     config: CascadeConfig,
     json: Json = False,
 ) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
+from knowngood.cli.options import Data, Source
 
 
 def register(app: typer.Typer) -> None:
@@ -15,8 +14,8 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    data: Data,
+    source: Source = None,
     json: Json = False,
 ) -> None:
     """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.

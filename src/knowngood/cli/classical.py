@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.models.classical.config import ClassicalConfig
 
 
@@ -20,10 +20,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(ClassicalConfig)
 def classical(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; earlier ones are replaced.")],
+    data: Data,
+    out: Annotated[Path, out_folder("Folder for the results; earlier ones are replaced.")],
     config: ClassicalConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
     json: Json = False,
 ) -> None:
     """Fit conventional classifiers on the features of a pretrained network, and show how the photographs vary (PCA).

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from knowngood.cli.answering import at_work
 from knowngood.errors import ConfigError
+from knowngood.files import check_writable
 from knowngood.scale.config import ClusterConfig
 
 
@@ -24,11 +25,17 @@ def at_work_on(config: ClusterConfig) -> Iterator[None]:
         yield
 
 
-def check_folder(config: ClusterConfig, out: Path | None) -> None:
-    """Looks whether --out names a folder, where a cluster writes one.
+def check_folder(config: ClusterConfig, out: Path | None, endings: tuple[str, ...] = ()) -> None:
+    """Looks whether --out can be written, and names a folder where a cluster writes one.
+
+    Args:
+        config: Where the work is done.
+        out: Value of --out.
+        endings: Of the file that is written without a cluster; none where that is a folder too.
 
     Raises:
-        ConfigError: It is missing, or has the name of a file.
+        ConfigError: It is missing, or has the name of a file, or of no such file.
+        StorageError: It cannot be written.
     """
     if config.engine != "local" and (out is None or out.suffix.lower() in (".csv", ".parquet")):
         raise ConfigError(
@@ -36,6 +43,12 @@ def check_folder(config: ClusterConfig, out: Path | None) -> None:
             + ("no --out says where." if out is None else f"{out} is named like one file."),
             fix="--out scores" if out is None else f"--out {out.with_suffix('')}",
         )
+    alone = config.engine == "local" and bool(endings)
+    if alone and out is not None and out.suffix.lower() not in endings:
+        ends = f"ends in {out.suffix!r}" if out.suffix else "has no ending"
+        raise ConfigError(f"--out {out} {ends}.", expected=" or ".join(endings), fix=f"--out {out}{endings[0]}")
+    if out is not None:
+        check_writable(out, folder=not alone)
 
 
 @contextmanager

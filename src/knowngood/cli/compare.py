@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.errors import ConfigError
-from knowngood.recipe.digest import place_of
+from knowngood.recipe.folder import place_of
 from knowngood.study.comparison.config import CompareConfig
 
 _TPRS = ("0.991", "0.995", "0.997", "1")
@@ -24,11 +24,11 @@ def register(app: typer.Typer) -> None:
 
 @with_options(CompareConfig)
 def compare(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
+    data: Data,
     config: CompareConfig,
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the comparison; always needed.")] = None,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    out: Annotated[Path | None, out_folder("Folder for the comparison; always needed.")] = None,
+    source: Source = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
     json: Json = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, end_for_errors, one_line, show_table
-from knowngood.cli.options import MaxErrors, with_options
+from knowngood.cli.options import MaxErrors, RecipePath, images_to_read, out_folder, with_options
 from knowngood.study.explain_config import ExplainConfig
 
 SHOWN = 20
@@ -21,9 +21,9 @@ def register(app: typer.Typer) -> None:
 
 @with_options(ExplainConfig)
 def explain(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files and folders.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures; one of an earlier call is replaced.")],
+    recipe: RecipePath,
+    images: Annotated[list[Path], images_to_read("Image files and folders.")],
+    out: Annotated[Path, out_folder("Folder for the pictures; one of an earlier call is replaced.")],
     config: ExplainConfig,
     max_errors: MaxErrors = 0,
     json: Json = False,

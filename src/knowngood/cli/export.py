@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import RecipePath, data_option, with_options
 from knowngood.recipe.tolerance import Tolerance
 
 
@@ -19,11 +18,11 @@ def register(app: typer.Typer) -> None:
 
 @with_options(Tolerance)
 def export(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a run, or of the recipe in it.")],
+    recipe: RecipePath,
     config: Tolerance,
     to: Annotated[str, typer.Option(help="Format: openvino or onnx.")] = "openvino",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or int8.")] = "int8",
-    data: Annotated[str | None, typer.Option(help="Where the run's images are now, if they were moved.")] = None,
+    data: Annotated[str | None, data_option("Where the run's images are now, if they were moved.")] = None,
     json: Json = False,
 ) -> None:
     """Export a recipe into its own folder; predict takes the quickest export from then on.
@@ -31,6 +30,9 @@ def export(
     The graph is compared with the recipe on held-out images and refused when it strays too far;
     its thresholds are certified anew.
     """
+    from knowngood.recipe.export import check_export
+
+    check_export(recipe, to, precision)  # before what is heavy is imported
     with at_work():
         from knowngood.recipe.export.exporting import export as work
 

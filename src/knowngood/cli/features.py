@@ -35,7 +35,7 @@ def features(
     """Compute the penultimate features of every photograph; a second run reads them from the cache."""
     if fresh and cluster.engine == "local":
         raise of_a_cluster("--fresh")
-    check_folder(cluster, out)
+    check_folder(cluster, out, (".parquet",))
     asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
     work = _here if cluster.engine == "local" else _on_cluster
     with at_work_on(cluster):

@@ -9,7 +9,15 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
 from knowngood.cli.clustering import at_work_on, check_folder
-from knowngood.cli.options import MaxErrors, RequireSignature, with_options
+from knowngood.cli.options import (
+    MaxErrors,
+    RecipePath,
+    RequireSignature,
+    check_name,
+    images_to_read,
+    to_read,
+    with_options,
+)
 from knowngood.errors import ConfigError
 from knowngood.recipe.cluster.config import EngineConfig
 
@@ -23,18 +31,14 @@ def register(app: typer.Typer) -> None:
 
 @with_options(EngineConfig)
 def predict(  # noqa: PLR0913, PLR0917  (an option each)
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")],
+    recipe: RecipePath,
     images: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGES", help="Image files, folders, archives, tables, URLs; - reads paths from stdin."
-        ),
+        images_to_read("Image files, folders, archives, tables, URLs; - reads paths from stdin."),
     ],
     config: EngineConfig,
     out: Annotated[Path | None, typer.Option("--out", help="File for the scores: .csv or .parquet.")] = None,
-    sample: Annotated[
-        Path | None, typer.Option(help="Sample submission whose columns and ids --out shall have.")
-    ] = None,
+    sample: Annotated[Path | None, to_read("Sample submission whose columns and ids --out shall have.")] = None,
     submission: Annotated[
         bool, typer.Option("--submission", help="Write --out as id,label, as contests want it.")
     ] = False,
@@ -58,6 +62,7 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     A file that cannot be read has a row with decision "error", and the exit code is then 1, all rows being written;
     --max-errors N allows N of them. A second run scores only what is new.
     """
+    check_name("runtime", runtime)
     local = {"--sample": sample is not None, "--submission": submission, "--profile": profile}
     tries = {"--threshold": threshold is not None, "--reject-from": reject_from is not None}
     _refused(config, out, local | tries)
@@ -120,7 +125,7 @@ def _refused(config: EngineConfig, out: Path | None, others: dict[str, bool]) ->
     wrong = next((flag for flag, given in others.items() if given), None)
     if config.engine != "local" and wrong is not None:
         raise ConfigError(f"{wrong} does not go with --engine {config.engine}.", fix="Leave one of them out.")
-    check_folder(config, out)
+    check_folder(config, out, (".csv", ".parquet"))
 
 
 def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> dict[str, int]:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.options import RecipePath, data_option, to_read
 from knowngood.errors import DataError, MissingExtraError
 
 Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
-RecipeFolder = Annotated[Path, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")]
 _HERE = "knowngood-review/record.db"
 
 
@@ -26,22 +26,18 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(  # noqa: PLR0913, PLR0917  (an option each)
-    recipe: RecipeFolder,
-    data: Annotated[
-        str | None, typer.Option(help="Photographs to inspect and to review; the run's own if left out.")
-    ] = None,
-    audit: Annotated[
-        Path | None, typer.Option(help="audit.parquet of `knowngood audit`: what it doubts is queued.")
-    ] = None,
+    recipe: RecipePath,
+    data: Annotated[str | None, data_option("Photographs to inspect and to review; the run's own if left out.")] = None,
+    audit: Annotated[Path | None, to_read("audit.parquet of `knowngood audit`: what it doubts is queued.")] = None,
     judged: Annotated[
-        Path | None, typer.Option(help="Folder of `knowngood synthesize judge`: what it would drop is queued.")
+        Path | None, to_read("Folder of `knowngood synthesize judge`: what it would drop is queued.")
     ] = None,
     db: Db = _HERE,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond this computer everybody needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
-    watch: Annotated[Path | None, typer.Option(help="Folder into which a camera drops photographs.")] = None,
+    watch: Annotated[Path | None, to_read("Folder into which a camera drops photographs.")] = None,
     keep: Annotated[
         Literal["all", "doubtful"], typer.Option(help="Which photographs that were sent are kept.")
     ] = "all",
@@ -106,7 +102,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
 
 def replay(
-    recipe: RecipeFolder,
+    recipe: RecipePath,
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Name of the unit, as the record has it.")],
     db: Db = _HERE,
     json: Json = False,

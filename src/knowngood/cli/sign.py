@@ -47,7 +47,7 @@ def sign(
         )
     with at_work():
         from knowngood.recipe import signing
-        from knowngood.recipe.digest import place_of
+        from knowngood.recipe.folder import place_of
 
         place = place_of(recipe)
         if verify:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.study.study_config import StudyConfig
 
 
@@ -19,10 +19,10 @@ def register(app: typer.Typer) -> None:
 
 @with_options(StudyConfig)
 def study(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the study.")],
+    data: Data,
+    out: Annotated[Path, out_folder("Folder for the study.")],
     config: StudyConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the study that is in --out.")] = False,
     json: Json = False,
 ) -> None:

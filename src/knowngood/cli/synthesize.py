@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_made, show_table
-from knowngood.cli.options import Data, Source, with_options
+from knowngood.cli.options import Data, Source, data_option, images_to_read, out_folder, to_read, with_options
 from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
 from knowngood.study.judging.config import JudgeConfig
 from knowngood.synthesis.config import SamplingParameters
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Out = Annotated[Path, typer.Option("--out", help="Folder for the images and their manifest; must be empty.")]
+Out = Annotated[Path, out_folder("Folder for the images and their manifest; must be empty.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the generated set that is in --out.")]
 
 
@@ -40,7 +40,7 @@ def _synthesize() -> None:
 @with_options(GeneratorConfig)
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
+    out: Annotated[Path, out_folder("Folder for the run.")],
     config: GeneratorConfig,
     source: Source = None,
     force: Annotated[
@@ -73,7 +73,7 @@ def transplant(
     config: TransplantConfig,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 3000,
     recipe: Annotated[
-        Path | None, typer.Option(help="Run or recipe whose maps say where a defect is that has no mask and no box.")
+        Path | None, to_read("Run or recipe whose maps say where a defect is that has no mask and no box.")
     ] = None,
     source: Source = None,
     force: Force = False,
@@ -94,13 +94,13 @@ def transplant(
 @app.command(short_help="Write samples of a trained generator.")
 @with_options(SamplingParameters)
 def sample(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of `knowngood synthesize train`.")],
+    run: Annotated[Path, images_to_read("Folder of `knowngood synthesize train`.", "RUN")],
     out: Out,
     config: SamplingParameters,
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, help="With its number it decides each image.")] = 0,
     data: Annotated[
-        str | None, typer.Option(help="Photographs to list beside the samples, to train on both as they are.")
+        str | None, data_option("Photographs to list beside the samples, to train on both as they are.")
     ] = None,
     source: Source = None,
     force: Force = False,
@@ -129,9 +129,9 @@ def _tell(done: GeneratedSet, json: bool) -> None:
 @app.command(short_help="Are made images like real ones, and are they new?")
 @with_options(JudgeConfig)
 def judge(
-    generated: Annotated[Path, typer.Argument(metavar="GENERATED", help="Folder or manifest of made images.")],
+    generated: Annotated[Path, images_to_read("Folder or manifest of made images.", "GENERATED")],
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for judge.json, judge.html and drop.csv.")],
+    out: Annotated[Path, out_folder("Folder for judge.json, judge.html and drop.csv.")],
     config: JudgeConfig,
     source: Source = None,
     json: Json = False,

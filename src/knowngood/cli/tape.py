@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import out_argument, with_options
 from knowngood.data.tape.config import TapeConfig
 
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 @with_options(TapeConfig)
 def tape(
-    out: Annotated[Path, typer.Argument(help="Folder for the pictures and their manifest; must be empty.")],
+    out: Annotated[Path, out_argument("Folder for the pictures and their manifest; must be empty.")],
     config: TapeConfig,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the set that is in the folder.")] = False,

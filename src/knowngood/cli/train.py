@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
 from knowngood.cli.cascade import show_cascade
-from knowngood.cli.options import Data, Source, with_options
+from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.models.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 @with_options(TrainConfig)
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the run.")],
+    out: Annotated[Path, out_folder("Folder for the run.")],
     config: TrainConfig,
     source: Source = None,
     cascade: Annotated[

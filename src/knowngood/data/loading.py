@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import polars as pl
 
 from knowngood.data.images import SUFFIXES, read_bytes, verify
 from knowngood.data.records import Records
-from knowngood.data.sources import SOURCES, Source
+from knowngood.data.sources import SOURCES, Source, no_such
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import track
 from knowngood.scale.mapping import elsewhere, mapped, pieces
@@ -84,7 +83,7 @@ def _reader(path: Path, source: str | None) -> tuple[str, Source]:
     if source is not None:
         reader = SOURCES.get(source)()
         if not path.exists() and not reader.recognises(path):
-            raise _no_such(path)
+            raise no_such(path)
         if not reader.recognises(path):
             raise _not_recognised(path, source)
         return source, reader
@@ -93,16 +92,8 @@ def _reader(path: Path, source: str | None) -> tuple[str, Source]:
         if reader.recognises(path):
             return name, reader
     if not path.exists():
-        raise _no_such(path)
+        raise no_such(path)
     raise _not_recognised(path, None)
-
-
-def _no_such(path: Path) -> DataError:
-    return DataError(
-        f"There is no such path: {str(path)!r}.",
-        expected="a folder of images, a manifest file, or the name of a built-in set such as elpv",
-        fix=f"Check the spelling; you are in {os.getcwd()!r}.",
-    )
 
 
 def _not_recognised(path: Path, source: str | None) -> DataError:

@@ -70,13 +70,20 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8], compression: int) -> No
 
 
 def _begin() -> None:
-    """Leaves Ctrl-C, which reaches every process of a terminal, to the first one, and ends when that one does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Leaves Ctrl-C and SIGTERM, which may reach every process, to the first one, and ends when that one does."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Has this process end when the one that started it does: a killed one would leave it waiting for ever."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()  # a parent that was killed leaves its workers waiting for ever
+
+    def wait() -> None:
+        assert parent is not None
+        parent.join()
         os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=wait, daemon=True).start()

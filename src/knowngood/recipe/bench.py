@@ -17,13 +17,14 @@ from knowngood.data.pixels import fit
 from knowngood.models.cost import cost_of
 from knowngood.processors import cores
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.opening import cascade_scoring, has_cascade
 from knowngood.recipe.cascade.rule import PASSED
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.engine.items import Item, stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export import EXPORTERS
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.peaks import loads
 from knowngood.recipe.runtimes.choosing import Scoring, exports, scoring
 

@@ -25,8 +25,8 @@ from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.models.batching import device_of, over_batches
 from knowngood.models.classifier import Inspector, common_shape
-from knowngood.recipe.digest import place_of
 from knowngood.recipe.evidence import EVIDENCE, Evidence
+from knowngood.recipe.folder import MANIFEST, WEIGHTS, recipe_at
 from knowngood.recipe.input_check import INPUT_CHECK, InputCheck
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
 from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
@@ -35,11 +35,8 @@ from knowngood.recipe.sealed import read_document, unsealed
 if TYPE_CHECKING:
     from knowngood.recipe.signing import Keys
 
-__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named", "place_of"]
+__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named"]
 
-__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named", "place_of"]
-
-MANIFEST, WEIGHTS = "recipe.json", "weights.safetensors"
 ERROR = "error"  # decision on a photograph that could not be read or scored
 _WITH_EVIDENCE = 3  # format
 _MAPPED = 16  # photographs whose maps are made at once
@@ -318,7 +315,7 @@ class Recipe:
             RecipeError: It is missing, damaged, impossible, from a newer knowngood, or not signed by these keys.
             MissingExtraError: Keys are given and the extra `sign` is not installed.
         """
-        place = place_of(folder)
+        place = recipe_at(folder)
         manifest = _read_manifest(place)
         if signed_by is not None:
             from knowngood.recipe.signing import verify
@@ -344,12 +341,6 @@ def _read_manifest(place: Path) -> RecipeManifest:
     path = place / MANIFEST
     try:
         document = read_document(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RecipeError(
-            f"There is no recipe at {place}.",
-            expected=f"a folder with {MANIFEST} and {WEIGHTS}",
-            fix="Give the folder that `knowngood train` wrote, such as RUN/recipe.",
-        ) from error
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
     version = document.get("format")

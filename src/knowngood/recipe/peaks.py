@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from knowngood.packages import installed
-from knowngood.recipe.export.telemetry import switch_off
+from knowngood.telemetry import switch_off
 
 SIDE = 1024
 _CHANNELS, _PLACES, _LAYERS = 256, 28, 6

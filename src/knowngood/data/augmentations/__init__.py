@@ -6,11 +6,13 @@ light acts on values. A policy is a list of registered names.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from torch import Generator, Tensor
-
+from knowngood.errors import UnknownNameError
 from knowngood.registry import Registry
+
+if TYPE_CHECKING:  # too heavy where only a name is looked up
+    from torch import Generator, Tensor
 
 
 class Augmentation(Protocol):
@@ -57,3 +59,18 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "standard": ("rotate", "shift", "flip", "brightness", "contrast", "saturation"),
     "strong": ("rotate", "shift", "zoom", "flip", "quarter_turns", "brightness", "contrast", "saturation"),
 }
+
+
+def names_in(policy: str) -> tuple[str, ...]:
+    """Returns the names of a policy's transforms; "a+b" names single transforms.
+
+    Raises:
+        UnknownNameError: Neither a policy nor transforms joined with "+".
+    """
+    names = POLICIES.get(policy, tuple(policy.split("+")))
+    if not all(name in AUGMENTATIONS for name in names):
+        raise UnknownNameError(
+            f"There is no augmentation policy {policy!r}.",
+            expected=", ".join(POLICIES) + ", or transforms joined with +: " + ", ".join(AUGMENTATIONS),
+        )
+    return names

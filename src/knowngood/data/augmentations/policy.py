@@ -10,16 +10,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from knowngood.data.augmentations import AUGMENTATIONS, POLICIES, Augmentation
-from knowngood.errors import ConfigError, UnknownNameError
+from knowngood.data.augmentations import AUGMENTATIONS, Augmentation, names_in
+from knowngood.errors import ConfigError
 
 Policy: TypeAlias = tuple[Augmentation, ...]
 Parameters: TypeAlias = tuple[Tensor, ...]  # one (B, P) for each transform of a policy
-
-
-def names_in(policy: str) -> tuple[str, ...]:
-    """Returns the names of a policy's transforms; "a+b" names single transforms."""
-    return POLICIES.get(policy, tuple(policy.split("+")))
 
 
 def policy_named(name: str, ranges: Mapping[str, float] | None = None) -> Policy:
@@ -34,13 +29,7 @@ def policy_named(name: str, ranges: Mapping[str, float] | None = None) -> Policy
         ConfigError: A range is of a transform that the policy has not.
     """
     ranges = ranges or {}
-    try:
-        kinds = {each: AUGMENTATIONS.get(each) for each in names_in(name)}
-    except UnknownNameError as error:
-        raise UnknownNameError(
-            f"There is no augmentation policy {name!r}.",
-            expected=", ".join(POLICIES) + ", or transforms joined with +: " + ", ".join(AUGMENTATIONS),
-        ) from error
+    kinds = {each: AUGMENTATIONS.get(each) for each in names_in(name)}
     for stray in ranges.keys() - kinds.keys():
         raise ConfigError(
             f"A range is given for {stray}, which is not in the augmentation policy {name!r}.",

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from knowngood.data.augmentations.policy import Parameters, Policy, draw, geometry, names_in, policy_named, transformed
+from knowngood.data.augmentations import names_in
+from knowngood.data.augmentations.policy import Parameters, Policy, draw, geometry, policy_named, transformed
 from knowngood.data.images import decode
 from knowngood.data.offline.config import AugmentConfig
 from knowngood.data.offline.folder import name_of, notes_of

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import polars as pl
-
+from knowngood.errors import DataError
 from knowngood.registry import Registry
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,42 @@ SOURCES: Registry[type[Source]] = Registry(
         "folder": "knowngood.data.sources.folder:FolderSource",
     },
 )
+
+
+def check_data(data: str | Path, flag: str = "DATA") -> None:
+    """Looks whether a data set is there, by its path or by the word that a source answers to, and opens nothing.
+
+    Args:
+        data: Folder, manifest file, or word.
+        flag: That names it, for the message.
+
+    Raises:
+        DataError: It is not.
+    """
+    path = Path(data)
+    with contextlib.suppress(OSError):  # a name that is too long, a link to itself: no such path
+        if path.exists():
+            return
+    word = str(path).partition(":")[0]
+    asked = [word] if word in SOURCES else SOURCES.added()
+    if not any(SOURCES.get(name)().recognises(path) for name in asked):
+        raise no_such(path, flag)
+
+
+def no_such(path: Path, flag: str = "DATA") -> DataError:
+    """Returns what to say of a data set that is not there."""
+    near: list[str] = []
+    with contextlib.suppress(OSError):
+        near = get_close_matches(path.name, os.listdir(path.parent), 3, 0.7)
+    try:
+        here = f"you are in {os.getcwd()!r}"
+    except OSError:
+        here = "the folder that you are in is gone"
+    meant = (
+        f"did you mean {' or '.join(str(path.parent / name) for name in near)}? " if near else "Check the spelling; "
+    )
+    return DataError(
+        f"There is no such path: {str(path)!r} ({flag}).",
+        expected="a folder of images, a manifest file, or the name of a built-in set such as elpv",
+        fix=f"{meant}{here[0].upper() + here[1:] if near else here}.",
+    )

@@ -19,14 +19,14 @@ from knowngood.data.tape import GENERATOR_VERSION
 from knowngood.data.tape.config import TapeConfig
 from knowngood.data.tape.writing import SCHEMA, Row, names_of, write_chunk
 from knowngood.errors import ConfigError, StorageError
-from knowngood.files import storage_errors, whole_file, write_json
+from knowngood.files import check_writable, clean, scratch_file, storage_errors, whole_file, write_json
 from knowngood.progress import reporter
 
 MANIFEST, FACTS = "manifest.parquet", "tape.json"
 FOLDERS = ("images", "masks", "parts", "twins")
 CHUNK = 50
-_BALLAST = ".ballast"  # given up when the disk is full, so that the manifest of what is whole still fits
-_BALLAST_BYTES = 4 << 20
+_JOURNAL = ".tape.journal"  # rows of the pictures that are whole, a chunk a line, while the set is drawn
+_BALLAST_BYTES = 4 << 20  # given up when the disk is full, so that the manifest of what is whole still fits
 _Chunk = tuple[str, int, int]
 
 
@@ -34,8 +34,8 @@ def generate(out: Path, config: TapeConfig, *, workers: int | None = None, force
     """Draws a look-alike set into a folder.
 
     The same configuration gives the same bytes with any number of workers; image k does not depend on how many
-    are drawn. When the disk is full or Ctrl-C is pressed, the manifest lists the pictures that are whole, and the
-    same call goes on from there.
+    are drawn. When the disk is full or Ctrl-C is pressed, the manifest lists the pictures that are whole. The same
+    call goes on from there, and from where a killed one was.
 
     Args:
         out: Folder to write; must be empty or not there.
@@ -52,23 +52,31 @@ def generate(out: Path, config: TapeConfig, *, workers: int | None = None, force
     """
     out = Path(out)
     workers = (os.cpu_count() or 1) if workers is None else workers
+    check_writable(out, folder=True, flag="OUT")
+    clean(out)
     _check(out, config, workers, force)
     rows = _unfinished(out, config)
+    ballast = scratch_file(out / "ballast")
     with storage_errors(out):
         if not rows:
             _clear(out)
         out.mkdir(parents=True, exist_ok=True)
-        (out / _BALLAST).write_bytes(b"\1" * _BALLAST_BYTES)
+        _write_facts(out, config, sum(map(len, rows.values())), complete=False)  # from now on the folder is known
+        ballast.write_bytes(b"\1" * _BALLAST_BYTES)
     try:
-        for chunk, done, problem in _drawn(out, config, workers, [c for c in _chunks(config) if c not in rows]):
-            rows[chunk] = done
-            if problem is not None:
-                raise _refused(out, problem)
+        with storage_errors(out), (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write("\n")  # ends a line that a kill cut off
+            for chunk, done, problem in _drawn(out, config, workers, [c for c in _chunks(config) if c not in rows]):
+                rows[chunk] = done
+                if problem is not None:
+                    raise _refused(out, problem)
+                journal.write(json.dumps([chunk, done]) + "\n")
+                journal.flush()
     except BaseException:  # a full disk, Ctrl-C: what is whole stays usable
-        (out / _BALLAST).unlink(missing_ok=True)
+        ballast.unlink(missing_ok=True)
         _finish(out, config, rows, complete=False)
         raise
-    (out / _BALLAST).unlink(missing_ok=True)
+    ballast.unlink(missing_ok=True)
     return _finish(out, config, rows, complete=True)
 
 
@@ -122,13 +130,28 @@ def _unfinished(out: Path, config: TapeConfig) -> dict[_Chunk, list[Row]]:
     facts = _facts(out, config)
     if facts is None or facts.get("complete"):
         return {}
-    try:
-        table = pl.read_parquet(out / MANIFEST)
-    except (OSError, pl.exceptions.PolarsError):
-        return {}
-    there = {str(row[0]): row for row in table.iter_rows() if (out / str(row[0])).is_file()}
+    listed = [row for done in _journal(out) for row in done]
+    with contextlib.suppress(OSError, pl.exceptions.PolarsError):
+        listed += pl.read_parquet(out / MANIFEST).iter_rows()
+    there = {str(row[0]): row for row in listed if (out / str(row[0])).is_file()}
     rows = {chunk: [there.get(name) for name in names_of(*chunk)] for chunk in _chunks(config)}
     return {chunk: [row for row in kept if row] for chunk, kept in rows.items() if all(kept)}
+
+
+def _journal(out: Path) -> Iterator[list[Row]]:
+    """Yields the rows of each chunk that a killed call had finished; a line that the kill cut off is passed over."""
+    try:
+        lines = (out / _JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            _, done = json.loads(line)
+            rows = [tuple(row) for row in done]
+        except (ValueError, TypeError):
+            continue
+        if all(len(row) == len(SCHEMA) for row in rows):
+            yield rows
 
 
 def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
@@ -149,7 +172,7 @@ def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
 
 def _clear(out: Path) -> None:
     """Removes an earlier set, and nothing that is not one."""
-    for name in (MANIFEST, FACTS, _BALLAST):
+    for name in (MANIFEST, FACTS, _JOURNAL):
         (out / name).unlink(missing_ok=True)
     for name in FOLDERS:
         if (out / name).is_dir():
@@ -182,15 +205,20 @@ def _finish(out: Path, config: TapeConfig, rows: dict[_Chunk, list[Row]], comple
     with contextlib.nullcontext() if complete else contextlib.suppress(StorageError):
         with whole_file(out / MANIFEST) as scratch:
             frame.write_parquet(scratch)
-        facts = {
-            "what": "a look-alike of real parts, drawn by knowngood; no photograph",
-            "version": GENERATOR_VERSION,
-            "complete": complete,
-            "images": frame.height,
-            "config": config.model_dump(mode="json"),
-        }
-        write_json(out / FACTS, facts)
+        _write_facts(out, config, frame.height, complete)
+        (out / _JOURNAL).unlink(missing_ok=True)
     return out / MANIFEST
+
+
+def _write_facts(out: Path, config: TapeConfig, images: int, complete: bool) -> None:
+    facts = {
+        "what": "a look-alike of real parts, drawn by knowngood; no photograph",
+        "version": GENERATOR_VERSION,
+        "complete": complete,
+        "images": images,
+        "config": config.model_dump(mode="json"),
+    }
+    write_json(out / FACTS, facts)
 
 
 def _refused(out: Path, problem: int) -> StorageError:
@@ -198,5 +226,5 @@ def _refused(out: Path, problem: int) -> StorageError:
     return StorageError(
         f"{'The disk is full' if full else os.strerror(problem)}: the set in {out} is not complete.",
         expected=f"{MANIFEST} there lists the pictures that are whole",
-        fix=f"Free some space on the disk of {out}, or ask for fewer images; then draw again with --force.",
+        fix=f"Free some space on the disk of {out}, or ask for fewer images; the same command goes on then.",
     )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from knowngood.registry import Registry
+
+if TYPE_CHECKING:  # too heavy where only a name is looked up
+    from torch import Tensor
 
 Needs: TypeAlias = Literal["weights", "gradients", "nothing"]
 

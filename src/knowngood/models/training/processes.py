@@ -17,6 +17,7 @@ import torch
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
+from knowngood.data.processes import end_with_parent
 from knowngood.errors import KnownGoodError
 from knowngood.models.training.relaying import Receiving, Sending
 from knowngood.progress import Silent, reporter, reporting_to
@@ -48,6 +49,10 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
     try:
         while not context.join(timeout=_LOOK):
             receiving.hear(told)
+    except KeyboardInterrupt:  # Ctrl-C may have reached this process alone, SIGTERM has
+        for process in context.processes:
+            process.kill()  # Lightning's handlers of gentler signals wait for the others, which wait for it
+        raise
     finally:
         receiving.hear(told)
         if receiving.error is not None:  # what the user should know, not which process ended first
@@ -62,6 +67,7 @@ def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., ob
         "NODE_RANK": "0",
         "LOCAL_RANK": str(rank),
     }
+    end_with_parent()
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
         with reporting_to(Sending(told) if rank == 0 else Silent()):

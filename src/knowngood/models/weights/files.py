@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowngood.errors import StorageError, WeightsError
-from knowngood.files import cache_folder, sha256_of, storage_errors, whole_file
+from knowngood.files import cache_folder, sha256_of, whole_file
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.weights.packages import CAFFE_STRIDED_FILES, IMAGENET_MEAN, IMAGENET_STD
 
@@ -51,7 +51,7 @@ def read_weights(path: Path, backbone: str) -> Weights:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with storage_errors(path), safe_open(path, framework="pt") as handle:
+        with safe_open(path, framework="pt") as handle:
             facts = handle.metadata() or {}
             state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from knowngood.errors import KnownGoodError, RecipeError
-from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.document import DOCUMENT, FOLDER, STUDENT, CascadeDocument, Part
 from knowngood.recipe.cascade.rule import Rule
 from knowngood.recipe.cascade.runtime import CascadeRuntime
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes.choosing import AUTO, Scoring, scoring
 
 _KEPT = 4  # runtimes that are kept open with a recipe

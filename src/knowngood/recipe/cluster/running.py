@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from knowngood.recipe.bundle import ERROR, Recipe, place_of
+from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.cluster.agreeing import agreed
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.listing import listed
 from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.predicting import say_unchecked
 from knowngood.recipe.runtimes.choosing import AUTO, announce
 from knowngood.scale.connecting import look

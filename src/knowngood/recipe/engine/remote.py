@@ -1,4 +1,7 @@
-"""Photographs behind URLs, through fsspec: s3://, gs://, http://, memory:// ..."""
+"""Photographs behind URLs, through fsspec: http(s)://, s3://, gs://, az://, ftp://, sftp://, file://, memory://.
+
+Only these: fsspec knows protocols that unpack, rewrite or chain others, and a row of a table is no reason to run them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,44 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from knowngood.data.images import MAX_BYTES, SUFFIXES
 from knowngood.errors import DataError, ImageError, MissingExtraError
+
+# Protocol to the package that fsspec needs for it; None where it needs no other.
+PROTOCOLS: dict[str, str | None] = {
+    "file": None,
+    "memory": None,
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "ftp": None,
+    "sftp": "paramiko",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
 
 
 def is_url(place: str | Path) -> bool:
     """Says whether a place is a URL."""
     return isinstance(place, str) and "://" in place
+
+
+def check_url(url: str) -> None:
+    """Looks whether a URL is of a protocol that is read here, without opening it.
+
+    Raises:
+        DataError: It is not, or chains several.
+    """
+    scheme = url.split("://", 1)[0].lower()
+    if "::" in scheme or scheme not in PROTOCOLS or "::" in url.split("://", 1)[1].partition("?")[0]:
+        raise DataError(
+            f"{url} is of no protocol that is read here.",
+            expected=", ".join(f"{name}://" for name in PROTOCOLS),
+            fix="Check the URL, or copy the photographs to where one of these reaches them.",
+        )
 
 
 def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -25,6 +59,8 @@ def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         DataError: There is nothing, or it may not be listed.
         MissingExtraError: The protocol's package is not installed.
     """
+    from knowngood.data.images import SUFFIXES
+
     system, path = _opened(url)
     scheme = url.split("://", 1)[0]
     try:
@@ -39,44 +75,64 @@ def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
                     inside = f"{folder}/{file}"
                     name = f"{scheme}://{inside.lstrip('/')}"
                     yield name, partial(_read, system, inside, name)
-    except OSError as error:
-        raise DataError(f"{url} cannot be listed: {error}.", fix="Check the URL and your rights.") from error
+    except DataError:
+        raise
+    except Exception as error:  # every protocol has its own
+        raise DataError(f"{url} cannot be listed: {_line(error)}.", fix="Check the URL and your rights.") from error
 
 
 def remote_reader(url: str) -> Callable[[], bytes]:
-    """Returns the reader of one photograph; that it is not there is told when it is read.
+    """Returns the reader of one photograph; whatever is wrong with its URL is told when it is read, as `ImageError`."""
 
-    Raises:
-        DataError: It is no URL that can be opened.
-        MissingExtraError: The protocol's package is not installed.
-    """
-    system, path = _opened(url)
-    return partial(_read, system, path, url)
+    def read() -> bytes:
+        try:
+            system, path = _opened(url)
+        except (DataError, MissingExtraError) as error:
+            raise ImageError(error.what, expected=error.expected, fix=error.fix) from error
+        return _read(system, path, url)
+
+    return read
 
 
 def _opened(url: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingExtraError(
-            "URLs are read through fsspec, which is not installed.", fix="pip install fsspec"
-        ) from error
+    """Returns the file system of a URL and the path in it.
+
+    Raises:
+        DataError: It is of a protocol that is not read here, or malformed.
+        MissingExtraError: The protocol's package is not installed.
+    """
+    import fsspec
+
+    check_url(url)
     try:
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise MissingExtraError(f"{url} needs a package that is not installed: {error}.") from error
-    except ValueError as error:
-        raise DataError(f"{url} cannot be opened: {error}.", fix="Check the URL.") from error
+        package = PROTOCOLS[url.split("://", 1)[0].lower()] or error.name
+        raise MissingExtraError(
+            f"{url} needs the package {package}, which is not installed.", fix=f"pip install {package}"
+        ) from error
+    except Exception as error:  # every protocol has its own
+        raise DataError(f"{url} cannot be opened: {_line(error)}.", fix="Check the URL and your rights.") from error
     return system, str(path)
 
 
 def _read(system: Any, path: str, name: str) -> bytes:
+    from knowngood.data.images import MAX_BYTES
+
     try:
         if (system.size(path) or 0) > MAX_BYTES:
             raise ImageError(f"{name!r} is absurdly large.", expected="at most 1 GiB")
         data = system.cat_file(path)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name!r} cannot be read: {error}.") from error
+    except ImageError:
+        raise
+    except Exception as error:  # a connection, a server and a protocol each have their own
+        raise ImageError(f"{name!r} cannot be read: {_line(error)}.") from error
     if not data:
         raise ImageError(f"{name!r} is empty (0 bytes).", fix="Copy it again from its origin.")
     return bytes(data)
+
+
+def _line(error: Exception) -> str:
+    """Returns what an error says, in one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__} {said}".strip().removesuffix(".")

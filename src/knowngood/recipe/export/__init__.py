@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.recipe.export.graphs import Scorer
+from knowngood.errors import ConfigError
+from knowngood.files import check_writable
+from knowngood.packages import needed
+from knowngood.recipe.folder import recipe_at
 from knowngood.registry import Registry
+
+if TYPE_CHECKING:  # too heavy where only a name is looked up
+    from knowngood.recipe.export.graphs import Scorer
 
 Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -69,3 +75,42 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
         "onnx": "knowngood.recipe.export.onnx_file:OnnxExporter",
     },
 )
+
+
+def exporter_for(to: str, precision: str) -> tuple[Exporter, Precision]:
+    """Returns the exporter of a format and the precision that it is asked for.
+
+    Args:
+        to: Name of a format.
+        precision: "fp32", "bf16" or "int8".
+
+    Raises:
+        UnknownNameError: There is no such format.
+        ConfigError: The format has no such precision.
+        MissingExtraError: A package is missing.
+    """
+    exporter = EXPORTERS.get(to)()
+    for known in exporter.precisions:
+        if known == precision:
+            needed(exporter.extra, *exporter.packages, *(exporter.int8_packages if known == "int8" else ()))
+            return exporter, known
+    raise ConfigError(
+        f"{to} has no precision {precision!r}.",
+        expected=" or ".join(exporter.precisions),
+        fix="Choose another --precision, or --to openvino for bf16.",
+    )
+
+
+def check_export(recipe: str | Path, to: str, precision: str) -> None:
+    """Looks whether an export can be made and written, before what is heavy is imported.
+
+    Args:
+        recipe: Folder of a recipe inside that of its run, or the run's.
+        to: Name of a format.
+        precision: "fp32", "bf16" or "int8".
+
+    Raises:
+        KnownGoodError: As `exporter_for`; or the recipe is not there, or its folder cannot be written.
+    """
+    exporter_for(to, precision)
+    check_writable(recipe_at(recipe) / "exports" / f"{to}-{precision}", folder=True, flag="RECIPE")

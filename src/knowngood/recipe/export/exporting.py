@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.errors import ConfigError, ParityError
+from knowngood.errors import ParityError
 from knowngood.files import sha256_of, storage_errors, whole_folder
-from knowngood.packages import needed, versions_of
+from knowngood.packages import versions_of
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe, place_of
-from knowngood.recipe.export import EXPORTERS, Exporter, Precision
+from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.export import Exporter, Precision, exporter_for
 from knowngood.recipe.export.document import ExportDocument, folder_of
 from knowngood.recipe.export.graphs import Scorer, folds_exactly, map_kind
 from knowngood.recipe.export.held import Held, held_images, judged_on
 from knowngood.recipe.export.parity import certified, compared, complaints, likeness
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
 from knowngood.recipe.tolerance import Tolerance
 
@@ -74,9 +75,7 @@ def export(
         DataError: The images of the run are gone, or too few.
         MissingExtraError: A package is missing.
     """
-    exporter = EXPORTERS.get(to)()
-    chosen = _precision(exporter, to, precision)
-    needed(exporter.extra, *exporter.packages, *(exporter.int8_packages if chosen == "int8" else ()))
+    exporter, chosen = exporter_for(to, precision)
     loaded, place = Recipe.load(recipe), place_of(recipe)
     allowed = tolerance or Tolerance()
     target = folder_of(place, to, chosen)
@@ -104,17 +103,6 @@ def export(
             )
             document.save(folder)
     return Exported(target, document)
-
-
-def _precision(exporter: Exporter, to: str, precision: str) -> Precision:
-    for known in exporter.precisions:
-        if known == precision:
-            return known
-    raise ConfigError(
-        f"{to} has no precision {precision!r}.",
-        expected=" or ".join(exporter.precisions),
-        fix="Choose another --precision, or --to openvino for bf16.",
-    )
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,17 @@ import warnings
 from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from knowngood.recipe.export import Precision
-from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.quantising import quantised
 from knowngood.recipe.export.tails import float_nodes
+
+if TYPE_CHECKING:  # too heavy where only a precision is looked up
+    from knowngood.recipe.export.graphs import Scorer
 
 FILE = "model.onnx"
 _OPSET = 17
@@ -34,6 +35,7 @@ class OnnxExporter:
     def graph(self, scorer: Scorer) -> Any:
         """Returns an `onnx.ModelProto`."""
         import onnx
+        import torch
 
         written = BytesIO()
         names = ("images", *scorer.outputs)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from knowngood.recipe.export import Precision
-from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.quantising import quantised
 from knowngood.recipe.export.tails import float_nodes
-from knowngood.recipe.export.telemetry import switch_off
+from knowngood.telemetry import switch_off
+
+if TYPE_CHECKING:  # too heavy where only a precision is looked up
+    from knowngood.recipe.export.graphs import Scorer
 
 FILE = "model.xml"
 _HEAVY = ("Convolution", "GroupConvolution")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.recipe.export.telemetry import switch_off
+from knowngood.telemetry import switch_off
 
 
 def quantised(

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.models.classifier import Inspector
 from knowngood.registry import Registry
+
+if TYPE_CHECKING:  # too heavy where only a name is looked up
+    from knowngood.models.classifier import Inspector
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]

@@ -12,9 +12,10 @@ from knowngood.errors import ConfigError, RecipeError, StorageError
 from knowngood.files import cache_folder, write_text
 from knowngood.packages import installed, needed
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe, place_of
+from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.document import DOCUMENT, FOLDER, ExportDocument, folder_of
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes import RUNTIMES, Runtime
 
 AUTO = "auto"

@@ -12,8 +12,8 @@ import numpy as np
 
 from knowngood.errors import RecipeError
 from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.export.telemetry import switch_off
 from knowngood.recipe.runtimes import Graph, Kind, Outputs, Pixels
+from knowngood.telemetry import switch_off
 
 IN_FLIGHT = 2  # one that is computed, one that waits: more would only hold memory
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 it is what heads and other remains are computed in

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from knowngood.data.augmentations.policy import names_in, policy_named
+from knowngood.data.augmentations import names_in
+from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.images import decode
 from knowngood.data.offline.config import AugmentConfig
 from knowngood.data.offline.making import copy_of

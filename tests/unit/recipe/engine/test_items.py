@@ -103,11 +103,42 @@ def test_urls(folder, wanted):
             one.read()
         with pytest.raises(DataError, match="There is no memory://plant/nowhere"):
             stream("memory://plant/nowhere")
-        with pytest.raises(DataError, match="cannot be opened"):
-            stream("nonsense://plant")
+        for wrong in ("nonsense://plant", "reference://plant", "simplecache::memory://plant", "zip://a::memory://b"):
+            with pytest.raises(DataError, match="no protocol that is read here"):
+                stream(wrong)
         assert contents(stream(folder.as_uri())) == wanted
     finally:
         memory.rm("/plant", recursive=True)
+
+
+def test_a_bad_url_in_a_table_costs_its_row(tmp_path, wanted, monkeypatch):
+    import fsspec
+
+    def no_such_thing(*_args: object, **_more: object) -> None:
+        raise AssertionError("a reference file system was made")
+
+    monkeypatch.setattr("fsspec.implementations.reference.ReferenceFileSystem.__init__", no_such_thing)
+    fsspec.filesystem("memory").pipe("/table/one.png", wanted[0][1])
+    bad = {
+        "reference://": "no protocol that is read here",
+        "reference://?fo=memory://evil.json": "no protocol",
+        "filecache::reference://x": "no protocol",
+        "github://a:b@c/d.png": "no protocol",
+        "nonsense://x.png": "no protocol",
+        "memory://table/nowhere.png": "cannot be read",
+        "http://127.0.0.1:1/one.png": "cannot be read",
+        "http://[::bad/one.png": "",
+        "http://": "",
+        "s3://bucket/one.png": "needs the package s3fs",
+    }
+    path = tmp_path / "urls.csv"
+    path.write_text("image\n" + "\n".join(["memory://table/one.png", *bad, "memory://table/one.png?again"]) + "\n")
+    items = list(stream(path).items)
+    assert [item.name for item in items][1:-1] == list(bad)
+    assert items[0].read() == wanted[0][1]
+    for item, why in zip(items[1:-1], bad.values(), strict=True):
+        with pytest.raises(ImageError, match=why or item.name[:7]):
+            item.read()
 
 
 def test_names_are_listed_as_they_are_taken(tmp_path):
