@@ -103,7 +103,7 @@ def pages_in(handle: BinaryIO) -> Chain:
     layout = _Layout.of(handle)
     if layout is None:
         return Chain((), True, None)
-    pages, seen, remark = [], set[int](), None
+    pages, seen, remark = list[int](), set[int](), None
     at, first = layout.first, layout.first
     while at:
         directory = None if at in seen else layout.directory(handle, at)
