@@ -6,7 +6,8 @@ protocol and to leave foreign folders alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from knowngood.data.loading import load
 from knowngood.data.records import SCHEMA, Records
 from knowngood.data.sources import SOURCES, Listing
 from knowngood.errors import DataError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNOWNGOOD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def put(root: Path, *names: str) -> Path:
@@ -39,11 +47,67 @@ def elpv(root: Path) -> Path:
     return Path("elpv")
 
 
+def coco(root: Path) -> Path:
+    put(root, "a.png", "b.png")
+    images = [{"id": n, "file_name": f"{name}.png", "width": 9, "height": 7} for n, name in enumerate("ab")]
+    outline = {"image_id": 1, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5]]}
+    document = {"images": images, "annotations": [outline], "categories": [{"id": 1, "name": "chip"}]}
+    (root / "coco.json").write_text(json.dumps(document))
+    return root
+
+
+def yolo(root: Path) -> Path:
+    put(root, "images/a.png", "images/b.png", "labels/c.png")
+    (root / "labels" / "b.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5")
+    (root / "classes.txt").write_text("chip")
+    return root
+
+
+def voc(root: Path) -> Path:
+    put(root, "JPEGImages/a.png", "JPEGImages/b.png")
+    (root / "Annotations").mkdir()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>5</ymax></bndbox>"
+    for name, text in (("a", ""), ("b", f"<object><name>chip</name>{box}</object>")):
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{text}</annotation>")
+    return root
+
+
+def labelme(root: Path) -> Path:
+    put(root, "a.png", "b.png")
+    shape = {"label": "chip", "shape_type": "polygon", "points": [[1, 1], [5, 1], [5, 5]]}
+    (root / "b.json").write_text(json.dumps({"shapes": [shape], "imagePath": "b.png"}))
+    return root
+
+
+def label_studio(root: Path) -> Path:
+    put(root, "a.png", "b.png")
+    value = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 45, "rectanglelabels": ["chip"]}
+    region = {"type": "rectanglelabels", "value": value, "original_width": 9, "original_height": 7}
+    results = {"a": [], "b": [region]}
+    tasks = [{"data": {"image": f"{name}.png"}, "annotations": [{"result": r}]} for name, r in results.items()]
+    (root / "export.json").write_text(json.dumps(tasks))
+    return root
+
+
+def cvat(root: Path) -> Path:
+    put(root, "images/a.png", "images/b.png")
+    shape = '<polygon label="chip" points="1,1;5,1;5,5"/>'
+    images = f'<image name="a.png"/><image name="b.png">{shape}</image>'
+    (root / "annotations.xml").write_text(f"<annotations><version>1.1</version>{images}</annotations>")
+    return root
+
+
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "elpv": elpv,
     "manifest": manifest,
     "contest": lambda r: put(r, "train/good_0/a.png", "train/bad_1/b.png", "test/all_tests/c.png"),
     "mvtec": lambda r: put(r, "train/good/a.png", "test/good/b.png", "test/cut/c.png", "ground_truth/cut/c_mask.png"),
+    "coco": coco,
+    "yolo": yolo,
+    "voc": voc,
+    "labelme": labelme,
+    "label-studio": label_studio,
+    "cvat": cvat,
     "folder": lambda r: put(r, "good/a.png", "cut/b.png", "masks/cut/b.png"),
 }
 

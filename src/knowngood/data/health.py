@@ -15,6 +15,7 @@ import polars as pl
 from knowngood.data.duplicates import Ids, Thumbnails, exact_clusters, near_clusters, thumbnails
 from knowngood.data.images import probe
 from knowngood.data.loading import load
+from knowngood.data.pages import file_of
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import ImageError
 
@@ -149,7 +150,7 @@ def _unreadable(a: _Set) -> list[Finding]:
 def _sizes(a: _Set) -> list[Finding]:
     shapes = a.thumbs.shapes
     tiny = [i for i, s in enumerate(shapes) if s is not None and min(s[:2]) < _TINY_SIDE]
-    large = [i for i, path in enumerate(a.frame["path"]) if shapes[i] and Path(path).stat().st_size > _LARGE]
+    large = [i for i, path in enumerate(a.frame["path"]) if shapes[i] and file_of(path).stat().st_size > _LARGE]
     kinds = Counter(s[:2] for s in shapes if s is not None)
     found = a.finding("warning", "tiny", f"{len(tiny)} images have a side below {_TINY_SIDE} pixels.", tiny)
     found += a.finding("warning", "large-file", f"{len(large)} files are larger than 50 MB.", large)

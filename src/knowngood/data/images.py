@@ -33,6 +33,7 @@ from knowngood.data.decoders import (
     general_pixels,
     orientation_of,
 )
+from knowngood.data.pages import file_of, page_bytes, split_page
 from knowngood.errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any]"
@@ -179,7 +180,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Reads a regular file of sane size.
 
     Args:
-        path: Path of the file.
+        path: Path of the file; `stack.tif#page=2` is the second page of a TIFF file, as a file of its own.
 
     Returns:
         Its bytes, never empty.
@@ -189,14 +190,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """
     shown = os.fspath(path)
     try:
-        status = os.stat(path)
+        file = file_of(path)
+        status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would be read for ever
             raise ImageError(f"{shown!r} is not a file.", expected="an image file")
-        if status.st_size > MAX_BYTES:
+        page = None if file == Path(path) else split_page(path)[1]
+        if page is None and status.st_size > MAX_BYTES:
             raise ImageError(
                 f"{shown!r} is absurdly large ({status.st_size / 2**30:.1f} GiB).", expected="at most 1 GiB"
             )
-        data = Path(path).read_bytes()
+        data = file.read_bytes() if page is None else page_bytes(file, page)
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {shown!r}.", fix="Check the path.") from error
     except PermissionError as error:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
+from knowngood.data.pages import file_of, pages_of
 from knowngood.data.sources.walking import Walker
 from knowngood.decide.by_hand import moved
 from knowngood.errors import CalibrationError, ConfigError, DataError
@@ -157,6 +158,8 @@ def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str]
 def pictures(places: Iterable[str | Path]) -> list[Path]:
     """Returns the files named, and the pictures (by their endings) in the folders named, sorted, each once.
 
+    A TIFF file of several pages comes as one path a page.
+
     Raises:
         DataError: A place does not exist, or there is no picture at all.
     """
@@ -164,8 +167,8 @@ def pictures(places: Iterable[str | Path]) -> list[Path]:
     for place in map(Path, places):
         if place.is_dir():
             found.update(dict.fromkeys(Walker().images(place)))
-        elif place.exists():
-            found[place] = None
+        elif file_of(place).exists():
+            found.update(dict.fromkeys(pages_of(place)[0]))
         else:
             raise DataError(f"There is no {place}.", expected="image files or folders", fix="Check the path.")
     if not found:

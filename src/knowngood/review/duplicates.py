@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knowngood.data.duplicates import near_clusters
+from knowngood.data.pages import file_of
 from knowngood.data.records import Records, table
 from knowngood.review.store.inspections import Row
 
@@ -34,7 +35,7 @@ def copies_of(rows: Sequence[Row]) -> list[Copies]:
     Args:
         rows: With data, image, sha256, place, label and split; those whose file is gone are passed over.
     """
-    there = [row for row in rows if row["place"] is not None and Path(row["place"]).is_file()]
+    there = [row for row in rows if row["place"] is not None and file_of(row["place"]).is_file()]
     if len(there) < 2:
         return []
     columns = {

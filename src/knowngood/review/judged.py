@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from knowngood.data.images import read_bytes
+from knowngood.data.pages import without_suffix
 from knowngood.errors import DataError, ImageError
 from knowngood.review.app.station import Job, Station
 from knowngood.review.audited import AUDITED
@@ -71,7 +72,7 @@ def read_judged(folder: Path) -> tuple[pl.DataFrame, str]:
 
 
 def _job(row: Row, data: bytes, who: str) -> Job:
-    unit = Path(row["image"]).with_suffix("").as_posix()
+    unit = without_suffix(row["image"])
     return Job(data, row["image"], unit, None, None, "data", who, row["path"], row["label"])
 
 

@@ -14,6 +14,7 @@ import polars.selectors as cs
 
 from knowngood.data.images import read_bytes
 from knowngood.data.loading import load
+from knowngood.data.pages import file_of, without_suffix
 from knowngood.data.records import Records
 from knowngood.decide.threshold import Thresholds, decide
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
@@ -151,9 +152,9 @@ def take_over_run(station: Station, run: Path) -> int:
         chunk = rows[start : start + 1000]
         filed = [_filed(station, row, cuts, revision["id"]) for row in chunk]
         places = [
-            (row["sha256"], row["path"], Path(row["path"]).stat().st_size)
+            (row["sha256"], row["path"], file_of(row["path"]).stat().st_size)
             for row in chunk
-            if Path(row["path"]).is_file()
+            if file_of(row["path"]).is_file()
         ]
         added += len(station.record.inspections.file(filed, places))
     return added
@@ -216,7 +217,7 @@ def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: in
         doubt, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
     decision = str(decide([score], cuts, [found])[0])
     return Filed(
-        unit=Path(row["image"]).with_suffix("").as_posix(),
+        unit=without_suffix(row["image"]),
         image=row["image"],
         sha256=row["sha256"],
         revision_id=revision,
@@ -239,7 +240,7 @@ def _job(row: dict[str, Any], who: str) -> Job | None:
         data = read_bytes(row["path"])
     except ImageError:
         return None
-    unit = Path(row["image"]).with_suffix("").as_posix()
+    unit = without_suffix(row["image"])
     return Job(data, row["image"], unit, row["lot"], row["machine"], "data", who, row["path"], row["label"])
 
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from knowngood.data.images import read_bytes
+from knowngood.data.pages import file_of, without_suffix
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import ImageError, KnownGoodError
 from knowngood.progress import reporter
@@ -48,7 +49,7 @@ class Watcher(threading.Thread):
         jobs, now = [], {}
         for path in Walker().images(self.folder):
             try:
-                facts = path.stat()
+                facts = file_of(path).stat()
             except OSError:
                 continue
             mark = (facts.st_size, facts.st_mtime)
@@ -73,4 +74,4 @@ class Watcher(threading.Thread):
             return None
         inside = path.relative_to(self.folder)
         lot = inside.parent.as_posix() if inside.parent != Path() else None
-        return Job(data, inside.as_posix(), path.stem, lot, None, "watch", self.station.settings.user)
+        return Job(data, inside.as_posix(), without_suffix(path.name), lot, None, "watch", self.station.settings.user)

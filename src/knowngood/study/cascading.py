@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from knowngood.data.pages import file_of
 from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
 from knowngood.decide.by_hand import BY_HAND
@@ -134,7 +135,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
                 f"There is no {name} in {run}.", expected="the run that made the recipe", fix="Give the run's folder."
             )
     frame = pl.read_parquet(run / RECORDS)
-    gone = [path for path in frame.filter(pl.col("error").is_null())["path"].to_list() if not Path(path).is_file()]
+    gone = [path for path in frame.filter(pl.col("error").is_null())["path"].to_list() if not file_of(path).is_file()]
     if gone:
         raise DataError(
             f"{len(gone)} images of the run are gone, first {gone[0]!r}.",

@@ -61,6 +61,12 @@ SOURCES: Registry[type[Source]] = Registry(
         "manifest": "knowngood.data.sources.manifest:ManifestSource",
         "contest": "knowngood.data.sources.contest:ContestSource",
         "mvtec": "knowngood.data.sources.mvtec:MvtecSource",
+        "cvat": "knowngood.data.sources.text_annotations:CvatSource",
+        "coco": "knowngood.data.sources.json_annotations:CocoSource",
+        "label-studio": "knowngood.data.sources.json_annotations:LabelStudioSource",
+        "labelme": "knowngood.data.sources.json_annotations:LabelmeSource",
+        "voc": "knowngood.data.sources.text_annotations:VocSource",
+        "yolo": "knowngood.data.sources.text_annotations:YoloSource",
         "folder": "knowngood.data.sources.folder:FolderSource",
     },
 )

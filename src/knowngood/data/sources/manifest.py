@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from knowngood.data.pages import is_tiff, pages_of
 from knowngood.data.records import BAD, GOOD, table
 from knowngood.data.sources import Listing
 from knowngood.data.sources.walking import defect_of, is_good_name, split_of
@@ -70,7 +71,7 @@ class ManifestSource:
         }
         columns["defect"] = _defects(cells, columns["label"])
         licence, notes = _about(folder)
-        return Listing(table(columns), licence, notes, root=folder)
+        return Listing(table(columns), licence, (*notes, *_without_page(columns["path"])), root=folder)
 
 
 class _Cells:
@@ -123,6 +124,15 @@ def parse_boxes(text: str) -> list[list[float]]:
         if len(box) != 4 or not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]:
             raise ValueError(f"not a box: {box}")
     return result
+
+
+def _without_page(paths: list[object]) -> tuple[str, ...]:
+    """Returns a remark on TIFF files of several pages of which a table names none."""
+    several = [path for path in map(str, paths) if is_tiff(path) and pages_of(Path(path))[0] != [Path(path)]]
+    if not several:
+        return ()
+    count = "1 TIFF file has" if len(several) == 1 else f"{len(several)} TIFF files have"
+    return (f"{count} several pages, of which only the first counts: {several[0]}#page=2 would name the second.",)
 
 
 def _file_of(path: Path) -> Path:

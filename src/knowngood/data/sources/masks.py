@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from knowngood.data.pages import split_page
+
 
 class MaskIndex:
     """Looks masks up by the path of their image below its class folder.
@@ -38,5 +40,7 @@ class MaskIndex:
 
 
 def _key(name: str) -> str:
-    path = PurePosixPath(name)
-    return (path.parent / path.stem.removesuffix("_mask")).as_posix()
+    file, page = split_page(name)
+    path = PurePosixPath(file)
+    key = (path.parent / path.stem.removesuffix("_mask")).as_posix()
+    return key if page is None else f"{key}#page={page}"

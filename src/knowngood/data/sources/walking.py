@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from knowngood.data.images import SUFFIXES
+from knowngood.data.pages import pages_of
 from knowngood.data.records import SPLITS
 from knowngood.errors import DataError
 
@@ -66,6 +67,8 @@ class Walker:
     def images(self, folder: Path, *, deep: bool = True) -> Iterator[Path]:
         """Yields the image files in `folder` in sorted order, following links but never in circles.
 
+        A TIFF file of several pages comes as one path a page, see `knowngood.data.pages`.
+
         Args:
             folder: Where to look.
             deep: Whether to look into nested folders.
@@ -82,7 +85,13 @@ class Walker:
             seen.add(real)
             for file in sorted(files):
                 if self._wanted(file):
-                    yield Path(here, file)
+                    yield from self._pages(Path(here, file))
+
+    def _pages(self, file: Path) -> list[Path]:
+        pages, remark = pages_of(file)
+        if remark is not None:
+            self.skipped[remark] += 1
+        return pages
 
     def _wanted(self, file: str) -> bool:
         suffix = os.path.splitext(file)[1].lower()

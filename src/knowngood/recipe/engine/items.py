@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
 from knowngood.data.decoders import Pixels
 from knowngood.data.images import read_bytes
+from knowngood.data.pages import file_of, pages_of
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import DataError
 from knowngood.recipe.engine.archives import is_archive, members
@@ -60,7 +62,7 @@ def stream(places: str | Path | Sequence[str | Path], stdin: TextIO | None = Non
         places: Files, folders (searched through), archives (.tar, .tar.gz, .zip ...), tables with a column image or
             path (.csv, .tsv, .parquet; paths relative to the table, or URLs), URLs that fsspec knows
             (s3://bucket/folder), and "-": a path or URL a line on standard input. A file that is named twice is
-            scored once.
+            scored once; each page of a multi-page TIFF file is a photograph.
         stdin: Instead of standard input.
         contents: Whether the items are to be read; without, archives are listed only.
 
@@ -70,7 +72,7 @@ def stream(places: str | Path | Sequence[str | Path], stdin: TextIO | None = Non
     """
     wanted = [places] if isinstance(places, (str, Path)) else list(places)
     for place in wanted:
-        if not is_url(place) and str(place) != STDIN and not Path(place).exists():
+        if not is_url(place) and str(place) != STDIN and not file_of(place).exists():
             raise DataError(f"There is no {place}.", expected="image files or folders", fix="Check the path.")
     found = _once(wanted, stdin or sys.stdin, contents)
     first = next(found, None)
@@ -117,22 +119,24 @@ def item_at(name: str, place: str | Path) -> Item:
 def _items(place: str | Path, stdin: TextIO, contents: bool) -> Iterator[Item]:
     path = Path(place)
     if str(place) == STDIN:
-        yield from (_of_file(line.rstrip("\r\n")) for line in stdin if line.strip())
+        yield from chain.from_iterable(_of_file(line.rstrip("\r\n")) for line in stdin if line.strip())
     elif is_url(place):
         yield from (Item(name, read, name) for name, read in remote_items(str(place)))
     elif path.is_dir():
-        yield from (_of_file(one) for one in Walker().images(path))
+        yield from (item_at(named(one), one) for one in Walker().images(path))
     elif is_archive(path):
         for number, (name, read) in enumerate(members(path, contents=contents)):
             yield Item(name, read, path, number)
     elif path.suffix.lower() in TABLES:
         yield from _listed(path)
     else:
-        yield _of_file(path)
+        yield from _of_file(path)
 
 
-def _of_file(path: str | Path) -> Item:
-    return item_at(named(path), path)
+def _of_file(path: str | Path) -> list[Item]:
+    """Returns the item of a file or URL; of a TIFF file of several pages one a page."""
+    pages = [] if is_url(path) else pages_of(Path(path))[0]
+    return [item_at(named(one), one) for one in (pages if pages and pages[0] != Path(path) else [path])]
 
 
 def _listed(path: Path) -> Iterator[Item]:
@@ -151,7 +155,7 @@ def _listed(path: Path) -> Iterator[Item]:
                     fix="Rename the column with the paths.",
                 )
             if row[column]:
-                yield _of_file(row[column] if is_url(row[column]) else os.path.join(path.parent, row[column]))
+                yield from _of_file(row[column] if is_url(row[column]) else os.path.join(path.parent, row[column]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The table {path} cannot be read: {error}.", fix="Check the file.") from error
 
@@ -177,5 +181,5 @@ def _total(places: Iterable[str | Path]) -> int | None:
         path = Path(place)
         if str(place) == STDIN or is_url(place) or is_archive(path) or path.suffix.lower() in TABLES:
             return None
-        total += sum(1 for _ in Walker().images(path)) if path.is_dir() else 1
+        total += sum(1 for _ in Walker().images(path)) if path.is_dir() else len(pages_of(path)[0])
     return total

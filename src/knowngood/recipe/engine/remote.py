@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from knowngood.data.pages import is_tiff, page_from, pages_in, split_page
 from knowngood.errors import DataError, ImageError, MissingExtraError
 
 # Protocol to the package that fsspec needs for it; None where it needs no other.
@@ -51,7 +52,7 @@ def check_url(url: str) -> None:
 
 
 def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yields name and reader of each photograph below a URL, or of the one that it names.
+    """Yields name and reader of each photograph below a URL, or of the one that it names; each page of a TIFF is one.
 
     Listing goes folder by folder, so that memory holds one folder's names at a time.
 
@@ -64,8 +65,8 @@ def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     system, path = _opened(url)
     scheme = url.split("://", 1)[0]
     try:
-        if system.isfile(path):
-            yield url, partial(_read, system, path, url)
+        if split_page(url)[1] is not None or system.isfile(path):
+            yield from _pages(system, path, url)
             return
         if not system.exists(path):
             raise DataError(f"There is no {url}.", expected="image files or folders", fix="Check the URL.")
@@ -74,7 +75,7 @@ def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 if PurePosixPath(file).suffix.lower() in SUFFIXES and not file.startswith("."):
                     inside = f"{folder}/{file}"
                     name = f"{scheme}://{inside.lstrip('/')}"
-                    yield name, partial(_read, system, inside, name)
+                    yield from _pages(system, inside, name)
     except DataError:
         raise
     except Exception as error:  # every protocol has its own
@@ -92,6 +93,21 @@ def remote_reader(url: str) -> Callable[[], bytes]:
         return _read(system, path, url)
 
     return read
+
+
+def _pages(system: Any, path: str, name: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yields name and reader of a photograph, or of each page of a TIFF file, of which only directories are read."""
+    if is_tiff(path):
+        try:
+            with system.open(path, "rb") as handle:
+                found = pages_in(handle)
+        except (OSError, ValueError):
+            found = None  # whoever reads it says why it cannot be read
+        if found is not None and not found.whole:
+            for number in range(1, len(found.offsets) + 1):
+                yield f"{name}#page={number}", partial(_read, system, f"{path}#page={number}", name)
+            return
+    yield name, partial(_read, system, path, name)
 
 
 def _opened(url: str) -> tuple[Any, str]:
@@ -120,6 +136,10 @@ def _read(system: Any, path: str, name: str) -> bytes:
     from knowngood.data.images import MAX_BYTES
 
     try:
+        file, page = split_page(path)
+        if page is not None and not system.isfile(path):
+            with system.open(file, "rb") as handle:
+                return page_from(handle, page, name)
         if (system.size(path) or 0) > MAX_BYTES:
             raise ImageError(f"{name!r} is absurdly large.", expected="at most 1 GiB")
         data = system.cat_file(path)

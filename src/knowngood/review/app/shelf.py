@@ -6,7 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from knowngood.errors import DataError
+from knowngood.data.images import read_bytes
+from knowngood.errors import DataError, ImageError
 from knowngood.files import whole_file
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -40,8 +41,8 @@ def bytes_at(place: str | None, sha256: str) -> bytes:
         DataError: They were not kept, are gone, or are no longer what was inspected.
     """
     try:
-        data = None if place is None else Path(place).read_bytes()
-    except OSError:
+        data = None if place is None else read_bytes(place)
+    except ImageError:
         data = None
     if data is None:
         raise DataError("The photograph is not kept here.", fix="Put it back where it was, or serve with --keep all.")

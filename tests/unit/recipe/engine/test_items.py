@@ -10,9 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
+from knowngood.data.images import decode
 from knowngood.errors import DataError, ImageError
-from knowngood.recipe.engine.items import stream
+from knowngood.recipe.engine.archives import members
+from knowngood.recipe.engine.items import item_at, stream
 
 
 @pytest.fixture
@@ -56,6 +59,43 @@ def test_archives(folder, wanted, tmp_path, kind):
     assert [item.read() for item in found[:-1]] == [data for _, data in wanted]
     with pytest.raises(ImageError, match="empty"):
         found[-1].read()
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip", "url"])
+def test_pages_of_tiff_files_in_archives_and_behind_urls(tmp_path, kind):
+    import fsspec
+
+    frames = [Image.new("L", (20, 10), value) for value in (10, 200)]
+    file = io.BytesIO()
+    frames[0].save(file, "TIFF", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "a.png")
+    (tmp_path / "s.tif").write_bytes(file.getvalue())
+    place = tmp_path / f"some.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(place, "w") as archive:
+            for name in ("s.tif", "a.png"):
+                archive.write(tmp_path / name, name)
+    elif kind == "tar":
+        with tarfile.open(place, "w") as archive:
+            for name in ("s.tif", "a.png"):
+                archive.add(tmp_path / name, name)
+    else:
+        place = "memory://pages-test"
+        for name in ("s.tif", "a.png"):
+            fsspec.filesystem("memory").pipe(f"/pages-test/{name}", (tmp_path / name).read_bytes())
+    items = list(stream(place).items)
+    assert sorted(item.name.rsplit("/", 1)[1] for item in items) == ["a.png", "s.tif#page=1", "s.tif#page=2"]
+    assert {item.name.rsplit("/", 1)[1]: decode(item.read()).max() for item in items} == {
+        "a.png": 10,
+        "s.tif#page=1": 10,
+        "s.tif#page=2": 200,
+    }
+    for number, item in enumerate(stream(place, contents=False).items):  # as a cluster lists and reads them again
+        if kind == "url":
+            assert item_at(item.name, item.place).read() == items[number].read()
+        else:
+            assert item.member == number
+            assert next(members(place, number))[1]() == items[number].read()
 
 
 def test_a_damaged_archive_is_told(tmp_path):
