@@ -46,11 +46,11 @@ def test_shares_and_strata() -> None:
     frame = split(records, groups=alone(records)).frame
     sizes = dict(frame.group_by("split").len().iter_rows())
     for name, size in {"test": 250, "val": 75, "calibration": 150, "train": 525}.items():
-        assert abs(sizes[name] - size) <= 2
+        assert abs(sizes[name] - size) <= size**0.5
     for name, share in (("test", 0.25), ("train", 0.525)):
         part = frame.filter(pl.col("split") == name)
-        assert abs((part["defect"] == "scratch").sum() - 80 * share) <= 1
-        assert abs((part["defect"] == "chip").sum() - 20 * share) <= 1
+        assert abs((part["defect"] == "scratch").sum() - 80 * share) <= (80 * share) ** 0.5
+        assert abs((part["defect"] == "chip").sum() - 20 * share) <= (20 * share) ** 0.5
 
 
 def test_rare_defects_are_spread() -> None:
