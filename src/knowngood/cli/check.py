@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
+from knowngood.cli.options import UnitFrom
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
     source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    unit_from: UnitFrom = None,
     json: Json = False,
 ) -> None:
     """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.
@@ -26,7 +28,7 @@ def check(
     with at_work():
         from knowngood.data.health import check as work
 
-        health = work(data, source)
+        health = work(data, source, unit_from=unit_from)
     if json:
         answer_json(health.to_dict())
     else:

@@ -22,6 +22,14 @@ Weights = Annotated[Path | None, typer.Option(help="File or folder with its weig
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
 Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
 
+UnitFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="What says which photographs show the same part: a regex on the images' names (its group unit, or first "
+        "group), a column of the manifest, or none to look for near copies only."
+    ),
+]
+
 
 def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a verb one option a field of `model`; the verb receives the validated model as one argument.

@@ -144,8 +144,8 @@ def _shrink(usual: float | None, job: _Job) -> _Shrunk:
         pixels = decode(path)
     except ImageError as problem:
         return None, None, problem.what, None
-    grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    grey = grey.astype(np.float32)
+    plain = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    grey: Floats = np.asarray(plain, np.float32)
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32), pixels.shape, None, None if usual is None else _detailed(grey, usual)
 

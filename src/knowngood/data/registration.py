@@ -1,8 +1,8 @@
 """Photographs of one part: pairs that agree in fine detail once one is shifted and turned onto the other.
 
-Different parts of one product share their outlines, and one part may be lit and framed in several ways, so neither plain
-likeness nor a fixed threshold decides. Each photograph is reduced to its fine structure with the local contrast taken
-out; candidates are its neighbours in two coarse descriptors; and each candidate is registered, which gives a correlation.
+Different parts of one product share their outlines, and one part may be lit and framed in several ways, so neither
+plain likeness nor a fixed threshold decides. Each photograph is reduced to its fine structure with the local contrast
+taken out; candidates are its neighbours in two coarse descriptors; each is registered, which gives a correlation.
 Photographs are taken for one part when they form an *isolated cluster*: inside it all are linked by differences (1 -
 correlation) at least `ISOLATION` times smaller than the difference to any photograph outside. Look-alikes never form
 one, since each of them is about as near to many others.
@@ -72,7 +72,7 @@ def likeness(detail: Sequence[Bytes | None], proposed: Iterable[tuple[int, int]]
     fine = [None if one is None else fine_structure(one) for one in detail]
     rows = np.array([row for row, one in enumerate(fine) if one is not None], np.int64)
     afar = np.ones(len(detail), np.float32)
-    near, far = _neighbours([detail[row] for row in rows], [fine[row] for row in rows])  # type: ignore[misc]
+    near, far = _neighbours([detail[row] for row in rows], [fine[row] for row in rows])
     sound = set(rows.tolist())
     wanted = {(int(rows[i]), int(rows[j])) for i, j in near | far}
     wanted |= {(min(p), max(p)) for p in proposed if p[0] != p[1] and set(p) <= sound}
@@ -222,8 +222,8 @@ def _neighbours(detail: Sequence[Bytes], fine: Sequence[Floats]) -> tuple[_Pairs
     with ThreadPoolExecutor(WORKERS) as pool:
         coarse = np.stack(list(pool.map(_coarse, detail)))
         spectra = np.stack(list(pool.map(_spectrum, fine)))
-    for rows in (coarse, spectra):
-        rows = rows - rows.mean(axis=1, keepdims=True)
+    for described in (coarse, spectra):
+        rows = described - described.mean(axis=1, keepdims=True)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
         individual = leave_individual(rows)
         starts = range(0, len(rows), _BLOCK)

@@ -1,9 +1,9 @@
 """Dividing a set into train, val, calibration and test so that the test figures can be believed.
 
-The division is a property of the photographs. What is never divided (a lot, a unit, copies of one photograph) has a name
-that neither labels nor the order of the rows change, and a hash of that name and the seed says into which part it falls.
-The hash alone would leave small classes to chance, so a class and a defect may stray from their shares by about one
-standard deviation of that chance, and not at all where a part would get fewer than nine of them: what would stray
+The division is a property of the photographs. What is never divided (a lot, a unit, copies of one photograph) has a
+name that neither labels nor the order of the rows change, and a hash of that name and the seed says into which part it
+falls. The hash alone would leave small classes to chance, so a class and a defect may stray from their shares by about
+one standard deviation of that chance, and not at all where a part would get fewer than nine of them: what would stray
 farther falls into the part that its next hash names. Hence:
 
 - Corrections that are taken over after the division (`--verdicts`) move nothing.
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.records import BAD, GOOD, Records, shows_held_out, source_rows
+from knowngood.data.records import BAD, GOOD, SPLITS, Records, shows_held_out, source_rows
 from knowngood.data.units import groups_of, identities
 from knowngood.errors import ConfigError, DataError
 
@@ -68,7 +68,8 @@ def split(
 
     Raises:
         ConfigError: A share is out of range.
-        DataError: There is one class only, or there are too few images (or lots) of a class.
+        DataError: There is one class only, there are too few images (or lots) of a class, or no image of a split that
+            the source gave can be read.
     """
     _check_shares(test, val, calibration)
     frame = records.frame
@@ -80,6 +81,7 @@ def split(
     given = frame["split"].to_numpy()
     labels = frame["label"].fill_null(255).to_numpy()
     has = {name: bool((usable & (given == name)).any()) for name in ("test", "val", "calibration")}
+    _check_readable(frame, has)
     generated = frame["generated"].to_numpy()
     pool = usable & ~generated & ((given == "train") | frame["split"].is_null().to_numpy())
     rest = 1 - (0 if has["test"] else test)
@@ -106,6 +108,72 @@ def split(
     if strays.any():
         notes += (f"{strays.sum()} generated copies are left out, since what they were made from does not train.",)
     return replace(done, notes=(*records.notes, *notes))
+
+
+def settle(
+    divided: Records,
+    before: Records,
+    *,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    seed: int = 0,
+    classes: Sequence[int] = (GOOD, BAD),
+) -> Records:
+    """Completes a division whose labels were corrected afterwards, so that corrections move no photograph.
+
+    What was labelled only now joins its unit, or the part that its hash names. Where a part has lost the last image of
+    a class, and only there, one unit of that class moves to it.
+
+    Args:
+        divided: (N rows) with the corrected labels and the splits that they had before.
+        before: The same division with the labels that it was made with; more rows are no matter.
+        test: As in `split`, and so are the others.
+        val: As in `split`.
+        calibration: As in `split`.
+        seed: As in `split`.
+        classes: As in `split`.
+    """
+    frame = divided.frame
+    groups = groups_of(divided)
+    names = identities(divided, groups)
+    result = np.array(frame["split"].to_list(), dtype=object)
+    usable = (frame["label"].is_not_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy()
+    there: dict[int, str] = {int(g): s for g, s in zip(groups, result, strict=True) if s is not None}
+    shares = {"test": test, "calibration": calibration * (1 - test), "val": val * (1 - test)}
+    ends, order = np.cumsum([*shares.values()]), (*shares, "train")
+    for row in np.flatnonzero(usable & np.array([one is None for one in result], bool)):
+        drawn = int(np.searchsorted(ends, _hash(names[groups[row]], seed), side="right"))
+        result[row] = there.setdefault(int(groups[row]), order[drawn])
+    labels = frame["label"].fill_null(255).to_numpy()
+    had = before.frame.filter(pl.col("error").is_null())
+    notes = []
+    for part in SPLITS:
+        for label in classes:
+            if not ((had["split"] == part) & (had["label"] == label)).any():
+                continue
+            if (usable & (result == part) & (labels == label)).any():
+                continue
+            moved = _spare(groups, names, result, usable & (labels == label))
+            if moved is not None:
+                result[groups == moved] = part
+                notes.append(
+                    f"The corrections took the last {_CLASS[label]} image of {part}: one unit was moved there."
+                )
+    done = divided.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
+    return replace(done, notes=(*divided.notes, *notes))
+
+
+def _spare(
+    groups: Ids, names: list[str], splits: npt.NDArray[np.object_], of_class: npt.NDArray[np.bool_]
+) -> int | None:
+    """Returns a small group of a class from the part that has most of them; None where no part has two."""
+    holders = {part: set(groups[of_class & (splits == part)].tolist()) for part in SPLITS}
+    most = max(holders.values(), key=len)
+    whole = [g for g in most if len(set(splits[groups == g].tolist()) - {None}) == 1]
+    if len(most) < 2 or not whole:
+        return None
+    return int(min(whole, key=lambda g: (int((groups == g).sum()), names[g])))
 
 
 def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -162,6 +230,19 @@ def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | Non
         expected="good and bad images from at least two lots each",
         fix="Add images, or leave the column lot out if lots do not matter here.",
     ) from refused
+
+
+def _check_readable(frame: pl.DataFrame, has: dict[str, bool]) -> None:
+    """Refuses to carve a split anew in silence when the one that the source gave cannot be read."""
+    for name, there in has.items():
+        lost = frame.filter((pl.col("split") == name) & pl.col("label").is_not_null() & ~pl.col("generated"))
+        if lost.height and not there:
+            raise DataError(
+                f"The {lost.height} labelled images of the split {name} that the source gave cannot be read, first "
+                f"{lost['image'][0]!r}: {lost['error'][0]}",
+                expected=f"readable images in {name}",
+                fix="Mend the files (knowngood check lists them), or divide the others anew with --resplit.",
+            )
 
 
 def _check_shares(test: float, val: float, calibration: float) -> None:
@@ -338,7 +419,7 @@ def _check_enough(
         groups = int((counts[:, label] > 0).sum())
         if groups < need:
             raise DataError(
-                f"The {int(totals[label])} {name} images are of only {groups} lots or sets of copies, which "
+                f"The {int(totals[label])} {name} images are of only {groups} lots or units (or sets of copies), which "
                 "are never divided.",
                 expected=f"at least {need}, one for each of {', '.join(parts)}",
                 fix="Add images of other lots, or leave the column lot out.",

@@ -1,15 +1,15 @@
 """What the names of photographs say of units: which part of a name counts the photographs of one part.
 
-`part_0012_cam1.png` and `part_0012_cam2.png` differ in one number, and without it they form a group; so do `wafer3_die1`
-and `wafer3_die2`, which are different parts. Names therefore only propose: a proposal is a part of the names whose
-removal makes many small groups, and `knowngood.data.units` tests it on the pixels.
+`part_0012_cam1.png` and `part_0012_cam2.png` differ in one number, and without it they form a group; so do
+`wafer3_die1` and `wafer3_die2`, which are different parts. Names therefore only propose: a proposal is a part of the
+names whose removal makes many small groups, and `knowngood.data.units` tests it on the pixels.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -24,9 +24,12 @@ _WHOLE = 0.8  # share of the groups that have the most frequent size, from which
 _MOST_POSITIONS = 8
 # Words that number photographs of one part, and not parts: they make a proposal worth telling of.
 _VIEWS = frozenset(
-    "cam camera kamera exp exposure expo belichtung side seite view ansicht shot aufnahme light licht illum angle winkel "
-    "rot rotation pose focus fokus channel kanal top bottom front back left right oben unten rep repeat retake "
-    "reshoot".split()
+    re.findall(
+        r"\w+",
+        "cam camera kamera exp exposure expo belichtung side seite view ansicht shot aufnahme light licht illum angle "
+        "winkel rot rotation pose focus fokus channel kanal top bottom front back left right oben unten rep repeat "
+        "retake reshoot",
+    )
 )
 # "unit 7 (2)", "unit 7 - copy", "A17-2"
 _ENDINGS = (r"(?i:[ _\-.]*\(\d+\)|[ _\-]+(?:copy|kopie)(?:[ _]?\(?\d+\)?)?)$", r"[_\-.]\d{1,2}$")
@@ -48,11 +51,6 @@ class Proposal:
     names_a_view: bool
     regex: str
 
-    def pairs(self) -> Iterator[tuple[int, int]]:
-        """Yields neighbours within each group: enough to link it."""
-        for rows in rows_by(self.groups).values():
-            yield from zip(rows, rows[1:], strict=False)
-
 
 def proposals(names: Sequence[str]) -> list[Proposal]:
     """Returns what may count the photographs of a part, the proposal that groups most photographs first.
@@ -62,7 +60,9 @@ def proposals(names: Sequence[str]) -> list[Proposal]:
     """
     found = [*_by_position(names), *_by_trailing_index(names)]
     found = [one for one in found if _is_plausible(one.groups)]
-    unique = {tuple(one.groups.tolist()): one for one in sorted(found, key=lambda one: (one.names_a_view, bool(one.regex)))}
+    unique = {
+        tuple(one.groups.tolist()): one for one in sorted(found, key=lambda one: (one.names_a_view, bool(one.regex)))
+    }
     return sorted(unique.values(), key=lambda one: -int((np.bincount(one.groups)[one.groups] > 1).sum()))
 
 
@@ -90,25 +90,30 @@ def _by_position(names: Sequence[str]) -> Iterator[Proposal]:
     split = [_pieces(name) for name in names]
     for row, (folders, pieces) in enumerate(split):
         shapes[(str(len(folders)), *map(_kind, pieces))].append(row)
-    for shape, rows in shapes.items():
-        if len(rows) < 2 * _FEWEST:
+    for rows in shapes.values():
+        if len(rows) >= 2 * _FEWEST:
+            places, stems = zip(*(split[row] for row in rows), strict=True)
+            yield from _of_shape(names, rows, places, stems)
+
+
+def _of_shape(
+    names: Sequence[str], rows: Sequence[int], folders: Sequence[tuple[str, ...]], stems: Sequence[list[str]]
+) -> Iterator[Proposal]:
+    count = range(len(stems[0]))
+    values = [{own[k] for own in stems} for k in count]
+    # what counts the photographs of a part has few values: 1 to 6, not 1 to 900
+    vary = [k for k in count if 1 < len(values[k]) <= MOST_OF_ONE][:_MOST_POSITIONS]
+    for out in (chosen for size in (1, 2) for chosen in combinations(vary, size)):
+        if not any(stems[0][k].isdigit() or _names_view(values[k]) for k in out):
             continue
-        pieces = [split[row][1] for row in rows]
-        counts = [len({p[k] for p in pieces}) for k in range(len(shape) - 1)]
-        vary = [k for k, count in enumerate(counts) if count > 1][:_MOST_POSITIONS]
-        wide = {k for k in vary if counts[k] > MOST_OF_ONE}  # what counts photographs has few values: 1 to 6, not 1 to 900
-        folders = [split[row][0] for row in rows]
-        for out in [chosen for size in (1, 2) for chosen in combinations(vary, size) if not set(chosen) & wide]:
-            if not any(shape[1 + k] == "#" or _names_view([p[k] for p in pieces]) for k in out):
-                continue
-            kept = [k for k in range(len(shape) - 1) if k not in out]
-            view = any(_view_before(pieces[0], k) or _names_view([p[k] for p in pieces]) for k in out)
-            for with_folders in (True, False):
-                keys = [(f if with_folders else (), *(p[k] for k in kept)) for f, p in zip(folders, pieces, strict=True)]
-                regex = _regex(pieces, kept)
-                yield _proposal(names, rows, keys, view, regex)
-        if len({f[-1:] for f in folders}) > _FEWEST and len(folders[0]) > 1:  # a folder a unit below the class
-            yield _proposal(names, rows, folders, False, "^(.*)/")
+        kept = [k for k in count if k not in out]
+        view = any(_view_before(stems[0], k) or _names_view(values[k]) for k in out)
+        regex = _regex(stems, kept)
+        own = [tuple(stem[k] for k in kept) for stem in stems]
+        yield _proposal(names, rows, [*zip(folders, own, strict=True)], view, regex)
+        yield _proposal(names, rows, own, view, regex)
+    if len({place[-1:] for place in folders}) > _FEWEST and len(folders[0]) > 1:  # a folder a unit below the class
+        yield _proposal(names, rows, folders, False, "^(.*)/")
 
 
 def _by_trailing_index(names: Sequence[str]) -> Iterator[Proposal]:
@@ -123,9 +128,7 @@ def _by_trailing_index(names: Sequence[str]) -> Iterator[Proposal]:
                 yield _proposal(names, list(range(len(names))), keys, False, regex)
 
 
-def _proposal(
-    names: Sequence[str], rows: Sequence[int], keys: Sequence[object], view: bool, regex: str
-) -> Proposal:
+def _proposal(names: Sequence[str], rows: Sequence[int], keys: Sequence[object], view: bool, regex: str) -> Proposal:
     numbers: dict[object, int] = {}
     groups = np.arange(len(names), dtype=np.int64) + len(names)
     for row, key in zip(rows, keys, strict=True):
@@ -143,8 +146,8 @@ def _is_plausible(groups: npt.NDArray[np.int64]) -> bool:
     return len(sizes) >= _FEWEST and sizes.max() <= MOST_OF_ONE and sizes.sum() >= _SHARE * len(groups)
 
 
-def _names_view(words: Sequence[str]) -> bool:
-    return all(word.lower() in _VIEWS for word in set(words))
+def _names_view(words: Iterable[str]) -> bool:
+    return all(word.lower() in _VIEWS for word in words)
 
 
 def _view_before(pieces: Sequence[str], place: int) -> bool:
@@ -158,11 +161,17 @@ def _regex(pieces: Sequence[Sequence[str]], kept: Sequence[int]) -> str:
     while kept and not pieces[0][kept[-1]][0].isalnum():
         kept = kept[:-1]
     names_one = [k for k in kept if len({p[k] for p in pieces}) > 1]
-    if not names_one or list(range(names_one[0], names_one[-1] + 1)) != [k for k in kept if names_one[0] <= k <= names_one[-1]]:
+    if not names_one or list(range(names_one[0], names_one[-1] + 1)) != [
+        k for k in kept if names_one[0] <= k <= names_one[-1]
+    ]:
         return ""
     first, last = names_one[0], names_one[-1]
-    patterns = ["".join(_pattern([p[k] for p in pieces]) for k in range(start, end)) for start, end in ((0, first), (first, last + 1))]
-    return f"(?:^|/){patterns[0]}({patterns[1]})"
+    before, own = (_patterns(pieces, range(start, end)) for start, end in ((0, first), (first, last + 1)))
+    return f"(?:^|/){before}({own})"
+
+
+def _patterns(pieces: Sequence[Sequence[str]], places: Sequence[int]) -> str:
+    return "".join(_pattern([own[k] for own in pieces]) for k in places)
 
 
 def _pattern(values: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
 """Units: the physical parts behind the photographs. Those of one part never stand on both sides of a division.
 
-A part that is photographed five times is learned by heart from four of them, and the fifth then flatters the test. Where
-nobody says which photographs show one part (column `unit`, `--unit-from`), it is looked for: near copies, isolated
-clusters of registered photographs, and names with a running index that the pixels confirm. Strong evidence fills the
-column `unit`; weak evidence is told and changes nothing.
+A part that is photographed five times is learned by heart from four of them, and the fifth then flatters the test.
+Where nobody says which photographs show one part (column `unit`, `--unit-from`), it is looked for: near copies,
+isolated clusters of registered photographs, and names with a running index that the pixels confirm. Strong evidence
+fills the column `unit`; weak evidence is reported and changes nothing.
 """
 
 from __future__ import annotations
@@ -133,13 +133,12 @@ def identities(records: Records, groups: Ids) -> list[str]:
     It is the smallest among its rows' lots, or units, or contents: labels and the order of the rows do not change it,
     and a photograph that joins a group changes it only if its own name is the smallest.
     """
-    own = records.frame.select(
-        pl.coalesce("lot", "unit", pl.col("sha256").str.slice(0, DIGITS), "image")
-    ).to_series()
-    found: dict[int, str] = {}
-    for group, name in zip(groups.tolist(), own.to_list(), strict=True):
-        if group not in found or name < found[group]:
-            found[group] = name
+    content = pl.coalesce(pl.col("sha256").str.slice(0, DIGITS), "image")
+    rows = records.frame.select(pl.coalesce("lot", "unit", content).alias("name"), content.alias("own"))
+    least = rows.with_columns(group=pl.Series(groups, dtype=pl.Int64)).group_by("group").agg(pl.all().min())
+    shared = pl.col("name").is_duplicated()  # groups that divide a lot or a unit must not all fall into one part
+    told = least.select("group", pl.when(shared).then(pl.col("name") + " " + pl.col("own")).otherwise("name"))
+    found = dict(told.iter_rows())
     return [found.get(group, "") for group in range(int(groups.max(initial=-1)) + 1)]
 
 

@@ -74,7 +74,7 @@ class ManifestSource:
 
 
 def column_of(path: Path, name: str, rows: int) -> list[str | None] | None:
-    """Returns the cells of any column of a manifest; None where there is no manifest of so many rows, or no such column.
+    """Returns the cells of any column of a manifest; None where there is no manifest with so many rows and that column.
 
     Args:
         path: Table, or folder that holds one.
