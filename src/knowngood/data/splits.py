@@ -9,7 +9,8 @@ farther falls into the part that its next hash names. Hence:
 - Corrections that are taken over after the division (`--verdicts`) move nothing.
 - Photographs that are added, removed, or put into another folder move no others but a few where a class is at its
   limit: at most about one in each part for each class and defect that changes.
-- The test part does not depend on the shares of val and calibration, nor on the folder's place or the path's spelling.
+- The test part hardly depends on the shares of val and calibration, and not at all on where the folder lies or how its
+  path is spelled.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def _proposal(names: Sequence[str], rows: Sequence[int], keys: Sequence[object],
     _, groups = np.unique(groups, return_inverse=True)
     sizes = np.bincount(groups)
     sizes = sizes[sizes > 1]
-    whole = bool(len(sizes)) and np.bincount(sizes).max() >= _WHOLE * len(sizes)
+    whole = bool(len(sizes)) and int(np.bincount(sizes).max()) >= _WHOLE * len(sizes)
     return Proposal(groups.astype(np.int64), view and whole, regex)
 
 
