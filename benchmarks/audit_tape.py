@@ -29,8 +29,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.data.splits import groups_of, kfold_up_to
+from knowngood.data.splits import kfold_up_to
 from knowngood.data.tape.config import TapeConfig
+from knowngood.data.units import groups_of
 from knowngood.files import write_json
 from knowngood.models.features import Features, features
 from knowngood.models.training.config import TrainConfig

@@ -36,7 +36,7 @@ from engine import BATCH, pictures, read, timed
 from knowngood.data.loading import load
 from knowngood.data.pixels import fit
 from knowngood.data.records import BAD
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of
 from knowngood.decide.compare import compare_auroc
 from knowngood.files import write_json
 from knowngood.models.backbones import BACKBONES

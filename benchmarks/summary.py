@@ -26,7 +26,7 @@ def summarise(runs: Sequence[Trained], command: str) -> dict[str, Any]:
                 **{name: test[name] for name in FIGURES},
                 "auroc_ci": test["auroc_ci"],
                 "fpr_at_tpr": test["fpr_at_tpr"],
-                "train_accuracy": run.metrics["train"]["accuracy"],
+                "train_accuracy": run.metrics["train_as_fitted"]["accuracy"],
                 "certified_escape_rate": run.metrics["threshold"]["certified_escape_rate"],
                 "n_good": test["n_good"],
                 "n_bad": test["n_bad"],

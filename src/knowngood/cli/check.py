@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
-from knowngood.cli.options import Data, Source
+from knowngood.cli.options import Data, Source, UnitFrom
 
 
 def register(app: typer.Typer) -> None:
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
 def check(
     data: Data,
     source: Source = None,
+    unit_from: UnitFrom = None,
     json: Json = False,
 ) -> None:
     """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.
@@ -25,7 +26,7 @@ def check(
     with at_work():
         from knowngood.data.health import check as work
 
-        health = work(data, source)
+        health = work(data, source, unit_from=unit_from)
     if json:
         answer_json(health.to_dict())
     else:

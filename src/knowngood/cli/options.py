@@ -185,6 +185,15 @@ def data_option(description: str) -> Any:
     return typer.Option(help=description, callback=_data)
 
 
+UnitFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="What says which photographs show the same part: a regex on the images' names (its group unit, or first "
+        "group), a column of the manifest, or none to look for near copies only."
+    ),
+]
+
+
 def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a verb one option a field of `model`; the verb receives the validated model as one argument.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
 from knowngood.cli.cascade import show_cascade
 from knowngood.cli.options import Data, Source, out_folder, with_options
 from knowngood.models.training.config import TrainConfig
@@ -53,6 +53,8 @@ def train(
     rows = [(name, *cells) for name, *cells in zip(_figures(config.confidence), *columns, strict=True)]
     if config.one_class:
         rows = _known(rows, bads=any(done.metrics[name]["n_bad"] for name in splits))
+    for warning in done.metrics.get("warnings") or []:
+        typer.secho(f"Warning: {one_line(warning['message'])}", fg="red", bold=True)
     show_table("What the inspector does", ("", *splits), rows, right=range(1, 5))
     typer.echo(done.metrics["threshold"]["sentence"])
     if config.one_class:

@@ -30,6 +30,7 @@ from knowngood.progress import track
 from knowngood.scale.mapping import mapped, pieces
 
 SIDE = 32
+DETAIL = 96  # pixels, longer side of a usual detailed thumbnail
 # Measured: 95 % of re-encoded (JPEG 50 to 90), brightened (+10 %) and resized (0.5 to 1.5) copies are above
 # this on elpv and magnetic-tile; so are 33 of 3.4 million elpv pairs, all neighbours cut from one crystal.
 THRESHOLD = 0.98
@@ -39,10 +40,13 @@ _BLOCK = 1024
 _FEW = 50  # below this many images no ways of varying can be learned: pairs are compared against all others
 _FLATTEST = 0.5  # grey levels; a flatter thumbnail has nothing to compare
 
+_NARROWEST = 12  # pixels, shorter side of a detailed thumbnail: one column cannot be registered
+
 Floats: TypeAlias = npt.NDArray[np.float32]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Ids: TypeAlias = npt.NDArray[np.int64]
 _Job: TypeAlias = tuple[str, str | None]  # path, and why it cannot be read
-_Shrunk: TypeAlias = tuple[Floats | None, tuple[int, ...] | None, str | None]
+_Shrunk: TypeAlias = tuple[Floats | None, tuple[int, ...] | None, str | None, Bytes | None]
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,21 @@ class Thumbnails:
         pixels: float32 (N, 32, 32), 0..255, area averages; zero where the image cannot be decoded.
         errors: For each image why it cannot be decoded, or None.
         shapes: For each image its decoded shape, or None.
+        detail: For each image a grey picture in its own proportions, uint8 (H, W), or None; empty unless asked for.
     """
 
     pixels: Floats
     errors: tuple[str | None, ...]
     shapes: tuple[tuple[int, ...] | None, ...]
+    detail: tuple[Bytes | None, ...] = ()
 
 
-def thumbnails(records: Records) -> Thumbnails:
+def thumbnails(records: Records, *, detail: bool = False) -> Thumbnails:
     """Decodes every image once and shrinks it.
 
     Args:
         records: (N rows); rows with an error are passed over.
+        detail: Also keep larger pictures, as `knowngood.data.registration` needs them (9 kB each).
 
     Returns:
         Thumbnails in the order of the rows.
@@ -73,13 +80,22 @@ def thumbnails(records: Records) -> Thumbnails:
     pixels = np.zeros((len(jobs), SIDE, SIDE), np.float32)
     errors: list[str | None] = []
     shapes: list[tuple[int, ...] | None] = []
-    shrunk = chain.from_iterable(mapped(_shrunk, pieces(jobs)))
-    for row, (small, shape, error) in enumerate(track(shrunk, "Comparing images", len(jobs))):
+    larger: list[Bytes | None] = []
+    usual = _usual_side(records) if detail else None
+    shrunk = chain.from_iterable(mapped(partial(_shrunk, usual), pieces(jobs)))
+    for row, (small, shape, error, large) in enumerate(track(shrunk, "Comparing images", len(jobs))):
         errors.append(error)
         shapes.append(shape)
+        larger.append(large)
         if small is not None:
             pixels[row] = small
-    return Thumbnails(pixels, tuple(errors), tuple(shapes))
+    return Thumbnails(pixels, tuple(errors), tuple(shapes), tuple(larger) if detail else ())
+
+
+def _usual_side(records: Records) -> float:
+    """Returns the median of the longer sides in pixels; 0 where the sizes are not known."""
+    sides = records.frame.select(pl.max_horizontal("width", "height")).to_series().median()
+    return float(sides) if isinstance(sides, (int, float)) else 0.0
 
 
 def exact_clusters(records: Records) -> Ids:
@@ -115,22 +131,35 @@ def near_clusters(records: Records, *, threshold: float = THRESHOLD, thumbs: Thu
     return labels[exact]
 
 
-def _shrunk(jobs: Sequence[_Job]) -> list[_Shrunk]:
+def _shrunk(usual: float | None, jobs: Sequence[_Job]) -> list[_Shrunk]:
     with ThreadPoolExecutor(WORKERS) as pool:
-        return list(pool.map(_shrink, jobs))
+        return list(pool.map(partial(_shrink, usual), jobs))
 
 
-def _shrink(job: _Job) -> _Shrunk:
+def _shrink(usual: float | None, job: _Job) -> _Shrunk:
     path, error = job
     if error is not None:
-        return None, None, error
+        return None, None, error, None
     try:
         pixels = decode(path)
     except ImageError as problem:
-        return None, None, problem.what
-    grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32), pixels.shape, None
+        return None, None, problem.what, None
+    plain = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    grey: Floats = np.asarray(plain, np.float32)
+    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32), pixels.shape, None, None if usual is None else _detailed(grey, usual)
+
+
+def _detailed(grey: Floats, usual: float) -> Bytes:
+    """Returns a picture reduced as all of its set are, so that parts keep their size however they were cut out.
+
+    A photograph that is far larger or smaller than is usual is brought to the usual size instead.
+    """
+    height, width = grey.shape
+    longer = max(height, width)
+    by = DETAIL / (usual if usual and 0.6 < longer / usual < 1 / 0.6 else longer)
+    size = (max(_NARROWEST, round(width * by)), max(_NARROWEST, round(height * by)))
+    return np.asarray(np.clip(np.rint(cv2.resize(grey, size, interpolation=cv2.INTER_AREA)), 0, 255), np.uint8)
 
 
 def _copies(pixels: Floats, threshold: float) -> Iterator[tuple[Ids, Ids]]:
@@ -147,7 +176,7 @@ def _copies(pixels: Floats, threshold: float) -> Iterator[tuple[Ids, Ids]]:
         if len(pairs):
             yield rows[pairs[:, 0]], rows[pairs[:, 1]]
         return
-    for left, right in _many_pairs(_individual(shapes), threshold):
+    for left, right in _many_pairs(leave_individual(shapes), threshold):
         yield rows[left], rows[right]
 
 
@@ -184,13 +213,14 @@ def _of_block(individual: Floats, threshold: float, start: int) -> _Block:
     return _Block(near, (start + left[apart], right[apart]), (start + weak, like, block[weak, like]))
 
 
-def _individual(shapes: Floats) -> Floats:
-    """Takes out the mean picture and the main ways of varying (PCA), and scales to unit length."""
+def leave_individual(shapes: Floats) -> Floats:
+    """Takes the mean and the main ways of varying (PCA) out of rows (N, D), and scales them to unit length."""
     individual = shapes - shapes.mean(axis=0)
     components = min(16, len(shapes) // _FEW)
-    start = np.ones(min(individual.shape), np.float32)  # fixed, so that equal sets give equal clusters
-    _, _, basis = svds(individual, k=components, v0=start, tol=1e-4)
-    individual -= (individual @ basis.T) @ basis
+    if components:
+        start = np.ones(min(individual.shape), np.float32)  # fixed, so that equal sets give equal clusters
+        _, _, basis = svds(individual, k=components, v0=start, tol=1e-4)
+        individual -= (individual @ basis.T) @ basis
     lengths = np.linalg.norm(individual, axis=1, keepdims=True)
     return np.asarray(individual / np.maximum(lengths, 1e-6), np.float32)
 

@@ -37,12 +37,7 @@ def split_good_only(
         DataError: There are too few good images (or lots).
     """
     label, sound = pl.col("label"), pl.col("error").is_null()
-    split_ = pl.col("split").replace("val", "calibration")
-    frame = records.frame.with_columns(
-        split=pl.when(sound & (label == BAD))
-        .then(pl.when(pl.col("generated")).then(None).otherwise(pl.lit("test")))
-        .otherwise(split_)
-    )
+    frame = bads_to_test(records).frame.with_columns(pl.col("split").replace("val", "calibration"))
     good = frame.select((sound & (label == GOOD)).fill_null(False)).to_series()
     goods = split(
         replace(records.with_frame(frame.filter(good)), notes=()),
@@ -60,3 +55,10 @@ def split_good_only(
     bads = int(((frame["label"] == BAD) & (frame["split"] == "test")).sum())
     said = f"Learned from good images alone; the {bads} bad ones are all in the test split." if bads else ""
     return replace(done, notes=(*records.notes, *goods.notes, *filter(None, [said])))
+
+
+def bads_to_test(records: Records) -> Records:
+    """Returns the records with every readable bad image in the test split; generated ones get none."""
+    bad = pl.col("error").is_null() & (pl.col("label") == BAD)
+    to = pl.when(pl.col("generated")).then(None).otherwise(pl.lit("test"))
+    return records.with_frame(records.frame.with_columns(split=pl.when(bad).then(to).otherwise("split")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from knowngood.data.images import probe
 from knowngood.data.loading import load
 from knowngood.data.pages import file_of
 from knowngood.data.records import BAD, GOOD, Records
+from knowngood.data.units import groups_of, kept_together, suspicion, with_units
 from knowngood.errors import ImageError
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
@@ -26,6 +27,7 @@ _TINY_SIDE = 32  # pixels: nothing can be inspected in less
 _FEW = 20  # images of a class below which figures mean little
 _IMBALANCE = 20
 _LARGE = 50_000_000  # bytes
+_ANEW = "Divide anew with --resplit, or leave the copies out."
 _DARK = 0.07  # 12 bits right-aligned in 16 reach 4095 / 65535 = 6 % of white
 
 
@@ -74,6 +76,7 @@ class Health:
             "notes": list(self.records.notes),
             "images": len(self.records),
             "counts": self.records.counts(),
+            "repeated_parts": None if self.records.repeated is None else self.records.repeated.to_dict(),
             "spoils_training": self.spoils_training,
             "findings": [{**asdict(f), "examples": list(f.examples)} for f in self.findings],
         }
@@ -87,6 +90,7 @@ class _Set:
     thumbs: Thumbnails
     exact: Ids
     near: Ids
+    groups: Ids
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -102,12 +106,13 @@ class _Set:
         return [Finding(severity, code, message, len(rows), self.names(rows))] if len(rows) else []
 
 
-def check(data: str | Path | Records, source: str | None = None) -> Health:
+def check(data: str | Path | Records, source: str | None = None, *, unit_from: str | None = None) -> Health:
     """Looks for whatever could spoil a training, decoding every image once.
 
     Args:
         data: A path as for `load`, or records that were loaded.
         source: As for `load`.
+        unit_from: What says which photographs show the same part, see `knowngood.data.units.with_units`.
 
     Returns:
         The findings, errors first.
@@ -115,11 +120,56 @@ def check(data: str | Path | Records, source: str | None = None) -> Health:
     Raises:
         DataError: The data set cannot be read at all.
     """
-    records = data if isinstance(data, Records) else load(data, source)
-    thumbs = thumbnails(records)
-    a_set = _Set(records, thumbs, exact_clusters(records), near_clusters(records, thumbs=thumbs))
+    records = data if isinstance(data, Records) else load(data, source, unit_from=unit_from)
+    thumbs = thumbnails(records, detail=True)
+    records = replace(with_units(records, unit_from, thumbs=thumbs), notes=records.notes)  # they are findings here
+    a_set = _Set(records, thumbs, exact_clusters(records), near_clusters(records, thumbs=thumbs), groups_of(records))
     findings = [finding for one in CHECKS for finding in one(a_set)]
     return Health(records, tuple(sorted(findings, key=lambda f: _RANK[f.severity])))
+
+
+def falsifying(records: Records, groups: Ids) -> tuple[Finding, ...]:
+    """Returns those findings that make a figure untrue, without decoding an image again.
+
+    Args:
+        records: (N rows) as they came, with the splits that the source gave.
+        groups: int64 (N,), what shows one part or belongs to one lot, from `groups_of`.
+    """
+    frame = records.frame
+    readable = frame["error"].is_null().to_numpy()
+    splits = [split if ok else None for split, ok in zip(frame["split"], readable, strict=True)]
+    exact, labels = exact_clusters(records), frame["label"].to_list()
+    found: list[Finding] = []
+
+    def add(severity: Severity, code: str, message: str, rows: Sequence[int]) -> None:
+        if rows:
+            names = tuple(frame["image"][row] for row in rows[:_EXAMPLES])
+            found.append(Finding(severity, code, message, len(rows), names))
+
+    equal = _divided(exact, splits)
+    tested = [row for row in equal if splits[row] == "test"]
+    whole = sum(split == "test" for split in splits)
+    message = f"{len(tested)} of the {whole} test images are byte for byte in another split as well"
+    if not tested:
+        message = f"{len(equal)} images are byte for byte in two of the splits that the data came with"
+    add("error", "duplicates-across-splits", f"{message}: the figures are too good. {_ANEW}", equal)
+    known = set(equal)
+    parts = [row for row in _divided(groups, splits) if row not in known]
+    tested = [row for row in parts if splits[row] == "test"]
+    message = (
+        f"{len(parts)} images ({len(tested)} of them in the test) show a part, or are of a lot, that is in another "
+        f"of the splits that the data came with: the figures are too good. {_ANEW}"
+    )
+    add("warning", "units-across-splits", message, parts)
+    opposed = _divided(exact, labels)
+    message = (
+        f"{len(opposed)} images have equal bytes but opposing labels: one of them is wrong, and counts as a mistake."
+    )
+    add("error", "exact-duplicates-opposing-labels", message, opposed)
+    lost = [row for row in np.flatnonzero(~readable).tolist() if frame["split"][row] == "test"]
+    message = f"{len(lost)} images of the test split cannot be read: the test figures are about the {whole} others."
+    add("warning", "unreadable-test", message, lost)
+    return tuple(found)
 
 
 def _unreadable(a: _Set) -> list[Finding]:
@@ -211,10 +261,35 @@ def _across_splits(a: _Set) -> list[Finding]:
     )
     exact = set(_divided(a.exact, splits))
     found = a.finding("error" if exact else "warning", "duplicates-across-splits", message, rows)
+    found += a.finding("warning", "units-across-splits", *_across(a, [*rows]))
     lots = [None if lot is None else hash(lot) for lot in a.frame["lot"]]
     both = _divided(lots, splits)
     message = f"{len({lots[i] for i in both})} lots are in more than one split: the test figures would be too good."
     return found + a.finding("warning", "lots-across-splits", message, both)
+
+
+def _across(a: _Set, known: list[int]) -> tuple[str, list[int]]:
+    with_lot = a.frame["lot"].is_not_null().to_list()
+    divided = _divided(a.groups, a.frame["split"].to_list())
+    rows = [row for row in divided if row not in set(known) and not with_lot[row]]
+    return f"{len(rows)} images show a part that is also in another split: the test figures would be too good.", rows
+
+
+def _repeated_parts(a: _Set) -> list[Finding]:
+    """Parts that were photographed several times: kept together, or only suspected."""
+    repeated = a.records.repeated
+    if repeated is None:
+        return []
+    found = []
+    if sentence := kept_together(repeated):
+        names = tuple(name for members in repeated.examples for name in members[:2])
+        found.append(Finding("info", "repeated-parts", sentence, repeated.images, names[:_EXAMPLES]))
+    if sentence := suspicion(repeated):
+        names = tuple(name for members in repeated.suspected_examples for name in members[:2])
+        found.append(
+            Finding("warning", "repeated-parts-suspected", sentence, repeated.suspected_images, names[:_EXAMPLES])
+        )
+    return found
 
 
 def _classes(a: _Set) -> list[Finding]:
@@ -318,6 +393,7 @@ CHECKS: tuple[Callable[[_Set], list[Finding]], ...] = (
     _given_splits,
     _duplicates,
     _across_splits,
+    _repeated_parts,
     _masks,
     _modes,
     _sizes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ import polars as pl
 from knowngood.data.images import SUFFIXES, read_bytes, verify
 from knowngood.data.records import Records
 from knowngood.data.sources import SOURCES, Source, no_such
+from knowngood.data.sources.manifest import column_of
+from knowngood.data.units import OFF, units_named
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import track
 from knowngood.scale.mapping import elsewhere, mapped, pieces
@@ -22,25 +25,32 @@ WORKERS = 2
 _Inspected = tuple[str | None, int | None, int | None, str | None, str | None]
 
 
-def load(data: str | Path, source: str | None = None) -> Records:
+def load(data: str | Path, source: str | None = None, *, unit_from: str | None = None) -> Records:
     """Reads a data set: finds its layout, lists its images and opens each of them once.
 
     Args:
         data: Folder, manifest file, or the word that a source answers to ("elpv").
         source: Name of a registered source; by default the first that recognises `data`.
+        unit_from: What says which photographs show one part: a column of the manifest or a regex on the names of the
+            images, see `knowngood.data.units.with_units`.
 
     Returns:
         One row an image; a file that cannot be used has its reason in `error`. Rows may be unlabelled.
 
     Raises:
-        DataError: There is no such path, nothing in it, or no layout that is known.
+        ConfigError: `unit_from` is no regex.
+        DataError: There is no such path, nothing in it, or no layout that is known; or `unit_from` matches nothing.
         UnknownNameError: No source has that name.
     """
     path = Path(data)
     name, reader = _reader(path, source)
     listing = reader.read(path)
     frame = inspected(listing.frame)
-    return Records(frame, name, listing.root or path.absolute(), listing.licence, listing.notes)
+    root = listing.root or Path(os.path.abspath(path))
+    records = Records(frame, name, root, listing.licence, listing.notes)
+    if unit_from in (None, OFF):
+        return records
+    return units_named(records, str(unit_from), column_of(path, str(unit_from), len(records)))
 
 
 def inspected(frame: pl.DataFrame) -> pl.DataFrame:

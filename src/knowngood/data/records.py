@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "probability": pl.Float32(),  # annotators' probability that the unit is bad, where they gave one
     "split": pl.String(),  # one of SPLITS, or null before splitting
     "lot": pl.String(),
+    "unit": pl.String(),  # the physical part that is shown; photographs of one unit are never divided
     "machine": pl.String(),
     "product": pl.String(),
     "mask": pl.String(),  # absolute path of the defect mask
@@ -38,6 +40,41 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
+class RepeatedParts:
+    """What is known of photographs that show the same part; see `knowngood.data.units`.
+
+    Attributes:
+        status: "given" (a column or --unit-from names the units), "found" (the evidence is strong, so that they are
+            kept together), "suspected" (weak evidence; nothing is kept together), "none", or "off".
+        units: Units with two or more photographs that are kept together.
+        images: Photographs of these units.
+        evidence: "column", "regex", "names", "pixels" or "names, pixels"; empty where there are none.
+        examples: Names of the photographs of a few of them.
+        suspected_images: Photographs that may show a part which another photograph shows as well, and which are not
+            kept together.
+        suspected_examples: Names of the photographs of a few suspected units.
+        flag: Option that keeps the suspected ones together; empty where there are none.
+        suspected: Image to number of its suspected unit, for estimates; strong units are included.
+    """
+
+    status: Literal["given", "found", "suspected", "none", "off"] = "none"
+    units: int = 0
+    images: int = 0
+    evidence: str = ""
+    examples: tuple[tuple[str, ...], ...] = ()
+    suspected_images: int = 0
+    suspected_examples: tuple[tuple[str, ...], ...] = ()
+    flag: str = ""
+    suspected: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything but `suspected` as plain JSON types."""
+        document = asdict(self)
+        del document["suspected"]
+        return document | {name: [list(e) for e in document[name]] for name in ("examples", "suspected_examples")}
+
+
+@dataclass(frozen=True)
 class Records:
     """A data set: the table, where it came from, and the terms under which it may be used.
 
@@ -47,6 +84,7 @@ class Records:
         root: Folder or file that was read.
         licence: Terms that the user must be told of, or None.
         notes: Sentences that the reader of the set should know (for example how labels were made).
+        repeated: What is known of photographs of the same part; None while nobody has looked.
     """
 
     frame: pl.DataFrame
@@ -54,6 +92,7 @@ class Records:
     root: Path
     licence: str | None = None
     notes: tuple[str, ...] = ()
+    repeated: RepeatedParts | None = None
 
     def __post_init__(self) -> None:
         validate(self.frame)

@@ -1,11 +1,21 @@
 """Dividing a set into train, val, calibration and test so that the test figures can be believed.
 
-Stratified by label and defect, seeded, independent of the order of the rows, and with everything that belongs
-together (a lot, or copies of one photograph) on one side.
+The division is a property of the photographs. What is never divided (a lot, a unit, copies of one photograph) has a
+name that neither labels nor the order of the rows change, and a hash of that name and the seed says into which part it
+falls. The hash alone would leave small classes to chance, so a class and a defect may stray from their shares by about
+one standard deviation of that chance, and not at all where a part would get fewer than nine of them: what would stray
+farther falls into the part that its next hash names. Hence:
+
+- Corrections that are taken over after the division (`--verdicts`) move nothing.
+- Photographs that are added, removed, or put into another folder move no others but a few where a class is at its
+  limit: at most about one in each part for each class and defect that changes.
+- The test part hardly depends on the shares of val and calibration, and not at all on where the folder lies or how its
+  path is spelled.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -14,13 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.duplicates import near_clusters
-from knowngood.data.records import BAD, GOOD, Records, shows_held_out, source_rows
+from knowngood.data.records import BAD, GOOD, SPLITS, Records, shows_held_out, source_rows
+from knowngood.data.units import groups_of, identities
 from knowngood.errors import ConfigError, DataError
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 _CLASS = {GOOD: "good", BAD: "bad"}
-_LARGE = 0.01  # share of the images from which a group is a lot, and not a few copies
+_LARGE = 0.01  # share of the images from which a group is a lot, and not a few copies: large ones are placed first
+_CLASSES = 2  # the first strata: good and bad; those after them are defects
+_ORDER = ("test", "calibration", "val", "train")  # of the hash's range, so that the test does not depend on the others
 
 
 def split(
@@ -38,6 +50,7 @@ def split(
 
     Splits that the source gave are kept; those it did not give are carved out of its training part.
     Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
+    What is guaranteed when labels or photographs change is said on top of this module.
     Generated images go to train, and so does all that is grouped with them. Copies that say what they were made
     from decide nothing: they train where all that they show parts of does, and otherwise they are left out.
 
@@ -48,7 +61,7 @@ def split(
         calibration: Share of what is not test, 0..1.
         seed: Equal seeds and equal sets give equal splits.
         keep_given: False divides anew and forgets the splits that the source gave to labelled images.
-        groups: int64 (N,), equal numbers stay together; by default lots, or near-duplicates without lot.
+        groups: int64 (N,), equal numbers stay together; by default those of `groups_of`.
         classes: Labels that every part must have; see `knowngood.data.good_only`.
 
     Returns:
@@ -56,7 +69,8 @@ def split(
 
     Raises:
         ConfigError: A share is out of range.
-        DataError: There is one class only, or there are too few images (or lots) of a class.
+        DataError: There is one class only, there are too few images (or lots) of a class, or no image of a split that
+            the source gave can be read.
     """
     _check_shares(test, val, calibration)
     frame = records.frame
@@ -68,6 +82,7 @@ def split(
     given = frame["split"].to_numpy()
     labels = frame["label"].fill_null(255).to_numpy()
     has = {name: bool((usable & (given == name)).any()) for name in ("test", "val", "calibration")}
+    _check_readable(frame, has)
     generated = frame["generated"].to_numpy()
     pool = usable & ~generated & ((given == "train") | frame["split"].is_null().to_numpy())
     rest = 1 - (0 if has["test"] else test)
@@ -94,6 +109,72 @@ def split(
     if strays.any():
         notes += (f"{strays.sum()} generated copies are left out, since what they were made from does not train.",)
     return replace(done, notes=(*records.notes, *notes))
+
+
+def settle(
+    divided: Records,
+    before: Records,
+    *,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    seed: int = 0,
+    classes: Sequence[int] = (GOOD, BAD),
+) -> Records:
+    """Completes a division whose labels were corrected afterwards, so that corrections move no photograph.
+
+    What was labelled only now joins its unit, or the part that its hash names. Where a part has lost the last image of
+    a class, and only there, one unit of that class moves to it.
+
+    Args:
+        divided: (N rows) with the corrected labels and the splits that they had before.
+        before: The same division with the labels that it was made with; more rows are no matter.
+        test: As in `split`, and so are the others.
+        val: As in `split`.
+        calibration: As in `split`.
+        seed: As in `split`.
+        classes: As in `split`.
+    """
+    frame = divided.frame
+    groups = groups_of(divided)
+    names = identities(divided, groups)
+    result = np.array(frame["split"].to_list(), dtype=object)
+    usable = (frame["label"].is_not_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy()
+    there: dict[int, str] = {int(g): s for g, s in zip(groups, result, strict=True) if s is not None}
+    shares = {"test": test, "calibration": calibration * (1 - test), "val": val * (1 - test)}
+    ends, order = np.cumsum([*shares.values()]), (*shares, "train")
+    for row in np.flatnonzero(usable & np.array([one is None for one in result], bool)):
+        drawn = int(np.searchsorted(ends, _hash(names[groups[row]], seed), side="right"))
+        result[row] = there.setdefault(int(groups[row]), order[drawn])
+    labels = frame["label"].fill_null(255).to_numpy()
+    had = before.frame.filter(pl.col("error").is_null())
+    notes = []
+    for part in SPLITS:
+        for label in classes:
+            if not ((had["split"] == part) & (had["label"] == label)).any():
+                continue
+            if (usable & (result == part) & (labels == label)).any():
+                continue
+            moved = _spare(groups, names, result, usable & (labels == label))
+            if moved is not None:
+                result[groups == moved] = part
+                notes.append(
+                    f"The corrections took the last {_CLASS[label]} image of {part}: one unit was moved there."
+                )
+    done = divided.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
+    return replace(done, notes=(*divided.notes, *notes))
+
+
+def _spare(
+    groups: Ids, names: list[str], splits: npt.NDArray[np.object_], of_class: npt.NDArray[np.bool_]
+) -> int | None:
+    """Returns a small group of a class from the part that has most of them; None where no part has two."""
+    holders = {part: set(groups[of_class & (splits == part)].tolist()) for part in SPLITS}
+    most = max(holders.values(), key=len)
+    whole = [g for g in most if len(set(splits[groups == g].tolist()) - {None}) == 1]
+    if len(most) < 2 or not whole:
+        return None
+    return int(min(whole, key=lambda g: (int((groups == g).sum()), names[g])))
 
 
 def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = None) -> Ids:
@@ -152,6 +233,19 @@ def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | Non
     ) from refused
 
 
+def _check_readable(frame: pl.DataFrame, has: dict[str, bool]) -> None:
+    """Refuses to carve a split anew in silence when the one that the source gave cannot be read."""
+    for name, there in has.items():
+        lost = frame.filter((pl.col("split") == name) & pl.col("label").is_not_null() & ~pl.col("generated"))
+        if lost.height and not there:
+            raise DataError(
+                f"The {lost.height} labelled images of the split {name} that the source gave cannot be read, first "
+                f"{lost['image'][0]!r}: {lost['error'][0]}",
+                expected=f"readable images in {name}",
+                fix="Mend the files (knowngood check lists them), or divide the others anew with --resplit.",
+            )
+
+
 def _check_shares(test: float, val: float, calibration: float) -> None:
     for name, share in (("test", test), ("val", val), ("calibration", calibration)):
         if not 0 <= share < 1:
@@ -160,24 +254,6 @@ def _check_shares(test: float, val: float, calibration: float) -> None:
         raise ConfigError(
             f"val={val} and calibration={calibration} leave nothing to train on.", expected="a sum below 1"
         )
-
-
-def groups_of(records: Records) -> Ids:
-    """Returns one number (N,) for what belongs together: the lot, or the near-duplicates; copies with their source."""
-    made_from = source_rows(records.frame)
-    if (copies := made_from >= 0).any():
-        ids = np.zeros(len(records), np.int64)
-        ids[~copies] = groups_of(records.with_frame(records.frame.filter(pl.Series(~copies))))
-        return np.where(copies, ids[made_from], ids)
-    lots = records.frame["lot"]
-    if not lots.null_count():
-        return lots.rank("dense").to_numpy().astype(np.int64)
-    missing = lots.is_null().to_numpy()
-    clusters = near_clusters(records.with_frame(records.frame.filter(lots.is_null())))
-    ids = np.zeros(len(records), np.int64)
-    ids[missing] = clusters
-    ids[~missing] = lots.drop_nulls().rank("dense").to_numpy().astype(np.int64) + len(records)
-    return ids
 
 
 def _strata(records: Records, pool: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -200,46 +276,124 @@ def _assign(
     parts: Sequence[str],
     classes: Sequence[int] = (GOOD, BAD),
 ) -> Ids:
-    """Deals the groups out, the heaviest and rarest first, each to the part that lacks most of its strata.
+    """Gives each group the part that its hash names, unless a class or a defect would stray too far from its shares.
 
     Returns:
         int64 (N,), number of the part; -1 outside the pool.
     """
+    _, ids = np.unique(ids, return_inverse=True)
+    names = identities(records, ids)
+    rows = np.flatnonzero(pool)
+    inside = sorted(set(ids[rows].tolist()), key=lambda group: names[group])
+    place = {group: number for number, group in enumerate(inside)}
+    group_of = np.array([place.get(int(group), -1) for group in ids], np.int64)
     strata = _strata(records, pool)
-    totals = strata.sum(axis=0)
-    order = _canonical_order(records, pool)
-    group_of = np.full(len(ids), -1, np.int64)
-    seen: dict[int, int] = {}
-    for row in order:
-        group_of[row] = seen.setdefault(int(ids[row]), len(seen))
-    counts = np.zeros((len(seen), strata.shape[1]))
-    np.add.at(counts, group_of[order], strata[order])
-    _check_enough(totals, counts, parts, classes)
-    pins = {seen[int(g)] for g in np.unique(ids[pinned]) if int(g) in seen}
-    needs = np.outer(shares, totals)
-    importance = 1 / np.maximum(totals, 1)
-    importance[BAD] *= 0.1  # defect types decide, the sum of bads only breaks ties: else rare types all go to train
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(seen))
-    weight = (counts / np.maximum(totals, 1)).sum(axis=1)
-    lots = np.bincount(group_of[order], minlength=len(seen)) > _LARGE * len(order)  # no two of one weight: by it alone
-    weight = weight * np.where(lots, np.exp(0.5 * rng.standard_normal(len(seen))), 1)  # a seed would change nothing
-    part_of = np.zeros(len(seen), np.int64)
-    for group in shuffled[np.argsort(-weight[shuffled], kind="stable")]:
-        lack = (needs * importance) @ counts[group]
-        part = 0 if group in pins else int(np.argmax(lack))
-        part_of[group] = part
-        needs[part] -= counts[group]
-    _repair(part_of, counts, len(parts), pins, classes)
+    counts = np.zeros((len(inside), strata.shape[1]))
+    np.add.at(counts, group_of[rows], strata[rows])
+    _check_enough(strata.sum(axis=0), counts, parts, classes)
+    pins = {place[int(g)] for g in np.unique(ids[pinned]) if int(g) in place}
+    drawn = np.array([_hash(names[group], seed) for group in inside])
+    part_of = _placed(counts, drawn, shares, parts, pins)
+    _repair(part_of, counts, drawn, len(parts), pins, classes)
     _check_filled(part_of, counts, parts, classes)
     return np.where(pool, part_of[group_of], -1)
 
 
-def _canonical_order(records: Records, pool: npt.NDArray[np.bool_]) -> Ids:
-    """Sorts the rows of the pool by content and name, so that the order of the table does not matter."""
-    hashes = records.frame["sha256"].fill_null("").to_list()
-    names = records.frame["image"].to_list()
-    return np.array(sorted(np.flatnonzero(pool), key=lambda row: (hashes[row], names[row])), np.int64)
+def _hash(name: str, seed: int) -> float:
+    """Returns a number in [0, 1) that looks drawn at random, and is always the same."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big") / 2**56
+
+
+def _placed(
+    counts: npt.NDArray[np.float64],
+    drawn: npt.NDArray[np.float64],
+    shares: Sequence[float],
+    parts: Sequence[str],
+    pins: set[int],
+) -> Ids:
+    """Returns the part (G,) of each group: large ones are placed first, the others in the order of their hashes."""
+    by_range = sorted(range(len(parts)), key=lambda p: _ORDER.index(parts[p]) if parts[p] in _ORDER else p)
+    ends = np.cumsum([shares[p] for p in by_range])
+    named = np.array([by_range[min(int(np.searchsorted(ends, u, side="right")), len(parts) - 1)] for u in drawn])
+    sizes = counts[:, :_CLASSES].sum(axis=1)
+    rank = np.where(sizes > max(1.0, _LARGE * sizes.sum()), np.floor(np.log2(np.maximum(sizes, 1))), 0)
+    limits = _Limits.of(counts.sum(axis=0), np.asarray(shares))
+    part_of = np.zeros(len(counts), np.int64)
+    order = np.array([_hash(repr(float(u)), 1) for u in drawn])  # another draw than the part's
+    pinned = np.array([group in pins for group in range(len(counts))], bool)
+    for group in np.lexsort((order, -rank, ~pinned)):
+        part_of[group] = 0 if pinned[group] else limits.choose(counts[group], int(named[group]), float(drawn[group]))
+        limits.take(counts[group], int(part_of[group]))
+    return part_of
+
+
+class _Limits:
+    """How many of each stratum every part has, may have and has to have.
+
+    Args:
+        most: (P, S) largest counts.
+        least: (P, S) smallest counts.
+        goal: (P, S) counts by share.
+        left: (S,) what is still to be placed.
+    """
+
+    def __init__(
+        self,
+        most: npt.NDArray[np.float64],
+        least: npt.NDArray[np.float64],
+        goal: npt.NDArray[np.float64],
+        left: npt.NDArray[np.float64],
+    ) -> None:
+        self.most, self.least, self.goal, self.left = most, least, goal, left.copy()
+        self.held = np.zeros_like(goal)
+        self.weight = np.where(np.arange(goal.shape[1]) < _CLASSES, 100.0, 1.0)  # classes go before defects
+        self.weight[_CLASSES:][left[_CLASSES:] < 2] = 0  # a lone defect falls where it falls
+
+    @classmethod
+    def of(cls, totals: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> _Limits:
+        """Returns the limits of strata of so many images (S,) in parts of such shares (P,)."""
+        goal = np.outer(shares, totals)
+        whole = np.stack([_apportioned(n, shares, each=k < _CLASSES) for k, n in enumerate(totals.tolist())], axis=1)
+        slack = np.floor(np.maximum(np.sqrt(goal) - 2, 0))
+        return cls(whole + slack, np.maximum(whole - slack, np.minimum(whole, 1)), goal, totals)
+
+    def choose(self, count: npt.NDArray[np.float64], named: int, drawn: float) -> int:
+        """Returns the part for a group with so many images of each stratum (S,): the named one if it can be.
+
+        Otherwise it is drawn among those that can, by share and by a hash for each part (weighted rendezvous), so
+        that it does not depend on how full they are.
+        """
+        held = self.held[None] + np.eye(len(self.held))[:, :, None] * count  # (P if placed there, P, S)
+        over = np.maximum(held - self.most, 0).sum(axis=1)
+        lacking = np.maximum(self.least - held, 0).sum(axis=1)
+        short = np.maximum(lacking - (self.left - count), 0)  # what could no longer be made good
+        cost = ((over + short) * self.weight).sum(axis=1)
+        cheapest = np.flatnonzero(cost <= cost.min() + 1e-9)
+        if named in cheapest:
+            return named
+        share = self.goal.sum(axis=1)
+        luck = [share[part] / -np.log(max(_hash(f"{drawn!r} {part}", 2), 1e-12)) for part in cheapest]
+        return int(cheapest[int(np.argmax(luck))])
+
+    def take(self, count: npt.NDArray[np.float64], part: int) -> None:
+        """Counts a group as placed."""
+        self.held[part] += count
+        self.left -= count
+
+
+def _apportioned(total: float, shares: npt.NDArray[np.float64], *, each: bool) -> npt.NDArray[np.float64]:
+    """Returns whole numbers (P,) near `shares * total` that add up to it: the largest remainders are rounded up.
+
+    With `each`, every part gets one where there are enough.
+    """
+    exact = shares * total
+    whole = np.floor(exact)
+    missing = round(total - whole.sum())
+    whole[np.argsort(-(exact - whole), kind="stable")[:missing]] += 1
+    while each and total >= len(shares) and not whole.all():
+        whole[int(np.argmin(whole))] += 1
+        whole[int(np.argmax(whole))] -= 1
+    return whole
 
 
 def _check_enough(
@@ -266,14 +420,21 @@ def _check_enough(
         groups = int((counts[:, label] > 0).sum())
         if groups < need:
             raise DataError(
-                f"The {int(totals[label])} {name} images are of only {groups} lots or sets of copies, which "
+                f"The {int(totals[label])} {name} images are of only {groups} lots or units (or sets of copies), which "
                 "are never divided.",
                 expected=f"at least {need}, one for each of {', '.join(parts)}",
                 fix="Add images of other lots, or leave the column lot out.",
             )
 
 
-def _repair(part_of: Ids, counts: npt.NDArray[np.float64], parts: int, pins: set[int], classes: Sequence[int]) -> None:
+def _repair(
+    part_of: Ids,
+    counts: npt.NDArray[np.float64],
+    drawn: npt.NDArray[np.float64],
+    parts: int,
+    pins: set[int],
+    classes: Sequence[int],
+) -> None:
     """Moves the smallest fitting group into a part that has none of a class, from where there are several."""
     for _ in range(2 * parts):
         missing = [
@@ -287,7 +448,7 @@ def _repair(part_of: Ids, counts: npt.NDArray[np.float64], parts: int, pins: set
         free = [g for g in np.flatnonzero((part_of == donor) & (counts[:, label] > 0)) if int(g) not in pins]
         if holders[donor] < 2 or not free:
             return
-        part_of[min(free, key=lambda g: float(counts[g].sum()))] = part
+        part_of[min(free, key=lambda g: (float(counts[g].sum()), drawn[g]))] = part
 
 
 def _check_filled(part_of: Ids, counts: npt.NDArray[np.float64], parts: Sequence[str], classes: Sequence[int]) -> None:

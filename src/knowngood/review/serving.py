@@ -26,6 +26,7 @@ from knowngood.review.app.settings import Settings
 from knowngood.review.app.station import Job, Station
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
+from knowngood.study.facts import unseen
 
 DATABASE = "knowngood-review/record.db"
 _CHUNK = 64
@@ -141,9 +142,8 @@ def take_over_run(station: Station, run: Path) -> int:
         return 0
     frame = pl.read_parquet(records)
     station.record.labels.take_over(str(run.absolute()), label_rows(frame))
-    joined = frame.join(
-        pl.read_parquet(scores).select("image", "score", cs.by_name("reason", require_all=False)), "image"
-    )
+    scored = unseen(pl.read_parquet(scores)).select("image", "score", cs.by_name("reason", require_all=False))
+    joined = frame.join(scored, on="image", how="inner")
     known, revision = station.record.inspections.known(station.weights), station.revision
     cuts = Thresholds(revision["accept_below"], revision["reject_from"])
     added = 0

@@ -14,7 +14,7 @@ import polars as pl
 from knowngood.data.duplicates import near_clusters
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of, with_units
 from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
@@ -61,6 +61,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
+    unit_from: str | None = None,
     detectors: Sequence[str] = (),
     one_sided: bool = False,
     seed: int = 0,
@@ -81,6 +82,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         weights: File or folder with its weights.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
+        unit_from: What says which photographs show the same part, see `knowngood.data.units.with_units`.
         detectors: Registered detectors to ask besides the two.
         one_sided: Report doubts about images labelled bad apart: usually the mistakes are bad units among the good.
         seed: Of folds and of everything drawn.
@@ -97,7 +99,8 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     """
     folder = Path(out)
     with at_cluster(cluster):
-        records = (data if isinstance(data, Records) else load(data, source)).usable()
+        whole = data if isinstance(data, Records) else load(data, source, unit_from=unit_from)
+        records = with_units(whole, unit_from).usable()
         if len(records) < 2 * FOLDS:
             raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
         if trial is not None and trial.verdicts is not None:
@@ -136,8 +139,7 @@ def _audited(
     sound = np.isfinite(deep.rows).all(axis=1)
     judged = records.with_frame(records.frame.filter(pl.Series(sound)))
     clusters = near_clusters(judged)
-    lots = judged.frame["lot"].null_count() < len(judged)
-    groups = groups_of(judged) if lots else clusters
+    groups = groups_of(judged)
     table = doubts(
         judged,
         deep if sound.all() else deep.of(np.flatnonzero(sound)),

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.pages import file_of
-from knowngood.data.records import Records
-from knowngood.data.splits import groups_of
+from knowngood.data.records import Records, table
+from knowngood.data.units import groups_of
 from knowngood.decide.by_hand import BY_HAND
 from knowngood.decide.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.decide.metrics import evaluate
@@ -39,7 +39,7 @@ from knowngood.recipe.folder import place_of
 from knowngood.recipe.runtimes.choosing import PRECISIONS, Scoring, exports, scoring
 from knowngood.study.cascade_config import CascadeConfig
 from knowngood.study.cascade_page import cascade_page
-from knowngood.study.facts import command_for
+from knowngood.study.facts import command_for, unseen
 from knowngood.study.training import train_divided
 
 TAUGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
@@ -134,7 +134,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
             raise ConfigError(
                 f"There is no {name} in {run}.", expected="the run that made the recipe", fix="Give the run's folder."
             )
-    frame = pl.read_parquet(run / RECORDS)
+    frame = table(pl.read_parquet(run / RECORDS))
     gone = [path for path in frame.filter(pl.col("error").is_null())["path"].to_list() if not file_of(path).is_file()]
     if gone:
         raise DataError(
@@ -142,7 +142,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
             expected="the images that the recipe was trained on, where they were",
             fix="Put them back, or train again from where they are now.",
         )
-    said = pl.read_parquet(run / SCORES).select("image", taught="score")
+    said = unseen(pl.read_parquet(run / SCORES)).select("image", taught="score")
     label = pl.coalesce("probability", pl.col("label").cast(pl.Float64))
     soft = pl.when((pl.col("split") == "train") & pl.col("taught").is_not_null() & label.is_not_null())
     taught = frame.join(said, on="image", how="left", maintain_order="left").with_columns(

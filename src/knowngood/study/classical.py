@@ -18,7 +18,8 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import Ids, groups_of, kfold
+from knowngood.data.splits import Ids, kfold
+from knowngood.data.units import groups_of, with_units
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError
@@ -106,7 +107,8 @@ def classical(
     started = time.perf_counter()
     config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
     names = _names(config)
-    whole = data if isinstance(data, Records) else load(data, source)
+    whole = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    whole = with_units(whole, config.unit_from)
     records = whole.usable()
     groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]
     parts = {seed: _part(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}

@@ -32,23 +32,60 @@ _PACKAGES = (
 def score_table(
     records: Records,
     scores: npt.NDArray[np.float64],
+    out_of_fold: npt.NDArray[np.float64],
     thresholds: Thresholds,
     margins: npt.NDArray[np.float32],
     reasons: Sequence[str | None] | None = None,
 ) -> pl.DataFrame:
-    """Returns a row an image with its score (0..1), decision, reason and margin; null where there is none."""
-    decisions: list[str | None] = [None] * len(scores)
-    known = np.flatnonzero(~np.isnan(scores))
-    reasons = [None] * len(scores) if reasons is None else list(reasons)
-    decided = decide(scores[known], thresholds, [reasons[row] for row in known]).tolist()
-    for row, decision in zip(known, decided, strict=True):
-        decisions[row] = decision
-    columns = ["image", "path", "split", "label", "defect", "lot", "machine", "product", "sha256"]
+    """Returns a row an image with scores (0..1), decisions and margin; null where there is none.
+
+    Args:
+        records: (N rows).
+        scores: (N,) of the finished recipe, which has learned from some of the images.
+        out_of_fold: (N,) of a machine that has not seen the image; NaN where the run has none.
+        thresholds: Of the decisions.
+        margins: (N,) of the finished recipe.
+        reasons: (N,) why a person must look whatever the score, or None for each; None for no reasons.
+
+    Returns:
+        Columns of the records, `score` and `decision` of the recipe, `out_of_fold_score` and `out_of_fold_decision`,
+        `reason`, `margin`. Images that nothing was learned from have the same in both.
+    """
+    columns = ["image", "path", "split", "label", "defect", "lot", "unit", "machine", "product", "sha256"]
+    why = [None] * len(scores) if reasons is None else list(reasons)
     return records.frame.select(columns).with_columns(
         pl.Series("score", scores).fill_nan(None),
-        pl.Series("decision", decisions, dtype=pl.String),
-        pl.Series("reason", reasons, dtype=pl.String),
+        pl.Series("decision", _decisions(scores, thresholds, why), dtype=pl.String),
+        pl.Series("out_of_fold_score", out_of_fold).fill_nan(None),
+        pl.Series("out_of_fold_decision", _decisions(out_of_fold, thresholds, why), dtype=pl.String),
+        pl.Series("reason", why, dtype=pl.String),
         pl.Series("margin", margins).fill_nan(None),
+    )
+
+
+def _decisions(
+    scores: npt.NDArray[np.float64], thresholds: Thresholds, reasons: Sequence[str | None]
+) -> list[str | None]:
+    decisions: list[str | None] = [None] * len(scores)
+    known = np.flatnonzero(~np.isnan(scores))
+    decided = decide(scores[known], thresholds, [reasons[int(row)] for row in known]).tolist()
+    for row, decision in zip(known, decided, strict=True):
+        decisions[row] = decision
+    return decisions
+
+
+def unseen(table: pl.DataFrame) -> pl.DataFrame:
+    """Returns a run's scores, `score` and `decision` those of a machine that had not seen the image, where it has them.
+
+    Args:
+        table: scores.parquet of a run, also of one that was made before it had the two columns.
+    """
+    if "out_of_fold_score" not in table.columns:
+        return table
+    known = pl.col("out_of_fold_score").is_not_null()
+    return table.with_columns(
+        pl.when(known).then("out_of_fold_score").otherwise("score").alias("score"),
+        pl.when(known).then("out_of_fold_decision").otherwise("decision").alias("decision"),
     )
 
 
@@ -74,6 +111,7 @@ def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
         "root": str(records.root),
         "licence": records.licence,
         "notes": list(records.notes),
+        "repeated_parts": None if records.repeated is None else records.repeated.to_dict(),
         "images": len(frame),
         "unreadable": int(frame["error"].is_not_null().sum()),
         "counts": counts,

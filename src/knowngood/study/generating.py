@@ -9,7 +9,7 @@ import numpy as np
 
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError
 from knowngood.explain.regions import FRACTION
 from knowngood.parameters import checked_parameters
@@ -57,7 +57,8 @@ def transplant(
     """
     config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
     regions = None if recipe is None else regions_by(recipe)
-    divided = divided_by(data if isinstance(data, Records) else load(data, source), config)
+    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    divided = divided_by(records, config)
     parameters = TransplantParameters(**config.model_dump(include=set(TransplantParameters.model_fields)))
     maker = Transplant(divided, parameters, config.seed, regions)
     return write_set("transplant", maker, out, count, config.seed, beside=divided, force=force)
@@ -100,7 +101,8 @@ def sample(
     opened = open_maker(maker, place, seed, **parameters)
     beside = None
     if data is not None:
-        beside = divided_by(data if isinstance(data, Records) else load(data, source), Division(seed=seed))
+        whole = data if isinstance(data, Records) else load(data, source)
+        beside = divided_by(whole, Division(seed=seed))
         held_out = beside.frame.filter(beside.frame["split"] != "train")["sha256"].drop_nulls().to_list()
         seen = opened.taught.filter(opened.taught["sha256"].is_in(held_out)).height
         if seen:
@@ -115,6 +117,7 @@ def divided_by(records: Records, config: Division) -> Records:
     """Returns the readable rows of a set with the splits that a training with these shares gives them."""
     if records.licence:
         reporter().say(f"Licence of the data, and of what is made of them: {records.licence}")
+    records = with_units(records, config.unit_from)
     return divided_as(records, groups_of(records), config, config.seed).usable()
 
 

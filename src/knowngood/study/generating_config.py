@@ -17,6 +17,7 @@ class Division(BaseModel):
     val: float = Field(0.10, gt=0, lt=0.5, description="As in train.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of everything drawn.")
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from knowngood.data.loading import load
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
 from knowngood.files import write_json
 from knowngood.models.weights.finding import find
@@ -87,7 +87,8 @@ def train_generator(
         config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
         find(str(config.projector))  # says what is missing before images are read
     folder = Path(out)
-    records = (data if isinstance(data, Records) else load(data, source)).usable()
+    whole = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = with_units(whole, config.unit_from).usable()
     divided = _divided(records, config)
     learned = _chosen(divided, config.class_)
     if learned.height < FEWEST and not force:

@@ -16,7 +16,7 @@ import polars as pl
 
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of, with_units
 from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.decide.metrics import auroc, fpr_at_tpr
 from knowngood.errors import DataError
@@ -89,7 +89,7 @@ def removal_trial(
         WeightsError: The network's weights are not to be had.
     """
     config, folder = config or RemovalConfig(), Path(out)
-    records = (data if isinstance(data, Records) else load(data, source)).usable().labelled()
+    records = with_units(data if isinstance(data, Records) else load(data, source)).usable().labelled()
     verdicts = None if config.verdicts is None else read_verdicts(config.verdicts)
     if verdicts is not None:
         with_verdicts(records, verdicts)  # refuses those of another set before the long work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -42,8 +43,9 @@ def open_run(
         ConfigError: The folder holds something else, or another run that took time.
         StorageError: The folder cannot be made.
     """
-    kept = {name: value for name, value in config.model_dump(mode="json").items() if name not in grows}
+    kept = {name: value for name, value in _plain(config).items() if name not in grows}
     wanted: dict[str, Any] = {"config": kept, "data": fingerprint}
+    new = {name: value for name, value in _plain(type(config)()).items() if name in kept}
     path = folder / CONFIG
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file.", expected="a folder for the run", fix="Choose another --out.")
@@ -57,7 +59,7 @@ def open_run(
     if occupied and force:
         shutil.rmtree(folder)
     elif occupied:
-        return _go_on(folder, wanted, (folder / FIGURES).is_file() if finished is None else finished)
+        return _go_on(folder, wanted, new, (folder / FIGURES).is_file() if finished is None else finished)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
@@ -70,8 +72,15 @@ def fingerprint_of(records: Records) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _go_on(folder: Path, wanted: dict[str, Any], finished: bool) -> bool:
+def _plain(config: BaseModel) -> dict[str, Any]:
+    """Returns a configuration as JSON types; a path is the same however it is spelled."""
+    paths = {name: os.path.abspath(value) for name, value in config if isinstance(value, Path)}
+    return config.model_dump(mode="json") | paths
+
+
+def _go_on(folder: Path, wanted: dict[str, Any], defaults: dict[str, Any], finished: bool) -> bool:
     held = _held(folder / CONFIG)
+    held["config"] = defaults | held["config"]  # options that the run was made without
     if held == wanted:
         said = "is finished already; --force makes it again" if finished else "is gone on with"
         reporter().say(f"the run in {folder} {said}")

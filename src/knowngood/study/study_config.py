@@ -78,6 +78,7 @@ class StudyConfig(BaseModel):
     )
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
     seed: int = Field(0, ge=0, lt=2**31, description="First of the seeds.")
 
     def resolved(self) -> StudyConfig:

@@ -13,6 +13,7 @@ from typing import Any
 from knowngood import wording
 from knowngood.data.loading import load
 from knowngood.data.records import Records
+from knowngood.data.units import with_units
 from knowngood.errors import DataError, KnownGoodError
 from knowngood.files import write_json, write_text
 from knowngood.models.backbones import BACKBONES
@@ -78,7 +79,8 @@ def study(
     for name in (*config.compared, *([config.model] if config.model else [])):
         BACKBONES.get(name)
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source)
+    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = with_units(records, config.unit_from)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
     material = Material(records, folder, config, {})
     _features_once(material)

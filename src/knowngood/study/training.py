@@ -6,7 +6,8 @@ import datetime
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.augmentations.policy import policy_named
-from knowngood.data.good_only import split_good_only
+from knowngood.data.good_only import bads_to_test, split_good_only
+from knowngood.data.health import Finding, falsifying
 from knowngood.data.loading import load
-from knowngood.data.records import GOOD, SPLITS, Records
-from knowngood.data.splits import groups_of
+from knowngood.data.records import BAD, GOOD, SPLITS, Records
+from knowngood.data.splits import settle
+from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.data.verdicts import read_verdicts, with_verdicts, without_outliers
 from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.decide.metrics import evaluate
@@ -36,9 +39,10 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.study import one_class
 from knowngood.study.dividing import divided_as
-from knowngood.study.facts import command_for, count_words, data_facts, score_table, shown, versions
+from knowngood.study.facts import command_for, count_words, data_facts, score_table, shown, unseen, versions
 from knowngood.study.input_learning import LearnedInputs, learn_inputs
 from knowngood.study.looking import map_sections
+from knowngood.study.repeated import leakage
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
 from knowngood.study.watched import audience_of
 from knowngood.tables import write_table
@@ -90,23 +94,22 @@ def train(
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source)
+    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = with_units(records, config.unit_from)
     reporter().say(f"{len(records)} images, {count_words(records)} (source: {records.source})")
     if records.licence:
         reporter().say(f"Licence of the data: {records.licence}")
-    if config.verdicts is not None:
-        said = read_verdicts(config.verdicts)
-        before, records = len(records), with_verdicts(records, said)
-        reporter().say(f"{said.height} verdicts taken over, {before - len(records)} images dropped")
-    check_trainable(records, config.one_class)
-    groups = groups_of(records)
-    divided = _divided(records, groups, config)
+    if config.verdicts is None:
+        check_trainable(records, config.one_class)
+        divided = _divided(records, groups_of(records), config)
+    else:
+        records, divided = _corrected(records, read_verdicts(config.verdicts), config)
+    warnings = falsifying(_as_given(records, config), groups_of(records))
     if config.without is not None:
-        divided = without_outliers(divided, config.without)
-        left = records.frame["image"].is_in(divided.frame["image"].to_list()).to_numpy()
-        groups = groups[left]
-        reporter().say(f"{(~left).sum()} outliers left out of training")
-    return train_divided(divided, groups, folder, config, command_for(shown(data), folder, config, source), force=force)
+        before, divided = len(divided), without_outliers(divided, config.without)
+        reporter().say(f"{before - len(divided)} outliers left out of training")
+    command = command_for(shown(data), folder, config, source)
+    return train_divided(divided, groups_of(divided), folder, config, command, force=force, warnings=warnings)
 
 
 def train_divided(
@@ -118,6 +121,7 @@ def train_divided(
     *,
     force: bool = False,
     pixels: Path | None = None,
+    warnings: Sequence[Finding] = (),
 ) -> Trained:
     """Trains as `train` does, on a set that is divided already.
 
@@ -129,6 +133,7 @@ def train_divided(
         command: What to type to run it again, for the report.
         force: Replace whatever run is in `folder`.
         pixels: Folder for decoded photographs that other runs share; otherwise the run keeps its own and clears it.
+        warnings: What makes figures untrue, for the top of the report; what is suspected of repeated parts is added.
 
     Raises:
         ConfigError: `folder` holds another run.
@@ -154,6 +159,7 @@ def train_divided(
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
     if learned.warning is not None:
         reporter().say(learned.warning)
+    metrics["warnings"] = _warnings(placed, groups[kept.to_numpy()], fitted, metrics, warnings, config)
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
@@ -175,6 +181,59 @@ def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfi
         keep_given=not config.resplit,
         groups=groups,
     )
+
+
+def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
+    """Takes verdicts over after the division, so that they move nothing; returns the corrected records, and divided."""
+    corrected = with_verdicts(records, said)
+    reporter().say(f"{said.height} verdicts taken over, {len(records) - len(corrected)} images dropped")
+    check_trainable(corrected, config.one_class)
+    try:
+        before = _divided(records, groups_of(records), config)
+    except DataError:  # only the verdicts make it a set that can be divided
+        return corrected, _divided(corrected, groups_of(corrected), config)
+    divided = settle(
+        with_verdicts(before, said),
+        before,
+        test=config.test,
+        val=0 if config.one_class else config.val,
+        calibration=config.val + config.calibration if config.one_class else config.calibration,
+        seed=config.seed,
+        classes=(GOOD,) if config.one_class else (GOOD, BAD),
+    )
+    return corrected, bads_to_test(divided) if config.one_class else divided
+
+
+def _as_given(records: Records, config: TrainConfig) -> Records:
+    """Returns the records with the splits that are kept."""
+    if not config.resplit:
+        return records
+    return records.with_frame(records.frame.with_columns(split=pl.lit(None, pl.String)))
+
+
+def _warnings(
+    placed: Records,
+    groups: npt.NDArray[np.int64],
+    fitted: Fitted,
+    metrics: dict[str, Any],
+    known: Sequence[Finding],
+    config: TrainConfig,
+) -> list[dict[str, Any]]:
+    """Returns what makes a figure untrue, as JSON types; adds to the data facts what repeated parts would change."""
+    found = [{**asdict(one), "examples": list(one.examples)} for one in known]
+    repeated = placed.repeated
+    if repeated is None or not (repeated.units or repeated.suspected_images):
+        return found
+    measured = None
+    if fitted.features is not None and not config.one_class:
+        measured = leakage(fitted.features, placed, groups, config.seed)
+    metrics["data"]["repeated_parts"]["estimate"] = measured
+    if sentence := suspicion(repeated):
+        sentence += f" {measured['sentence']}" if measured else ""
+        examples = [name for members in repeated.suspected_examples for name in members]
+        code, count = "repeated-parts-suspected", repeated.suspected_images
+        found.append({"severity": "warning", "code": code, "message": sentence, "count": count, "examples": examples})
+    return found
 
 
 def check_trainable(records: Records, one_class: bool = False) -> None:
@@ -215,23 +274,26 @@ def _judge(
 ) -> tuple[Recipe, dict[str, Any], pl.DataFrame]:
     """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
     frame = placed.frame
-    margins = np.where(np.isnan(fitted.honest), fitted.margins.astype(np.float64), fitted.honest)
+    as_fitted = fitted.margins.astype(np.float64)
+    margins = np.where(np.isnan(fitted.honest), as_fitted, fitted.honest)  # of machines that had not seen the image
     ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
     labels = frame["label"].fill_null(GOOD).to_numpy()
     held = ok & (frame["split"] == "calibration").to_numpy()
     judge = one_class.calibrated if config.one_class else _calibrated
     calibration, threshold = judge(labels[held], margins[held], config)
-    scores = np.full(len(frame), np.nan)
-    readable = ~np.isnan(margins)
-    scores[readable] = calibration.apply(margins[readable])
+    scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, margins)
+    fitted_on = frame["split"].is_in(["train", *(() if config.fine_tuning_epochs or config.one_class else ("val",))])
+    unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.honest)] = np.nan
     metrics: dict[str, Any] = {}
     for name in SPLITS:
         rows = ok & (frame["split"] == name).to_numpy()
         if rows.any():
-            shown = scores[rows]
-            if name == "train":  # as fitted: what the table of a study calls train accuracy
-                shown = calibration.apply(fitted.margins[rows])
-            metrics[name] = figures(labels[rows], shown, threshold, config)
+            unseen_ = ~np.isnan(unseen_scores[rows])
+            shown = unseen_scores[rows][unseen_] if unseen_.any() else scores[rows]
+            metrics[name] = figures(labels[rows][unseen_ | ~unseen_.any()], shown, threshold, config)
+            if name == "train":
+                metrics[name]["out_of_fold"] = bool(unseen_.any())
+                metrics["train_as_fitted"] = figures(labels[rows], scores[rows], threshold, config)
     metrics["threshold"] = threshold.to_dict()
     if config.one_class:
         metrics["threshold"]["escape_rate"] = one_class.escapes(metrics.get("test"))
@@ -258,10 +320,18 @@ def _judge(
         weights_sha256="",
         input_check=learned.check.facts,
     )
-    table = score_table(placed, scores, threshold.pair, fitted.margins, learned.reasons)
+    table = score_table(placed, scores, unseen_scores, threshold.pair, fitted.margins, learned.reasons)
     seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
     evidence = Evidence.of(labels[held], margins[held], seen)
     return Recipe(manifest, fitted.inspector, evidence, learned.check), metrics, table
+
+
+def _applied(calibration: Calibration, margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns scores (N,) of margins (N,), NaN where there is none."""
+    scores = np.full(len(margins), np.nan)
+    readable = ~np.isnan(margins)
+    scores[readable] = calibration.apply(margins[readable])
+    return scores
 
 
 def _calibrated(
@@ -312,5 +382,5 @@ def _summary(
         versions=versions(),
         seed=config.seed,
         config=config.model_dump(mode="json"),
-        scores=table,
+        scores=unseen(table),
     )

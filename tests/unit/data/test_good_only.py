@@ -39,8 +39,8 @@ def test_goods_are_divided_and_bads_are_test() -> None:
     frame = divided(made(200, 30))
     goods = counts(frame, 0)
     assert set(goods) == {"train", "calibration", "test"}
-    assert goods["test"] == 50
-    assert goods["calibration"] == 45
+    assert abs(goods["test"] - 50) <= 50**0.5
+    assert abs(goods["calibration"] - 45) <= 45**0.5
     assert counts(frame, 1) == {"test": 30}
     assert counts(divided(made(200, 0)), 0) == goods  # bads change nothing of how goods fall
 
@@ -51,7 +51,7 @@ def test_a_given_test_is_kept_and_a_given_val_calibrates() -> None:
     assert counts(frame, 0) == {"train": 60, "calibration": 20, "test": 20}
     assert counts(frame, 1) == {"test": 10}
     again = divided(made(100, 10, split=given), keep_given=False)
-    assert counts(again, 0)["test"] == 25
+    assert abs(counts(again, 0)["test"] - 25) <= 25**0.5
 
 
 def test_lots_of_goods_stay_together() -> None:

@@ -22,6 +22,7 @@ from knowngood.data.offline.making import Job, Original, make_chunk
 from knowngood.data.offline.table import copied_rows, counts_of, original_rows
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import split
+from knowngood.data.units import with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
@@ -92,7 +93,8 @@ def augment(
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")
     if not policy_named(config.augment, config.ranges()):
         raise ConfigError("--augment none makes no copies that differ.", fix="--augment study")
-    records = data if isinstance(data, Records) else load(data, source)
+    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = with_units(records, config.unit_from)
     held = MadeSet(out, MADE_BY, "augmented set", ("augmented*",))
     held.check_place(records)
     if records.licence:

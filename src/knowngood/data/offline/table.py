@@ -18,6 +18,7 @@ LISTED: dict[str, pl.DataType] = {  # what every set that a program makes says o
     "probability": pl.Float32(),
     "split": pl.String(),
     "lot": pl.String(),
+    "unit": pl.String(),
     "machine": pl.String(),
     "product": pl.String(),
     "mask": pl.String(),
@@ -35,7 +36,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "defect_inside": pl.Float64(),  # share of the mask or box that is left in the picture
 }
 Schema = Mapping[str, pl.DataType]
-_KEPT = ("defect", "probability", "lot", "machine", "product")
+_KEPT = ("defect", "probability", "lot", "unit", "machine", "product")
 
 
 def original_rows(records: Records, schema: Schema = SCHEMA) -> pl.DataFrame:

@@ -24,14 +24,14 @@ _TRUTH = {
     **dict.fromkeys(("true", "yes", "1", "1.0"), True),
     **dict.fromkeys(("false", "no", "0", "0.0"), False),
 }
-_PLAIN = ("lot", "machine", "product")
+_PLAIN = ("lot", "unit", "machine", "product")
 _NAMES = ("manifest.csv", "manifest.parquet")
 ABOUT = "about.json"
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 class ManifestSource:
-    """Reads `image,label` and the optional columns defect, split, lot, machine, product, mask, box,
+    """Reads `image,label` and the optional columns defect, split, lot, unit, machine, product, mask, box,
     probability, generated, made_from, also_from, known_as; every other column is ignored.
 
     A file about.json beside the table may hold `licence` and `notes`: what the reader of the set should know.
@@ -54,7 +54,7 @@ class ManifestSource:
         file = _file_of(path)
         raw = _normalised(_read_table(file), file)
         cells = _Cells(raw, file)
-        folder = file.parent.absolute()
+        folder = Path(os.path.abspath(file.parent))  # without .., so that ../set and /here/set name images alike
         names = _names(cells, folder)
         columns: dict[str, list[object]] = {
             "image": list(names),
@@ -72,6 +72,23 @@ class ManifestSource:
         columns["defect"] = _defects(cells, columns["label"])
         licence, notes = _about(folder)
         return Listing(table(columns), licence, (*notes, *_without_page(columns["path"])), root=folder)
+
+
+def column_of(path: Path, name: str, rows: int) -> list[str | None] | None:
+    """Returns the cells of any column of a manifest; None where there is no manifest with so many rows and that column.
+
+    Args:
+        path: Table, or folder that holds one.
+        name: Of the column, in any case.
+        rows: How many the manifest has.
+    """
+    source = ManifestSource()
+    if not source.recognises(path):
+        return None
+    file = _file_of(path)
+    cells = _Cells(_normalised(_read_table(file), file), file)
+    known = name.strip().lower() in cells.raw.columns and cells.raw.height == rows
+    return cells.text(name.strip().lower()) if known else None
 
 
 class _Cells:
@@ -181,7 +198,7 @@ def _normalised(raw: pl.DataFrame, file: Path) -> pl.DataFrame:
         problem = f"has two columns {twice[0]!r}" if twice else f"has no column {' and no column '.join(missing)}"
         raise DataError(
             f"{str(file)!r} {problem}; its columns are {', '.join(raw.columns)}.",
-            expected="the columns image,label and any of defect,split,lot,machine,product,mask,box,"
+            expected="the columns image,label and any of defect,split,lot,unit,machine,product,mask,box,"
             "probability,generated,made_from,also_from,known_as",
         )
     if not raw.height:

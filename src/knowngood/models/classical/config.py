@@ -25,3 +25,4 @@ class ClassicalConfig(BaseModel):
     val: float = Field(0.10, gt=0, lt=0.5, description="As in train; these images are taught here.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train: share of the rest that sets scores.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")

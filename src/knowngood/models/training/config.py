@@ -81,6 +81,11 @@ class TrainConfig(BaseModel):
     val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest that chooses epoch and settings.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    unit_from: str | None = Field(
+        None,
+        description="What says which photographs show the same part, so that they are never divided: a regex on the "
+        "images' names (its group unit, or first group), a column of the manifest, or none: near copies only.",
+    )
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
     one_class: bool = Field(
         False, description="Learn from good images alone; bad ones are for the test. The escape rate is then unknown."

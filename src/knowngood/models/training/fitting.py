@@ -57,6 +57,7 @@ class Fitted:
         provenance: Origin and licence of the starting weights.
         seconds: Stage to seconds.
         preprocessing: What was done to every photograph first, and has to be done to those that come.
+        features: (N, S) float32, stage features of a frozen network, NaN where decoding failed; None without one.
     """
 
     inspector: Inspector
@@ -68,6 +69,7 @@ class Fitted:
     provenance: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    features: npt.NDArray[np.float32] | None = None
 
 
 def choose_model(config: TrainConfig) -> str:
@@ -146,7 +148,9 @@ def fit_inspector(
     source = {"weights": "; ".join(w.origin for w in used) or "random"}
     if used:
         source["licence"] = "; ".join(w.licence for w in used)
-    return Fitted(inspector, combined, honest, store.failed, history, notes, source, clock.laps, preprocessing)
+    return Fitted(
+        inspector, combined, honest, store.failed, history, notes, source, clock.laps, preprocessing, job.features
+    )
 
 
 def preprocessing_of(records: Records, config: TrainConfig) -> Preprocessing:
@@ -188,6 +192,7 @@ class _Job:
         self.records, self.groups, self.config = records, groups, config
         self.store, self.folder, self.preprocessing = store, folder, preprocessing
         self.everything = np.arange(len(records))
+        self.features: npt.NDArray[np.float32] | None = None
         self.targets = targets_of(records)
 
     def rows(self, split: str) -> Rows:
@@ -203,6 +208,7 @@ class _Job:
         classifier = Classifier(config)
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
+        self.features = features if self.features is None else self.features
         rows = self.rows("train")
         if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))

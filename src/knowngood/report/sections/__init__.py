@@ -11,9 +11,11 @@ from knowngood.report.sections.reliability import calibration
 from knowngood.report.sections.separation import separation
 from knowngood.report.sections.training import training
 from knowngood.report.sections.verdict import verdict
+from knowngood.report.sections.warnings import warnings
 
 # Each returns None when the run has nothing to show there.
 SECTIONS: tuple[SectionMaker, ...] = (
+    warnings,
     verdict,
     data_at_a_glance,
     decisions,

@@ -64,7 +64,7 @@ def verdict(run: RunSummary) -> Section | None:
 
 
 def _sentence(run: RunSummary, counts: Counts) -> str:
-    where = "never seen in training" if run.split == "test" else f"of the {run.split} split: no test split was scored"
+    where = _where(run)
     parts = [f"On {wording.counted(run.shown.height, 'image')} {where},"]
     auc = run.figures.get("auroc")
     learned_alone = run.config.get("one_class") and not counts.bads
@@ -96,6 +96,15 @@ def _sentence(run: RunSummary, counts: Counts) -> str:
     if learned_alone:
         parts.append(f"{UNKNOWN.capitalize()}.")
     return " ".join(parts)
+
+
+def _where(run: RunSummary) -> str:
+    if run.split != "test":
+        return f"of the {run.split} split: no test split was scored"
+    leaks = [w for w in run.metrics.get("warnings") or [] if w["code"].endswith("-across-splits")]
+    if leaks:
+        return "of the test split, not all of which are new to it (see above)"
+    return "never seen in training"
 
 
 def _warning(run: RunSummary, counts: Counts) -> str | None:

@@ -17,7 +17,7 @@ import polars as pl
 from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.loading import load
 from knowngood.data.records import Records
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, TrainingError
 from knowngood.files import write_json, write_text
 from knowngood.models.backbones import BACKBONES
@@ -87,7 +87,8 @@ def compare(
     config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
     _check_names(config)
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source)
+    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = with_units(records, config.unit_from)
     check_trainable(records)
     records = records.usable().labelled()
     finished = _finished(folder, config)

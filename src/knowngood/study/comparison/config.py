@@ -86,6 +86,7 @@ class CompareConfig(BaseModel):
     val: float = _as_in_training("val")
     calibration: float = _as_in_training("calibration")
     resplit: bool = _as_in_training("resplit")
+    unit_from: str | None = _as_in_training("unit_from")
     escape_budget: float = _as_in_training("escape_budget")
     confidence: float = _as_in_training("confidence")
     seed: int = _as_in_training("seed", "First of the seeds.")

@@ -74,7 +74,7 @@ def judge(
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
     for name in filter(None, (config.backbone, config.model)):
         BACKBONES.get(name)  # a name that is not known is told before the images are read
-    divided = divided_by(data if isinstance(data, Records) else load(data, source), config)
+    divided = divided_by(data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from), config)
     place = Path(generated)
     found = read_generated(place)
     made = Records(found.drop("parent"), "manifest", place.absolute())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import groups_of
+from knowngood.data.units import groups_of
 from knowngood.decide.metrics import auroc, fpr_at_tpr
 from knowngood.errors import DataError, KnownGoodError
 from knowngood.files import sha256_of, write_json

@@ -10,6 +10,7 @@ from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary
 from knowngood.report.sections.decisions import decisions
 from knowngood.report.sections.verdict import verdict
+from knowngood.study.facts import unseen
 from knowngood.study.steps import Found, Material
 from knowngood.study.training import train
 
@@ -80,5 +81,5 @@ def _summary(material: Material, found: Found) -> RunSummary:
         versions={},
         seed=material.config.seed,
         config={},
-        scores=pl.read_parquet(material.folder / FOLDER / "scores.parquet"),
+        scores=unseen(pl.read_parquet(material.folder / FOLDER / "scores.parquet")),
     )
