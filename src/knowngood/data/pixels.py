@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.images import decode
+from knowngood.data.images import ImageSource, decoding, refuse_extremes
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
@@ -23,6 +23,9 @@ from knowngood.progress import track
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 Pixels = npt.NDArray[np.uint8]
 AS_IT_IS = Preprocessing()
+MIN_SIDE = 8  # pixels: nothing can be inspected in less
+_STRIPE = 1 << 20  # pixels that are converted at once
+_SQUARE, _BLANK, _BLACK, _WHITE = 8, 0.99, 3.0, 250.0  # see `blank_reason`
 
 
 class Prepares(Protocol):
@@ -51,20 +54,117 @@ def fit(image: Pixels, height: int, width: int, channels: int) -> Pixels:
         channels: 1 or 3.
 
     Returns:
-        (channels, height, width) uint8.
+        (channels, height, width) uint8, contiguous.
+
+    Raises:
+        ImageError: The photograph has a side below `MIN_SIDE` pixels, or extreme proportions: resizing one of 1 pixel
+            by millions would take gigabytes.
     """
     import torch
     from torch.nn import functional
 
+    tall, wide = image.shape[:2]
+    refuse_extremes(tall, wide, "The photograph")
+    if min(tall, wide) < MIN_SIDE:
+        raise ImageError(
+            f"The photograph is too small to inspect: {wide} x {tall} pixels.",
+            expected=f"at least {MIN_SIDE} pixels a side",
+            fix="Leave it out, or photograph the part larger.",
+        )
     if image.ndim == 3 and channels == 1:
-        image = np.rint(image @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
-    planes = np.ascontiguousarray(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
+        image = luminance(image)
+    planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
     if planes.shape[1:] != (height, width):
+        taken = planes if planes.flags.writeable else planes.copy()  # torch warns of the others
         resized = functional.interpolate(
-            torch.from_numpy(planes.copy())[None], (height, width), mode="bilinear", antialias=True
+            torch.from_numpy(taken)[None], (height, width), mode="bilinear", antialias=True
         )
         planes = resized[0].numpy()
+    planes = np.ascontiguousarray(planes)
     return np.repeat(planes, 3, axis=0) if channels == 3 and len(planes) == 1 else planes
+
+
+def luminance(image: Pixels) -> Pixels:
+    """Returns the luminance (ITU-R 601) of an RGB photograph: (H, W) uint8, computed in stripes."""
+    made = np.empty(image.shape[:2], np.uint8)
+    rows = max(1, _STRIPE // image.shape[1])
+    for start in range(0, len(image), rows):
+        part = image[start : start + rows].astype(np.float32)
+        grey = part[..., 0] * np.float32(0.299) + part[..., 1] * np.float32(0.587) + part[..., 2] * np.float32(0.114)
+        made[start : start + rows] = np.rint(grey)
+    return made
+
+
+def blank_reason(image: Pixels) -> str | None:
+    """Says why nothing can be seen in a photograph, or None where something can.
+
+    A photograph is blank where 99 % of it is at one level: averaged over squares of 8 pixels, so that the noise of a
+    camera does not count, 99 % of the squares lie within one level of the middle one. A part on black tape, or before a
+    bright light, is not: it takes more than 1 % of the picture.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8.
+
+    Returns:
+        What is wrong, as a clause ("99.9 % of it is black (level 0)").
+    """
+    planes = (image,) if image.ndim == 2 else tuple(image[..., channel] for channel in range(3))
+    levels = []
+    for plane in planes:
+        squares = _squares(plane)
+        middle = float(np.median(squares))
+        share = float((np.abs(squares - middle) <= 1.0).mean())
+        if share < _BLANK:
+            return None
+        levels.append((middle, share))
+    share, shown = min(share for _, share in levels), "/".join(f"{level:.0f}" for level, _ in levels)
+    amount = f"{np.floor(share * 1000) / 10:g} % of it" if share < 1 else "all of it"
+    brightest, darkest = max(level for level, _ in levels), min(level for level, _ in levels)
+    if brightest <= _BLACK:
+        return f"{amount} is black (level {shown}): a closed shutter, no light, or transparency everywhere"
+    if darkest >= _WHITE:
+        return f"{amount} is white (level {shown}): burnt out"
+    return f"{amount} is at one level ({shown})"
+
+
+def _squares(plane: Pixels) -> npt.NDArray[np.float32]:
+    """Returns the means of squares of 8 x 8 pixels, (h, w) float32; what is over at two edges is left out."""
+    height, width = (max(1, side // _SQUARE) for side in plane.shape)
+    tall, wide = min(_SQUARE, plane.shape[0]), min(_SQUARE, plane.shape[1])
+    sums = np.empty((height, width), np.float32)
+    for row in range(height):
+        band = plane[row * tall : row * tall + tall, : width * wide].sum(axis=0, dtype=np.uint32)
+        sums[row] = band.reshape(width, wide).sum(axis=1)
+    return sums / np.float32(tall * wide)
+
+
+def depth_of(source: ImageSource) -> int:
+    """Returns how many bits the samples of one photograph take: 8, 10, 12, 14 or 16.
+
+    8 is a file of up to 8 bits. The others are files of 16 bits, by their highest sample: 10 where it is below 1024,
+    and so on. One dark picture looks like fewer bits; `depth_of_set` asks many.
+
+    Args:
+        source: Path or bytes of a file, or an array, which has 8.
+
+    Raises:
+        ImageError: It cannot be decoded.
+    """
+    with decoding(source) as decoded:
+        return decoded.facts.bit_depth
+
+
+def depth_of_set(depths: Iterable[int | None]) -> int | None:
+    """Returns how many bits the samples of a set of photographs take: the most that one of them does.
+
+    Args:
+        depths: Of each photograph, from `depth_of` or `Decoded.facts`; None where it cannot be read.
+
+    Returns:
+        8, 10, 12, 14 or 16; 10, 12 and 14 are 16-bit files whose samples are right-aligned, nearly black once their
+        high bytes are kept. None where no photograph can be read.
+    """
+    return max((depth for depth in depths if depth is not None), default=None)
 
 
 def needs_colour(records: Records, sample: int = 64) -> bool:
@@ -73,11 +173,21 @@ def needs_colour(records: Records, sample: int = 64) -> bool:
     step = max(1, maybe.height // sample)
     for path in maybe["path"].to_list()[::step]:
         try:
-            if decode(path).ndim == 3:
-                return True
-        except ImageError:
+            with decoding(path) as decoded:
+                if decoded.pixels.ndim == 3:
+                    return True
+        except Exception:  # it costs its own row when it is prepared
             continue
     return False
+
+
+def unexpected(name: str, error: Exception) -> ImageError:
+    """Returns the error of one photograph in whose place something failed that nobody foresaw, such as memory."""
+    what = str(error).strip() or "no more memory" if isinstance(error, MemoryError) else str(error).strip()
+    return ImageError(
+        f"{name!r} cannot be prepared: {type(error).__name__}{': ' if what else ''}{what}.",
+        fix="Leave it out, and report it if its pixels are sound.",
+    )
 
 
 @dataclass(frozen=True)
@@ -128,9 +238,12 @@ def fitted(
 
     def one(path: str) -> Pixels | ImageError:
         try:
-            return fit(preprocessing.apply(decode(path)), height, width, channels)
+            with decoding(path) as decoded:
+                return fit(preprocessing.apply(decoded.pixels), height, width, channels)
         except ImageError as error:
             return error
+        except Exception as error:  # MemoryError too: one photograph never costs the others
+            return unexpected(path, error)
 
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(paths), 64):  # bounded: a slow consumer must not fill the memory
