@@ -47,6 +47,7 @@ class Png(Header):
         kept: Begin and end of each chunk that makes pixels, its length and checksum included.
         content: Begin and end of the data of each IDAT chunk.
         others: Whether there are chunks besides those.
+        colours: Of its palette; 0 where it has none.
     """
 
     samples: int
@@ -55,6 +56,7 @@ class Png(Header):
     kept: tuple[tuple[int, int], ...] = field(repr=False)
     content: tuple[tuple[int, int], ...] = field(repr=False)
     others: bool
+    colours: int
 
     @property
     def size(self) -> int:
@@ -156,6 +158,7 @@ def png_header(data: bytes, name: str) -> Png:
     content: list[tuple[int, int]] = []
     seen: set[bytes] = set()
     exif = xmp = None
+    palette = 0
     while not ended:
         if at + 12 > len(data):
             raise damaged(name, _CUT)
@@ -180,6 +183,8 @@ def png_header(data: bytes, name: str) -> Png:
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             text, which = _png_text(kind, data[start:end])
             exif, xmp = exif or (text if which == "exif" else None), xmp or (text if which == "xmp" else None)
+        elif kind == b"PLTE":
+            palette = length // 3
         if kind in _PIXEL_CHUNKS:
             kept.append((at, end + 4))
         seen.add(kind)
@@ -191,7 +196,7 @@ def png_header(data: bytes, name: str) -> Png:
     bits, colours = data[24], data[25]
     if bits not in _DEPTHS.get(colours, ()):
         raise damaged(name, f"is damaged: it has {bits} bits of colour type {colours}")
-    if colours == 3 and b"PLTE" not in seen:
+    if colours == 3 and not palette:
         raise damaged(name, "is damaged: it lacks its palette")
     grey = "1" if bits == 1 else "I;16" if bits == 16 else "L"
     plain = bits == 8 and colours in (0, 2) and not data[28] and b"tRNS" not in seen
@@ -202,13 +207,14 @@ def png_header(data: bytes, name: str) -> Png:
         height=int.from_bytes(view[20:24], "big"),
         bits=bits,
         orientation=orientation_in(exif, xmp),
-        cost=(4.0 if colours == 0 else 9.0) if plain else 14.0,
+        cost=(4.0 if colours == 0 else 9.0) if plain else 10.5,
         samples=_SAMPLES[colours],
         plain=plain,
         interlaced=bool(data[28]),
         kept=tuple(kept),
         content=tuple(content),
         others=not seen <= _PIXEL_CHUNKS,
+        colours=palette,
     )
 
 

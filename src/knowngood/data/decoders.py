@@ -21,13 +21,14 @@ import simplejpeg
 from PIL import BmpImagePlugin, Image, Jpeg2KImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from knowngood.data.containers import Jpeg, Png
-from knowngood.data.header import SIDEWAYS, Header, damaged
+from knowngood.data.header import SIDEWAYS, Header, damaged, unsupported
 from knowngood.data.rarer import Bmp, Gif, Jp2, Pnm, Webp
 from knowngood.data.tiff import Tiff, bare_tiff
 from knowngood.errors import ImageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 _STRIPE = 1 << 20  # pixels that are brought to uint8 at once
+_GIF_PASSES = ((0, 8), (4, 8), (2, 4), (1, 2))  # first row and step of an interlaced one
 _HARMLESS = ("JFIF revision", "ICC marker")  # complaints about what does not make pixels
 
 
@@ -59,7 +60,7 @@ def pixels_of(data: bytes, header: Header, name: str, *, lift: bool = False) -> 
     elif isinstance(header, Pnm):
         pixels = _pnm(data, header, name)
     else:
-        with _opened(data, header) as image:
+        with _opened(data, header, name) as image:
             pixels = _of_pillow(image, header, name, lift)
     return turned(pixels, header.orientation)
 
@@ -117,16 +118,15 @@ def _bare_jpeg(data: bytes) -> bytes:
 def _gif(data: bytes, header: Gif, name: str) -> Pixels:
     """Decodes the first picture of a GIF onto two grounds: a pixel that keeps both of them never came from the file."""
     body = data[header.content + 1 :]
-    rows = header.height + (0 if header.interlaced else 1)  # one row more must stay empty
     grounds = []
     for level in (0, 255):
-        for height in dict.fromkeys((rows, header.height)):
+        for height in (header.height + 1, header.height):  # the row more must stay empty
             ground = Image.new("L", (header.width, height), level)
             try:
-                ground.frombytes(body, "gif", (data[header.content], int(header.interlaced), -1))
+                ground.frombytes(body, "gif", (data[header.content], 0, -1))
             except ValueError as error:
                 if height == header.height:
-                    raise damaged(name, f"is damaged: {error}") from error
+                    raise damaged(name, f"is truncated: {error}") from error
                 continue  # without an end code a taller one is not filled
             grounds.append(np.asarray(ground))
             break
@@ -135,17 +135,24 @@ def _gif(data: bytes, header: Gif, name: str) -> Pixels:
         raise damaged(name, "is truncated: its compressed data end before the end of the picture")
     if not empty[header.height :].all():
         raise damaged(name, "is damaged: its compressed data hold more than its size needs")
+    indices = grounds[0][: header.height]
+    if header.interlaced:
+        order = [row for first, step in _GIF_PASSES for row in range(first, header.height, step)]
+        indices = indices[np.argsort(order)]
     colours = np.zeros((256, 3), np.uint8)
     known = np.frombuffer(header.palette, np.uint8).reshape(-1, 3)
     colours[: len(known)] = known
     if header.transparent is not None:
         colours[header.transparent] = 0
-    indices = grounds[0][: header.height]
-    if indices.max() >= len(known):
-        raise damaged(name, "is damaged: a pixel has a colour that its palette lacks")
+    _check_palette(indices, len(known), name)
     if (colours == colours[:, :1]).all():
         return np.asarray(colours[:, 0][indices], np.uint8)
     return np.asarray(colours[indices], np.uint8)
+
+
+def _check_palette(indices: npt.NDArray[Any], colours: int, name: str) -> None:
+    if indices.max() >= colours:
+        raise damaged(name, "is damaged: a pixel has a colour that its palette lacks")
 
 
 def _pnm(data: bytes, header: Pnm, name: str) -> Pixels:
@@ -171,7 +178,7 @@ def _pnm(data: bytes, header: Pnm, name: str) -> Pixels:
     if header.kind == b"1":
         return np.asarray((1 - samples) * 255, np.uint8)
     if header.maximum == 255:
-        return np.asarray(samples, np.uint8)
+        return samples.astype(np.uint8)  # a copy: the bytes of the file cannot be written to
     levels = np.arange(int(header.maximum) + 1) / header.maximum
     table = np.rint(levels * 255) if header.maximum < 256 else np.rint(levels * 65535).astype(np.uint32) >> 8
     return np.asarray(table.astype(np.uint8)[samples], np.uint8)
@@ -194,10 +201,15 @@ def _plain(text: bytes, count: int, name: str, *, packed: bool) -> npt.NDArray[A
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, header: Header) -> Iterator[Image.Image]:
+def _opened(data: bytes, header: Header, name: str) -> Iterator[Image.Image]:
     """Opens a file with Pillow's class for its format: nothing is guessed, and no limit of Pillow's warns."""
     if isinstance(header, Tiff):
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(bare_tiff(data, header))) as image:
+        try:
+            image = TiffImagePlugin.TiffImageFile(io.BytesIO(bare_tiff(data, header)))
+        except SyntaxError as error:
+            what = f"holds {header.bits}-bit samples in an order that is not read"
+            raise unsupported(name, what, expected="8 or 16 bits in the usual order") from error
+        with image:
             image.im = Image.core.new(image.mode, (header.width, header.height))  # type: ignore[attr-defined]
             with _quiet_libtiff():
                 image.load()
@@ -242,6 +254,8 @@ def _of_pillow(image: Image.Image, header: Header, name: str, lift: bool) -> Pix
             part = _on_black(np.asarray(stripe.convert("RGBA")))
         else:
             part = np.asarray(stripe.convert("L" if mode in ("1", "L") else "RGB"))
+        if isinstance(header, (Png, Bmp)) and header.colours and mode == "P":
+            _check_palette(np.asarray(stripe), header.colours, name)
         part = part[:, :, 0] if part.ndim == 3 and part.shape[2] == 1 else part
         if made is None:
             made = np.empty((header.height, header.width, *part.shape[2:]), np.uint8)

@@ -23,7 +23,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import svds
 
-from knowngood.data.images import decode
+from knowngood.data.images import decoding
+from knowngood.data.pixels import blank_reason, unexpected
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
 from knowngood.progress import track
@@ -42,7 +43,14 @@ _FLATTEST = 0.5  # grey levels; a flatter thumbnail has nothing to compare
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ids: TypeAlias = npt.NDArray[np.int64]
 _Job: TypeAlias = tuple[str, str | None]  # path, and why it cannot be read
-_Shrunk: TypeAlias = tuple[Floats | None, tuple[int, ...] | None, str | None]
+
+
+class _Shrunk(NamedTuple):
+    small: Floats | None
+    shape: tuple[int, ...] | None
+    error: str | None
+    blank: str | None = None
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,15 @@ class Thumbnails:
         pixels: float32 (N, 32, 32), 0..255, area averages; zero where the image cannot be decoded.
         errors: For each image why it cannot be decoded, or None.
         shapes: For each image its decoded shape, or None.
+        blank: For each image why nothing can be seen in it, or None.
+        depths: For each image how many bits its samples take (`knowngood.data.pixels.depth_of`), or None.
     """
 
     pixels: Floats
     errors: tuple[str | None, ...]
     shapes: tuple[tuple[int, ...] | None, ...]
+    blank: tuple[str | None, ...] = ()
+    depths: tuple[int | None, ...] = ()
 
 
 def thumbnails(records: Records) -> Thumbnails:
@@ -71,15 +83,13 @@ def thumbnails(records: Records) -> Thumbnails:
     """
     jobs = list(zip(records.frame["path"], records.frame["error"], strict=True))
     pixels = np.zeros((len(jobs), SIDE, SIDE), np.float32)
-    errors: list[str | None] = []
-    shapes: list[tuple[int, ...] | None] = []
     shrunk = chain.from_iterable(mapped(_shrunk, pieces(jobs)))
-    for row, (small, shape, error) in enumerate(track(shrunk, "Comparing images", len(jobs))):
-        errors.append(error)
-        shapes.append(shape)
-        if small is not None:
-            pixels[row] = small
-    return Thumbnails(pixels, tuple(errors), tuple(shapes))
+    seen = list(track(shrunk, "Comparing images", len(jobs)))
+    for row, one in enumerate(seen):
+        if one.small is not None:
+            pixels[row] = one.small
+    errors, shapes = tuple(one.error for one in seen), tuple(one.shape for one in seen)
+    return Thumbnails(pixels, errors, shapes, tuple(one.blank for one in seen), tuple(one.depth for one in seen))
 
 
 def exact_clusters(records: Records) -> Ids:
@@ -123,14 +133,18 @@ def _shrunk(jobs: Sequence[_Job]) -> list[_Shrunk]:
 def _shrink(job: _Job) -> _Shrunk:
     path, error = job
     if error is not None:
-        return None, None, error
+        return _Shrunk(None, None, error)
     try:
-        pixels = decode(path)
+        with decoding(path) as decoded:
+            pixels = decoded.pixels
+            grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+            small = cv2.resize(grey.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            blank, depth = blank_reason(pixels), decoded.facts.bit_depth
     except ImageError as problem:
-        return None, None, problem.what
-    grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32), pixels.shape, None
+        return _Shrunk(None, None, problem.what)
+    except Exception as problem:  # MemoryError too: one photograph never costs the others
+        return _Shrunk(None, None, unexpected(path, problem).what)
+    return _Shrunk(np.asarray(small, np.float32), pixels.shape, None, blank, depth)
 
 
 def _copies(pixels: Floats, threshold: float) -> Iterator[tuple[Ids, Ids]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 AS_IT_IS = Preprocessing()
 MIN_SIDE = 8  # pixels: nothing can be inspected in less
 _STRIPE = 1 << 20  # pixels that are converted at once
-_SQUARE, _BLANK, _BLACK, _WHITE = 8, 0.99, 3.0, 250.0  # see `blank_reason`
+_SQUARE, _NOISE, _BLANK, _BLACK, _WHITE = 8, 32, 0.99, 3, 250  # see `blank_reason`
 
 
 class Prepares(Protocol):
@@ -98,44 +99,47 @@ def luminance(image: Pixels) -> Pixels:
 def blank_reason(image: Pixels) -> str | None:
     """Says why nothing can be seen in a photograph, or None where something can.
 
-    A photograph is blank where 99 % of it is at one level: averaged over squares of 8 pixels, so that the noise of a
-    camera does not count, 99 % of the squares lie within one level of the middle one. A part on black tape, or before a
-    bright light, is not: it takes more than 1 % of the picture.
+    A photograph is blank where 99 % of its pixels are within one level of the middle one, in every channel; or, so that
+    the noise of a camera does not count, 99 % of the means of squares of 8 x 8 pixels are. A part on black tape, or
+    before a bright light, takes more than 1 % of the picture.
 
     Args:
         image: (H, W) or (H, W, 3) uint8.
 
     Returns:
-        What is wrong, as a clause ("99.9 % of it is black (level 0)").
+        What is wrong, as a clause ("99.9 % of it is white (level 255): burnt out").
     """
     planes = (image,) if image.ndim == 2 else tuple(image[..., channel] for channel in range(3))
-    levels = []
-    for plane in planes:
-        squares = _squares(plane)
-        middle = float(np.median(squares))
-        share = float((np.abs(squares - middle) <= 1.0).mean())
-        if share < _BLANK:
-            return None
-        levels.append((middle, share))
-    share, shown = min(share for _, share in levels), "/".join(f"{level:.0f}" for level, _ in levels)
-    amount = f"{np.floor(share * 1000) / 10:g} % of it" if share < 1 else "all of it"
-    brightest, darkest = max(level for level, _ in levels), min(level for level, _ in levels)
-    if brightest <= _BLACK:
-        return f"{amount} is black (level {shown}): a closed shutter, no light, or transparency everywhere"
-    if darkest >= _WHITE:
+    found = [_one_level(plane) for plane in planes]
+    if any(one is None for one in found):
+        return None
+    levels, shares = zip(*(one for one in found if one is not None), strict=True)
+    amount = "all of it" if min(shares) == 1 else f"{math.floor(min(shares) * 1000) / 10:g} % of it"
+    shown = "/".join(str(level) for level in levels) if len(set(levels)) > 1 else str(levels[0])
+    if max(levels) <= _BLACK:
+        return f"{amount} is black (level {shown}): no light, a closed shutter, or transparency everywhere"
+    if min(levels) >= _WHITE:
         return f"{amount} is white (level {shown}): burnt out"
     return f"{amount} is at one level ({shown})"
 
 
-def _squares(plane: Pixels) -> npt.NDArray[np.float32]:
-    """Returns the means of squares of 8 x 8 pixels, (h, w) float32; what is over at two edges is left out."""
-    height, width = (max(1, side // _SQUARE) for side in plane.shape)
-    tall, wide = min(_SQUARE, plane.shape[0]), min(_SQUARE, plane.shape[1])
-    sums = np.empty((height, width), np.float32)
-    for row in range(height):
-        band = plane[row * tall : row * tall + tall, : width * wide].sum(axis=0, dtype=np.uint32)
-        sums[row] = band.reshape(width, wide).sum(axis=1)
-    return sums / np.float32(tall * wide)
+def _one_level(plane: Pixels) -> tuple[int, float] | None:
+    """Returns the level that 99 % of a channel (H, W) has, and the share that has it; None where there is none."""
+    import cv2
+
+    few = plane[:: max(1, plane.shape[0] // 64), :: max(1, plane.shape[1] // 64)]
+    if (np.abs(few - np.median(few)) > _NOISE).mean() > 0.1:
+        return None  # nearly all photographs: a look at some pixels is enough
+    plane = np.ascontiguousarray(plane)
+    rows, columns = (max(1, side // _SQUARE) for side in plane.shape)
+    whole = plane[: _SQUARE * rows, : _SQUARE * columns]
+    for values in (plane, cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)):
+        counts = cv2.calcHist([values], [0], None, [256], [0, 256]).ravel()
+        level = int(np.searchsorted(np.cumsum(counts), values.size / 2))
+        share = float(counts[max(0, level - 1) : level + 2].sum()) / values.size
+        if share >= _BLANK:
+            return level, share
+    return None
 
 
 def depth_of(source: ImageSource) -> int:
@@ -191,19 +195,69 @@ def unexpected(name: str, error: Exception) -> ImageError:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """One photograph at the network's size, with what was seen of it at its own.
+
+    Attributes:
+        pixels: (C, H, W) uint8.
+        blank: Why nothing can be seen in it, or None.
+        bit_depth: Bits that its samples take, see `depth_of`.
+    """
+
+    pixels: Pixels
+    blank: str | None
+    bit_depth: int
+
+
+@dataclass(frozen=True)
 class PixelStore:
     """Fitted photographs of one size in the order of a records table.
 
     Attributes:
         pixels: (N, C, H, W) uint8, mapped from disk.
         failed: Row to message, for photographs that could not be decoded (their pixels are 0).
+        blank: Row to reason, for photographs that show nothing.
+        bit_depth: Bits that the samples of the set take, see `depth_of_set`; None where none could be decoded.
     """
 
     pixels: Pixels
     failed: dict[int, str]
+    blank: dict[int, str] = field(default_factory=dict)
+    bit_depth: int | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def warnings(self, records: Records) -> list[str]:
+        """Returns sentences on what a training on these photographs should not pass over.
+
+        Args:
+            records: The table that the store was made of.
+        """
+        names = records.frame["image"].to_list()
+        said = []
+        if self.failed:
+            first = next(iter(self.failed.values())).splitlines()[0]
+            said.append(f"{_images(len(self.failed))} cannot be decoded and are left out; the first: {first}")
+        if self.blank:
+            shown = ", ".join(f"{names[row]} ({why})" for row, why in list(self.blank.items())[:3])
+            said.append(f"Warning: {_images(len(self.blank))} show nothing and are learned from all the same: {shown}")
+        if self.bit_depth is not None and 8 < self.bit_depth < 16:
+            said.append(f"Warning: {depth_advice(self.bit_depth)}")
+        return said
+
+
+def depth_advice(bits: int) -> str:
+    """Returns what it means that the samples of a set of 16-bit files take fewer bits, and what to do."""
+    return (
+        f"the 16-bit images hold samples of {bits} bits only, right-aligned or badly underexposed: they are read as "
+        f"nearly black pictures of {2 ** (bits - 8)} levels. Export them with the full range of 16 bits (multiplied by "
+        f"{2 ** (16 - bits)}), or as 8 bits, and photographs that are inspected later alike."
+    )
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def store_pixels(
@@ -224,22 +278,32 @@ def store_pixels(
     data, facts = folder / f"{key}.u8", folder / f"{key}.json"
     shape = (len(names), channels, height, width)
     if not (data.is_file() and facts.is_file()):
-        failed = _fill(records.frame["path"].to_list(), data, shape, preprocessing)
-        write_json(facts, {"shape": shape, "failed": failed})
-    known = json.loads(facts.read_text(encoding="utf-8"))["failed"]
+        found = _fill(records.frame["path"].to_list(), data, shape, preprocessing)
+        write_json(facts, {"shape": shape, **found})
+    known = json.loads(facts.read_text(encoding="utf-8"))
     mapped = np.memmap(data, np.uint8, "r", shape=shape) if names else np.empty(shape, np.uint8)
-    return PixelStore(mapped, {int(row): message for row, message in known.items()})
+    failed, blank = ({int(row): why for row, why in known.get(kind, {}).items()} for kind in ("failed", "blank"))
+    return PixelStore(mapped, failed, blank, known.get("bit_depth"))
 
 
 def fitted(
     paths: Sequence[str], height: int, width: int, channels: int, preprocessing: Prepares = AS_IT_IS
 ) -> Iterator[Pixels | ImageError]:
     """Yields each photograph at the network's size, or the error that came instead, in order, decoded in threads."""
+    for one in prepared(paths, height, width, channels, preprocessing):
+        yield one if isinstance(one, ImageError) else one.pixels
 
-    def one(path: str) -> Pixels | ImageError:
+
+def prepared(
+    paths: Sequence[str], height: int, width: int, channels: int, preprocessing: Prepares = AS_IT_IS
+) -> Iterator[Prepared | ImageError]:
+    """Yields what `fitted` does, with what was seen of each photograph at its own size."""
+
+    def one(path: str) -> Prepared | ImageError:
         try:
             with decoding(path) as decoded:
-                return fit(preprocessing.apply(decoded.pixels), height, width, channels)
+                pixels = fit(preprocessing.apply(decoded.pixels), height, width, channels)
+                return Prepared(pixels, blank_reason(decoded.pixels), decoded.facts.bit_depth)
         except ImageError as error:
             return error
         except Exception as error:  # MemoryError too: one photograph never costs the others
@@ -250,14 +314,20 @@ def fitted(
             yield from pool.map(one, paths[start : start + 64])
 
 
-def _fill(paths: list[str], data: Path, shape: tuple[int, int, int, int], preprocessing: Prepares) -> dict[int, str]:
+def _fill(paths: list[str], data: Path, shape: tuple[int, int, int, int], preprocessing: Prepares) -> dict[str, object]:
+    """Writes the pixels and returns what is to be remembered of the photographs."""
     failed: dict[int, str] = {}
+    blank: dict[int, str] = {}
+    depths: set[int] = set()
     with storage_errors(data), whole_file(data) as scratch, scratch.open("wb") as handle:
-        found = fitted(paths, shape[2], shape[3], shape[1], preprocessing)
+        found = prepared(paths, shape[2], shape[3], shape[1], preprocessing)
         for row, result in enumerate(track(found, "decode", total=len(paths))):
             if isinstance(result, ImageError):
                 failed[row] = str(result)
                 handle.write(bytes(shape[1] * shape[2] * shape[3]))
-            else:
-                handle.write(result.tobytes())
-    return failed
+                continue
+            handle.write(result.pixels.tobytes())
+            depths.add(result.bit_depth)
+            if result.blank is not None:
+                blank[row] = result.blank
+    return {"failed": failed, "blank": blank, "bit_depth": depth_of_set(depths)}

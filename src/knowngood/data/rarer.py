@@ -61,9 +61,11 @@ class Bmp(Header):
 
     Attributes:
         missing: The file header of 14 bytes, where the file has none; else nothing.
+        colours: Of its palette; 0 where it has none.
     """
 
     missing: bytes
+    colours: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ def gif_header(data: bytes, name: str) -> Gif:
         mode="L" if grey else "P",
         width=width,
         height=height,
-        cost=11.0,
+        cost=8.0,
         content=at,
         interlaced=bool(flags & 0x40),
         palette=palette,
@@ -186,7 +188,7 @@ def webp_header(data: bytes, name: str) -> Webp:
         width=size[0],
         height=size[1],
         orientation=orientation_in(exif, xmp),
-        cost=26.0,
+        cost=20.0,
         kept=tuple((a - 8, b + (b - a) % 2) for _, a, b in (*alpha, picture[0])),
     )
 
@@ -243,7 +245,7 @@ def bmp_header(data: bytes, name: str) -> Bmp:
     if bits == 32 and method == 3 and length >= 56 and any(data[base + 52 : base + 56]):
         mode = "RGBA"
     header = b"" if whole else b"BM" + bytes(8) + (start + 14).to_bytes(4, "little")
-    return Bmp(format="BMP", mode=mode, width=width, height=height, cost=12.0, missing=header)
+    return Bmp(format="BMP", mode=mode, width=width, height=height, cost=10.0, missing=header, colours=count)
 
 
 def jp2_header(data: bytes, name: str) -> Jp2:
@@ -276,7 +278,7 @@ def jp2_header(data: bytes, name: str) -> Jp2:
     if blocks * tiles > _MOST_BLOCKS:
         raise damaged(name, f"is divided into {blocks * tiles:,} parts")
     mode = {1: "L" if depth < 8 else "I;16", 2: "LA", 3: "RGB"}.get(bands, "RGBA")
-    cost = 10.0 * bands + 8
+    cost = 7.0 * bands + 4
     return Jp2(format="JPEG2000", mode=mode, width=width, height=height, bits=depth + 1, cost=cost)
 
 
