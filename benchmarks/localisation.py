@@ -27,7 +27,7 @@ from magnetic_tile import DATA, manifest
 from torch.nn import functional
 
 from knowngood.cli.answering import at_work
-from knowngood.data.images import decode
+from knowngood.data.images import decode, read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
@@ -85,7 +85,7 @@ def by_method(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[s
     found, maps, masks = [], [], []
     started = time.perf_counter()
     for row, heat in zip(rows, heats(recipe, rows, method), strict=True):
-        mask = decode(row["mask"]) > 127
+        mask = read_mask(row["mask"], heat.shape)
         regions = regions_of(heat)
         box = regions[0].box if regions else None
         found.append(

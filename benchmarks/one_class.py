@@ -28,7 +28,7 @@ import polars as pl
 from magnetic_tile import DATA, manifest
 
 from knowngood.cli.answering import at_work
-from knowngood.data.images import decode
+from knowngood.data.images import read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.decide.tally import Tally
@@ -60,7 +60,7 @@ def pixel_auroc(run: Trained, records: Records) -> dict[str, Any]:
     for row, one in zip(rows.iter_rows(named=True), run.recipe.maps(rows["path"]), strict=True):
         truth = np.zeros(one.values.shape, bool)
         if row["label"] == BAD:
-            truth = decode(row["mask"]) > 127
+            truth = read_mask(row["mask"], one.values.shape)
             bads += 1
             boxed += bool(one.regions)
             hit += any(truth[r.box[1] : r.box[3], r.box[0] : r.box[2]].any() for r in one.regions)

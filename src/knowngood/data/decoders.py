@@ -1,87 +1,72 @@
-"""The decoders behind `knowngood.data.images`: a fast library for common files, Pillow for the others."""
+"""The decoders behind `knowngood.data.images`, given a file whose header is checked; each gives uint8 grey or RGB.
+
+C libraries see only what makes pixels, and only what was found whole, so that they have nothing to print.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import BmpImagePlugin, Image, Jpeg2KImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from knowngood.data.containers import PngFacts
+from knowngood.data.containers import Jpeg, Png
+from knowngood.data.header import SIDEWAYS, Header, damaged, unsupported
+from knowngood.data.rarer import Bmp, Gif, Jp2, Pnm, Webp
+from knowngood.data.tiff import Tiff, bare_tiff
 from knowngood.errors import ImageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-
-# Not every format Pillow knows: EPS starts Ghostscript, and formats without a signature take text for pixels.
-# MPO needs no mention: its files are opened as JPEG.
-_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
-Image.init()  # registers all formats now, in one thread
-_ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)
+_STRIPE = 1 << 20  # pixels that are brought to uint8 at once
+_GIF_PASSES = ((0, 8), (4, 8), (2, 4), (1, 2))  # first row and step of an interlaced one
+_HARMLESS = ("JFIF revision", "ICC marker")  # complaints about what does not make pixels
 
 
-class Opened:
-    """Opens the header with Pillow; whatever goes wrong inside the block becomes an `ImageError`."""
+def pixels_of(data: bytes, header: Header, name: str, *, lift: bool = False) -> Pixels:
+    """Decodes a file of any format.
 
-    def __init__(self, data: bytes, name: str, max_pixels: int) -> None:
-        self.data, self.name, self.max_pixels = data, name, max_pixels
-        self.image: Image.Image | None = None
+    Args:
+        data: The whole file.
+        header: Of `containers.read_header`.
+        name: How messages call the image.
+        lift: Whether samples above 0 of 16-bit and 32-bit grey stay above 0: masks of 0 and 1 come in such files.
 
-    def __enter__(self) -> Image.Image:
-        try:
-            self.image = Image.open(io.BytesIO(self.data), formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{self.name!r} is not an image: it begins with {self.data[:12]!r}.",
-                expected="PNG, JPEG, TIFF, BMP, WebP, GIF, PNM or JPEG 2000",
-            ) from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise self._bomb("more pixels than Pillow opens") from error
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise self._damaged(error) from error
-        width, height = self.image.size
-        if width * height > self.max_pixels:
-            raise self._bomb(f"{width} x {height} pixels")
-        if width == 0 or height == 0:
-            raise ImageError(f"{self.name!r} has no pixels ({width} x {height}).")
-        return self.image
+    Returns:
+        uint8 (H, W) or (H, W, 3) RGB, upright; grey may still be in three equal channels.
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self.image is not None:
-            self.image.close()
-        if isinstance(error, Exception) and not isinstance(error, ImageError):
-            raise self._damaged(error) from error
-
-    def _bomb(self, detail: str) -> ImageError:
-        return ImageError(
-            f"{self.name!r} is too large to decode: {detail}.",
-            expected=f"at most {self.max_pixels:,} pixels",
-            fix="Leave it out, or crop it.",
-        )
-
-    def _damaged(self, error: Exception) -> ImageError:
-        reason = str(error).strip() or type(error).__name__
-        return ImageError(f"{self.name!r} cannot be decoded: {reason}.", fix="Copy it again from its origin.")
+    Raises:
+        ImageError: It is damaged, or its samples have a range that is not read.
+    """
+    if isinstance(header, Jpeg):
+        pixels = _jpeg(data, header, name)
+    elif isinstance(header, Png) and header.plain:
+        flag = cv2.IMREAD_GRAYSCALE if header.mode == "L" else cv2.IMREAD_COLOR_RGB
+        decoded = cv2.imdecode(np.frombuffer(header.bare(data), np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
+        if decoded is None:
+            raise damaged(name, "is damaged")
+        pixels = np.asarray(decoded, np.uint8)
+    elif isinstance(header, Gif):
+        pixels = _gif(data, header, name)
+    elif isinstance(header, Pnm):
+        pixels = _pnm(data, header, name)
+    else:
+        with _opened(data, header, name) as image:
+            pixels = _of_pillow(image, header, name, lift)
+    return turned(pixels, header.orientation)
 
 
-def orientation_of(image: Image.Image, png: PngFacts | None) -> int:
-    """Reads the EXIF orientation 1..8; asking a PNG costs a decode, so only where a chunk could hold one."""
-    if png is not None and not png.may_turn:
-        return 1
-    if image.format in ("JPEG", "MPO") and not image.info.keys() & {"exif", "xmp"}:
-        return 1
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a broken EXIF block says nothing about the pixels
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+def turned(pixels: Pixels, orientation: int) -> Pixels:
+    """Returns a picture upright, as a view, given its EXIF orientation 1..8."""
     if orientation in SIDEWAYS:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -91,62 +76,199 @@ def _turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     return pixels
 
 
-def fast_pixels(
-    data: bytes, image: Image.Image, png: PngFacts | None, name: str, at_least: tuple[int, int] | None = None
-) -> Pixels | None:
-    """Decodes common files with the fastest library that gives Pillow's pixels; else returns None.
-
-    With `at_least` (height, width) a JPEG may come out smaller, by 1/2, 1/4 or 1/8, but not smaller than that: its
-    blocks are transformed back at the smaller size, which is a good low-pass filter and saves most of the work.
-    """
-    if png is not None and png.plain:
-        flag = cv2.IMREAD_GRAYSCALE if image.mode == "L" else cv2.IMREAD_COLOR_RGB
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-        return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
-        return None
+def _jpeg(data: bytes, header: Jpeg, name: str) -> Pixels:
+    """Decodes a JPEG whole; whatever libjpeg warns of, if it concerns pixels, is damage."""
+    space = {"L": "GRAY", "RGB": "RGB"}.get(header.mode, "CMYK")
     try:
-        height, width = at_least or (0, 0)  # 0 is the full size
-        if at_least is not None and orientation_of(image, None) in SIDEWAYS:
-            height, width = width, height
-        colours = "GRAY" if image.mode == "L" else "RGB"
-        pixels = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width)
+        try:
+            pixels = simplejpeg.decode_jpeg(data, space)
+        except ValueError as error:
+            if not any(word in str(error) for word in _HARMLESS):
+                raise
+            pixels = simplejpeg.decode_jpeg(_bare_jpeg(data), space)  # the first warning hides those that follow
     except ValueError as error:
-        if "bad Huffman" in str(error) or "remature end" in str(error):
-            raise ImageError(f"{name!r} is damaged: {error}.", fix="Copy it again from its origin.") from error
-        return None  # something harmless or unusual: Pillow judges
-    if image.mode == "L":
-        pixels = pixels[:, :, 0]
-    return np.asarray(_turned(pixels, orientation_of(image, None)), dtype=np.uint8)
+        raise damaged(name, f"is damaged: {error}") from error
+    if space == "GRAY":
+        return np.asarray(pixels[:, :, 0], np.uint8)
+    if space == "RGB":
+        return np.asarray(pixels, np.uint8)
+    made = np.empty((*pixels.shape[:2], 3), np.uint8)  # Adobe's CMYK is inverted
+    for rows in _stripes(*pixels.shape[:2]):
+        stripe = 255 - pixels[rows]
+        made[rows] = np.asarray(Image.fromarray(stripe, "CMYK").convert("RGB"))
+    return made
 
 
-def general_pixels(image: Image.Image, name: str) -> Pixels:
-    """Decodes any file with Pillow and brings its mode to uint8 grey or RGB, turned upright."""
-    image.load()
-    orientation = orientation_of(image, None)  # after loading: a TIFF has been turned by then and says 1
-    mode = image.mode
-    if mode.startswith("I") or mode == "F":
-        return np.asarray(_turned(_deep_grey(np.asarray(image), name), orientation), dtype=np.uint8)
-    if mode in ("La", "RGBa"):  # alpha is multiplied in already, which is the same as lying on black
-        pixels = np.asarray(image)[..., :-1]
-    elif mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        pixels = _on_black(np.asarray(image.convert("RGBA")))
-    elif mode in ("1", "L"):
-        pixels = np.asarray(image.convert("L"))
+def _bare_jpeg(data: bytes) -> bytes:
+    """Returns a JPEG without remarks and profiles, its JFIF header replaced; Adobe's says how colours are meant."""
+    at, parts = 2, [data[:2]]
+    while data[at + 1] != 0xDA:
+        if data[at + 1] == 0xFF:
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xE0:
+            parts[1:1] = [b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"]
+        elif not (0xE1 <= data[at + 1] <= 0xED or data[at + 1] in (0xEF, 0xFE)):
+            parts.append(data[at:end])
+        at = end
+    return b"".join((*parts, memoryview(data)[at:]))
+
+
+def _gif(data: bytes, header: Gif, name: str) -> Pixels:
+    """Decodes the first picture of a GIF onto two grounds: a pixel that keeps both of them never came from the file."""
+    body = data[header.content + 1 :]
+    grounds = []
+    for level in (0, 255):
+        for height in (header.height + 1, header.height):  # the row more must stay empty
+            ground = Image.new("L", (header.width, height), level)
+            try:
+                ground.frombytes(body, "gif", (data[header.content], 0, -1))
+            except ValueError as error:
+                if height == header.height:
+                    raise damaged(name, f"is truncated: {error}") from error
+                continue  # without an end code a taller one is not filled
+            grounds.append(np.asarray(ground))
+            break
+    empty = (grounds[0] == 0) & (grounds[1] == 255)
+    if empty[: header.height].any():
+        raise damaged(name, "is truncated: its compressed data end before the end of the picture")
+    if not empty[header.height :].all():
+        raise damaged(name, "is damaged: its compressed data hold more than its size needs")
+    indices = grounds[0][: header.height]
+    if header.interlaced:
+        order = [row for first, step in _GIF_PASSES for row in range(first, header.height, step)]
+        indices = indices[np.argsort(order)]
+    colours = np.zeros((256, 3), np.uint8)
+    known = np.frombuffer(header.palette, np.uint8).reshape(-1, 3)
+    colours[: len(known)] = known
+    if header.transparent is not None:
+        colours[header.transparent] = 0
+    _check_palette(indices, len(known), name)
+    if (colours == colours[:, :1]).all():
+        return np.asarray(colours[:, 0][indices], np.uint8)
+    return np.asarray(colours[indices], np.uint8)
+
+
+def _check_palette(indices: npt.NDArray[Any], colours: int, name: str) -> None:
+    if indices.max() >= colours:
+        raise damaged(name, "is damaged: a pixel has a colour that its palette lacks")
+
+
+def _pnm(data: bytes, header: Pnm, name: str) -> Pixels:
+    """Returns the samples of a PBM, PGM, PPM or PFM, stretched from its maximum to 255."""
+    bands = 3 if header.kind in b"36" else 1
+    shape = (header.height, header.width, bands)
+    count = header.height * header.width * bands
+    if header.kind == b"f":
+        grey = np.frombuffer(data, "<f4" if header.maximum < 0 else ">f4", count, header.start)
+        return _to_bytes(grey.reshape(shape[:2])[::-1], 32, name)
+    if header.kind == b"4":
+        packed = np.frombuffer(data, np.uint8, header.height * (-(-header.width // 8)), header.start)
+        bits = np.unpackbits(packed.reshape(header.height, -1), axis=1, count=header.width)
+        return np.asarray((bits ^ 1) * np.uint8(255), np.uint8)
+    samples: npt.NDArray[Any]
+    if header.kind in b"56":
+        samples = np.frombuffer(data, np.uint8 if header.maximum < 256 else ">u2", count, header.start)
     else:
-        pixels = np.asarray(image.convert("RGB"))
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    return np.asarray(_turned(pixels, orientation), dtype=np.uint8)
+        samples = _plain(data[header.start :], count, name, packed=header.kind == b"1")
+    if samples.max() > header.maximum:
+        raise damaged(name, f"is damaged: it holds samples above its maximum of {header.maximum:g}")
+    samples = samples.reshape(shape if bands == 3 else shape[:2])
+    if header.kind == b"1":
+        return np.asarray((1 - samples) * 255, np.uint8)
+    if header.maximum == 255:
+        return samples.astype(np.uint8)  # a copy: the bytes of the file cannot be written to
+    levels = np.arange(int(header.maximum) + 1) / header.maximum
+    table = np.rint(levels * 255) if header.maximum < 256 else np.rint(levels * 65535).astype(np.uint32) >> 8
+    return np.asarray(table.astype(np.uint8)[samples], np.uint8)
 
 
-def brightest_sample(data: bytes, image: Image.Image) -> int | None:
-    """Returns the largest sample of a 16-bit file, or None where its samples have 8 bits."""
-    unchanged = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if unchanged is None:
+def _plain(text: bytes, count: int, name: str, *, packed: bool) -> npt.NDArray[Any]:
+    """Returns the samples of a file that writes them as numbers."""
+    while (start := text.find(b"#")) >= 0:  # a remark up to the end of its line
+        end = min((e for e in (text.find(b"\n", start), text.find(b"\r", start)) if e >= 0), default=len(text))
+        text = text[:start] + text[end:]
+    if text.translate(None, b"0123456789 \t\n\r\v\f"):
+        raise damaged(name, "is damaged: among its numbers is something else")
+    if packed:
+        samples = np.frombuffer(text.translate(None, b" \t\n\r\v\f"), np.uint8) - np.uint8(48)
+    else:
+        samples = np.fromstring(text, np.int32, sep=" ")
+    if len(samples) != count:
+        raise damaged(name, f"is damaged: it holds {len(samples):,} samples where its size needs {count:,}")
+    return np.asarray(samples)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, header: Header, name: str) -> Iterator[Image.Image]:
+    """Opens a file with Pillow's class for its format: nothing is guessed, and no limit of Pillow's warns."""
+    if isinstance(header, Tiff):
+        try:
+            image = TiffImagePlugin.TiffImageFile(io.BytesIO(bare_tiff(data, header)))
+        except SyntaxError as error:
+            what = f"holds {header.bits}-bit samples in an order that is not read"
+            raise unsupported(name, what, expected="8 or 16 bits in the usual order") from error
+        with image:
+            image.im = Image.core.new(image.mode, (header.width, header.height))  # type: ignore[attr-defined]
+            with _quiet_libtiff():
+                image.load()
+            yield image
+        return
+    if isinstance(header, Png):
+        kind: Any = PngImagePlugin.PngImageFile
+        data = header.bare(data)
+    elif isinstance(header, Webp):
+        kind, data = WebPImagePlugin.WebPImageFile, header.bare(data)
+    elif isinstance(header, Bmp):
+        kind, data = BmpImagePlugin.BmpImageFile, header.missing + data
+    else:
+        assert isinstance(header, Jp2)
+        kind = Jpeg2KImagePlugin.Jpeg2KImageFile
+    with kind(io.BytesIO(data)) as image:
         image.load()
-        unchanged = np.asarray(image)
-    return int(unchanged.max()) if unchanged.dtype.itemsize > 1 else None
+        yield image
+
+
+def _of_pillow(image: Image.Image, header: Header, name: str, lift: bool) -> Pixels:
+    """Brings any mode of Pillow's to uint8 grey or RGB, a stripe at a time, transparency on black."""
+    if image.size != (header.width, header.height):
+        raise damaged(name, f"is damaged: it decodes to {image.size} where its header says otherwise")
+    mode, seen = image.mode, image
+    deep = mode.startswith("I") or mode == "F"
+    clear = mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    if clear and isinstance(header, Bmp) and not image.getchannel("A").getextrema()[1]:
+        seen, mode, clear = image.convert("RGB"), "RGB", False  # cameras leave the fourth byte of a BMP unused
+    made: Pixels | None = None
+    for rows in _stripes(header.height, header.width):
+        stripe = seen.crop((0, rows.start, header.width, rows.stop))
+        if deep:
+            samples = np.asarray(stripe)
+            part = _to_bytes(samples, header.bits if isinstance(header, Tiff) else 16, name)
+            part = np.maximum(part, samples > 0) if lift else part
+        elif mode in ("La", "RGBa"):  # alpha is multiplied in already, which is the same as lying on black
+            part = np.asarray(stripe)[..., :-1]
+        elif clear:
+            if "transparency" in image.info:
+                stripe.info["transparency"] = image.info["transparency"]
+            part = _on_black(np.asarray(stripe.convert("RGBA")))
+        else:
+            part = np.asarray(stripe.convert("L" if mode in ("1", "L") else "RGB"))
+        if isinstance(header, (Png, Bmp)) and header.colours and mode == "P":
+            _check_palette(np.asarray(stripe), header.colours, name)
+        part = part[:, :, 0] if part.ndim == 3 and part.shape[2] == 1 else part
+        if made is None:
+            made = np.empty((header.height, header.width, *part.shape[2:]), np.uint8)
+        made[rows] = part
+    assert made is not None
+    if isinstance(header, Tiff) and header.photometric == 0 and header.bits > 8:
+        np.subtract(255, made, out=made)
+    return made
+
+
+def _stripes(height: int, width: int) -> Iterator[slice]:
+    rows = max(1, _STRIPE // width)
+    return (slice(start, min(start + rows, height)) for start in range(0, height, rows))
 
 
 def _on_black(rgba: npt.NDArray[Any]) -> Pixels:
@@ -154,8 +276,8 @@ def _on_black(rgba: npt.NDArray[Any]) -> Pixels:
     return np.asarray((rgba[..., :3].astype(np.uint16) * alpha + 127) // 255, np.uint8)
 
 
-def _deep_grey(samples: npt.NDArray[Any], name: str) -> Pixels:
-    """Brings 16-bit, 32-bit and float grey to 8 bits by the fixed rules of `knowngood.data.images`."""
+def _to_bytes(samples: npt.NDArray[Any], bits: int, name: str) -> Pixels:
+    """Brings deep grey (H, W) to 8 bits by the fixed rules of `knowngood.data.images`."""
     if samples.dtype.kind == "f":
         low, high = float(samples.min()), float(samples.max())
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # also true for NaN
@@ -172,4 +294,47 @@ def _deep_grey(samples: npt.NDArray[Any], name: str) -> Pixels:
             expected="0 (black) to 65535 (white)",
             fix="Export it as 8-bit or 16-bit grey.",
         )
-    return (samples.astype(np.uint32) >> 8).astype(np.uint8)
+    return (samples.astype(np.uint32) >> (4 if bits == 12 else 8)).astype(np.uint8)
+
+
+_SILENCING = threading.Lock()
+_silenced: bool | None = None
+
+
+@contextlib.contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Keeps libtiff from printing about damage, which becomes an error here.
+
+    Its handlers are taken away where the library that Pillow loaded can be reached. Elsewhere standard error is turned
+    away meanwhile, one file after the other.
+    """
+    global _silenced  # noqa: PLW0603
+    with _SILENCING:
+        if _silenced is None:
+            _silenced = _without_handlers()
+    if _silenced:
+        yield
+        return
+    with _SILENCING:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
+def _without_handlers() -> bool:
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        paths = {line.split(None, 5)[5] for line in lines if "libtiff" in line}
+        for path in paths:
+            library = ctypes.CDLL(path)
+            for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+                setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+                setter(None)
+    except (OSError, AttributeError, IndexError):
+        return False
+    return bool(paths)

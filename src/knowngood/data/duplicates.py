@@ -23,7 +23,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import svds
 
-from knowngood.data.images import decode
+from knowngood.data.images import decoding
+from knowngood.data.pixels import blank_reason, unexpected
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
 from knowngood.progress import track
@@ -46,7 +47,15 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Ids: TypeAlias = npt.NDArray[np.int64]
 _Job: TypeAlias = tuple[str, str | None]  # path, and why it cannot be read
-_Shrunk: TypeAlias = tuple[Floats | None, tuple[int, ...] | None, str | None, Bytes | None]
+
+
+class _Shrunk(NamedTuple):
+    small: Floats | None
+    shape: tuple[int, ...] | None
+    error: str | None
+    blank: str | None = None
+    depth: int | None = None
+    detail: Bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,16 @@ class Thumbnails:
         errors: For each image why it cannot be decoded, or None.
         shapes: For each image its decoded shape, or None.
         detail: For each image a grey picture in its own proportions, uint8 (H, W), or None; empty unless asked for.
+        blank: For each image why nothing can be seen in it, or None.
+        depths: For each image how many bits its samples take (`knowngood.data.pixels.depth_of`), or None.
     """
 
     pixels: Floats
     errors: tuple[str | None, ...]
     shapes: tuple[tuple[int, ...] | None, ...]
     detail: tuple[Bytes | None, ...] = ()
+    blank: tuple[str | None, ...] = ()
+    depths: tuple[int | None, ...] = ()
 
 
 def thumbnails(records: Records, *, detail: bool = False) -> Thumbnails:
@@ -78,18 +91,20 @@ def thumbnails(records: Records, *, detail: bool = False) -> Thumbnails:
     """
     jobs = list(zip(records.frame["path"], records.frame["error"], strict=True))
     pixels = np.zeros((len(jobs), SIDE, SIDE), np.float32)
-    errors: list[str | None] = []
-    shapes: list[tuple[int, ...] | None] = []
-    larger: list[Bytes | None] = []
     usual = _usual_side(records) if detail else None
     shrunk = chain.from_iterable(mapped(partial(_shrunk, usual), pieces(jobs)))
-    for row, (small, shape, error, large) in enumerate(track(shrunk, "Comparing images", len(jobs))):
-        errors.append(error)
-        shapes.append(shape)
-        larger.append(large)
-        if small is not None:
-            pixels[row] = small
-    return Thumbnails(pixels, tuple(errors), tuple(shapes), tuple(larger) if detail else ())
+    seen = list(track(shrunk, "Comparing images", len(jobs)))
+    for row, one in enumerate(seen):
+        if one.small is not None:
+            pixels[row] = one.small
+    return Thumbnails(
+        pixels,
+        tuple(one.error for one in seen),
+        tuple(one.shape for one in seen),
+        tuple(one.detail for one in seen) if detail else (),
+        tuple(one.blank for one in seen),
+        tuple(one.depth for one in seen),
+    )
 
 
 def _usual_side(records: Records) -> float:
@@ -139,15 +154,20 @@ def _shrunk(usual: float | None, jobs: Sequence[_Job]) -> list[_Shrunk]:
 def _shrink(usual: float | None, job: _Job) -> _Shrunk:
     path, error = job
     if error is not None:
-        return None, None, error, None
+        return _Shrunk(None, None, error)
     try:
-        pixels = decode(path)
+        with decoding(path) as decoded:
+            pixels = decoded.pixels
+            plain = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+            grey: Floats = np.asarray(plain, np.float32)
+            small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            detail = None if usual is None else _detailed(grey, usual)
+            shape, blank, depth = pixels.shape, blank_reason(pixels), decoded.facts.bit_depth
     except ImageError as problem:
-        return None, None, problem.what, None
-    plain = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    grey: Floats = np.asarray(plain, np.float32)
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32), pixels.shape, None, None if usual is None else _detailed(grey, usual)
+        return _Shrunk(None, None, problem.what)
+    except Exception as problem:  # MemoryError too: one photograph never costs the others
+        return _Shrunk(None, None, unexpected(path, problem).what)
+    return _Shrunk(np.asarray(small, np.float32), shape, None, blank, depth, detail)
 
 
 def _detailed(grey: Floats, usual: float) -> Bytes:

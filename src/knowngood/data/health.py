@@ -13,9 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.duplicates import Ids, Thumbnails, exact_clusters, near_clusters, thumbnails
-from knowngood.data.images import probe
+from knowngood.data.images import read_mask
 from knowngood.data.loading import load
 from knowngood.data.pages import file_of
+from knowngood.data.pixels import depth_advice, depth_of_set
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.units import groups_of, kept_together, suspicion, with_units
 from knowngood.errors import ImageError
@@ -28,7 +29,7 @@ _FEW = 20  # images of a class below which figures mean little
 _IMBALANCE = 20
 _LARGE = 50_000_000  # bytes
 _ANEW = "Divide anew with --resplit, or leave the copies out."
-_DARK = 0.07  # 12 bits right-aligned in 16 reach 4095 / 65535 = 6 % of white
+_FULL = 0.95  # share of a photograph above which a mask is rather one of what is sound
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,15 @@ def _unreadable(a: _Set) -> list[Finding]:
     rows: dict[str, list[int]] = {
         "empty": [],
         "truncated": [],
+        "damaged": [],
         "too-large": [],
         "missing": [],
         "unreadable": [],
     }
     for row, error in enumerate(a.thumbs.errors):
         if error:
-            kinds = {"is empty": "empty", "runcated": "truncated", "large": "too-large", "no file": "missing"}
+            kinds = {"is empty": "empty", "runcated": "truncated", "damaged": "damaged", "large": "too-large"}
+            kinds["no file"] = "missing"
             reason = error.replace(a.frame["path"][row], "")  # a name must not decide
             rows[next((kind for word, kind in kinds.items() if word in reason), "unreadable")].append(row)
     usable = len(a.records) - sum(map(len, rows.values()))
@@ -223,16 +226,23 @@ def _modes(a: _Set) -> list[Finding]:
         fewer = min(colour, grey, key=len)
         message = f"{len(grey)} images are grey and {len(colour)} in colour: a network may learn that difference."
         found += a.finding("warning", "mixed-colour", message, fewer)
-    dark = [
-        i
-        for i, mode in enumerate(modes)
-        if (mode or "").startswith("I") and not a.thumbs.errors[i] and a.thumbs.pixels[i].max() < 255 * _DARK
-    ]
+    deep = [i for i, depth in enumerate(a.thumbs.depths) if depth is not None and depth > 8]
+    bits = depth_of_set(a.thumbs.depths[i] for i in deep)  # of all: one dark picture says nothing
+    if bits is not None and bits < 16:
+        found += a.finding("warning", "dark-16-bit", f"{len(deep)} images: {depth_advice(bits)}", deep)
+    return found
+
+
+def _blank(a: _Set) -> list[Finding]:
+    """Photographs that show nothing: they have a label all the same, and teach it."""
+    rows = [i for i, why in enumerate(a.thumbs.blank) if why is not None]
+    if not rows:
+        return []
     message = (
-        f"{len(dark)} 16-bit images are nearly black, as when a camera's 10 or 12 bits are not shifted up: "
-        "export them with the full range."
+        f"{len(rows)} images show nothing; of the first {a.thumbs.blank[rows[0]]}. Leave them out of the set, and look "
+        "at camera and light."
     )
-    return found + a.finding("warning", "dark-16-bit", message, dark)
+    return a.finding("warning", "blank", message, rows)
 
 
 def _duplicates(a: _Set) -> list[Finding]:
@@ -356,18 +366,29 @@ def _masks(a: _Set) -> list[Finding]:
     found = a.finding("info", "missing-masks", f"{len(without)} bad images have no mask, others have.", without)
     on_good = [i for i in have if labels[i] == GOOD]
     found += a.finding("warning", "mask-on-good", f"{len(on_good)} good images have a defect mask.", on_good)
-    broken, other = [], []
+    wrong: dict[str, list[int]] = {"unreadable-masks": [], "mask-size": [], "empty-masks": [], "full-masks": []}
+    reasons: dict[str, str] = {}
     for row in have:
         shape = a.thumbs.shapes[row]
-        try:
-            facts = probe(masks[row])
-        except ImageError:
-            broken.append(row)
+        if shape is None:
             continue
-        if shape is not None and (facts.height, facts.width) != shape[:2]:
-            other.append(row)
-    found += a.finding("warning", "unreadable-masks", f"{len(broken)} masks cannot be read.", broken)
-    return found + a.finding("warning", "mask-size", f"{len(other)} masks differ in size from their image.", other)
+        try:
+            marked = float(read_mask(masks[row], (shape[0], shape[1])).mean())
+            kind = "empty-masks" if marked == 0 and labels[row] == BAD else "full-masks" if marked > _FULL else None
+        except ImageError as error:
+            kind = "mask-size" if "its photograph" in error.what else "unreadable-masks"
+            reasons.setdefault(kind, error.what)
+        if kind is not None:
+            wrong[kind].append(row)
+    said = {
+        "unreadable-masks": "masks cannot be read; the first: ",
+        "mask-size": "masks differ in size from their image; the first: ",
+        "empty-masks": "masks of bad images mark nothing.",
+        "full-masks": f"masks mark more than {_FULL:.0%} of their image: is the defect black in them?",
+    }
+    for kind, rows in wrong.items():
+        found += a.finding("warning", kind, f"{len(rows)} {said[kind]}{reasons.get(kind, '')}", rows)
+    return found
 
 
 def _repeated(ids: Ids) -> list[int]:
@@ -396,5 +417,6 @@ CHECKS: tuple[Callable[[_Set], list[Finding]], ...] = (
     _repeated_parts,
     _masks,
     _modes,
+    _blank,
     _sizes,
 )

@@ -7,15 +7,22 @@ The rules, which never look at the brightness of the picture itself, so that equ
 - 16-bit samples keep their high byte. Cameras that put 10 or 12 bits *right-aligned* into 16 give nearly
   black pictures that way; they are not stretched by guesswork, `knowngood.data.health` points them out;
 - 32-bit integers are read as 16-bit values 0..65535, floats as 0..1; others are refused, not clipped;
-- transparency is laid on black; CMYK (and Adobe's inverted CMYK) becomes RGB; bilevel becomes 0 and 255;
-- of an animation or a multi-page file the first picture counts;
-- a file with a wrong checksum or without its end is refused, even where a decoder would paint the rest grey.
+- transparency is laid on black, but for a BMP whose fourth byte is 0 everywhere, which is no transparency; CMYK (and
+  Adobe's inverted CMYK) becomes RGB; bilevel becomes 0 and 255;
+- of an animation or a multi-page file the first picture counts, and it covers the whole;
+- every pixel comes from the file: what is damaged, or lacks data anywhere, is refused, even where a decoder would only
+  warn, or paint the rest grey or black;
+- a JPEG is decoded whole, whoever asks: the same file gives the same pixels everywhere;
+- one side at most 50 times the other; at most `KNOWNGOOD_MAX_PIXELS` pixels; and all decoding of a process shares one
+  budget of memory (`knowngood.data.budget`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,23 +30,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.containers import JPEG_SIGNATURE, PNG_SIGNATURE, PngFacts, jpeg_is_cut, png_facts
-from knowngood.data.decoders import (
-    SIDEWAYS,
-    Opened,
-    Pixels,
-    brightest_sample,
-    fast_pixels,
-    general_pixels,
-    orientation_of,
-)
+from knowngood.data.budget import PIXELS, ROOM, max_pixels
+from knowngood.data.containers import check_content, read_header
+from knowngood.data.decoders import Pixels, pixels_of
+from knowngood.data.header import Header
 from knowngood.data.pages import file_of, page_bytes, split_page
 from knowngood.errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any]"
 
-MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
+MAX_PROPORTION = 50  # of the longer side to the shorter one
 SUFFIXES = frozenset(
     [
         ".png",
@@ -61,119 +62,180 @@ SUFFIXES = frozenset(
         ".j2k",
     ]
 )
+_AFTERWARDS = 24  # bytes a pixel that resizing, or painting over what lies outside of a region, takes meanwhile
+_ROWS = 256  # compared at once
+_ARRAY = "array"  # the format of what was no file
+_CLASSES, _HALF = 32, 127  # levels that a mask of numbered classes may have; half of white
+_EFFECTIVE = ((3, 10), (15, 12), (63, 14))  # highest high byte of a 16-bit file, and the bits that it would take
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the header of an image file says.
+    """What is known of an image file.
 
     Attributes:
         width: Pixels, after EXIF rotation.
         height: Pixels, after EXIF rotation.
         mode: Pillow's name of the pixel format in the file ("L", "RGB", "P", "I;16", "CMYK" ...).
         format: Pillow's name of the file format ("PNG", "JPEG" ...).
+        bit_depth: Bits of a sample. From the header alone: 8, or 16 where the file holds more than 8. With the pixels:
+            of a 16-bit file the fewest of 10, 12, 14 and 16 that its highest sample fits in; of one dark picture that
+            says nothing, of a whole set it does (`knowngood.data.pixels.depth_of_set`).
     """
 
     width: int
     height: int
     mode: str
     format: str
+    bit_depth: int = 8
 
 
-def decode(
-    source: ImageSource,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    name: str | None = None,
-    at_least: tuple[int, int] | None = None,
-) -> Pixels:
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded photograph.
+
+    Attributes:
+        pixels: uint8, 0..255, contiguous: (H, W) when the picture is grey, else (H, W, 3) RGB.
+        facts: Of its file; of an array its size, with format "array".
+    """
+
+    pixels: Pixels
+    facts: ImageFacts
+
+    @property
+    def depth(self) -> int | None:
+        """Bits of a sample of the file, 8 to 16; None of an array, which has been brought to 8 bits by somebody."""
+        return None if self.facts.format == _ARRAY else self.facts.bit_depth
+
+
+def decode(source: ImageSource, *, max_pixels: int | None = None, name: str | None = None) -> Pixels:
     """Decodes one photograph by the rules on top of this module.
 
     Args:
         source: Path or bytes of a file, or a uint8 array (H, W), (H, W, 1) or (H, W, 3) RGB.
-        max_pixels: A file whose header promises more is refused before anything is decoded. Pillow's own
-            limit of about 179 million stays in force.
+        max_pixels: A file whose header promises more is refused before anything is decoded; 100 million by default,
+            or what the environment variable `KNOWNGOOD_MAX_PIXELS` says.
         name: How messages call the image; the path by default.
-        at_least: Height and width in pixels that are enough: a JPEG may come out at 1/2, 1/4 or 1/8 of its size, but
-            not smaller than this. By default every file comes out at its own size.
 
     Returns:
         uint8, 0..255, contiguous: (H, W) when the picture is grey, else (H, W, 3) RGB.
 
     Raises:
-        ImageError: The file is missing, unreadable, empty, damaged, too large or no image; the array has
-            another type or shape.
+        ImageError: The file is missing, unreadable, empty, damaged, too large, of extreme proportions or no image; the
+            array has another type or shape.
+    """
+    with decoding(source, max_pixels=max_pixels, name=name) as decoded:
+        return decoded.pixels
+
+
+@contextmanager
+def decoding(source: ImageSource, *, max_pixels: int | None = None, name: str | None = None) -> Iterator[Decoded]:
+    """Decodes one photograph and holds its share of the memory budget while the block works on it.
+
+    Args:
+        source: As for `decode`.
+        max_pixels: As for `decode`.
+        name: As for `decode`.
+
+    Yields:
+        The pixels, and the facts with the effective bit depth.
+
+    Raises:
+        ImageError: As `decode`.
     """
     if isinstance(source, np.ndarray):
-        return _checked_array(source, name or "the array")
+        pixels = _checked_array(source, name or "the array")
+        height, width = pixels.shape[:2]
+        yield Decoded(pixels, ImageFacts(width, height, "L" if pixels.ndim == 2 else "RGB", _ARRAY))
+        return
     data, name = _read(source, name)
-    facts = _check_container(data, name)
-    with Opened(data, name, max_pixels) as image:
-        pixels = fast_pixels(data, image, facts, name, at_least)
-        if pixels is None:
-            pixels = general_pixels(image, name)
-    return np.ascontiguousarray(_grey_if_equal(pixels))
+    with _decoding(data, max_pixels, name) as decoded:
+        yield decoded
 
 
-def probe(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> ImageFacts:
-    """Reads the header of an image file and decodes nothing.
+def effective_bits(highest: int) -> int:
+    """Returns the fewest of 10, 12, 14 and 16 bits that the samples of 16-bit files fit in.
+
+    Args:
+        highest: Of all high bytes, 0..255, as `decode` gives them.
+    """
+    return next((bits for most, bits in _EFFECTIVE if highest <= most), 16)
+
+
+def probe(source: ImageSource, *, max_pixels: int | None = None, name: str | None = None) -> ImageFacts:
+    """Reads the header of an image file, checks what needs no decoding, and decodes nothing.
 
     Args:
         source: Path or bytes of a file.
-        max_pixels: As in `decode`.
-        name: As in `decode`.
+        max_pixels: As for `decode`.
+        name: As for `decode`.
 
     Returns:
-        Size after EXIF rotation, mode and format.
+        Size after EXIF rotation, mode, format and the bit depth of the header.
 
     Raises:
-        ImageError: The file is missing, unreadable, empty, too large or no image.
+        ImageError: As `verify`, or the file is missing or unreadable.
     """
     if isinstance(source, np.ndarray):
         raise ImageError("An array has no header to read.", expected="a path or the bytes of a file")
     data, name = _read(source, name)
-    return _facts(data, name, max_pixels, png_facts(data) if data.startswith(PNG_SIGNATURE) else None)
+    return verify(data, max_pixels=max_pixels, name=name)
 
 
-def depth_of(source: ImageSource) -> int | None:
-    """Returns how many bits a sample of a photograph has, 8 to 16, or None where that cannot be known.
-
-    Of 16-bit files it is what the brightest sample needs, 10, 12, 14 or 16: cameras put 10 or 12 bits into 16.
-
-    Args:
-        source: Path or bytes of a file; an array has been brought to 8 bits already and gives None.
-    """
-    if isinstance(source, np.ndarray):
-        return None
-    try:
-        data = bytes(source) if isinstance(source, bytes) else read_bytes(source)
-        if data.startswith(JPEG_SIGNATURE) or (data.startswith(PNG_SIGNATURE) and data[24:25] <= b"\x08"):
-            return 8
-        with Opened(data, "the photograph", MAX_PIXELS) as image:
-            deep = data.startswith(PNG_SIGNATURE) or image.mode.startswith("I;16") or image.mode == "I"
-            brightest = brightest_sample(data, image) if deep else None
-    except ImageError:
-        return None
-    if brightest is None:
-        return 8
-    return next((bits for bits in (10, 12, 14) if brightest < 1 << bits), 16)
-
-
-def verify(data: bytes, *, max_pixels: int = MAX_PIXELS, name: str) -> ImageFacts:
-    """Does what `probe` does and checks what needs no decoding: checksums and the file's end.
+def verify(data: bytes, *, max_pixels: int | None = None, name: str) -> ImageFacts:
+    """Checks of a file what needs no decoding: structure, checksums, its end, its size.
 
     Args:
         data: The bytes of a file.
-        max_pixels: As in `decode`.
+        max_pixels: As for `decode`.
         name: How messages call the image.
 
     Returns:
-        Size after EXIF rotation, mode and format.
+        Size after EXIF rotation, mode, format and the bit depth of the header.
 
     Raises:
-        ImageError: As `probe`, and when a PNG or JPEG is truncated or has a wrong checksum.
+        ImageError: It is no image, truncated, damaged, too large or of extreme proportions.
     """
-    return _facts(data, name, max_pixels, _check_container(data, name))
+    return _facts(_checked_header(data, max_pixels, name))
+
+
+def read_mask(source: str | os.PathLike[str] | bytes, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Reads where a defect is.
+
+    What is not black is the defect, in masks of 0 and 1, of 0 and 255, of numbered classes, and in colour, of 8 or 16
+    bits. Where there are many levels (a JPEG, or a mask that was resized) it is what is above half of white.
+
+    Args:
+        source: Path or bytes of an image file.
+        shape: (H, W) in pixels that it must have: that of its photograph.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ImageError: It cannot be read, has another size, or is too dark to say what it marks.
+    """
+    data, name = _read(source, None)
+    header = _checked_header(data, None, name)
+    if header.upright != shape:
+        height, width = header.upright
+        raise ImageError(
+            f"The mask {name!r} is {width} x {height} pixels, its photograph {shape[1]} x {shape[0]}.",
+            expected="a mask of the photograph's own size",
+            fix="Export it again at the size of the photograph, without interpolation.",
+        )
+    with _decoding(data, None, name, lift=True) as decoded:
+        levels = decoded.pixels if decoded.pixels.ndim == 2 else decoded.pixels.max(axis=2)
+        different = np.flatnonzero(np.bincount(levels.ravel(), minlength=256))
+        if header.format != "JPEG" and len(different) <= _CLASSES:
+            return np.asarray(levels > 0, np.bool_)
+        if 0 < different[-1] <= _HALF:
+            raise ImageError(
+                f"The mask {name!r} has many levels of grey, and none above {different[-1]}.",
+                expected="black and white",
+                fix="Export it as PNG with 0 and 255.",
+            )
+        return np.asarray(levels > _HALF, np.bool_)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -234,30 +296,62 @@ def _checked_array(array: npt.NDArray[Any], name: str) -> Pixels:
             fix="Convert it first, for instance with (array * 255).astype('uint8') for floats in 0..1.",
         )
     pixels = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    refuse_extremes(pixels.shape[0], pixels.shape[1], name)
     return np.ascontiguousarray(_grey_if_equal(pixels))
 
 
-def _check_container(data: bytes, name: str) -> PngFacts | None:
-    if data.startswith(PNG_SIGNATURE):
-        facts = png_facts(data)
-        if facts.damage:
-            raise ImageError(f"{name!r} {facts.damage}.", fix="Copy it again from its origin.")
-        return facts
-    if data.startswith(JPEG_SIGNATURE) and jpeg_is_cut(data):
+def refuse_extremes(height: int, width: int, name: str) -> None:
+    """Looks whether a picture has the proportions of a photograph.
+
+    Raises:
+        ImageError: One side is more than `MAX_PROPORTION` times the other.
+    """
+    if max(height, width) > MAX_PROPORTION * min(height, width):
         raise ImageError(
-            f"{name!r} is truncated: it ends before the end of the picture.",
-            fix="Copy it again from its origin.",
+            f"{name!r} has extreme proportions: {width} x {height} pixels.",
+            expected=f"one side at most {MAX_PROPORTION} times the other",
+            fix="Cut it into pieces, or leave it out.",
         )
-    return None
 
 
-def _facts(data: bytes, name: str, max_pixels: int, png: PngFacts | None) -> ImageFacts:
-    with Opened(data, name, max_pixels) as image:
-        mode, form = image.mode, str(image.format)
-        width, height = image.size
-        if form != "TIFF" and orientation_of(image, png) in SIDEWAYS:  # Pillow turns TIFF sizes itself
-            width, height = height, width
-    return ImageFacts(width, height, mode, form)
+@contextmanager
+def _decoding(data: bytes, most: int | None, name: str, *, lift: bool = False) -> Iterator[Decoded]:
+    header = _checked_header(data, most, name)
+    area = header.width * header.height
+    need = int(area * header.cost) + (1 << 20)
+    with ROOM.holding(need, need + area * _AFTERWARDS, name):
+        try:
+            check_content(data, header, name)
+            pixels = np.ascontiguousarray(_grey_if_equal(pixels_of(data, header, name, lift=lift)))
+        except ImageError:
+            raise
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            reason = str(error).strip() or type(error).__name__
+            raise ImageError(f"{name!r} cannot be decoded: {reason}.", fix="Copy it again from its origin.") from error
+        facts = _facts(header)
+        if facts.bit_depth > 8:
+            facts = ImageFacts(facts.width, facts.height, facts.mode, facts.format, effective_bits(int(pixels.max())))
+        yield Decoded(pixels, facts)
+
+
+def _checked_header(data: bytes, most: int | None, name: str) -> Header:
+    header = read_header(data, name)
+    most = max_pixels() if most is None else most
+    if header.width * header.height > most:
+        raise ImageError(
+            f"{name!r} is too large to decode: {header.width} x {header.height} pixels.",
+            expected=f"at most {most:,} pixels",
+            fix=f"Crop it, leave it out, or allow more with the environment variable {PIXELS}.",
+        )
+    refuse_extremes(header.height, header.width, name)
+    return header
+
+
+def _facts(header: Header) -> ImageFacts:
+    height, width = header.upright
+    return ImageFacts(
+        width, height, header.mode, header.format, 16 if 8 < header.bits <= 16 or header.mode == "I" else 8
+    )
 
 
 def _grey_if_equal(pixels: Pixels) -> Pixels:
@@ -265,6 +359,12 @@ def _grey_if_equal(pixels: Pixels) -> Pixels:
     if pixels.ndim == 2:
         return pixels
     for part in (pixels[::16, ::16], pixels):
-        if not (np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 1], part[..., 2])):
-            return pixels
+        for start in range(0, len(part), _ROWS):
+            red, green, blue = (part[start : start + _ROWS, :, channel] for channel in range(3))
+            if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+                return pixels
     return np.asarray(pixels[..., 0], dtype=np.uint8)
+
+
+def _depth(header: Header) -> int:
+    return 16 if 8 < header.bits <= 16 or header.mode == "I" else 8

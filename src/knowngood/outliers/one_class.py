@@ -30,7 +30,7 @@ from knowngood.models.weights.files import Weights
 from knowngood.models.weights.finding import find
 from knowngood.outliers.coreset import k_centres
 from knowngood.outliers.detectors.patch_memory import PatchMemory
-from knowngood.progress import track
+from knowngood.progress import reporter, track
 
 SHARE = 0.1  # of the patches that are looked at is remembered, up to --memory
 POOL = 50_000  # patches looked at: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
@@ -64,6 +64,8 @@ def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted
     base = base_networks(records, config, {main: weights})[main]
     channels, height, width = common_shape([base])
     store = store_pixels(records, folder / "pixels", height, width, channels, preprocessing)
+    for warning in store.warnings(records):
+        reporter().say(warning)
     clock.lap("decode")
     job = _Job(records, store, config, folder, preprocessing)
     notes: dict[str, object] = {"network": main, "input": [channels, height, width], "detector": config.detector}

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch.func import functional_call
 
-from knowngood.data.images import decode, depth_of
-from knowngood.data.pixels import blank_reason, fit
+from knowngood.data.images import Decoded, decoding
+from knowngood.data.pixels import BLANK, blank_reason, fit
 from knowngood.decide.by_hand import BY_HAND, moved, threshold_by_hand
 from knowngood.decide.threshold import ACCEPT, UNKNOWN, Threshold, Thresholds, decide
 from knowngood.errors import CalibrationError, KnownGoodError, ReadOnlyError, RecipeError, UnknownNameError
@@ -184,22 +184,20 @@ class Recipe:
         channels, height, width = self.input_shape
         return fit(self.manifest.preprocessing.apply(image), height, width, channels)
 
-    def prepared(
-        self, image: npt.NDArray[np.uint8], *, depth: int | None = None, any_product: bool = False
-    ) -> tuple[npt.NDArray[np.uint8], str | None]:
+    def prepared(self, photograph: Decoded, *, any_product: bool = False) -> tuple[npt.NDArray[np.uint8], str | None]:
         """Returns a photograph as the networks see it, and why a person must look at it whatever its score, or None.
 
         Args:
-            image: (H, W) or (H, W, 3) uint8.
-            depth: Bits a sample of its file, see `knowngood.data.images.depth_of`; None where that is not known.
+            photograph: Decoded, with what is known of its file.
             any_product: Do not compare it with the photographs that were learned from. A blank one has a reason still.
         """
-        shown = self.manifest.preprocessing.apply(image)
+        shown = self.manifest.preprocessing.apply(photograph.pixels)
         channels, height, width = self.input_shape
         pixels = fit(shown, height, width, channels)
-        reason = blank_reason(shown)
+        blank = blank_reason(shown)
+        reason = None if blank is None else f"{BLANK}: {blank}"
         if reason is None and self.input_check is not None and not any_product:
-            reason = self.input_check.reason(image, pixels, depth)
+            reason = self.input_check.reason(photograph.pixels, pixels, photograph.depth)
         return pixels, reason
 
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -269,16 +267,19 @@ class Recipe:
         numbered = enumerate(images)
         while batch := list(islice(numbered, _MAPPED)):
             called = [names[n] if names is not None else named(image, n) for n, image in batch]
-            whole = [decode(image, name=name) for (_, image), name in zip(batch, called, strict=True)]
-            made = [self.prepared(one, depth=depth_of(image)) for one, (_, image) in zip(whole, batch, strict=True)]
+            whole, made = [], []
+            for (_, image), name in zip(batch, called, strict=True):
+                with decoding(image, name=name) as decoded:
+                    whole.append(decoded.pixels.shape[:2])
+                    made.append(self.prepared(decoded))
             pixels, reasons = np.stack([one for one, _ in made]), [reason for _, reason in made]
             margins, heat = drawn(self.inspector, torch.from_numpy(pixels).to(device), method)
             scores = self.manifest.calibration.apply(margins.cpu().numpy())
             decisions = decide(scores, self.thresholds, reasons).tolist()
-            for name, one, values, score, decision in zip(
+            for name, size, values, score, decision in zip(
                 called, whole, heat.cpu().numpy(), scores.tolist(), decisions, strict=True
             ):
-                full = within(at_size(values, *one.shape[:2]), self.manifest.preprocessing)
+                full = within(at_size(values, *size), self.manifest.preprocessing)
                 yield HeatMap(name, score, decision, full, marked(full, level, fraction, rejected=decision != ACCEPT))
 
     def save(self, folder: Path) -> Path:

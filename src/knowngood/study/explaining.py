@@ -15,6 +15,7 @@ import polars as pl
 import torch
 
 from knowngood.data.images import decode
+from knowngood.data.pixels import unexpected
 from knowngood.errors import ConfigError, ImageError
 from knowngood.explain.layers import LAST, layer_names
 from knowngood.explain.maps import method_for, placed_maps
@@ -184,7 +185,7 @@ def _looked(
     task = reporter().start("maps", len(wanted))
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
-        read = [_read(path, name) for path, name, _ in batch]
+        read = [_read(path, name, recipe) for path, name, _ in batch]
         whole = [one for one in read if not isinstance(one, str)]
         called = [name for (_, name, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
         # A second pass: a map's own score differs in the eighth place, and decisions must be those of predict.
@@ -215,11 +216,15 @@ def _looked(
     reporter().finish(task)
 
 
-def _read(path: Path, name: str) -> Pixels | str:
+def _read(path: Path, name: str, recipe: Recipe) -> Pixels | str:
     try:
-        return decode(path, name=name)
+        pixels = decode(path, name=name)
+        recipe.fitted(pixels)  # what cannot be prepared must not cost the batch
+        return pixels
     except ImageError as error:
         return error.what
+    except Exception as error:
+        return unexpected(name, error).what
 
 
 def _of_layer(raw: Path, key: str, layer: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.images import depth_of
-from knowngood.data.pixels import blank_reason, store_pixels
+from knowngood.data.pixels import BLANK, depth_of, store_pixels
 from knowngood.data.records import Records
 from knowngood.decide.threshold import escape_upper_bound
+from knowngood.errors import ImageError
 from knowngood.models.classifier import common_shape
 from knowngood.models.training.fitting import Fitted
 from knowngood.recipe.input_check import FEWEST, NOT_THIS_PRODUCT, InputCheck, InputFacts, described, fit_distances
@@ -57,7 +58,7 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
     channels, height, width = common_shape(fitted.inspector.configs)
     store = store_pixels(records, pixels, height, width, channels, fitted.preprocessing)
     sound = ~np.isin(np.arange(len(records)), list(store.failed))
-    blank = _blank(store.pixels, sound)
+    blank = [f"{BLANK}: {store.blank[row]}" if row in store.blank else None for row in range(len(records))]
     real = sound & ~frame["generated"].to_numpy() & np.array([reason is None for reason in blank])
     train = np.flatnonzero(real & (frame["split"] == "train").to_numpy())
     held_out = np.flatnonzero(real & frame["split"].is_in(_HELD_OUT).to_numpy())
@@ -79,10 +80,6 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
     return LearnedInputs(check, reasons, figures, warning)
 
 
-def _blank(pixels: npt.NDArray[np.uint8], sound: npt.NDArray[np.bool_]) -> list[str | None]:
-    return [blank_reason(one.transpose(1, 2, 0)) if right else None for one, right in zip(pixels, sound, strict=True)]
-
-
 def _reasons(
     check: InputCheck, pixels: npt.NDArray[np.uint8], blank: list[str | None], sound: npt.NDArray[np.bool_]
 ) -> Iterator[str | None]:
@@ -102,7 +99,9 @@ def _depths(frame: pl.DataFrame) -> tuple[int, ...]:
     found: set[int] = set()
     for part in kinds.partition_by("mode", "ending"):
         paths = part["path"].gather_every(max(1, len(part) // _DEPTHS))
-        found |= {bits for path in paths if (bits := depth_of(path)) is not None}
+        for path in paths:
+            with contextlib.suppress(ImageError):  # it has an error of its own by now
+                found.add(depth_of(path))
     return tuple(sorted(found))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.images import decode
+from knowngood.data.images import read_mask
 from knowngood.data.records import BAD, Records
 from knowngood.errors import DataError, ImageError
 
@@ -62,9 +62,8 @@ class Donor:
             ImageError: The mask has another size than the photograph.
         """
         if self.mask is not None:
-            pixels = decode(self.mask)
-            found = np.asarray(pixels > 0 if pixels.ndim == 2 else pixels.any(axis=2), np.bool_)
-        elif self.boxes:
+            return read_mask(self.mask, shape)
+        if self.boxes:
             found = boxed(self.boxes, shape)
         else:
             assert self.shown is not None

@@ -36,8 +36,8 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 @given(
-    height=st.integers(1, 70),
-    width=st.integers(1, 70),
+    height=st.integers(1, 50),
+    width=st.integers(1, 50),
     mode=st.sampled_from(["L", "RGB"]),
     form=st.sampled_from(["PNG", "BMP", "TIFF", "WEBP", "PPM", "GIF"]),
 )
@@ -55,8 +55,8 @@ def test_lossless_files_give_back_their_pixels(height: int, width: int, mode: st
 
 
 @given(
-    height=st.integers(1, 70),
-    width=st.integers(1, 70),
+    height=st.integers(1, 50),
+    width=st.integers(1, 50),
     mode=st.sampled_from(["L", "RGB"]),
     quality=st.integers(30, 100),
     subsampling=st.sampled_from([0, 1, 2]),

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from knowngood.data.augmentations import names_in
 from knowngood.data.augmentations.policy import Parameters, Policy, draw, geometry, policy_named, transformed
-from knowngood.data.images import decode
+from knowngood.data.images import decode, read_mask
 from knowngood.data.offline.config import AugmentConfig
 from knowngood.data.offline.folder import name_of, notes_of
 from knowngood.data.offline.placing import defect_points, moved_boxes, moved_mask, share_inside
@@ -192,7 +192,4 @@ def _decoded(
 def _mask(original: Original, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
     if original.mask is None:
         return None
-    pixels = decode(original.mask)
-    if pixels.shape[:2] != shape:
-        raise ImageError(f"The mask {original.mask!r} has another size than its image {original.image!r}.")
-    return np.asarray(pixels > 0 if pixels.ndim == 2 else pixels.any(axis=2), np.bool_)
+    return read_mask(original.mask, (shape[0], shape[1]))

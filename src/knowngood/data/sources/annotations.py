@@ -24,8 +24,9 @@ from xml.parsers import expat
 
 from PIL import Image
 
-from knowngood.data.decoders import SIDEWAYS
-from knowngood.data.images import MAX_PIXELS, read_bytes
+from knowngood.data.budget import MAX_PIXELS
+from knowngood.data.header import SIDEWAYS
+from knowngood.data.images import read_bytes
 from knowngood.data.pages import split_page
 from knowngood.data.records import BAD, GOOD, SPLITS, table
 from knowngood.data.sources import Listing

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from knowngood.data.images import MAX_PIXELS, decode
+from knowngood.data.budget import MAX_PIXELS
+from knowngood.data.images import decode
 from knowngood.data.records import BAD, table
 from knowngood.data.sources import Listing
 from knowngood.data.sources.annotations import (

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.images import MAX_PIXELS
+from knowngood.data.budget import MAX_PIXELS
 from knowngood.errors import StorageError
 from knowngood.files import cache_folder, whole_file
 

@@ -128,6 +128,8 @@ def fit_inspector(
     bases = base_networks(records, config, starts)
     channels, height, width = common_shape(list(bases.values()))
     store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
+    for warning in store.warnings(records):
+        reporter().say(warning)
     clock.lap("decode")
     job = _Job(records, groups, config, store, folder, preprocessing)
     members: list[Member] = []

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from knowngood.data.decoders import Pixels, general_pixels
-from knowngood.data.images import MAX_PIXELS, decode
+from knowngood.data.budget import max_pixels
+from knowngood.data.images import decode
 from knowngood.errors import ConfigError, DataError, ImageError
 from knowngood.recipe.engine.archives import is_archive
 from knowngood.recipe.engine.items import TABLES, Item, item_at, named, stream
 from knowngood.recipe.engine.remote import is_url
+
+_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that PNG holds without loss
 
 
 def items_from(images: Any, names: Sequence[str] | None = None) -> Iterator[Item]:
@@ -79,33 +82,36 @@ def _in_memory(image: Any, name: str) -> Item:
         return Item(name, (lambda: data) if data else _refusing(ImageError(f"{name!r} is empty (0 bytes).")))
     try:
         if isinstance(image, Image.Image):
-            pixels = pixels_of(image, name)
-        else:
-            pixels = decode(image, name=name)  # an array is checked; anything else is refused
+            return _in_memory(file_bytes(image, name), name)
+        pixels = decode(image, name=name)  # an array is checked; anything else is refused
     except ImageError as error:
         return Item(name, _refusing(error))
     return Item(name, lambda: pixels)
 
 
-def pixels_of(image: Image.Image, name: str) -> Pixels:
-    """Returns the pixels of a PIL image by the rules of `knowngood.data.images`, as if its file had been read.
+def file_bytes(image: Image.Image, name: str) -> bytes:
+    """Returns a PIL image as the bytes of a file without loss, so that it is read by the rules of every other file.
 
     Args:
-        image: Of any mode: an EXIF orientation is applied, transparency laid on black, 16 bits keep their high byte.
+        image: Of any mode; an EXIF orientation is applied.
         name: How messages call it.
 
     Raises:
         ImageError: It has no pixels, too many, or they cannot be read.
     """
     width, height = image.size
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ImageError(f"{name!r} has {width} x {height} pixels.", expected=f"1 to {MAX_PIXELS:,} pixels")
+    if not 0 < width * height <= max_pixels():
+        raise ImageError(f"{name!r} has {width} x {height} pixels.", expected=f"1 to {max_pixels():,} pixels")
     try:
-        return decode(general_pixels(image, name), name=name)
-    except ImageError:
-        raise
+        upright = ImageOps.exif_transpose(image)
+        encoded = io.BytesIO()
+        if upright.mode in _PNG:
+            upright.save(encoded, "PNG", compress_level=0)
+        else:
+            upright.save(encoded, "TIFF")
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise ImageError(f"{name!r} cannot be decoded: {str(error).strip() or type(error).__name__}.") from error
+    return encoded.getvalue()
 
 
 def _refusing(error: ImageError) -> Callable[[], bytes]:

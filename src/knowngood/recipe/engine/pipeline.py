@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
 from knowngood.decide.threshold import ACCEPT, decide
-from knowngood.errors import ConfigError
+from knowngood.errors import ConfigError, KnownGoodError
 from knowngood.explain.regions import FRACTION
 from knowngood.processors import cores
 from knowngood.recipe.bundle import Prediction
@@ -109,23 +109,63 @@ class Engine:
         self.profile.stage(INFER)
         began, busy = time.perf_counter(), self.scoring.runtime.busy
         pool = ThreadPoolExecutor(self.workers, "knowngood-decode", initializer=_one_thread_each)
-        pending: deque[list[Ready]] = deque()
-
-        def batches() -> Iterator[npt.NDArray[np.uint8]]:
-            prepared = ahead(pool, prepare, items, 2 * self.batch + self.workers)
-            for group in grouped(prepared, self.batch, lambda one: one.pixels is not None):
-                pending.append(group)
-                pixels = [one.pixels for one in group if one.pixels is not None]
-                yield np.stack(pixels) if pixels else np.empty((0, *self.scoring.recipe.input_shape), np.uint8)
-
+        prepared = ahead(pool, prepare, items, 2 * self.batch + self.workers)
+        groups = _Groups(grouped(prepared, self.batch, lambda one: one.pixels is not None))
+        stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
         try:
-            for outputs in self.scoring.runtime.stream(batches(), maps=mapped):
-                yield from self._finished(pool, pending.popleft(), outputs)
+            while True:
+                try:
+                    outputs = next(stream, None)
+                except Exception as error:
+                    if groups.ended or isinstance(error, KnownGoodError) or not groups.pending:
+                        raise  # of the items themselves, or of no photograph
+                    while groups.pending:  # some photograph's fault: each alone, then on with those that follow
+                        yield from self._finished(pool, *self._alone(groups.pending.popleft(), mapped))
+                    stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+                    continue
+                if outputs is None:
+                    return
+                yield from self._finished(pool, *self._sound(groups.pending.popleft(), outputs, mapped))
                 self.profile.wall = time.perf_counter() - began
         finally:
             pool.shutdown(cancel_futures=True)
             self.profile.add(INFER, self.scoring.runtime.busy - busy)
             self.profile.wall = time.perf_counter() - began
+
+    def _stacked(self, group: list[Ready]) -> npt.NDArray[np.uint8]:
+        pixels = [one.pixels for one in group if one.pixels is not None]
+        return np.stack(pixels) if pixels else np.empty((0, *self.scoring.recipe.input_shape), np.uint8)
+
+    def _sound(self, group: list[Ready], outputs: Outputs, mapped: bool) -> tuple[list[Ready], Outputs]:
+        """Returns a group and its outputs; photographs whose margin is no number are asked about again, alone."""
+        if np.isfinite(outputs.margins).all():
+            return group, outputs
+        return self._alone(group, mapped)
+
+    def _alone(self, group: list[Ready], mapped: bool) -> tuple[list[Ready], Outputs]:
+        """Scores each photograph of a group alone; one that fails, or gets no number, has an error in its place."""
+        kept: list[Ready] = []
+        margins: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+        maps: list[npt.NDArray[np.float32]] = []
+        for one in group:
+            if one.pixels is None:
+                kept.append(one)
+                continue
+            try:
+                outputs = self.scoring.runtime.run(one.pixels[None], maps=mapped)
+                if not np.isfinite(outputs.margins).all():
+                    raise ArithmeticError("the network gives no number (NaN or infinity)")
+            except KnownGoodError:
+                raise
+            except Exception as error:
+                what = f"{one.name!r} cannot be scored: {str(error).strip() or type(error).__name__}."
+                kept.append(replace(one, pixels=None, error=what))
+                continue
+            kept.append(one)
+            margins.append(outputs.margins)
+            if outputs.maps is not None:
+                maps.append(outputs.maps)
+        return kept, Outputs(np.concatenate(margins), np.concatenate(maps) if maps else None)
 
     def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
         scores = self.scoring.recipe.manifest.calibration.apply(outputs.margins)
@@ -156,6 +196,34 @@ class Engine:
             regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
         heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
         return Scored(said, one.digest, one.known, heat)
+
+
+class _Groups:
+    """Groups of photographs on their way through a runtime, that outlive a stream that failed.
+
+    Args:
+        groups: Taken as the runtime asks for batches.
+
+    Attributes:
+        pending: Those that were given to the runtime and have no outputs yet.
+        ended: Whether taking the next one failed: then it is not a photograph's fault.
+    """
+
+    def __init__(self, groups: Iterator[list[Ready]]) -> None:
+        self.pending: deque[list[Ready]] = deque()
+        self.ended = False
+        self._groups = groups
+
+    def batches(self, stacked: Callable[[list[Ready]], npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yields the pixels (B, C, H, W) of each group."""
+        while True:
+            self.ended = True
+            group = next(self._groups, None)
+            self.ended = False
+            if group is None:
+                return
+            self.pending.append(group)
+            yield stacked(group)
 
 
 def _one_thread_each() -> None:

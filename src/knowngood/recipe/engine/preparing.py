@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.containers import JPEG_SIGNATURE
-from knowngood.data.images import decode, depth_of, probe
+from knowngood.data.images import decoding
+from knowngood.data.pixels import unexpected
 from knowngood.errors import ImageError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.engine.items import Item
 from knowngood.recipe.engine.profile import Profile
 
-SHARPER = 2  # a JPEG may be decoded at a part of its size that is still so many times the network's, both ways
 READ, DECODE, RESIZE = "read", "decode", "resize"
 Known = Callable[[str, str], bool]
 
@@ -58,12 +58,9 @@ class Preparing:
         self, recipe: Recipe, profile: Profile, known: Known | None = None, *, any_product: bool = False
     ) -> None:
         self.recipe, self.profile, self.known, self.any_product = recipe, profile, known, any_product
-        _, height, width = recipe.input_shape
-        plain = not recipe.manifest.preprocessing.made_by  # regions and leads are looked for at the full size
-        self.at_least = (SHARPER * height, SHARPER * width) if plain else None
 
     def __call__(self, item: Item) -> Ready:
-        """Returns the item, prepared."""
+        """Returns the item, prepared; whatever goes wrong with it is in its `error`."""
         digest = None
         try:
             with self.profile.of(READ):
@@ -71,15 +68,14 @@ class Preparing:
                 digest = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
             if self.known is not None and self.known(item.name, digest):
                 return Ready(item.name, digest, known=True)
-            with self.profile.of(DECODE):
-                image = decode(data, name=item.name, at_least=self.at_least)
-                size = (int(image.shape[0]), int(image.shape[1]))
-                if self.at_least is not None and isinstance(data, bytes) and data.startswith(JPEG_SIGNATURE):
-                    facts = probe(data, name=item.name)
-                    size = (facts.height, facts.width)
-            with self.profile.of(RESIZE):
-                depth = depth_of(data)
-                pixels, reason = self.recipe.prepared(image, depth=depth, any_product=self.any_product)
+            with ExitStack() as held:  # its share of the memory for decoding, until it is small
+                with self.profile.of(DECODE):
+                    decoded = held.enter_context(decoding(data, name=item.name))
+                    size = (int(decoded.pixels.shape[0]), int(decoded.pixels.shape[1]))
+                with self.profile.of(RESIZE):
+                    pixels, reason = self.recipe.prepared(decoded, any_product=self.any_product)
         except ImageError as error:
             return Ready(item.name, digest, error=error.what)
+        except Exception as error:  # one photograph never costs the others
+            return Ready(item.name, digest, error=unexpected(item.name, error).what)
         return Ready(item.name, digest, size, pixels, reason=reason)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.images import decode, depth_of
+from knowngood.data.images import decode, decoding
 from knowngood.errors import ConfigError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
@@ -70,11 +70,11 @@ class Inspector:
         Raises:
             ImageError: It cannot be read, or has more than `max_pixels`.
         """
-        pixels = decode(data, name=name, max_pixels=max_pixels)
-        grey = as_grey(pixels).astype(np.int16)
-        steps = [float(np.abs(np.diff(grey, axis=axis)).mean()) if grey.shape[axis] > 1 else 0.0 for axis in (0, 1)]
-        fitted, reason = self.recipe.prepared(pixels, depth=depth_of(data), any_product=self.any_product)
-        return Prepared(fitted, float(grey.mean()), float(grey.std()), sum(steps) / 2, reason)
+        with decoding(data, name=name, max_pixels=max_pixels) as decoded:
+            grey = as_grey(decoded.pixels).astype(np.int16)
+            steps = [float(np.abs(np.diff(grey, axis=axis)).mean()) if grey.shape[axis] > 1 else 0.0 for axis in (0, 1)]
+            fitted, reason = self.recipe.prepared(decoded, any_product=self.any_product)
+            return Prepared(fitted, float(grey.mean()), float(grey.std()), sum(steps) / 2, reason)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 
 from knowngood import Recipe
 from knowngood.data.images import decode
-from knowngood.errors import ConfigError
+from knowngood.errors import ConfigError, DataError
 from knowngood.models.classifier import Inspector, NetworkConfig
 from knowngood.recipe.engine.items import Item, stream
 from knowngood.recipe.engine.pipeline import Engine
@@ -100,32 +101,93 @@ def test_maps_are_refused_where_there_are_none(recipe):
         Engine(scoring(recipe, "torch"), maps=True)
 
 
-def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(recipe, photograph):
+def test_a_large_jpeg_scores_as_its_pixels_do(recipe, photograph):
     image = np.asarray(photograph(np.random.default_rng(0), True))
     large = cv2.resize(image, (960, 960), interpolation=cv2.INTER_CUBIC)
     data = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-    small = decode(data, at_least=(128, 128))
-    assert small.shape == (240, 240)
-    assert decode(data).shape == (960, 960)
-    assert np.abs(recipe.fitted(small).astype(int) - recipe.fitted(decode(data))).mean() < 0.5  # levels of 0..255
     (engine,) = Engine(scoring(recipe, "torch")).run(items_of(data))
     (plain,) = recipe.predict(data, ["image 0"])
-    assert engine.prediction.decision == plain.decision
-    assert engine.prediction.defect_score == pytest.approx(plain.defect_score, abs=0.02)
+    (array,) = recipe.predict([decode(data)], ["image 0"])
+    assert engine.prediction.defect_score == plain.defect_score == array.defect_score
 
 
-def test_a_turned_jpeg_is_large_enough_both_ways():
-    from PIL import Image
+class Fragile:
+    """A runtime that fails, or gives NaN, for any batch with a photograph of one level."""
 
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 1600), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    import io
+    name, maps, busy = "fragile", False, 0.0
 
-    stored = io.BytesIO()
-    image.save(stored, "JPEG", exif=exif)
-    got = decode(stored.getvalue(), at_least=(700, 200))
-    assert got.shape == (800, 200)
+    def __init__(self, inner, poison: str, ahead: int) -> None:
+        self.inner, self.poison, self.ahead = inner, poison, ahead
+
+    def run(self, pixels, *, maps=False):
+        made = self.inner.run(pixels, maps=maps)
+        bad = np.array([one.min() == one.max() for one in pixels], bool)
+        if bad.any() and self.poison != "nan":
+            raise MemoryError if self.poison == "memory" else RuntimeError("the network fell over")
+        return type(made)(np.where((bad.any() and len(pixels) > 1) or bad, np.float32("nan"), made.margins))
+
+    def stream(self, batches, *, maps=False):
+        taken = []
+        for pixels in batches:
+            taken.append(pixels)
+            if len(taken) > self.ahead:
+                yield self.run(taken.pop(0))
+        for pixels in taken:
+            yield self.run(pixels)
+
+
+@pytest.mark.parametrize("poison", ["error", "memory", "nan"])
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_photograph_that_the_network_cannot_take_costs_its_own_row(recipe, parts, poison, ahead):
+    paths = sorted(parts.rglob("*.png"))[:20]
+    data = [path.read_bytes() for path in paths]
+    flat = cv2.imencode(".png", np.full((120, 120), 77, np.uint8))[1].tobytes()
+    data[7] = data[13] = flat
+    opened = scoring(recipe, "torch")
+    want = [one.prediction.defect_score for one in Engine(opened, batch=1).run(items_of(*data))]
+    fragile = replace(opened, runtime=Fragile(opened.runtime, poison, ahead))
+    got = [one.prediction for one in Engine(fragile, batch=4).run(items_of(*data))]
+    assert [one.image for one in got] == [f"image {n}" for n in range(20)]
+    assert [n for n, one in enumerate(got) if one.error] == [7, 13]
+    assert all(one.defect_score is None and "image" in one.error for one in (got[7], got[13]))
+    np.testing.assert_allclose(
+        [one.defect_score for n, one in enumerate(got) if n not in (7, 13)],
+        [score for n, score in enumerate(want) if n not in (7, 13)],
+        atol=1e-5,
+    )
+
+
+def test_what_fails_while_one_is_prepared_is_its_row(recipe, parts, monkeypatch):
+    good = (parts / "good" / "good_000.png").read_bytes()
+    thin = cv2.imencode(".png", np.zeros((3000, 1), np.uint8))[1].tobytes()
+    small = cv2.imencode(".png", np.zeros((5, 5), np.uint8))[1].tobytes()
+    fitted = type(recipe).fitted
+
+    def scarce(self, image):
+        if image.shape == (64, 64):
+            raise MemoryError
+        return fitted(self, image)
+
+    monkeypatch.setattr(type(recipe), "fitted", scarce)
+    short = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()
+    engine = Engine(scoring(recipe, "torch"), batch=4)
+    got = [one.prediction.error for one in engine.run(items_of(good, thin, small, short, good))]
+    assert got[0] is None
+    assert got[4] is None
+    assert "extreme proportions: 1 x 3000" in got[1]
+    assert "too small to inspect" in got[2]
+    assert "MemoryError" in got[3]
+
+
+def test_what_the_list_of_items_raises_is_raised(recipe, parts):
+    good = (parts / "good" / "good_000.png").read_bytes()
+
+    def broken():
+        yield Item("a", lambda: good)
+        raise DataError("The archive cannot be read.")
+
+    with pytest.raises(DataError, match="archive"):
+        list(Engine(scoring(recipe, "torch"), batch=2).run(broken()))
 
 
 def test_memory_is_bounded_whatever_the_number(recipe, parts):
