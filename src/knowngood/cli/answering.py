@@ -116,6 +116,20 @@ def show_made(title: str, counts: Mapping[str, Mapping[str, int]], notes: Iterab
         typer.echo(sentence)
 
 
+def show_folders(folders: Sequence[Mapping[str, Any]], passed_over: Mapping[str, int]) -> None:
+    """Prints what each folder, or each label of a table, was taken for, and how many files were passed over.
+
+    Args:
+        folders: Name, label, images, masks and how that was decided.
+        passed_over: Reason to number of files.
+    """
+    rows = [(one_line(f["name"]) or '""', f["label"], f["images"], f["masks"], f["decided"]) for f in folders]
+    if rows:
+        show_table("What the folders hold", ("folder or label", "taken as", "images", "masks", "decided by"), rows)
+    if passed_over:
+        show_table("Passed over", ("why", "files"), list(passed_over.items()), right=(1,))
+
+
 def percent(share: float | None) -> str:
     """Returns a share as people read it: 0.0125 is "1.2 %"."""
     return "" if share is None else f"{100 * share:.1f} %"

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_folders, show_table
+from knowngood.cli.options import Bad, Good, Source
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     json: Json = False,
 ) -> None:
     """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.
@@ -26,12 +29,14 @@ def check(
     with at_work():
         from knowngood.data.health import check as work
 
-        health = work(data, source)
+        health = work(data, source, good=good or (), bad=bad or ())
     if json:
         answer_json(health.to_dict())
     else:
         counts = ", ".join(f"{number} {name}" for name, number in health.records.counts().items())
         typer.echo(f"{len(health.records)} images from source {health.records.source}: {counts}")
+        document = health.to_dict()
+        show_folders(document["folders"], document["passed_over"])
         for sentence in filter(None, (health.records.licence, *health.records.notes)):
             typer.echo(sentence)
         rows = [(f.severity, f.count, f.message, "\n".join(map(one_line, f.examples))) for f in health.findings]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import with_options
+from knowngood.cli.options import Bad, Good, Source, with_options
 from knowngood.study.comparison.config import CompareConfig
 
 _TPRS = ("0.991", "0.995", "0.997", "1")
@@ -25,7 +25,9 @@ def compare(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, manifest, or a source's word such as elpv.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the comparison.")],
     config: CompareConfig,
-    source: Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")] = None,
+    source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
     json: Json = False,
 ) -> None:
@@ -37,7 +39,7 @@ def compare(
     with at_work():
         from knowngood.study.comparison.comparing import compare as work
 
-        done = work(data, out, config, source=source, force=force)
+        done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     if json:
         answer_json({"out": str(done.folder), **done.document})
         return

@@ -21,6 +21,14 @@ Backbone = Annotated[str, typer.Option(help="Pretrained network whose features a
 Weights = Annotated[Path | None, typer.Option(help="File or folder with its weights.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
 Source = Annotated[str | None, typer.Option(help="Data source; guessed from the folder if not given.")]
+Good = Annotated[
+    list[str] | None,
+    typer.Option("--good", metavar="NAME", help="Folder (or label in a table) of good units; several with commas."),
+]
+Bad = Annotated[
+    list[str] | None,
+    typer.Option("--bad", metavar="NAME", help="Folder (or label in a table) of bad units; several with commas."),
+]
 
 
 def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Callable[..., None]], Callable[..., None]]:

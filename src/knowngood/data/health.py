@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +14,8 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.duplicates import Ids, Thumbnails, exact_clusters, near_clusters, thumbnails
-from knowngood.data.images import probe
-from knowngood.data.loading import load
+from knowngood.data.images import disk_path, probe
+from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import ImageError
 
@@ -71,6 +72,8 @@ class Health:
             "root": str(self.records.root),
             "licence": self.records.licence,
             "notes": list(self.records.notes),
+            "folders": [asdict(fact) for fact in self.records.folders],
+            **self.records.passed_over.to_dict(),
             "images": len(self.records),
             "counts": self.records.counts(),
             "spoils_training": self.spoils_training,
@@ -101,12 +104,20 @@ class _Set:
         return [Finding(severity, code, message, len(rows), self.names(rows))] if len(rows) else []
 
 
-def check(data: str | Path | Records, source: str | None = None) -> Health:
+def check(
+    data: str | Path | Records,
+    source: str | None = None,
+    *,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+) -> Health:
     """Looks for whatever could spoil a training, decoding every image once.
 
     Args:
         data: A path as for `load`, or records that were loaded.
         source: As for `load`.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
 
     Returns:
         The findings, errors first.
@@ -114,7 +125,7 @@ def check(data: str | Path | Records, source: str | None = None) -> Health:
     Raises:
         DataError: The data set cannot be read at all.
     """
-    records = data if isinstance(data, Records) else load(data, source)
+    records = loaded(data, source, good=good, bad=bad)
     thumbs = thumbnails(records)
     a_set = _Set(records, thumbs, exact_clusters(records), near_clusters(records, thumbs=thumbs))
     findings = [finding for one in CHECKS for finding in one(a_set)]
@@ -149,7 +160,7 @@ def _unreadable(a: _Set) -> list[Finding]:
 def _sizes(a: _Set) -> list[Finding]:
     shapes = a.thumbs.shapes
     tiny = [i for i, s in enumerate(shapes) if s is not None and min(s[:2]) < _TINY_SIDE]
-    large = [i for i, path in enumerate(a.frame["path"]) if shapes[i] and Path(path).stat().st_size > _LARGE]
+    large = [i for i, path in enumerate(a.frame["path"]) if shapes[i] and os.stat(disk_path(path)).st_size > _LARGE]
     kinds = Counter(s[:2] for s in shapes if s is not None)
     found = a.finding("warning", "tiny", f"{len(tiny)} images have a side below {_TINY_SIDE} pixels.", tiny)
     found += a.finding("warning", "large-file", f"{len(large)} files are larger than 50 MB.", large)

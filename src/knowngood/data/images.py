@@ -15,9 +15,9 @@ The rules, which never look at the brightness of the picture itself, so that equ
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ from knowngood.errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any]"
 
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
 SUFFIXES = frozenset(
@@ -157,6 +158,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """
     shown = os.fspath(path)
     try:
+        path = disk_path(path)
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would be read for ever
             raise ImageError(f"{shown!r} is not a file.", expected="an image file")
@@ -164,7 +166,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             raise ImageError(
                 f"{shown!r} is absurdly large ({status.st_size / 2**30:.1f} GiB).", expected="at most 1 GiB"
             )
-        data = Path(path).read_bytes()
+        with open(path, "rb") as handle:
+            data = handle.read()
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {shown!r}.", fix="Check the path.") from error
     except PermissionError as error:
@@ -176,6 +179,17 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     if not data:
         raise ImageError(f"{shown!r} is empty (0 bytes).", fix="Copy it again from its origin.")
     return data
+
+
+def disk_path(path: str | os.PathLike[str]) -> str | bytes:
+    """Returns where a file lies whose path may be the text of a table, in which bytes that are not UTF-8 stand as
+    "\\xe4" (see `knowngood.data.sources.walking.text_of`).
+    """
+    text = os.fspath(path)
+    if "\\x" not in text or os.path.lexists(text):
+        return text
+    raw = _ESCAPED.sub(lambda found: bytes([int(found.group(1), 16)]), os.fsencode(text))
+    return raw if os.path.lexists(raw) else text
 
 
 def _read(source: str | os.PathLike[str] | bytes, name: str | None) -> tuple[bytes, str]:

@@ -6,6 +6,7 @@ import datetime
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import polars as pl
 
 from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.good_only import split_good_only
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import GOOD, SPLITS, Records
 from knowngood.data.splits import groups_of
 from knowngood.data.verdicts import read_verdicts, with_verdicts, without_outliers
@@ -65,6 +66,8 @@ def train(
     config: TrainConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     **options: Any,
 ) -> Trained:
@@ -77,6 +80,8 @@ def train(
         out: Folder for the run.
         config: What to do; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace whatever run is in `out`.
         **options: Fields of `TrainConfig`.
 
@@ -88,10 +93,11 @@ def train(
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source)
+    records = loaded(data, source, good=good, bad=bad, out=out)
     reporter().say(f"{len(records)} images, {count_words(records)} (source: {records.source})")
-    if records.licence:
-        reporter().say(f"Licence of the data: {records.licence}")
+    for sentence in (f"Licence of the data: {records.licence}" if records.licence else None, *records.notes):
+        if sentence:
+            reporter().say(sentence)
     if config.verdicts is not None:
         said = read_verdicts(config.verdicts)
         before, records = len(records), with_verdicts(records, said)
@@ -104,7 +110,8 @@ def train(
         left = records.frame["image"].is_in(divided.frame["image"].to_list()).to_numpy()
         groups = groups[left]
         reporter().say(f"{(~left).sum()} outliers left out of training")
-    return train_divided(divided, groups, folder, config, command_for(shown(data), folder, config, source), force=force)
+    command = command_for(shown(data), folder, config, source, good=good, bad=bad)
+    return train_divided(divided, groups, folder, config, command, force=force)
 
 
 def train_divided(

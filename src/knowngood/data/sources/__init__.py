@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 
+from knowngood.data.records import FolderFact, PassedOver
+from knowngood.data.words import LabelNames
 from knowngood.registry import Registry
 
 
@@ -20,12 +22,16 @@ class Listing:
         licence: Terms that the user must be told of, or None.
         notes: Sentences about the set that its reader should know.
         root: Where the set really lies, when that is not the path that was asked for.
+        folders: What each folder, or each value of the label column, was taken for.
+        passed_over: Files that were not taken as photographs, by reason.
     """
 
     frame: pl.DataFrame
     licence: str | None = None
     notes: tuple[str, ...] = ()
     root: Path | None = None
+    folders: tuple[FolderFact, ...] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 class Source(Protocol):
@@ -38,12 +44,23 @@ class Source(Protocol):
         ...
 
     def read(self, path: Path) -> Listing:
-        """Lists the images at `path` without opening them.
+        """Lists the images at `path`; it opens only those that could be masks by their names.
 
         Raises:
             DataError: The layout is there but cannot be used.
         """
         ...
+
+
+@runtime_checkable
+class TakesNames(Protocol):
+    """A source whose labels come from names, so that --good and --bad can say what a name means.
+
+    Attributes:
+        names: What --good and --bad say; empty by default.
+    """
+
+    names: LabelNames
 
 
 # Asked in this order when no --source is given: the more particular layouts first.
