@@ -54,12 +54,15 @@ def predict(
         _on_cluster((recipe, images, out, config), json, runtime=runtime, fresh=fresh)
         return
     with at_work():
+        from knowngood.data.records import PassedOver
         from knowngood.recipe.engine.profile import Profile
         from knowngood.recipe.predicting import predict as work
 
-        stages = Profile()
+        stages, passed = Profile(), PassedOver()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
-        frame = work(recipe, images, **kept, runtime=runtime, cascade=config.cascade, profile=stages)
+        frame = work(
+            recipe, images, **kept, runtime=runtime, cascade=config.cascade, profile=stages, passed_over=passed
+        )
     counts = {
         "images": len(frame),
         **{name: int((frame["decision"] == name).sum()) for name in ("accept", "review", "reject")},
@@ -67,7 +70,9 @@ def predict(
     }
     if json:
         told = {"profile": stages.document()} if profile else {}
-        answer_json({**counts, **told, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        answer_json(
+            {**counts, **passed.to_dict(), **told, "out": None if out is None else str(out), "rows": frame.to_dicts()}
+        )
         return
     broken = frame.filter(frame["error"].is_not_null())
     if len(broken):
@@ -79,6 +84,8 @@ def predict(
         rows = [(one_line(name), *rest) for name, *rest in worst.iter_rows()]
         show_table(f"Highest scores ({len(rows)} of {len(scored)})", ("image", "defect score", "decision"), rows)
     typer.echo(", ".join(f"{number} {name}" for name, number in counts.items()))
+    for sentence in passed.sentences():
+        typer.echo(one_line(sentence))
     if profile:
         show_profile(stages.document())
     if out is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from knowngood.data.images import read_bytes
-from knowngood.data.sources.walking import Walker
+from knowngood.data.sources.walking import Walker, relative_name
 from knowngood.errors import ImageError, KnownGoodError
 from knowngood.progress import reporter
 from knowngood.review.app.station import Job, Station
@@ -46,7 +46,7 @@ class Watcher(threading.Thread):
     def look(self) -> int:
         """Looks once; returns how many photographs were inspected."""
         jobs, now = [], {}
-        for path in Walker().images(self.folder):
+        for path in Walker(sniff=False).images(self.folder):
             try:
                 facts = path.stat()
             except OSError:
@@ -71,6 +71,6 @@ class Watcher(threading.Thread):
             data = read_bytes(path)
         except ImageError:
             return None
-        inside = path.relative_to(self.folder)
-        lot = inside.parent.as_posix() if inside.parent != Path() else None
-        return Job(data, inside.as_posix(), path.stem, lot, None, "watch", self.station.settings.user)
+        inside = PurePosixPath(relative_name(path, self.folder))
+        lot = inside.parent.as_posix() if inside.parent != PurePosixPath() else None
+        return Job(data, inside.as_posix(), inside.stem, lot, None, "watch", self.station.settings.user)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from knowngood.data.images import disk_path
 from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
 from knowngood.decide.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
@@ -130,7 +132,11 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
                 f"There is no {name} in {run}.", expected="the run that made the recipe", fix="Give the run's folder."
             )
     frame = pl.read_parquet(run / RECORDS)
-    gone = [path for path in frame.filter(pl.col("error").is_null())["path"].to_list() if not Path(path).is_file()]
+    gone = [
+        path
+        for path in frame.filter(pl.col("error").is_null())["path"].to_list()
+        if not os.path.isfile(disk_path(path))
+    ]
     if gone:
         raise DataError(
             f"{len(gone)} images of the run are gone, first {gone[0]!r}.",

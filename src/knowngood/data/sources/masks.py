@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from knowngood.data.images import decode
+from knowngood.data.images import SUFFIXES, decode
 from knowngood.data.words import folded, is_container, meaning_of, split_of
 from knowngood.errors import ImageError
 
@@ -18,6 +18,7 @@ OF_GOOD = "masks of good images, which have no defect"
 AMBIGUOUS = "masks that fit several images"
 FURTHER = "further masks of an image that has one"
 OTHER_SIZE = "masks of another size than their image"
+UNSCORED = "masks, which are not scored"
 
 _MARK = (
     r"(?:defect[-_ .]?)?(?:masks?|maske|gt|labels?|seg|segm|segmentation|ground[-_ .]?truth|annos?|annot|annotations?"
@@ -78,6 +79,42 @@ def marked_core(stem: str) -> str | None:
             break
         core = found.group(1)
     return None if core == stem else _ENDING.sub("", core)
+
+
+def masks_in(folder: Path) -> Callable[[Path], bool]:
+    """Returns what says whether a file below `folder` is a mask: in a folder that is surely named after masks, or named
+    after a photograph beside it and with few grey levels.
+
+    Files may be asked for in any order; only those with a mask's name are opened.
+    """
+    named: dict[Path, bool] = {}
+
+    def in_masks(place: Path) -> bool:
+        if place not in named:
+            meaning = meaning_of(place.name)
+            own = meaning.kind == "masks" and meaning.sure and meaning.why.rsplit("'", 2)[-2] in _SURELY
+            named[place] = place != folder and (own or in_masks(place.parent))
+        return named[place]
+
+    def is_mask(file: Path) -> bool:
+        if in_masks(file.parent):
+            return True
+        core = marked_core(file.stem)
+        if core is None or not any((file.parent / f"{core}{ending}").is_file() for ending in _usual(file)):
+            return False
+        return look_at(file).mask
+
+    return is_mask
+
+
+_SURELY = frozenset(["mask", "masks", "gt", "ground truth", "groundtruth"])  # others may name a defect
+
+
+def _usual(file: Path) -> list[str]:
+    return [
+        file.suffix,
+        *(end for ending in sorted(SUFFIXES) for end in (ending, ending.upper()) if end != file.suffix),
+    ]
 
 
 @dataclass(frozen=True)

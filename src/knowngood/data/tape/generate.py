@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from knowngood.data.loading import refuse_in_data
 from knowngood.data.processes import by_processes
 from knowngood.data.tape import GENERATOR_VERSION
 from knowngood.data.tape.config import TapeConfig
@@ -132,6 +133,7 @@ def _unfinished(out: Path, config: TapeConfig) -> dict[_Chunk, list[Row]]:
 
 
 def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
+    refuse_in_data(out)
     if workers < 1:
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")
     if config.train + config.test == 0:
