@@ -116,18 +116,21 @@ def show_made(title: str, counts: Mapping[str, Mapping[str, int]], notes: Iterab
         typer.echo(sentence)
 
 
-def show_folders(folders: Sequence[Mapping[str, Any]], passed_over: Mapping[str, int]) -> None:
+def show_folders(facts: Mapping[str, Any]) -> None:
     """Prints what each folder, or each label of a table, was taken for, and how many files were passed over.
 
     Args:
-        folders: Name, label, images, masks and how that was decided.
-        passed_over: Reason to number of files.
+        facts: `folders` (name, label, images, masks, decided), `passed_over` and `passed_over_examples`; runs of an
+            older knowngood have none of them.
     """
+    folders, passed_over = facts.get("folders", ()), facts.get("passed_over", {})
     rows = [(one_line(f["name"]) or '""', f["label"], f["images"], f["masks"], f["decided"]) for f in folders]
     if rows:
         show_table("What the folders hold", ("folder or label", "taken as", "images", "masks", "decided by"), rows)
     if passed_over:
-        show_table("Passed over", ("why", "files"), list(passed_over.items()), right=(1,))
+        examples = facts["passed_over_examples"]
+        rows = [(why, count, "\n".join(map(one_line, examples[why]))) for why, count in passed_over.items()]
+        show_table("Passed over", ("why", "files", "for instance"), rows)
 
 
 def percent(share: float | None) -> str:

@@ -35,10 +35,11 @@ def check(
     else:
         counts = ", ".join(f"{number} {name}" for name, number in health.records.counts().items())
         typer.echo(f"{len(health.records)} images from source {health.records.source}: {counts}")
-        document = health.to_dict()
-        show_folders(document["folders"], document["passed_over"])
+        show_folders(health.to_dict())
+        passed_over = health.records.passed_over.sentences()
         for sentence in filter(None, (health.records.licence, *health.records.notes)):
-            typer.echo(sentence)
+            if sentence not in passed_over:
+                typer.echo(one_line(sentence))
         rows = [(f.severity, f.count, f.message, "\n".join(map(one_line, f.examples))) for f in health.findings]
         if rows:
             show_table("Findings, the worst first", ("severity", "count", "what", "for instance"), rows)

@@ -51,8 +51,7 @@ def train(
         seen = {name: done.metrics["data"].get(name) for name in ("folders", "passed_over", "passed_over_examples")}
         answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics, **seen, **told})
         return
-    data_facts = done.metrics["data"]
-    show_folders(data_facts.get("folders", ()), data_facts.get("passed_over", {}))  # older runs have none
+    show_folders(done.metrics["data"])
     splits = [name for name in SPLITS if name in done.metrics]
     columns = [_column(done.metrics[name]) for name in splits]
     rows = [(name, *cells) for name, *cells in zip(_figures(config.confidence), *columns, strict=True)]

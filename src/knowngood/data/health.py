@@ -157,6 +157,24 @@ def _unreadable(a: _Set) -> list[Finding]:
     return found
 
 
+def _folders(a: _Set) -> list[Finding]:
+    """What was only guessed of the folders' names, and what of the files may have been meant to be in the set."""
+    found = []
+    guessed = [one for one in a.records.folders if one.guessed and one.label != "passed over"]
+    if guessed:
+        names = tuple(one.name for one in guessed[:_EXAMPLES])
+        message = "What these folders or labels mean is guessed from their names; --good and --bad say it."
+        found.append(Finding("info", "guessed-labels", message, len(guessed), names))
+    for reason, count in a.records.passed_over.counts.items():
+        meant = any(
+            word in reason for word in ("not read", "beside the class", "outside", "masks that", "another size")
+        )
+        names = tuple(a.records.passed_over.examples[reason])
+        message = f"{count} files are passed over: {reason}."
+        found.append(Finding("warning" if meant else "info", "passed-over", message, count, names))
+    return found
+
+
 def _sizes(a: _Set) -> list[Finding]:
     shapes = a.thumbs.shapes
     tiny = [i for i, s in enumerate(shapes) if s is not None and min(s[:2]) < _TINY_SIDE]
@@ -324,6 +342,7 @@ def _divided(ids: Ids | list[int | None], values: Sequence[object]) -> list[int]
 
 CHECKS: tuple[Callable[[_Set], list[Finding]], ...] = (
     _unreadable,
+    _folders,
     _classes,
     _given_splits,
     _duplicates,

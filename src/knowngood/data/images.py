@@ -158,15 +158,15 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """
     shown = os.fspath(path)
     try:
-        path = disk_path(path)
-        status = os.stat(path)
+        place = disk_path(path)
+        status = os.stat(place)
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would be read for ever
             raise ImageError(f"{shown!r} is not a file.", expected="an image file")
         if status.st_size > MAX_BYTES:
             raise ImageError(
                 f"{shown!r} is absurdly large ({status.st_size / 2**30:.1f} GiB).", expected="at most 1 GiB"
             )
-        with open(path, "rb") as handle:
+        with open(place, "rb") as handle:
             data = handle.read()
     except FileNotFoundError as error:
         raise ImageError(f"There is no file {shown!r}.", fix="Check the path.") from error

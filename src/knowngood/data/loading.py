@@ -136,7 +136,7 @@ def _refuse_among(out: str | Path, records: Records) -> None:
     Raises:
         ConfigError: `out` lies in the set.
     """
-    if records.source in _BY_FOLDERS:
+    if records.source in _BY_FOLDERS and records.folders:
         refuse_in_data(out, [records.root], classes=True)
         return
     target = Path(os.path.realpath(out))
@@ -174,9 +174,10 @@ def _holds_photographs(folder: Path) -> bool:
 
 def _in_data(out: str | Path, there: Path) -> ConfigError:
     place = there.parent / f"{there.name}-results"
-    place = place if Path(os.path.realpath(out)) == there else place / Path(out).name
+    same = Path(os.path.realpath(out)) == there
+    place = place if same else place / Path(out).name
     return ConfigError(
-        f"{str(out)!r} lies in the data folder {str(there)!r}.",
+        f"{str(out)!r} {'is' if same else 'lies inside of'} the data folder {str(there)!r}.",
         expected="another place: what is written there would be read as photographs, or as a class, the next time",
         fix=f"--out {place}",
     )

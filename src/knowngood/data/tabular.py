@@ -39,7 +39,7 @@ csv.field_size_limit(1 << 24)  # a cell with hundreds of boxes is longer than Py
 # Column names that mean the same, the first that is there counts.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "image": (
-        "image", "image_path", "imagepath", "img_path", "path", "filepath", "file_path", "file_name", "filename",
+        "image", "path", "image_path", "imagepath", "img_path", "filepath", "file_path", "file_name", "filename",
         "file", "image_name", "imagename", "img", "picture", "photo", "photograph", "bild", "datei", "dateiname",
     ),
     "label": ("label", "class", "target", "category", "verdict", "class_name", "klasse", "urteil"),
@@ -83,10 +83,10 @@ class OpenTable:
         place = self.place(name)
         if place is None:
             words = SYNONYMS.get(name, (name,))
-            others = f" (or {', '.join(words[1:5])} ...)" if len(words) > 1 else ""
             raise DataError(
-                f"The table {str(self.file)!r} has no column {name}{others}; its columns are {', '.join(self.header)}.",
-                expected=f"a header row with a column {name}",
+                f"The table {str(self.file)!r} has no column {' or '.join(words[:2])}; "
+                f"its columns are {', '.join(self.header)}.",
+                expected=f"a header row with a column that is called {', '.join(words)}",
                 fix=f"Rename the column to {name}, or look whether the first row is the header.",
             )
         return place

@@ -115,8 +115,9 @@ class Meaning:
         kind: "good", "bad", "unlabelled", "masks", "results"; "doubtful" where it contradicts itself or could be
             read two ways; None where no word in it is known.
         sure: Whether the name says nothing else; otherwise `kind` is a guess from a word in it.
-        generic: Whether a bad name says no more than that units are bad.
-        why: The sentence part for a person, such as "the word 'ok' in its name".
+        generic: Whether a bad name says no more than that units are bad, and the name of a folder of masks nothing
+            that could also be a defect ("labels", "seg").
+        why: What in the name says so, for a person: "the word 'ok'".
     """
 
     kind: Kind | None
@@ -221,7 +222,7 @@ def _masks(apart: set[str], told: dict[str, str], _: str) -> Meaning | None:
     clear = apart <= own | {"filler", "bad", "good", "result?"}
     if "mask" not in apart and not apart <= {"mask?", "filler"}:
         return None  # "label missing" is a defect
-    return Meaning("masks", clear, why=why)
+    return Meaning("masks", clear, clear and "mask" in apart, why=why)
 
 
 def _unlabelled(apart: set[str], told: dict[str, str], name: str) -> Meaning | None:

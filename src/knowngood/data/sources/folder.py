@@ -125,7 +125,7 @@ class _Reading:
         given = _Folder(folder, name, split, "bad", None, "")
         told = self.names.label_of(folder.name, name)
         if told is not None:
-            defect = defect_of(folder.name) if told == "bad" else None
+            defect = defect_of(text_of(folder.name)) if told == "bad" else None
             return replace(given, use=told, defect=defect, decided=f"--{told}")
         if any((folder / file).is_file() for file in _OURS):
             return replace(given, use="passed over", decided="results of knowngood")
@@ -142,19 +142,19 @@ class _Reading:
             self.doubts.append((name, meaning.why))
             return None
         if meaning.kind == "bad":
-            return replace(given, defect=defect_of(folder.name), decided=decided)
+            return replace(given, defect=defect_of(text_of(folder.name)), decided=decided)
         if meaning.kind == "unlabelled":
             return replace(given, use="unlabelled", decided=decided)
         if meaning.kind == "results":
             return replace(given, use="passed over", decided=decided + ", which results have")
         if meaning.kind == "masks":
             return self._perhaps_masks(given, meaning, decided)
-        return replace(given, defect=folder.name, decided="its name, taken for a defect type")
+        return replace(given, defect=text_of(folder.name), decided="its name, taken for a defect type")
 
     def _perhaps_masks(self, given: _Folder, meaning: Meaning, decided: str) -> _Folder | None:
         """Decides on a folder with a word for masks in its name; what is in it decides where the name does not."""
         masks = replace(given, use="masks", decided=decided)
-        if meaning.sure and "label" not in meaning.why and "seg" not in meaning.why and "anno" not in meaning.why:
+        if meaning.generic:
             return masks
         images = list(Walker(self.root).images(given.path))
         if not images or self._mostly_masks(images):
@@ -163,7 +163,9 @@ class _Reading:
             self.doubts.append((given.name, f"{meaning.why} means masks, and its images look like photographs"))
             return None
         return replace(
-            given, defect=given.path.name, decided=f"guessed: {meaning.why} means masks, but these are photographs"
+            given,
+            defect=text_of(given.path.name),
+            decided=f"guessed: {meaning.why} means masks, but these are photographs",
         )
 
     def _mostly_masks(self, images: Sequence[Path]) -> bool:
@@ -203,7 +205,13 @@ class _Reading:
         ]
         columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
         facts = self._facts(folders, files, masks, matched.of)
-        notes = (*self.walker.notes(), *_guesses(facts), *_nearly_mvtec(folders), *passed.sentences())
+        notes = (
+            *self.walker.notes(),
+            *_guesses(facts),
+            *self._told_of(beside),
+            *_nearly_mvtec(folders),
+            *passed.sentences(),
+        )
         return Listing(table(columns), notes=notes, folders=facts, passed_over=passed)
 
     def _in_mask_folder(self, file: _File, folder: _Folder) -> bool:
@@ -295,6 +303,14 @@ class _Reading:
             label = f"bad: {one.defect}" if one.use == "bad" else one.use
             facts.append(FolderFact(text_of(one.name), label, images, having, one.decided))
         return tuple(facts)
+
+    def _told_of(self, beside: list[_File]) -> Iterator[str]:
+        """Yields the sentence on masks that lay among the photographs."""
+        if beside:
+            yield (
+                f"{len(beside)} of the images in class folders look like masks (few grey levels, a photograph's name) "
+                f"and are taken as masks (such as {self._name(beside[0].path)})."
+            )
 
     def _name(self, path: Path) -> str:
         return relative_name(path, self.root)

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from knowngood.data.records import BAD, GOOD, FolderFact, table
 from knowngood.data.sources import Listing
@@ -222,7 +223,7 @@ def parse_boxes(text: str) -> list[list[float]]:
     text = text.strip()
     loose = [part for part in re.split(r"[;\s]+", text) if part]
     if not text.startswith("[") and len(loose) == 4 and not any(part.endswith(",") for part in loose):
-        value = [number_of(part) for part in loose]
+        value: Any = [number_of(part) for part in loose]
     else:
         value = json.loads(text if text.startswith("[") else f"[{text}]")
     boxes = [value] if value and not isinstance(value[0], list) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def masks_in(folder: Path) -> Callable[[Path], bool]:
     def in_masks(place: Path) -> bool:
         if place not in named:
             meaning = meaning_of(place.name)
-            own = meaning.kind == "masks" and meaning.sure and meaning.why.rsplit("'", 2)[-2] in _SURELY
+            own = meaning.kind == "masks" and meaning.generic  # others may name a defect
             named[place] = place != folder and (own or in_masks(place.parent))
         return named[place]
 
@@ -105,9 +105,6 @@ def masks_in(folder: Path) -> Callable[[Path], bool]:
         return look_at(file).mask
 
     return is_mask
-
-
-_SURELY = frozenset(["mask", "masks", "gt", "ground truth", "groundtruth"])  # others may name a defect
 
 
 def _usual(file: Path) -> list[str]:
@@ -209,7 +206,7 @@ def _place(file: Path, root: Path) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _closeness(mask: tuple[str, ...], image: tuple[str, ...], known: Collection[str]) -> int | None:
+def _closeness(mask: tuple[str, ...], image: tuple[str, ...], known: set[str]) -> int | None:
     """Returns how many folders a mask shares with an image, -1 for a tree of other names, None for a contradiction."""
     rest = iter(image)
     if all(part in rest for part in mask):

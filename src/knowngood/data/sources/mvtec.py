@@ -48,11 +48,11 @@ class MvtecSource:
                             "image": relative_name(file, path),
                             "path": text_of(file.absolute()),
                             "label": GOOD if good else BAD,
-                            "defect": None if good else defect_of(folder.name),
+                            "defect": None if good else defect_of(text_of(folder.name)),
                             "split": split,
                         }
                     )
-                label = "good" if good else f"bad: {defect_of(folder.name)}"
+                label = "good" if good else f"bad: {defect_of(text_of(folder.name))}"
                 classes.append((folder, label, own))
         masks = [] if truth is None else list(walker.images(truth))
         if not rows:
