@@ -172,6 +172,23 @@ def show_made(title: str, counts: Mapping[str, Mapping[str, int]], notes: Iterab
         typer.echo(sentence)
 
 
+def show_folders(facts: Mapping[str, Any]) -> None:
+    """Prints what each folder, or each label of a table, was taken for, and how many files were passed over.
+
+    Args:
+        facts: `folders` (name, label, images, masks, decided), `passed_over` and `passed_over_examples`; runs of an
+            older knowngood have none of them.
+    """
+    folders, passed_over = facts.get("folders", ()), facts.get("passed_over", {})
+    rows = [(one_line(f["name"]) or '""', f["label"], f["images"], f["masks"], f["decided"]) for f in folders]
+    if rows:
+        show_table("What the folders hold", ("folder or label", "taken as", "images", "masks", "decided by"), rows)
+    if passed_over:
+        examples = facts["passed_over_examples"]
+        left = [(why, count, "\n".join(map(one_line, examples[why]))) for why, count in passed_over.items()]
+        show_table("Passed over", ("why", "files", "for instance"), left)
+
+
 def percent(share: float | None) -> str:
     """Returns a share as people read it: 0.0125 is "1.2 %"."""
     return "" if share is None else f"{100 * share:.1f} %"

@@ -9,7 +9,18 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json, percent, show_table
 from knowngood.cli.clustering import at_work_on, check_folder
-from knowngood.cli.options import Backbone, Data, ImageSize, Source, UnitFrom, Weights, out_folder, with_options
+from knowngood.cli.options import (
+    Backbone,
+    Bad,
+    Data,
+    Good,
+    ImageSize,
+    Source,
+    UnitFrom,
+    Weights,
+    out_folder,
+    with_options,
+)
 from knowngood.errors import ConfigError
 from knowngood.scale.config import ClusterConfig
 from knowngood.study.removal_config import RemovalConfig
@@ -36,6 +47,8 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
     image_size: ImageSize = None,
     source: Source = None,
     unit_from: UnitFrom = None,
+    good: Good = None,
+    bad: Bad = None,
     detector: Annotated[
         list[str] | None, typer.Option(help="A further outlier detector to ask (may be repeated).")
     ] = None,
@@ -75,6 +88,8 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
             image_size=image_size,
             source=source,
             unit_from=unit_from,
+            good=good or (),
+            bad=bad or (),
             detectors=detector or (),
             one_sided=one_sided,
             seed=seed,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_made
-from knowngood.cli.options import Data, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.data.offline.config import AugmentConfig
 
 
@@ -23,6 +23,8 @@ def augment(
     out: Annotated[Path, out_folder("Folder for the copies and the manifest; must be empty.")],
     config: AugmentConfig,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the augmented set that is in --out.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
     json: Json = False,
@@ -35,7 +37,7 @@ def augment(
     with at_work():
         from knowngood.data.offline.augment import augment as work
 
-        done = work(data, out, config, source=source, force=force, workers=workers)
+        done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force, workers=workers)
     if json:
         facts = {"manifest": str(done.manifest), "made": done.made, "cut": done.cut, "counts": done.counts}
         answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_table
-from knowngood.cli.options import Data, Source, UnitFrom
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_folders, show_table
+from knowngood.cli.options import Bad, Data, Good, Source, UnitFrom
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +17,8 @@ def check(
     data: Data,
     source: Source = None,
     unit_from: UnitFrom = None,
+    good: Good = None,
+    bad: Bad = None,
     json: Json = False,
 ) -> None:
     """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.
@@ -26,14 +28,17 @@ def check(
     with at_work():
         from knowngood.data.health import check as work
 
-        health = work(data, source, unit_from=unit_from)
+        health = work(data, source, good=good or (), bad=bad or (), unit_from=unit_from)
     if json:
         answer_json(health.to_dict())
     else:
         counts = ", ".join(f"{number} {name}" for name, number in health.records.counts().items())
         typer.echo(f"{len(health.records)} images from source {health.records.source}: {counts}")
+        show_folders(health.to_dict())
+        passed_over = health.records.passed_over.sentences()
         for sentence in filter(None, (health.records.licence, *health.records.notes)):
-            typer.echo(sentence)
+            if sentence not in passed_over:
+                typer.echo(one_line(sentence))
         rows = [(f.severity, f.count, f.message, "\n".join(map(one_line, f.examples))) for f in health.findings]
         if rows:
             show_table("Findings, the worst first", ("severity", "count", "what", "for instance"), rows)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
-from knowngood.cli.options import Data, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.models.classical.config import ClassicalConfig
 
 
@@ -24,6 +24,8 @@ def classical(
     out: Annotated[Path, out_folder("Folder for the results; earlier ones are replaced.")],
     config: ClassicalConfig,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     json: Json = False,
 ) -> None:
     """Fit conventional classifiers on the features of a pretrained network, and show how the photographs vary (PCA).
@@ -33,7 +35,7 @@ def classical(
     with at_work():
         from knowngood.study.classical import classical as work
 
-        done = work(data, out, config, source=source)
+        done = work(data, out, config, source=source, good=good or (), bad=bad or ())
     if json:
         answer_json({"out": str(done.folder), "rows": done.rows})
         return

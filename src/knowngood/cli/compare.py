@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import Data, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.errors import ConfigError
 from knowngood.recipe.folder import place_of
 from knowngood.study.comparison.config import CompareConfig
@@ -29,6 +29,8 @@ def compare(
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     out: Annotated[Path | None, out_folder("Folder for the comparison; always needed.")] = None,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
     json: Json = False,
 ) -> None:
@@ -49,7 +51,7 @@ def compare(
     with at_work():
         from knowngood.study.comparison.comparing import compare as work
 
-        done = work(data, out, config, source=source, force=force)
+        done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     if json:
         answer_json({"out": str(done.folder), **done.document})
         return

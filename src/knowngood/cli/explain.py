@@ -55,6 +55,8 @@ def explain(
     columns = ("image", "defect score", "decision", "boxes", "largest: x0 y0 x1 y1")
     if rows:
         show_table(f"Highest scores ({len(rows)} of {len(seen)})", columns, rows)
+    for why, count in done.document["passed_over"].items():
+        typer.echo(f"Passed over, {why}: {count}")
     typer.echo(f"Pictures: {done.folder / PAGE}\nBoxes: {done.folder / 'boxes.csv'}")
     end_for_errors(len(broken), len(found), max_errors)
 

@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.answering import Json, answer_json
 from knowngood.cli.clustering import at_work_on, check_folder
-from knowngood.cli.options import Backbone, Data, ImageSize, Source, Weights, with_options
+from knowngood.cli.options import Backbone, Bad, Data, Good, ImageSize, Source, Weights, with_options
 from knowngood.scale.config import ClusterConfig, of_a_cluster
 
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(ClusterConfig, "cluster")
-def features(
+def features(  # noqa: PLR0913, PLR0917  (an option each)
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features, error.")],
     cluster: ClusterConfig,
@@ -27,6 +27,8 @@ def features(
     weights: Weights = None,
     image_size: ImageSize = None,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="On a cluster: compute everything, also what --out has already.")
     ] = False,
@@ -39,7 +41,8 @@ def features(
     asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
     work = _here if cluster.engine == "local" else _on_cluster
     with at_work_on(cluster):
-        facts = {"out": str(out), **work(data, out, asked, source=source, config=cluster, fresh=fresh)}
+        given: dict[str, Any] = {"source": source, "good": good or (), "bad": bad or ()}
+        facts = {"out": str(out), **work(data, out, asked, **given, config=cluster, fresh=fresh)}
     if json:
         answer_json(facts)
         return
@@ -53,12 +56,13 @@ def features(
     )
 
 
-def _here(data: str, out: Path, asked: dict[str, Any], *, source: str | None, **_: Any) -> dict[str, Any]:
-    from knowngood.data.loading import load
+def _here(data: str, out: Path, asked: dict[str, Any], **more: Any) -> dict[str, Any]:
+    from knowngood.data.loading import loaded
     from knowngood.models.features import features as work
     from knowngood.models.features import write_features
 
-    records = load(data, source).usable()
+    given = {name: more[name] for name in ("source", "good", "bad")}
+    records = loaded(data, **given, out=out).usable()
     made = work(records, **asked)
     write_features(records, made, out)
     return {

@@ -192,6 +192,14 @@ UnitFrom = Annotated[
         "group), a column of the manifest, or none to look for near copies only."
     ),
 ]
+Good = Annotated[
+    list[str] | None,
+    typer.Option("--good", metavar="NAME", help="Folder (or label in a table) of good units; several with commas."),
+]
+Bad = Annotated[
+    list[str] | None,
+    typer.Option("--bad", metavar="NAME", help="Folder (or label in a table) of bad units; several with commas."),
+]
 
 
 def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -73,12 +73,13 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
         end_for_errors(counts["unreadable"], counts["images"], max_errors)
         return
     with at_work():
+        from knowngood.data.records import PassedOver
         from knowngood.recipe.engine.profile import Profile
         from knowngood.recipe.predicting import predict as work
 
-        stages = Profile()
+        stages, passed = Profile(), PassedOver()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
-        kept |= {"cascade": config.cascade, "any_product": config.any_product}
+        kept |= {"cascade": config.cascade, "any_product": config.any_product, "passed_over": passed}
         cuts: dict[str, Any] = {"accept_below": threshold, "reject_from": reject_from, "signed_by": require_signature}
         frame = work(recipe, images, **kept, **cuts, runtime=runtime, profile=stages)
     counts = {
@@ -87,9 +88,9 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
         "unreadable": int(frame["error"].is_not_null().sum()),
     }
     if json:
-        more = {"profile": stages.document()} if profile else {}
-        decided = {"runtime": sorted(set(frame["runtime"])), "recipe": sorted(set(frame["recipe"]))}
-        answer_json({**counts, **decided, **more, "out": None if out is None else str(out), "rows": frame.to_dicts()})
+        more: dict[str, Any] = {"profile": stages.document()} if profile else {}
+        more |= {"runtime": sorted(set(frame["runtime"])), "recipe": sorted(set(frame["recipe"])), **passed.to_dict()}
+        answer_json({**counts, **more, "out": None if out is None else str(out), "rows": frame.to_dicts()})
         end_for_errors(counts["unreadable"], len(frame), max_errors)
         return
     broken = frame.filter(frame["error"].is_not_null())
@@ -109,6 +110,8 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
         show_table(f"Highest scores ({len(rows)} of {len(scored)})", ("image", "defect score", "decision"), rows)
     typer.echo(", ".join(f"{number} {name}" for name, number in counts.items()))
     typer.echo(f"Decided by {' and '.join(sorted(set(frame['runtime'])))}, recipe {' and '.join(set(frame['recipe']))}")
+    for sentence in passed.sentences():
+        typer.echo(one_line(sentence))
     if profile:
         show_profile(stages.document())
     if out is not None:

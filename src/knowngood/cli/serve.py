@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import RecipePath, data_option, to_read
+from knowngood.cli.options import Bad, Good, RecipePath, data_option, to_read
 from knowngood.errors import DataError, MissingExtraError
 
 Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
@@ -32,6 +32,8 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     judged: Annotated[
         Path | None, to_read("Folder of `knowngood synthesize judge`: what it would drop is queued.")
     ] = None,
+    good: Good = None,
+    bad: Bad = None,
     db: Db = _HERE,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond this computer everybody needs a token.")
@@ -71,7 +73,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             serving.take_over_run(station, recipe)
         works: list[Callable[[], object]] = []
         if data is not None:
-            works.append(lambda: serving.inspect_data(station, data))
+            works.append(lambda: serving.inspect_data(station, data, good=good or (), bad=bad or ()))
         if audit is not None:
             from knowngood.review.audited import queue_audit
 

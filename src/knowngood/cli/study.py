@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import Data, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.study.study_config import StudyConfig
 
 
@@ -23,6 +23,8 @@ def study(
     out: Annotated[Path, out_folder("Folder for the study.")],
     config: StudyConfig,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the study that is in --out.")] = False,
     json: Json = False,
 ) -> None:
@@ -34,7 +36,7 @@ def study(
         from knowngood.study.studying import PAGE
         from knowngood.study.studying import study as work
 
-        done = work(data, out, config, source=source, force=force)
+        done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     if json:
         answer_json({"out": str(done.folder), **done.document})
         return

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, percent, show_made, show_table
-from knowngood.cli.options import Data, Source, data_option, images_to_read, out_folder, to_read, with_options
+from knowngood.cli.options import (
+    Bad,
+    Data,
+    Good,
+    Source,
+    data_option,
+    images_to_read,
+    out_folder,
+    to_read,
+    with_options,
+)
 from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
 from knowngood.study.judging.config import JudgeConfig
 from knowngood.synthesis.config import SamplingParameters
@@ -43,6 +53,8 @@ def train(
     out: Annotated[Path, out_folder("Folder for the run.")],
     config: GeneratorConfig,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in --out, and train on fewer than 20 images.")
     ] = False,
@@ -55,7 +67,7 @@ def train(
     with at_work():
         from knowngood.study.generator import train_generator
 
-        done = train_generator(data, out, config, source=source, force=force)
+        done = train_generator(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     last = done.figures["history"][-1]
     if json:
         answer_json({"out": str(done.folder), "images": done.figures["images"], "last": last})
@@ -76,6 +88,8 @@ def transplant(
         Path | None, to_read("Run or recipe whose maps say where a defect is that has no mask and no box.")
     ] = None,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -87,13 +101,14 @@ def transplant(
     with at_work():
         from knowngood.study.generating import transplant as work
 
-        done = work(data, out, count, config, recipe=recipe, source=source, force=force)
+        given: dict[str, Any] = {"source": source, "good": good or (), "bad": bad or ()}
+        done = work(data, out, count, config, recipe=recipe, **given, force=force)
     _tell(done, json)
 
 
 @app.command(short_help="Write samples of a trained generator.")
 @with_options(SamplingParameters)
-def sample(
+def sample(  # noqa: PLR0913, PLR0917  (an option each)
     run: Annotated[Path, images_to_read("Folder of `knowngood synthesize train`.", "RUN")],
     out: Out,
     config: SamplingParameters,
@@ -103,6 +118,8 @@ def sample(
         str | None, data_option("Photographs to list beside the samples, to train on both as they are.")
     ] = None,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -110,7 +127,8 @@ def sample(
     with at_work():
         from knowngood.study.generating import sample as work
 
-        done = work(run, out, count, seed=seed, data=data, source=source, force=force, **config.model_dump())
+        given: dict[str, Any] = {"data": data, "source": source, "good": good or (), "bad": bad or ()}
+        done = work(run, out, count, seed=seed, **given, force=force, **config.model_dump())
     _tell(done, json)
 
 
@@ -134,6 +152,8 @@ def judge(
     out: Annotated[Path, out_folder("Folder for judge.json, judge.html and drop.csv.")],
     config: JudgeConfig,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     json: Json = False,
 ) -> None:
     """Judge made bad images against real ones that their maker did not see; test images are not looked at.
@@ -143,7 +163,7 @@ def judge(
     with at_work():
         from knowngood.study.judging.judging import judge as work
 
-        done = work(generated, data, out, config, source=source)
+        done = work(generated, data, out, config, source=source, good=good or (), bad=bad or ())
     if json:
         answer_json({"out": str(done.folder), **done.document})
         return

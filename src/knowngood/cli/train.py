@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
+from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_folders, show_table
 from knowngood.cli.cascade import show_cascade
-from knowngood.cli.options import Data, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.models.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def train(
     out: Annotated[Path, out_folder("Folder for the run.")],
     config: TrainConfig,
     source: Source = None,
+    good: Good = None,
+    bad: Bad = None,
     cascade: Annotated[
         bool, typer.Option("--cascade", help="Put a fast student before it, as `knowngood cascade` does.")
     ] = False,
@@ -42,12 +44,14 @@ def train(
     with at_work():
         from knowngood.study.training import train as work
 
-        done = work(data, out, config, source=source, force=force)
+        done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
         made = _cascaded(done.folder) if cascade else None
     if json:
         told = {} if made is None else {"cascade": made.document.model_dump(mode="json")}
-        answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics, **told})
+        seen = {name: done.metrics["data"].get(name) for name in ("folders", "passed_over", "passed_over_examples")}
+        answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics, **seen, **told})
         return
+    show_folders(done.metrics["data"])
     splits = [name for name in SPLITS if name in done.metrics]
     columns = [_column(done.metrics[name]) for name in splits]
     rows = [(name, *cells) for name, *cells in zip(_figures(config.confidence), *columns, strict=True)]

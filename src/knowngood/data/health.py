@@ -14,7 +14,7 @@ import polars as pl
 
 from knowngood.data.duplicates import Ids, Thumbnails, exact_clusters, near_clusters, thumbnails
 from knowngood.data.images import read_mask
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.pages import file_of
 from knowngood.data.pixels import depth_advice, depth_of_set
 from knowngood.data.records import BAD, GOOD, Records
@@ -75,6 +75,8 @@ class Health:
             "root": str(self.records.root),
             "licence": self.records.licence,
             "notes": list(self.records.notes),
+            "folders": [asdict(fact) for fact in self.records.folders],
+            **self.records.passed_over.to_dict(),
             "images": len(self.records),
             "counts": self.records.counts(),
             "repeated_parts": None if self.records.repeated is None else self.records.repeated.to_dict(),
@@ -107,12 +109,21 @@ class _Set:
         return [Finding(severity, code, message, len(rows), self.names(rows))] if len(rows) else []
 
 
-def check(data: str | Path | Records, source: str | None = None, *, unit_from: str | None = None) -> Health:
+def check(
+    data: str | Path | Records,
+    source: str | None = None,
+    *,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+    unit_from: str | None = None,
+) -> Health:
     """Looks for whatever could spoil a training, decoding every image once.
 
     Args:
         data: A path as for `load`, or records that were loaded.
         source: As for `load`.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         unit_from: What says which photographs show the same part, see `knowngood.data.units.with_units`.
 
     Returns:
@@ -121,7 +132,7 @@ def check(data: str | Path | Records, source: str | None = None, *, unit_from: s
     Raises:
         DataError: The data set cannot be read at all.
     """
-    records = data if isinstance(data, Records) else load(data, source, unit_from=unit_from)
+    records = loaded(data, source, good=good, bad=bad, unit_from=unit_from)
     thumbs = thumbnails(records, detail=True)
     records = replace(with_units(records, unit_from, thumbs=thumbs), notes=records.notes)  # they are findings here
     a_set = _Set(records, thumbs, exact_clusters(records), near_clusters(records, thumbs=thumbs), groups_of(records))
@@ -197,6 +208,24 @@ def _unreadable(a: _Set) -> list[Finding]:
             first = a.thumbs.errors[which[0]]
             message = f"{len(which)} images cannot be used and are left out; the first: {first}"
             found += a.finding(severity, code, message, which)
+    return found
+
+
+def _folders(a: _Set) -> list[Finding]:
+    """What was only guessed of the folders' names, and what of the files may have been meant to be in the set."""
+    found = []
+    guessed = [one for one in a.records.folders if one.guessed and one.label != "passed over"]
+    if guessed:
+        names = tuple(one.name for one in guessed[:_EXAMPLES])
+        message = "What these folders or labels mean is guessed from their names; --good and --bad say it."
+        found.append(Finding("info", "guessed-labels", message, len(guessed), names))
+    for reason, count in a.records.passed_over.counts.items():
+        meant = any(
+            word in reason for word in ("not read", "beside the class", "outside", "masks that", "another size")
+        )
+        names = tuple(a.records.passed_over.examples[reason])
+        message = f"{count} files are passed over: {reason}."
+        found.append(Finding("warning" if meant else "info", "passed-over", message, count, names))
     return found
 
 
@@ -410,6 +439,7 @@ def _divided(ids: Ids | list[int | None], values: Sequence[object]) -> list[int]
 
 CHECKS: tuple[Callable[[_Set], list[Finding]], ...] = (
     _unreadable,
+    _folders,
     _classes,
     _given_splits,
     _duplicates,

@@ -24,7 +24,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -256,7 +255,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would be read for ever
             raise ImageError(f"{shown!r} is not a file.", expected="an image file")
-        page = None if file == Path(path) else split_page(path)[1]
+        page = None if os.path.lexists(path) else split_page(path)[1]
         if page is None and status.st_size > MAX_BYTES:
             raise ImageError(
                 f"{shown!r} is absurdly large ({status.st_size / 2**30:.1f} GiB).", expected="at most 1 GiB"

@@ -36,6 +36,7 @@ _OLD_JPEG = 6
 _LEFT_OUT = frozenset({_SUBFILE, _OLD_SUBFILE, 297, 330, 34665, 34853, 40965})
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class Chain(NamedTuple):
@@ -65,9 +66,17 @@ def is_tiff(name: str) -> bool:
 
 
 def file_of(path: str | os.PathLike[str]) -> Path:
-    """Returns the file on the disk that a path means: without its page, unless a file has that very name."""
+    """Returns the file on the disk that a path means: without its page, unless a file has that very name.
+
+    A path may be the text of a table, in which bytes that are not UTF-8 stand as "\\xe4" (see
+    `knowngood.data.sources.walking.text_of`).
+    """
     file, page = split_page(path)
-    return Path(path if page is None or os.path.lexists(path) else file)
+    text = os.fspath(path if page is None or os.path.lexists(path) else file)
+    if "\\x" not in text or os.path.lexists(text):
+        return Path(text)
+    raw = _ESCAPED.sub(lambda found: bytes([int(found.group(1), 16)]), os.fsencode(text))
+    return Path(os.fsdecode(raw) if os.path.lexists(raw) else text)
 
 
 def without_suffix(name: str | os.PathLike[str]) -> str:

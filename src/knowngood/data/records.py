@@ -39,6 +39,77 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
+_EXAMPLES = 5  # names of passed-over files that are kept for each reason
+
+
+@dataclass(frozen=True)
+class FolderFact:
+    """What a source made of one folder, or of one value of a label column.
+
+    Attributes:
+        name: The folder below the root, or the value as it stands in the table.
+        label: "good", "bad: DEFECT", "unlabelled", "masks" or "passed over".
+        images: Photographs that were taken from it.
+        masks: Of these photographs, those that have a mask; in a folder of masks, the masks that fit one.
+        decided: How the label was found: by the name, by a guess from a word in it, by --good or --bad.
+    """
+
+    name: str
+    label: str
+    images: int
+    masks: int
+    decided: str
+
+    @property
+    def guessed(self) -> bool:
+        """Whether a person should look at the label."""
+        return self.decided.startswith("guessed")
+
+
+@dataclass
+class PassedOver:
+    """Files that were not taken as photographs: how many by reason, and a few names of each.
+
+    Attributes:
+        counts: Reason to number of files.
+        examples: Reason to the first names.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    def add(self, reason: str, name: str, count: int = 1) -> None:
+        """Counts one file, or `count` of which `name` is the first."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < _EXAMPLES:
+            shown.append(name)
+
+    def update(self, other: PassedOver) -> None:
+        """Adds what another has counted."""
+        for reason, count in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            shown = self.examples.setdefault(reason, [])
+            shown += other.examples[reason][: _EXAMPLES - len(shown)]
+
+    def sentences(self) -> list[str]:
+        """Returns a sentence for each reason, with an example."""
+        return [
+            f"Passed over, {reason}: {count} (such as {self.examples[reason][0]})."
+            for reason, count in self.counts.items()
+        ]
+
+    def to_dict(self) -> dict[str, dict[str, object]]:
+        """Returns `passed_over` (reason to count) and `passed_over_examples` (reason to names) as JSON types."""
+        return {
+            "passed_over": dict(self.counts),
+            "passed_over_examples": {k: list(v) for k, v in self.examples.items()},
+        }
+
+
 @dataclass(frozen=True)
 class RepeatedParts:
     """What is known of photographs that show the same part; see `knowngood.data.units`.
@@ -85,6 +156,8 @@ class Records:
         licence: Terms that the user must be told of, or None.
         notes: Sentences that the reader of the set should know (for example how labels were made).
         repeated: What is known of photographs of the same part; None while nobody has looked.
+        folders: What each folder, or each value of the label column, was taken for.
+        passed_over: Files that were not taken as photographs, by reason.
     """
 
     frame: pl.DataFrame
@@ -93,6 +166,8 @@ class Records:
     licence: str | None = None
     notes: tuple[str, ...] = ()
     repeated: RepeatedParts | None = None
+    folders: tuple[FolderFact, ...] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def __post_init__(self) -> None:
         validate(self.frame)

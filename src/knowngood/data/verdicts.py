@@ -8,16 +8,22 @@ from pathlib import Path
 import polars as pl
 
 from knowngood.data.records import BAD, GOOD, Records
+from knowngood.data.tabular import open_table, same_names
+from knowngood.data.words import meaning_of
 from knowngood.errors import DataError
 
 VERDICTS = ("good", "bad", "drop", "keep")  # keep, or nothing at all: as it was
+_DROP = frozenset(["drop", "remove", "delete", "discard", "exclude", "out"])
+_KEEP = frozenset(["keep", "leave", "unchanged", "same", "as it was"])
 
 
 def read_verdicts(path: Path) -> pl.DataFrame:
     """Reads the verdicts that a person filled in.
 
     Args:
-        path: CSV with columns image and verdict; optional defect. An empty verdict means that nobody has said.
+        path: Table with columns image and verdict; optional defect. A verdict is good or bad in any words that
+            `knowngood.data.words` knows, drop (remove, delete ...) or keep; an empty or unsure one means that
+            nobody has decided.
 
     Returns:
         Columns image, verdict, defect, without the empty ones.
@@ -25,27 +31,37 @@ def read_verdicts(path: Path) -> pl.DataFrame:
     Raises:
         DataError: Columns are missing, a verdict is not known, or an image has two verdicts.
     """
-    try:
-        frame = pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"The verdicts {path} cannot be read: {error}", expected="a CSV file") from error
-    if not {"image", "verdict"} <= set(frame.columns):
-        raise DataError(f"{path} has columns {frame.columns}.", expected="image and verdict, and perhaps defect")
-    if "defect" not in frame.columns:
-        frame = frame.with_columns(defect=pl.lit(None, pl.String))
-    frame = frame.select(
-        "image", pl.col("verdict").str.strip_chars().str.to_lowercase(), pl.col("defect").replace("", None)
-    ).filter(pl.col("verdict").fill_null("") != "")
-    wrong = frame.filter(~pl.col("verdict").is_in(VERDICTS))
-    if wrong.height:
+    table = open_table(path)
+    if "verdict" not in table.columns:
         raise DataError(
-            f"The verdict {wrong['verdict'][0]!r} of {wrong['image'][0]!r} in {path} is not known.",
-            expected=", ".join(VERDICTS) + ", or nothing",
+            f"{path} has columns {', '.join(table.header)}.", expected="image and verdict, and perhaps defect"
         )
+    image, verdict, defect = table.needed("image"), table.columns.index("verdict"), table.place("defect")
+    rows: list[tuple[str, str, str | None]] = []
+    for row in table.rows:
+        said = _verdict(row[verdict] or "")
+        if said is None:
+            raise DataError(
+                f"The verdict {row[verdict]!r} of {row[image]!r} in {path} is not known.",
+                expected=", ".join(VERDICTS) + ", or nothing",
+            )
+        if said and row[image] is not None:
+            rows.append((str(row[image]), said, None if defect is None else row[defect]))
+    schema = {"image": pl.String(), "verdict": pl.String(), "defect": pl.String()}
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
     twice = frame.filter(pl.col("image").is_duplicated())
     if twice.height:
         raise DataError(f"{path} has two verdicts on {twice['image'][0]!r}.", fix="Leave one of them.")
     return frame
+
+
+def _verdict(text: str) -> str | None:
+    """Returns one of `VERDICTS`, "" where nobody has decided, None for what is not known."""
+    word = " ".join(text.lower().split())
+    if not word or word in _KEEP or word in _DROP:
+        return "" if not word else "keep" if word in _KEEP else "drop"
+    kind = meaning_of(text).kind
+    return {"good": "good", "bad": "bad", "unlabelled": ""}.get(kind or "")
 
 
 def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
@@ -61,6 +77,7 @@ def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
         DataError: A verdict is about an image that is not in the set.
     """
     known = set(records.frame["image"].to_list())
+    verdicts = verdicts.with_columns(image=pl.Series(same_names(verdicts["image"].to_list(), known), dtype=pl.String))
     stray = [image for image in verdicts["image"].to_list() if image not in known]
     if stray:
         raise DataError(

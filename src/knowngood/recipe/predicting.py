@@ -13,15 +13,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
+from knowngood.data.loading import refuse_in_data
 from knowngood.data.pages import file_of, pages_of
-from knowngood.data.sources.walking import Walker
+from knowngood.data.records import PassedOver
+from knowngood.data.tabular import read_frame
 from knowngood.decide.by_hand import moved
 from knowngood.errors import CalibrationError, ConfigError, DataError
 from knowngood.files import storage_errors
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.opening import has_cascade, opened
-from knowngood.recipe.engine.items import stream
+from knowngood.recipe.engine.items import photographs_in, stream
 from knowngood.recipe.engine.pipeline import Engine, Scored
 from knowngood.recipe.engine.profile import Profile
 from knowngood.recipe.runtimes.choosing import AUTO, Scoring, announce
@@ -63,6 +65,7 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     reject_from: float | None = None,
     signed_by: Keys | None = None,
     profile: Profile | None = None,
+    passed_over: PassedOver | None = None,
 ) -> pl.DataFrame:
     """Scores photographs, a row each.
 
@@ -83,6 +86,7 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
         reject_from: Another upper threshold, for a try.
         signed_by: Public keys of which one must have signed the recipe, as in `Recipe.load`.
         profile: Receives how busy each stage was.
+        passed_over: Receives the files that are no photographs, by reason.
 
     Returns:
         A row a photograph, sorted by image. Columns image, defect_score (0..1, null where decision is "error"),
@@ -102,6 +106,8 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
         raise ConfigError(f"{target} ends in {target.suffix!r}.", expected=".csv or .parquet", fix="Rename --out.")
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
+    if target is not None:
+        refuse_in_data(target, folders_among(images))
     wanted = None if sample is None else read_sample(Path(sample))
     if signed_by is not None and isinstance(recipe, Recipe):
         raise ConfigError("A loaded recipe was verified when it was loaded.", fix="Recipe.load(folder, signed_by=KEYS)")
@@ -123,6 +129,8 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
             frame = _table(engine, scored, known, log, task)
     finally:
         reporter().finish(task)
+    if passed_over is not None:
+        passed_over.update(found.passed_over)
     if known.used:
         reporter().say(f"{known.used} of {len(frame)} photographs were scored before (--fresh scores them again)")
     if not frame["image"].is_sorted():
@@ -130,7 +138,8 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     if target is not None:
         if wanted is None and submission:
             wanted = plain_sample(frame["image"])
-        write_table(frame if wanted is None else as_submission(frame, wanted), target)
+        table = frame if wanted is None else as_submission(frame, wanted)
+        write_table(table, target, protect=wanted is None)  # a contest wants its ids as they are
         assert journal is not None
         journal.unlink(missing_ok=True)
     return frame
@@ -155,8 +164,20 @@ def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str]
     return pl.concat(parts)
 
 
-def pictures(places: Iterable[str | Path]) -> list[Path]:
-    """Returns the files named, and the pictures (by their endings) in the folders named, sorted, each once.
+def folders_among(images: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """Returns those of the places that are folders of this machine."""
+    places = [images] if isinstance(images, (str, Path)) else images
+    return [place for place in places if "://" not in str(place) and Path(place).is_dir()]
+
+
+def pictures(places: Iterable[str | Path], passed_over: PassedOver | None = None) -> list[Path]:
+    """Returns the files named, and the photographs in the folders named, sorted, each once.
+
+    Files that could be photographs of a kind that is not read are among them; masks and documents are not.
+
+    Args:
+        places: Files and folders.
+        passed_over: Receives what is passed over.
 
     A TIFF file of several pages comes as one path a page.
 
@@ -166,7 +187,8 @@ def pictures(places: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for place in map(Path, places):
         if place.is_dir():
-            found.update(dict.fromkeys(Walker().images(place)))
+            counted = PassedOver() if passed_over is None else passed_over
+            found.update(dict.fromkeys(one.path for one in photographs_in(place, counted)))
         elif file_of(place).exists():
             found.update(dict.fromkeys(pages_of(place)[0]))
         else:
@@ -266,10 +288,10 @@ def _known(target: Path, revision: str) -> _Known:
     parts = [pl.DataFrame(schema=SCHEMA)]
     if target.is_file():
         try:
-            frame = pl.read_parquet(target) if target.suffix == ".parquet" else pl.read_csv(target, infer_schema=False)
+            frame = pl.read_parquet(target) if target.suffix == ".parquet" else read_frame(target)
             if set(COLUMNS) <= set(frame.columns):
                 parts.append(frame.select(COLUMNS).cast(SCHEMA))  # type: ignore[arg-type]
-        except pl.exceptions.PolarsError:
+        except (DataError, pl.exceptions.PolarsError):
             pass  # not ours: it is replaced, as --out asks
     journal = target.with_name(f".{target.name}.journal")
     if journal.is_file():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import polars as pl
 
+from knowngood.data.tabular import open_table
 from knowngood.errors import DataError
 from knowngood.progress import reporter
 
@@ -40,17 +40,17 @@ def read_sample(path: Path) -> Sample:
         DataError: It is missing or no such table.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = [row for row in csv.reader(handle) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"The sample submission {path} cannot be read: {error}.", fix="Check --sample.") from error
-    if len(rows) < 2 or any(len(row) < 2 for row in rows):
+        sample = open_table(path)
+        rows = list(sample.rows)
+    except DataError as error:
+        raise DataError(f"The sample submission {path} cannot be read: {error.what}", fix="Check --sample.") from error
+    if not rows or len(sample.header) < 2 or any(row[0] is None for row in rows):
         raise DataError(
             f"{path} is no sample submission.",
             expected="a CSV with a header and two columns, such as id,label",
             fix="Check --sample.",
         )
-    return Sample(path, (rows[0][0], rows[0][1]), tuple(row[0] for row in rows[1:]))
+    return Sample(path, (sample.header[0], sample.header[1]), tuple(str(row[0]) for row in rows))
 
 
 def plain_sample(images: Iterable[str]) -> Sample:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import ipaddress
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import polars as pl
 import polars.selectors as cs
 
 from knowngood.data.images import read_bytes
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.pages import file_of, without_suffix
 from knowngood.data.records import Records
 from knowngood.decide.threshold import Thresholds, decide
@@ -160,18 +160,27 @@ def take_over_run(station: Station, run: Path) -> int:
     return added
 
 
-def inspect_data(station: Station, data: str | Path | Records, source: str | None = None) -> int:
+def inspect_data(
+    station: Station,
+    data: str | Path | Records,
+    source: str | None = None,
+    *,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+) -> int:
     """Inspects the photographs of a data set that this recipe has not inspected, and takes its labels over.
 
     Args:
         station: To inspect with.
         data: As `knowngood.load` takes it.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
 
     Returns:
         How many were inspected.
     """
-    records = data if isinstance(data, Records) else load(data, source)
+    records = loaded(data, source, good=good, bad=bad)
     if records.licence:
         reporter().say(f"Licence of the data: {records.licence}")
     usable = records.usable().frame

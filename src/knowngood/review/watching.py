@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from knowngood.data.images import read_bytes
 from knowngood.data.pages import file_of, without_suffix
-from knowngood.data.sources.walking import Walker
+from knowngood.data.sources.walking import Walker, relative_name
 from knowngood.errors import ImageError, KnownGoodError
 from knowngood.progress import reporter
 from knowngood.review.app.station import Job, Station
@@ -47,7 +47,7 @@ class Watcher(threading.Thread):
     def look(self) -> int:
         """Looks once; returns how many photographs were inspected."""
         jobs, now = [], {}
-        for path in Walker().images(self.folder):
+        for path in Walker(sniff=False).images(self.folder):
             try:
                 facts = file_of(path).stat()
             except OSError:
@@ -72,6 +72,6 @@ class Watcher(threading.Thread):
             data = read_bytes(path)
         except ImageError:
             return None
-        inside = path.relative_to(self.folder)
-        lot = inside.parent.as_posix() if inside.parent != Path() else None
-        return Job(data, inside.as_posix(), without_suffix(path.name), lot, None, "watch", self.station.settings.user)
+        inside = PurePosixPath(relative_name(path, self.folder))
+        lot = inside.parent.as_posix() if inside.parent != PurePosixPath() else None
+        return Job(data, inside.as_posix(), without_suffix(inside.name), lot, None, "watch", self.station.settings.user)

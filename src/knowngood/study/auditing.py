@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from knowngood.data.duplicates import near_clusters
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.data.verdicts import read_verdicts, with_verdicts
@@ -62,6 +62,8 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     image_size: int | None = None,
     source: str | None = None,
     unit_from: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     detectors: Sequence[str] = (),
     one_sided: bool = False,
     seed: int = 0,
@@ -83,6 +85,8 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
         unit_from: What says which photographs show the same part, see `knowngood.data.units.with_units`.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         detectors: Registered detectors to ask besides the two.
         one_sided: Report doubts about images labelled bad apart: usually the mistakes are bad units among the good.
         seed: Of folds and of everything drawn.
@@ -99,7 +103,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     """
     folder = Path(out)
     with at_cluster(cluster):
-        whole = data if isinstance(data, Records) else load(data, source, unit_from=unit_from)
+        whole = loaded(data, source, good=good, bad=bad, unit_from=unit_from, out=out)
         records = with_units(whole, unit_from).usable()
         if len(records) < 2 * FOLDS:
             raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import Ids, kfold
 from knowngood.data.units import groups_of, with_units
@@ -84,6 +84,8 @@ def classical(
     config: ClassicalConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     **options: Any,
 ) -> Classical:
     """Fits conventional classifiers on deep features and tests them on the images that `train` tests on.
@@ -97,6 +99,8 @@ def classical(
         out: Folder for the results; earlier ones are replaced.
         config: What to do; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         **options: Fields of `ClassicalConfig`.
 
     Raises:
@@ -107,7 +111,7 @@ def classical(
     started = time.perf_counter()
     config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
     names = _names(config)
-    whole = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     whole = with_units(whole, config.unit_from)
     records = whole.usable()
     groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]
@@ -115,11 +119,11 @@ def classical(
     deep = features(records, config.backbone, weights=config.weights, image_size=config.image_size)
     sound = np.atleast_1d(np.isfinite(deep.rows).all(axis=1))
     parts = {seed: _sound(part, sound) for seed, part in parts.items()}
-    bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
+    is_bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
     kept = Path(out) / _KEPT
-    rows, scores = _judge_all(names, records, deep, bad, parts, _seconds_an_image(records, config), kept)
-    pca = _pca(records, deep, bad, parts[config.seed], sound, config)
-    command = command_for(shown(data), Path(out), config, source, "classical")
+    rows, scores = _judge_all(names, records, deep, is_bad, parts, _seconds_an_image(records, config), kept)
+    pca = _pca(records, deep, is_bad, parts[config.seed], sound, config)
+    command = command_for(shown(data), Path(out), config, source, "classical", good=good, bad=bad)
     write_results(Path(out), rows, scores, pca, facts_of(whole, deep, config, command, time.perf_counter() - started))
     shutil.rmtree(kept, ignore_errors=True)
     return Classical(Path(out), rows, scores, pca, deep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,10 @@ import polars as pl
 import torch
 
 from knowngood.data.images import decode
+from knowngood.data.loading import refuse_in_data
 from knowngood.data.pixels import unexpected
+from knowngood.data.records import PassedOver
+from knowngood.data.sources.walking import text_of
 from knowngood.errors import ConfigError, ImageError
 from knowngood.explain.layers import LAST, layer_names
 from knowngood.explain.maps import method_for, placed_maps
@@ -26,7 +28,7 @@ from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
-from knowngood.recipe.predicting import pictures
+from knowngood.recipe.predicting import folders_among, pictures
 from knowngood.report.heat import scale_of
 from knowngood.study.explain_config import ExplainConfig
 from knowngood.study.explain_files import Looked, box_table, coco, keys_for, without_masks
@@ -80,9 +82,11 @@ def explain(
     stages = Stages.of(loaded, config)
     folder = Path(out)
     _free(folder)
-    paths = pictures([images] if isinstance(images, (str, Path)) else images)
+    refuse_in_data(folder, folders_among(images))
+    passed_over = PassedOver()
+    paths = pictures([images] if isinstance(images, (str, Path)) else images, passed_over)
     with whole_folder(folder) as scratch:
-        document, boxes = _explain(loaded, paths, config, stages, scratch)
+        document, boxes = _explain(loaded, paths, config, stages, scratch, passed_over)
     return Explained(folder, boxes, document)
 
 
@@ -137,9 +141,14 @@ class Stages:
 
 
 def _explain(
-    recipe: Recipe, paths: Sequence[Path], config: ExplainConfig, stages: Stages | None, folder: Path
+    recipe: Recipe,
+    paths: Sequence[Path],
+    config: ExplainConfig,
+    stages: Stages | None,
+    folder: Path,
+    passed_over: PassedOver,
 ) -> tuple[dict[str, Any], pl.DataFrame]:
-    names = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths]
+    names = [text_of(path) for path in paths]
     keys = keys_for(names)
     raw = folder / "raw"
     raw.mkdir()
@@ -169,7 +178,7 @@ def _explain(
     write_gallery(drawing, looked, path_of, recipe, folder / PAGE)
     if not config.raw:
         shutil.rmtree(raw)
-    document = _document(recipe, looked, config, stages, drawing)
+    document = _document(recipe, looked, config, stages, drawing) | passed_over.to_dict()
     write_json(folder / DOCUMENT, document)  # its presence says what the folder is
     return document, boxes
 

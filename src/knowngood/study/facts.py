@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
         "licence": records.licence,
         "notes": list(records.notes),
         "repeated_parts": None if records.repeated is None else records.repeated.to_dict(),
+        "folders": [asdict(fact) for fact in records.folders],
+        **records.passed_over.to_dict(),
         "images": len(frame),
         "unreadable": int(frame["error"].is_not_null().sum()),
         "counts": counts,
@@ -130,12 +133,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def command_for(data: object, out: Path | None, config: BaseModel, source: str | None, verb: str = "train") -> str:
+def command_for(
+    data: object,
+    out: Path | None,
+    config: BaseModel,
+    source: str | None,
+    verb: str = "train",
+    *,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+) -> str:
     """Returns the command that repeats a run: only options that differ from their defaults; `data` may be several."""
     named = data if isinstance(data, tuple) else (data,)
     parts = ["knowngood", *verb.split(), *map(str, named), *(() if out is None else ("--out", str(out)))]
     if source:
         parts += ["--source", source]
+    for flag, names in (("--good", good), ("--bad", bad)):
+        parts += [flag, ",".join([names] if isinstance(names, str) else names)] if names else []
     default = type(config)().model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
         if value == default[name]:

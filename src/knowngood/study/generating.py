@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded, refuse_in_data
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError
@@ -32,6 +33,8 @@ def transplant(
     *,
     recipe: str | Path | None = None,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     **options: Any,
 ) -> GeneratedSet:
@@ -47,6 +50,8 @@ def transplant(
         config: How they are made; or give its fields as `options`.
         recipe: Run or recipe whose maps say where a defect is that has neither mask nor box.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace the generated set that is in `out`.
         **options: Fields of `TransplantConfig`.
 
@@ -57,7 +62,7 @@ def transplant(
     """
     config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
     regions = None if recipe is None else regions_by(recipe)
-    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     divided = divided_by(records, config)
     parameters = TransplantParameters(**config.model_dump(include=set(TransplantParameters.model_fields)))
     maker = Transplant(divided, parameters, config.seed, regions)
@@ -72,6 +77,8 @@ def sample(
     seed: int = 0,
     data: str | Path | Records | None = None,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     maker: str = "stylegan",
     force: bool = False,
     **parameters: Any,
@@ -86,6 +93,8 @@ def sample(
         data: Photographs to list in the manifest beside the samples, so that the set can be trained on as it is; they
             need splits, which an augmented set or a manifest brings.
         source: Data source of `data`, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         maker: Registered maker that reads the run.
         force: Replace the generated set that is in `out`.
         **parameters: Of the maker.
@@ -95,13 +104,14 @@ def sample(
         DataError: The generator learned from images that are held out in `data`.
         StorageError: The disk is full; what was made is kept.
     """
+    refuse_in_data(out)
     place = Path(run)
     if not place.is_dir():
         raise ConfigError(f"There is no run in {run}.", fix="knowngood synthesize train DATA --out RUN")
     opened = open_maker(maker, place, seed, **parameters)
     beside = None
     if data is not None:
-        whole = data if isinstance(data, Records) else load(data, source)
+        whole = loaded(data, source, good=good, bad=bad, out=out)
         beside = divided_by(whole, Division(seed=seed))
         held_out = beside.frame.filter(beside.frame["split"] != "train")["sha256"].drop_nulls().to_list()
         seen = opened.taught.filter(opened.taught["sha256"].is_in(held_out)).height

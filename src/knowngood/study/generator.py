@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.units import groups_of, with_units
@@ -57,6 +57,8 @@ def train_generator(
     config: GeneratorConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     watcher: Callable[[TrainedGenerator, float], dict[str, float]] | None = None,
     **options: Any,
@@ -70,6 +72,8 @@ def train_generator(
         out: Folder for the run.
         config: What to learn; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace the run in `out`, and train on fewer than 20 images.
         watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
         **options: Fields of `GeneratorConfig`.
@@ -87,7 +91,7 @@ def train_generator(
         config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
         find(str(config.projector))  # says what is missing before images are read
     folder = Path(out)
-    whole = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(whole, config.unit_from).usable()
     divided = _divided(records, config)
     learned = _chosen(divided, config.class_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.data.verdicts import read_verdicts, with_verdicts
@@ -53,7 +53,7 @@ class RemovalTrial:
     document: dict[str, Any]
 
 
-def removal_trial(
+def removal_trial(  # noqa: PLR0913  (an argument each for what the command has options for)
     data: str | Path | Records,
     out: str | Path,
     config: RemovalConfig | None = None,
@@ -62,6 +62,8 @@ def removal_trial(
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     one_sided: bool = False,
     seed: int = 0,
     truth: Mapping[str, int] | None = None,
@@ -80,6 +82,8 @@ def removal_trial(
         weights: File or folder with its weights.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         one_sided: Leave images labelled bad alone.
         seed: The first of the seeds.
         truth: Image to true label (0 good, 1 bad), where it is known: test images are judged by it as well.
@@ -89,7 +93,7 @@ def removal_trial(
         WeightsError: The network's weights are not to be had.
     """
     config, folder = config or RemovalConfig(), Path(out)
-    records = with_units(data if isinstance(data, Records) else load(data, source)).usable().labelled()
+    records = with_units(loaded(data, source, good=good, bad=bad, out=out)).usable().labelled()
     verdicts = None if config.verdicts is None else read_verdicts(config.verdicts)
     if verdicts is not None:
         with_verdicts(records, verdicts)  # refuses those of another set before the long work

@@ -6,12 +6,13 @@ import contextlib
 import datetime
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from knowngood import wording
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import with_units
 from knowngood.errors import DataError, KnownGoodError
@@ -51,6 +52,8 @@ def study(
     config: StudyConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     **options: Any,
 ) -> Studied:
@@ -65,6 +68,8 @@ def study(
         out: Folder for the study.
         config: What to do; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace whatever study is in `out`.
         **options: Fields of `StudyConfig`.
 
@@ -79,7 +84,7 @@ def study(
     for name in (*config.compared, *([config.model] if config.model else [])):
         BACKBONES.get(name)
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
     material = Material(records, folder, config, {})
@@ -101,7 +106,8 @@ def study(
         seconds[name] = round(time.perf_counter() - started, 1)
     if not material.found:
         raise DataError(f"Not one step could be done; the first says: {next(iter(left_out.values()))}")
-    return _written(material, command_for(shown(data), folder, config, source, "study"), left_out, seconds)
+    command = command_for(shown(data), folder, config, source, "study", good=good, bad=bad)
+    return _written(material, command, left_out, seconds)
 
 
 def _features_once(material: Material) -> None:

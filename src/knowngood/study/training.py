@@ -18,7 +18,7 @@ import polars as pl
 from knowngood.data.augmentations.policy import policy_named
 from knowngood.data.good_only import bads_to_test, split_good_only
 from knowngood.data.health import Finding, falsifying
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
 from knowngood.data.splits import settle
 from knowngood.data.units import groups_of, suspicion, with_units
@@ -46,6 +46,7 @@ from knowngood.study.repeated import leakage
 from knowngood.study.runs import FIGURES, fingerprint_of, open_run
 from knowngood.study.watched import audience_of
 from knowngood.tables import write_table
+from knowngood.wording import counted
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
 
@@ -71,6 +72,8 @@ def train(
     config: TrainConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     **options: Any,
 ) -> Trained:
@@ -83,6 +86,8 @@ def train(
         out: Folder for the run.
         config: What to do; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace whatever run is in `out`.
         **options: Fields of `TrainConfig`.
 
@@ -94,11 +99,12 @@ def train(
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
-    reporter().say(f"{len(records)} images, {count_words(records)} (source: {records.source})")
-    if records.licence:
-        reporter().say(f"Licence of the data: {records.licence}")
+    reporter().say(f"{counted(len(records), 'image')}, {count_words(records)} (source: {records.source})")
+    for sentence in (f"Licence of the data: {records.licence}" if records.licence else None, *records.notes):
+        if sentence:
+            reporter().say(sentence)
     if config.verdicts is None:
         check_trainable(records, config.one_class)
         divided = _divided(records, groups_of(records), config)
@@ -107,8 +113,8 @@ def train(
     warnings = falsifying(_as_given(records, config), groups_of(records))
     if config.without is not None:
         before, divided = len(divided), without_outliers(divided, config.without)
-        reporter().say(f"{before - len(divided)} outliers left out of training")
-    command = command_for(shown(data), folder, config, source)
+        reporter().say(f"{counted(before - len(divided), 'outlier')} left out of training")
+    command = command_for(shown(data), folder, config, source, good=good, bad=bad)
     return train_divided(divided, groups_of(divided), folder, config, command, force=force, warnings=warnings)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from knowngood.data.augmentations.policy import policy_named
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.offline.config import AugmentConfig
 from knowngood.data.offline.folder import MANIFEST, MadeSet, chunked, name_of
 from knowngood.data.offline.making import Job, Original, make_chunk
@@ -63,6 +63,8 @@ def augment(
     config: AugmentConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     workers: int | None = None,
     **options: Any,
@@ -78,6 +80,8 @@ def augment(
         out: Folder to write, empty or not there.
         config: What to make; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace the augmented set that is in `out`.
         workers: Processes; by default one a processor core.
         **options: Fields of `AugmentConfig`.
@@ -93,8 +97,9 @@ def augment(
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")
     if not policy_named(config.augment, config.ranges()):
         raise ConfigError("--augment none makes no copies that differ.", fix="--augment study")
-    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
-    records = with_units(records, config.unit_from)
+    records = with_units(
+        loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out), config.unit_from
+    )
     held = MadeSet(out, MADE_BY, "augmented set", ("augmented*",))
     held.check_place(records)
     if records.licence:

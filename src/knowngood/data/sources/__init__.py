@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from knowngood.data.words import LabelNames
 from knowngood.errors import DataError
 from knowngood.registry import Registry
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from knowngood.data.records import FolderFact, PassedOver
+
+
+def _nothing() -> PassedOver:
+    from knowngood.data.records import PassedOver  # with polars: too heavy for a wrong path to wait for
+
+    return PassedOver()
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,16 @@ class Listing:
         licence: Terms that the user must be told of, or None.
         notes: Sentences about the set that its reader should know.
         root: Where the set really lies, when that is not the path that was asked for.
+        folders: What each folder, or each value of the label column, was taken for.
+        passed_over: Files that were not taken as photographs, by reason.
     """
 
     frame: pl.DataFrame
     licence: str | None = None
     notes: tuple[str, ...] = ()
     root: Path | None = None
+    folders: tuple[FolderFact, ...] = ()
+    passed_over: PassedOver = field(default_factory=_nothing)
 
 
 class Source(Protocol):
@@ -43,12 +56,23 @@ class Source(Protocol):
         ...
 
     def read(self, path: Path) -> Listing:
-        """Lists the images at `path` without opening them.
+        """Lists the images at `path`; it opens only those that could be masks by their names.
 
         Raises:
             DataError: The layout is there but cannot be used.
         """
         ...
+
+
+@runtime_checkable
+class TakesNames(Protocol):
+    """A source whose labels come from names, so that --good and --bad can say what a name means.
+
+    Attributes:
+        names: What --good and --bad say; empty by default.
+    """
+
+    names: LabelNames
 
 
 # Asked in this order when no --source is given: the more particular layouts first.

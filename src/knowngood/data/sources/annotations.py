@@ -32,13 +32,8 @@ from knowngood.data.records import BAD, GOOD, SPLITS, table
 from knowngood.data.sources import Listing
 from knowngood.data.sources.folder import FolderSource
 from knowngood.data.sources.marks import Box, Frame, Mark, mask_file, placed, write_mask
-from knowngood.data.sources.walking import (
-    Walker,
-    defect_of,
-    is_good_name,
-    is_mask_name,
-    split_of,
-)
+from knowngood.data.sources.walking import Walker
+from knowngood.data.words import defect_of, is_good_name, meaning_of, split_of
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import track
 
@@ -173,6 +168,11 @@ class Annotated:
     name: str | None = None
 
 
+def is_mask_name(name: str) -> bool:
+    """Says whether a folder of that name holds masks."""
+    return meaning_of(name).kind == "masks"
+
+
 class Pictures:
     """The image files below a folder, and which of them a name in an annotation means.
 
@@ -184,7 +184,7 @@ class Pictures:
 
     def __init__(self, root: Path, remarks: Remarks, left_out: Callable[[str], bool] = is_mask_name) -> None:
         self.root, self._remarks = root.absolute(), remarks
-        self.walker = _PictureWalker()
+        self.walker = Walker(expected=_SIDE_FILES)
         found = (file for file in self.walker.images(self.root))
         self.files = [file for file in found if not any(map(left_out, file.relative_to(self.root).parts[:-1]))]
         self._known = {Path(os.path.normpath(file)): file for file in self.files}
@@ -260,13 +260,6 @@ class Pictures:
             self._remarks.add("ambiguous", spelling)
             return None
         return best[0]
-
-
-class _PictureWalker(Walker):
-    """Passes over the annotations beside the pictures without a word."""
-
-    def _wanted(self, file: str) -> bool:
-        return not file.lower().endswith(_SIDE_FILES) and super()._wanted(file)
 
 
 def _spellings(name: str) -> list[str]:

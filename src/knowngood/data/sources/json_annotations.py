@@ -27,6 +27,7 @@ from knowngood.data.sources.annotations import (
     files_in,
     has_class_folders,
     head_of,
+    is_mask_name,
     listing,
     number_of,
     places_in,
@@ -39,7 +40,7 @@ from knowngood.data.sources.annotations import (
 )
 from knowngood.data.sources.folder import FolderSource
 from knowngood.data.sources.marks import Bits, Mark, Points, Runs, box_of, ellipse, points_of, rectangle, runs_of
-from knowngood.data.sources.walking import defect_of, is_mask_name
+from knowngood.data.words import defect_of
 from knowngood.errors import ImageError
 from knowngood.files import cache_folder, whole_file
 

@@ -5,45 +5,49 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import polars as pl
+from typing import Any
 
 from knowngood.data.pages import is_tiff, pages_of
-from knowngood.data.records import BAD, GOOD, table
+from knowngood.data.records import BAD, GOOD, FolderFact, table
 from knowngood.data.sources import Listing
-from knowngood.data.sources.walking import defect_of, is_good_name, split_of
+from knowngood.data.tabular import OpenTable, is_table, located, number_of, open_table
+from knowngood.data.words import LabelNames, defect_of, is_good_name, meaning_of, split_of
 from knowngood.errors import DataError
 
-_LABELS = {
-    **dict.fromkeys(("good", "ok", "pass", "0", "0.0"), GOOD),
-    **dict.fromkeys(("bad", "ng", "nok", "fail", "1", "1.0"), BAD),
-}
 _TRUTH = {
     **dict.fromkeys(("true", "yes", "1", "1.0"), True),
     **dict.fromkeys(("false", "no", "0", "0.0"), False),
 }
+_NUMBERS = {"true": BAD, "false": GOOD}  # of a column that says whether a unit is bad, as 1 and 0 do
+_NO_LABEL = ("nan", "null", "n/a", "na", "-", "?")
 _PLAIN = ("lot", "unit", "machine", "product")
 _NAMES = ("manifest.csv", "manifest.parquet")
 ABOUT = "about.json"
-_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 class ManifestSource:
     """Reads `image,label` and the optional columns defect, split, lot, unit, machine, product, mask, box,
     probability, generated, made_from, also_from, known_as; every other column is ignored.
 
-    A file about.json beside the table may hold `licence` and `notes`: what the reader of the set should know.
+    Columns may have the other names of `knowngood.data.tabular.SYNONYMS`, and labels may be said in any words that
+    `knowngood.data.words` knows, as 0 and 1, or as false and true (1 and true are bad). A file about.json beside the
+    table may hold `licence` and `notes`: what the reader of the set should know.
     """
 
     summary = "a CSV or Parquet file with the columns image,label and optional defect,split,lot,mask,box ..."
+
+    def __init__(self) -> None:
+        self.names = LabelNames()
 
     def recognises(self, path: Path) -> bool:
         """Says whether `path` is a table, or a folder with manifest.csv or manifest.parquet."""
         if path.is_dir():
             return any((path / name).is_file() for name in _NAMES)
-        return path.suffix.lower() in _SUFFIXES and path.is_file()
+        return path.is_file() and is_table(path)
 
     def read(self, path: Path) -> Listing:
         """Reads the table; a missing image file becomes a row with an error later, not an error here.
@@ -52,16 +56,16 @@ class ManifestSource:
             DataError: The table cannot be read, lacks a column, or holds a value that means nothing.
         """
         file = _file_of(path)
-        raw = _normalised(_read_table(file), file)
-        cells = _Cells(raw, file)
+        cells = _Cells(open_table(file))
         folder = Path(os.path.abspath(file.parent))  # without .., so that ../set and /here/set name images alike
         names = _names(cells, folder)
+        labels = _Labels(cells, self.names)
         columns: dict[str, list[object]] = {
             "image": list(names),
-            "path": cells.each("image", lambda text: os.path.normpath(folder / text), "a path", True),
-            "label": cells.each("label", lambda text: _LABELS[text.lower()], "good or bad (ok, ng, 0, 1)"),
+            "path": cells.each("image", lambda text: located(text, folder), "a path", True),
+            "label": labels.values,
             "split": cells.each("split", _split, "train, val, calibration or test"),
-            "mask": cells.each("mask", lambda text: os.path.normpath(folder / text), "the path of a mask"),
+            "mask": cells.each("mask", lambda text: located(text, folder), "the path of a mask"),
             "probability": cells.each("probability", _probability, "a number from 0 to 1"),
             "generated": cells.each("generated", lambda text: _TRUTH[text.lower()], "true or false"),
             "made_from": _made_from(cells, names),
@@ -69,9 +73,11 @@ class ManifestSource:
             "box": cells.each("box", parse_boxes, "[[x0, y0, x1, y1], ...] or x0,y0,x1,y1 in pixels, x0<x1, y0<y1"),
             **{name: cells.each(name, str, "text") for name in _PLAIN},
         }
-        columns["defect"] = _defects(cells, columns["label"])
+        columns["defect"] = _defects(cells, columns["label"], labels)
         licence, notes = _about(folder)
-        return Listing(table(columns), licence, (*notes, *_without_page(columns["path"])), root=folder)
+        facts = labels.facts(columns["defect"], columns["mask"])
+        notes = (*notes, *labels.guesses(), *_without_page(columns["path"]))
+        return Listing(table(columns), licence, notes, root=folder, folders=facts)
 
 
 def column_of(path: Path, name: str, rows: int) -> list[str | None] | None:
@@ -85,22 +91,28 @@ def column_of(path: Path, name: str, rows: int) -> list[str | None] | None:
     source = ManifestSource()
     if not source.recognises(path):
         return None
-    file = _file_of(path)
-    cells = _Cells(_normalised(_read_table(file), file), file)
-    known = name.strip().lower() in cells.raw.columns and cells.raw.height == rows
-    return cells.text(name.strip().lower()) if known else None
+    cells = _Cells(open_table(_file_of(path)))
+    column = name.strip().lower().replace(" ", "_").replace("-", "_")
+    return cells.text(column) if column in cells.table.columns and len(cells.rows) == rows else None
 
 
 class _Cells:
-    """The table's cells as text, and how to complain about one of them."""
+    """The table's cells as text, and how to complain about one of them.
 
-    def __init__(self, raw: pl.DataFrame, file: Path) -> None:
-        self.raw, self.file = raw, file
+    Raises:
+        DataError: One of the two needed columns is missing, or there are no rows.
+    """
+
+    def __init__(self, table: OpenTable) -> None:
+        self.table, self.file = table, table.file
+        table.needed("image"), table.needed("label")
+        self.rows = list(table.rows)
+        if not self.rows:
+            raise DataError(f"{str(self.file)!r} has a header but no rows.", expected="one row an image")
 
     def text(self, name: str) -> list[str | None]:
-        if name not in self.raw.columns:
-            return [None] * self.raw.height
-        return [text.strip() or None if text else None for text in self.raw[name].to_list()]
+        place = self.table.place(name)
+        return [None if place is None else row[place] for row in self.rows]
 
     def each(self, name: str, parse: Callable[[str], object], expected: str, required: bool = False) -> list[object]:
         values: list[object] = []
@@ -115,6 +127,8 @@ class _Cells:
 
     def complaint(self, row: int, name: str, text: str | None, expected: str) -> DataError:
         shown = "is empty" if text is None else f"holds {text!r}"
+        place = self.table.place(name)
+        name = name if place is None else self.table.columns[place]
         return DataError(
             f"Column {name!r} of row {row + 2} of {str(self.file)!r} {shown} (the header is row 1).",
             expected=expected,
@@ -122,11 +136,102 @@ class _Cells:
         )
 
 
+class _Labels:
+    """The labels of a table's rows, and how each value was read.
+
+    Attributes:
+        values: (N,) GOOD, BAD or None.
+    """
+
+    def __init__(self, cells: _Cells, names: LabelNames) -> None:
+        self.names, self.decided = names, dict[str, tuple[int | None, str]]()
+        self.texts = cells.text("label")
+        self.values: list[object] = []
+        for row, text in enumerate(self.texts):
+            if text is not None and text not in self.decided:
+                found = self._of(text)
+                if found is None:
+                    raise self._complaint(cells, row, text)
+                self.decided[text] = found
+            self.values.append(None if text is None else self.decided[text][0])
+        unused = names.unused()
+        if unused:
+            raise DataError(
+                f"No label in {str(cells.file)!r} is {unused[0]!r}, as --good or --bad says.",
+                expected=f"one of {', '.join(map(repr, sorted(self.decided)[:20]))}",
+                fix="Check the spelling.",
+            )
+
+    def _of(self, text: str) -> tuple[int | None, str] | None:
+        told = self.names.label_of(text)
+        if told is not None:
+            return (GOOD if told == "good" else BAD), f"--{told}"
+        if text.lower() in _NUMBERS:
+            return _NUMBERS[text.lower()], "its value (true is bad)"
+        if text.lower() in _NO_LABEL:
+            return None, "its value"
+        try:
+            number = number_of(text)
+        except ValueError:
+            pass
+        else:
+            return (int(number), "its value (1 is bad)") if number in (GOOD, BAD) else None
+        meaning = meaning_of(text)
+        if meaning.kind in ("good", "bad", "unlabelled"):
+            label = {"good": GOOD, "bad": BAD}.get(meaning.kind)
+            return label, "its value" if meaning.sure else f"guessed: {meaning.why}"
+        if self.names.good and meaning.kind is None:
+            return BAD, "not among --good"
+        return None
+
+    def _complaint(self, cells: _Cells, row: int, text: str) -> DataError:
+        error = cells.complaint(
+            row, "label", text, "good or bad, in any usual words (ok, ng, pass, fail ...), or 0 and 1"
+        )
+        return DataError(
+            error.what, expected=error.expected, fix=f"Say what it means: --good {text!r} or --bad {text!r}."
+        )
+
+    def defect_of(self, row: int) -> str | None:
+        """Returns what the label of a bad row says of its defect, where it says more than that it is bad."""
+        text = self.texts[row]
+        if text is None or self.decided[text][1].startswith("its value"):
+            return None
+        defect = defect_of(text)
+        return None if defect == "bad" else defect
+
+    def facts(self, defects: Sequence[object], masks: Sequence[object]) -> tuple[FolderFact, ...]:
+        """Returns what each value of the column was taken for."""
+        images: Counter[str] = Counter(text or "" for text in self.texts)
+        having: Counter[str] = Counter(t or "" for t, mask in zip(self.texts, masks, strict=True) if mask is not None)
+        kinds: dict[str, set[object]] = {}
+        for text, defect in zip(self.texts, defects, strict=True):
+            kinds.setdefault(text or "", set()).add(defect)
+        facts = []
+        for text, count in images.items():
+            label, decided = self.decided.get(text, (None, "the cell is empty"))
+            named = ", ".join(sorted(str(kind) for kind in kinds[text] if kind is not None)[:4]) or "bad"
+            shown = "unlabelled" if label is None else "good" if label == GOOD else f"bad: {named}"
+            facts.append(FolderFact(text, shown, count, having[text], decided))
+        return tuple(facts)
+
+    def guesses(self) -> list[str]:
+        """Returns a sentence for each value that was only guessed."""
+        words = {GOOD: "good", BAD: "bad", None: "unlabelled"}
+        return [
+            f"The label {text!r} is taken as {words[label]}, which is guessed ({how.removeprefix('guessed: ')}); "
+            "--good or --bad says otherwise."
+            for text, (label, how) in self.decided.items()
+            if how.startswith("guessed")
+        ]
+
+
 def parse_boxes(text: str) -> list[list[float]]:
     """Reads defect boxes from one cell.
 
     Args:
-        text: "[[x0, y0, x1, y1], ...]", "[x0, y0, x1, y1]" or "x0,y0,x1,y1"; pixels, half-open.
+        text: "[[x0, y0, x1, y1], ...]", "[x0, y0, x1, y1]" or "x0,y0,x1,y1"; pixels, half-open. Four numbers may also
+            be separated by ";" or spaces, and then have decimal commas.
 
     Returns:
         One list of four numbers a box; empty for "[]".
@@ -134,7 +239,12 @@ def parse_boxes(text: str) -> list[list[float]]:
     Raises:
         ValueError: It is something else, or a box is empty or turned inside out.
     """
-    value = json.loads(text if text.lstrip().startswith("[") else f"[{text}]")
+    text = text.strip()
+    loose = [part for part in re.split(r"[;\s]+", text) if part]
+    if not text.startswith("[") and len(loose) == 4 and not any(part.endswith(",") for part in loose):
+        value: Any = [number_of(part) for part in loose]
+    else:
+        value = json.loads(text if text.startswith("[") else f"[{text}]")
     boxes = [value] if value and not isinstance(value[0], list) else value
     result = [[float(number) for number in box] for box in boxes]
     for box in result:
@@ -173,50 +283,8 @@ def _about(folder: Path) -> tuple[str | None, tuple[str, ...]]:
     return (licence if isinstance(licence, str) else None), sentences
 
 
-def _read_table(file: Path) -> pl.DataFrame:
-    try:
-        if file.suffix.lower() in (".parquet", ".pq"):
-            return pl.read_parquet(file)
-        with file.open("rb") as handle:
-            header = handle.readline(1 << 16).removeprefix(b"\xef\xbb\xbf")
-        separator = max(",;\t", key=lambda mark: header.count(mark.encode()))  # some Excels write ";"
-        return pl.read_csv(file, infer_schema=False, separator=separator)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            f"{str(file)!r} cannot be read as a table: {str(error).splitlines()[0]}.",
-            expected="CSV in UTF-8 with a header row, or Parquet",
-            fix='Save it again as "CSV UTF-8".',
-        ) from error
-
-
-def _normalised(raw: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """Brings names to lower case and cells to text, and looks for the two needed columns."""
-    names = [name.strip().lower() for name in raw.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    missing = [name for name in ("image", "label") if name not in names]
-    if twice or missing:
-        problem = f"has two columns {twice[0]!r}" if twice else f"has no column {' and no column '.join(missing)}"
-        raise DataError(
-            f"{str(file)!r} {problem}; its columns are {', '.join(raw.columns)}.",
-            expected="the columns image,label and any of defect,split,lot,unit,machine,product,mask,box,"
-            "probability,generated,made_from,also_from,known_as",
-        )
-    if not raw.height:
-        raise DataError(f"{str(file)!r} has a header but no rows.", expected="one row an image")
-    series = []
-    for column, name in zip(raw.get_columns(), names, strict=True):
-        if isinstance(column.dtype, pl.List | pl.Array):
-            cells = [None if v is None else json.dumps(v) for v in column.to_list()]
-            series.append(pl.Series(name, cells, dtype=pl.String))
-        elif column.dtype.is_nested() or column.dtype == pl.Binary:
-            continue  # nothing that we read is of such a type
-        else:
-            series.append(column.cast(pl.String).alias(name))
-    return pl.DataFrame(series)
-
-
 def _image_name(text: str, folder: Path) -> str:
-    path = Path(os.path.normpath(folder / text))
+    path = Path(located(text, folder))
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
@@ -247,15 +315,16 @@ def _split(text: str) -> str:
 
 
 def _probability(text: str) -> float:
-    value = float(text)
+    value = number_of(text)
     if not 0 <= value <= 1:
         raise ValueError
     return value
 
 
-def _defects(cells: _Cells, labels: Sequence[object]) -> list[object]:
+def _defects(cells: _Cells, labels: Sequence[object], read: _Labels) -> list[object]:
     defects: list[object] = []
-    for row, (text, label) in enumerate(zip(cells.text("defect"), labels, strict=True)):
+    for row, (cell, label) in enumerate(zip(cells.text("defect"), labels, strict=True)):
+        text = read.defect_of(row) if cell is None and label == BAD else cell
         none = text is None or is_good_name(text) or text.lower() == "none"
         if not none and label == GOOD:
             raise cells.complaint(row, "defect", text, "no defect in a row whose label is good")

@@ -23,6 +23,7 @@ from knowngood.data.sources.annotations import (
     files_in,
     has_class_folders,
     head_of,
+    is_mask_name,
     listing,
     number_of,
     places_in,
@@ -34,7 +35,7 @@ from knowngood.data.sources.annotations import (
     xml_elements,
 )
 from knowngood.data.sources.marks import Mark, Points, Runs, box_of, ellipse, points_of, rectangle, runs_of
-from knowngood.data.sources.walking import is_mask_name, split_of
+from knowngood.data.words import split_of
 from knowngood.errors import DataError
 
 _YOLO = '"class x y width height" or "class x1 y1 x2 y2 x3 y3 ..." a line, coordinates as fractions 0..1'

@@ -1,71 +1,168 @@
-"""Walking a data set's folders: what is an image, what is passed over, and what the folder names mean."""
+"""Walking a data set's folders: what is a photograph, by its ending or its first bytes, and what is passed over."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from knowngood.data.images import SUFFIXES
 from knowngood.data.pages import pages_of
-from knowngood.data.records import SPLITS
+from knowngood.data.records import PassedOver
 from knowngood.errors import DataError
 
-_GOOD = re.compile(r"(good|ok|okay|pass|passed|normal)([ _-]?\d+)?", re.IGNORECASE)
-_BAD = re.compile(r"(bad|ng|nok|defect|defects|defective|fail|failed|reject|rejected)([ _-]?\d+)?", re.IGNORECASE)
-_MASKS = re.compile(r"masks?|ground[ _-]?truth", re.IGNORECASE)
-_SPLIT_NAMES = {
-    **{name: name for name in SPLITS},
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "calib": "calibration",
-    "testing": "test",
-}
+HEAD = 64  # bytes from which the kind of a file is told
+_SYSTEM_FILES = frozenset(["thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"])
+_SYSTEM_FOLDERS = frozenset(["__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir"])
+_UNFINISHED = frozenset([".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart"])
+# What lies beside photographs and is none: it is counted, and gets no row.
+_DOCUMENT_ENDINGS = """
+.txt .csv .tsv .json .jsonl .ndjson .xml .md .rst .html .htm .css .js .pdf .doc .docx .odt .rtf .xls .xlsx .xlsm
+.ods .ppt .pptx .yaml .yml .toml .ini .cfg .conf .names .log .py .ipynb .m .r .sh .bat .cmd .ps1 .exe .dll .so
+.parquet .pq .feather .arrow .db .sqlite .sqlite3 .pt .pth .ckpt .onnx .h5 .hdf5 .pkl .safetensors .bib .tex .lnk
+.url .md5 .sha1 .sha256 .xmp .aae .zip .tar .tgz .gz .bz2 .xz .7z .rar .mp4 .avi .mov .mkv .wmv .webm .mp3 .wav .bak
+.license .journal .lock .sav .mdb .ttf .svg
+"""
+_DOCUMENTS = frozenset(_DOCUMENT_ENDINGS.split())
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+)
+Taken: TypeAlias = Literal["photograph", "unread", "other", "hidden"]
 
 
-def is_good_name(name: str) -> bool:
-    """Says whether a folder of that name holds good units ("good", "OK", "pass", "good_0" ...)."""
-    return _GOOD.fullmatch(name) is not None
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a file is taken as a photograph.
+
+    Attributes:
+        taken: "photograph"; "unread" for what could be one but is of no kind that is read; "other" for what is none;
+            "hidden" for what the system put there and nobody counts.
+        reason: Why it is passed over, without its name; for a photograph with an odd ending, what was found. Or empty.
+    """
+
+    taken: Taken
+    reason: str = ""
 
 
-def defect_of(name: str) -> str:
-    """Returns the defect type that a folder name stands for; "bad" when it only says that units are bad."""
-    return "bad" if _BAD.fullmatch(name) else name
+def is_hidden(name: str, folder: bool = False) -> bool:
+    """Says whether an operating system made a file or folder of that name, or hides it: never part of a set."""
+    if name.startswith("."):
+        return True
+    return name.lower() in (_SYSTEM_FOLDERS if folder else _SYSTEM_FILES)
 
 
-def is_mask_name(name: str) -> bool:
-    """Says whether a folder of that name holds masks."""
-    return _MASKS.fullmatch(name) is not None
+def hidden_within(name: str) -> bool:
+    """Says the same of a path in an archive or below a URL: one hidden part hides it."""
+    *folders, last = name.replace("\\", "/").split("/")
+    return is_hidden(last) or any(is_hidden(one, folder=True) for one in folders if one not in ("", ".", ".."))
 
 
-def split_of(name: str) -> str | None:
-    """Returns the split that a folder or manifest value names, or None when it names none."""
-    return _SPLIT_NAMES.get(name.strip().lower())
+def image_kind(head: bytes) -> str | None:
+    """Returns the format of an image that is read here, by its first bytes (`HEAD` are enough), or None."""
+    for signature, kind in _SIGNATURES:
+        if head.startswith(signature):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
+        return "BMP"
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in (b" ", b"\t", b"\r", b"\n"):
+        return "PNM"
+    return None
 
 
-def folders_in(path: Path) -> list[Path]:
-    """Returns the visible folders right inside `path`, sorted by name; none when it cannot be listed."""
+def judged(name: str, head: Callable[[], bytes]) -> Verdict:
+    """Decides on one file by its ending, and by its first bytes where the ending is none that is known.
+
+    Args:
+        name: Of the file, without its folder.
+        head: Returns its first `HEAD` bytes; asked only when the ending does not decide. An `OSError` counts as none.
+    """
+    if is_hidden(name):
+        return Verdict("hidden")
+    ending = os.path.splitext(name)[1].lower()
+    if ending in SUFFIXES:
+        return Verdict("photograph")
+    if ending in _UNFINISHED or name.endswith("~"):
+        return Verdict("other", f"{ending or '~'} is the ending of a file that is still being written")
+    if ending in _DOCUMENTS:
+        return Verdict("other", f"the ending {ending}, which photographs do not have")
+    shown = _ending_words(ending)
     try:
-        return sorted(p for p in path.iterdir() if not p.name.startswith(".") and p.is_dir())
+        first = head()
     except OSError:
-        return []
+        return Verdict("unread", f"{shown}, and it cannot be opened")
+    kind = image_kind(first)
+    if kind is not None:
+        return Verdict("photograph", f"{shown}, but it is a {kind} by its first bytes")
+    if first[4:8] == b"ftyp":
+        brand = first[8:12].decode("ascii", "replace")
+        return Verdict(
+            "unread", f"{shown}: {'AVIF' if brand.startswith('avi') else 'HEIC'} is not read; save as PNG or JPEG"
+        )
+    if not ending and first and _is_text(first):
+        return Verdict("other", "text without an ending")
+    return Verdict("unread", f"{shown}, which is not read (save it as PNG, TIFF or JPEG)")
+
+
+def _ending_words(ending: str) -> str:
+    return f"the ending {ending}" if ending else "no ending"
+
+
+def _is_text(first: bytes) -> bool:
+    try:
+        text = first.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(first) - 3:
+            return False
+        text = first[: error.start].decode("utf-8")
+    return all(c.isprintable() or c in "\r\n\t" for c in text)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that is a photograph, or could be one.
+
+    Attributes:
+        path: Of the file.
+        problem: Why it is not read, for one that could be a photograph but is of no kind that is known; else None.
+    """
+
+    path: Path
+    problem: str | None = None
 
 
 class Walker:
-    """Finds images and remembers what it passed over.
+    """Finds photographs and remembers what it passed over.
+
+    Args:
+        root: Names of passed-over files are told below it; by default below the folder that is walked.
+        sniff: Look at the first bytes of files whose ending is not known; without, only known endings count.
+        expected: Endings, in lower case, of files that belong beside the photographs and are not counted.
 
     Attributes:
-        skipped: How many files were passed over, by reason.
+        passed_over: How many files were passed over, by reason.
+        odd: Photographs whose ending does not say so: what was found, with how many and examples.
     """
 
-    def __init__(self) -> None:
-        self.skipped: Counter[str] = Counter()
+    def __init__(self, root: Path | None = None, *, sniff: bool = True, expected: tuple[str, ...] = ()) -> None:
+        self.root, self.sniff, self.expected = root, sniff, expected
+        self.passed_over = PassedOver()
+        self.odd = PassedOver()
 
     def images(self, folder: Path, *, deep: bool = True) -> Iterator[Path]:
-        """Yields the image files in `folder` in sorted order, following links but never in circles.
+        """Yields the photographs in `folder` in sorted order, following links but never in circles.
 
         A TIFF file of several pages comes as one path a page, see `knowngood.data.pages`.
 
@@ -76,52 +173,90 @@ class Walker:
         Raises:
             DataError: A folder may not be listed.
         """
+        for found in self.candidates(folder, deep=deep):
+            if found.problem is None:
+                yield found.path
+            else:
+                self.passed_over.add(found.problem, relative_name(found.path, self.root or folder))
+
+    def candidates(self, folder: Path, *, deep: bool = True) -> Iterator[Found]:
+        """Yields what `images` does, and what could be a photograph but cannot be read, each with the reason.
+
+        Raises:
+            DataError: A folder may not be listed.
+        """
         seen: set[str] = set()
         for here, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
             real = os.path.realpath(here)
-            folders[:] = [] if real in seen or not deep else sorted(f for f in folders if not f.startswith("."))
+            folders[:] = [] if real in seen or not deep else sorted(f for f in folders if not is_hidden(f, folder=True))
             if real in seen:
                 continue
             seen.add(real)
             for file in sorted(files):
-                if self._wanted(file):
-                    yield from self._pages(Path(here, file))
-
-    def _pages(self, file: Path) -> list[Path]:
-        pages, remark = pages_of(file)
-        if remark is not None:
-            self.skipped[remark] += 1
-        return pages
-
-    def _wanted(self, file: str) -> bool:
-        suffix = os.path.splitext(file)[1].lower()
-        if file.startswith(".") or file.lower() in ("thumbs.db", "desktop.ini"):
-            self.skipped["hidden or system files"] += 1
-        elif suffix not in SUFFIXES:
-            self.skipped["files that are no images"] += 1
-        elif not _is_text(file):
-            self.skipped["files whose names are not valid UTF-8 (rename them to use them)"] += 1
-        else:
-            return True
-        return False
+                path = Path(here, file)
+                verdict = judged(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
+                name = relative_name(path, self.root or folder)
+                if verdict.taken == "photograph":
+                    if verdict.reason:
+                        self.odd.add(verdict.reason, name)
+                    pages, remark = pages_of(path)
+                    if remark is not None:
+                        self.passed_over.add(remark, name)
+                    yield from map(Found, pages)
+                elif verdict.taken == "unread":
+                    yield Found(path, verdict.reason)
+                elif verdict.taken == "other" and not file.lower().endswith(self.expected):
+                    self.passed_over.add(verdict.reason, name)
 
     def notes(self) -> tuple[str, ...]:
-        """Returns one sentence on what was passed over, or nothing."""
-        if not self.skipped:
-            return ()
-        parts = [f"{count} {reason}" for reason, count in self.skipped.items()]
-        return (f"Passed over: {', '.join(parts)}.",)
+        """Returns a sentence for each kind of photograph that was taken in spite of its ending."""
+        return tuple(
+            f"Taken as photographs, {reason}: {count} (such as {self.odd.examples[reason][0]})."
+            for reason, count in self.odd.counts.items()
+        )
+
+
+def head_of(path: Path) -> bytes:
+    """Returns the first bytes of a regular file; none of a pipe or a device.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not path.is_file():
+        return b""
+    with path.open("rb") as handle:
+        return handle.read(HEAD)
+
+
+def folders_in(path: Path) -> list[Path]:
+    """Returns the visible folders right inside `path`, sorted by name; none when it cannot be listed."""
+    try:
+        return sorted(p for p in path.iterdir() if not is_hidden(p.name, folder=True) and p.is_dir())
+    except OSError:
+        return []
+
+
+def text_of(path: str | os.PathLike[str]) -> str:
+    """Returns a path as text that any table can hold: bytes that are not UTF-8 are written as "\\xe4"."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def relative_name(path: Path, root: Path) -> str:
-    """Returns the name of an image within its set: the path below the root with "/" between the parts."""
-    return path.relative_to(root).as_posix()
+    """Returns the name of an image within its set: the path below the root with "/" between the parts, as text."""
+    return text_of(path.relative_to(root).as_posix())
 
 
-def no_images(path: Path, layout: str) -> DataError:
-    """Returns the error for a layout that is there but holds no image."""
+def no_images(path: Path, layout: str, passed_over: PassedOver | None = None) -> DataError:
+    """Returns the error for a layout that is there but holds no image.
+
+    Args:
+        path: Of the set.
+        layout: Name of the source.
+        passed_over: What was there instead.
+    """
+    instead = " ".join((passed_over or PassedOver()).sentences())
     return DataError(
-        f"{str(path)!r} has the {layout} layout but holds no images.",
+        f"{str(path)!r} has the {layout} layout but holds no images.{' ' + instead if instead else ''}",
         expected="files ending in " + ", ".join(sorted(SUFFIXES)),
         fix="Copy the photographs into those folders.",
     )
@@ -132,11 +267,3 @@ def _refuse(error: OSError) -> None:
         f"The folder {error.filename!r} cannot be listed: {error.strerror}.",
         fix="Give yourself permission to read it (chmod u+rx).",
     )
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

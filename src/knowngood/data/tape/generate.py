@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from knowngood.data.loading import refuse_in_data
 from knowngood.data.processes import by_processes
 from knowngood.data.tape import GENERATOR_VERSION
 from knowngood.data.tape.config import TapeConfig
@@ -155,6 +156,7 @@ def _journal(out: Path) -> Iterator[list[Row]]:
 
 
 def _check(out: Path, config: TapeConfig, workers: int, force: bool) -> None:
+    refuse_in_data(out)
     if workers < 1:
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")
     if config.train + config.test == 0:

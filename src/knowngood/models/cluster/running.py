@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.errors import DataError
 from knowngood.models.cluster.listing import listed
@@ -54,6 +54,8 @@ def features_on_cluster(
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     fresh: bool = False,
 ) -> FeatureRun:
     """Computes features on a Ray cluster, a Parquet file a part; the same call goes on after a kill.
@@ -66,6 +68,8 @@ def features_on_cluster(
         weights: File or folder with its weights, else each machine's usual places.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         fresh: Compute everything again.
 
     Raises:
@@ -77,7 +81,7 @@ def features_on_cluster(
     """
     config = config.model_copy(update={"engine": "ray"})
     with at_cluster(config):
-        records = (data if isinstance(data, Records) else load(data, source)).usable()
+        records = loaded(data, source, good=good, bad=bad, out=out).usable()
         if not len(records):
             raise DataError("There is no readable image.", expected="photographs", fix="knowngood check")
         maker = maker_for(records, backbone, weights=weights, image_size=image_size)

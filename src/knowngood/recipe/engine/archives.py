@@ -8,9 +8,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO
 
-from knowngood.data.images import MAX_BYTES, SUFFIXES
+from knowngood.data.images import MAX_BYTES
 from knowngood.data.pages import is_tiff, page_bytes, pages_in
+from knowngood.data.records import PassedOver
+from knowngood.data.sources.walking import HEAD, Verdict, hidden_within, judged, text_of
 from knowngood.errors import DataError, ImageError
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -23,7 +26,9 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((*_TARS, *_ZIPS))
 
 
-def members(path: Path, start: int = 0, contents: bool = True) -> Iterator[Member]:
+def members(
+    path: Path, start: int = 0, contents: bool = True, passed_over: PassedOver | None = None
+) -> Iterator[Member]:
     """Yields name and reader of each photograph in an archive, in its order; each page of a TIFF file is one.
 
     Bytes are read here, in the order of the archive, since a compressed tar can be read in no other.
@@ -32,6 +37,7 @@ def members(path: Path, start: int = 0, contents: bool = True) -> Iterator[Membe
         path: Of the archive; a member is called "archive/member".
         start: How many photographs are passed over, unread.
         contents: Whether bytes are wanted at all; without, readers refuse.
+        passed_over: Is told of members that are no photographs.
 
     Raises:
         DataError: It is no archive, or damaged.
@@ -39,13 +45,14 @@ def members(path: Path, start: int = 0, contents: bool = True) -> Iterator[Membe
     try:
         listed = _of_zip if path.name.lower().endswith(_ZIPS) else _of_tar
         number = 0
-        for name, take in listed(path):
-            if not is_tiff(name):
-                if number >= start:
-                    yield f"{path}/{name}", take() if contents else _refusing(f"{name!r} was only listed.")
-                number += 1
-                continue
-            for page, reader in _pages(take()):
+        for name, verdict, take in listed(path, PassedOver() if passed_over is None else passed_over):
+            if verdict.taken == "unread":
+                pages = [("", _refusing(f"{name!r} has {verdict.reason}."))]
+            elif is_tiff(name):
+                pages = _pages(take())  # read in any case: how many there are decides the numbers of the next
+            else:
+                pages = [("", take() if contents and number >= start else _refusing(f"{name!r} was only listed."))]
+            for page, reader in pages:
                 if number >= start:
                     yield f"{path}/{name}{page}", reader
                 number += 1
@@ -53,33 +60,56 @@ def members(path: Path, start: int = 0, contents: bool = True) -> Iterator[Membe
         raise DataError(f"The archive {path} cannot be read: {error}.", fix="Copy it again from its origin.") from error
 
 
-def _of_tar(path: Path) -> Iterator[tuple[str, Callable[[], Callable[[], bytes]]]]:
-    """Yields the name of each photograph, and what reads its bytes until the next is asked for."""
+_Listed = tuple[str, Verdict, Callable[[], Callable[[], bytes]]]
+
+
+def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
+    """Yields name and verdict of each photograph, and what reads its bytes until the next is asked for."""
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
-            if member.isfile() and _wanted(member.name):
-                yield member.name, partial(_from_tar, archive, member)
+            name = text_of(member.name)
+            if not member.isfile() or hidden_within(name):
+                continue
+            handle = archive.extractfile(member)
+            head = b""
+
+            def first() -> bytes:
+                nonlocal head
+                head = b"" if handle is None else handle.read(HEAD)  # noqa: B023  (called at once)
+                return head
+
+            verdict = judged(name.rsplit("/", 1)[-1], first)
+            if verdict.taken in ("photograph", "unread"):
+                yield name, verdict, partial(_from_tar, name, member, handle, head)
+            else:
+                _pass_over(passed_over, verdict, name)
 
 
-def _from_tar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], bytes]:
-    handle = archive.extractfile(member) if member.size <= MAX_BYTES else None
-    return _reader(member.name, None if handle is None else handle.read())
+def _from_tar(name: str, member: tarfile.TarInfo, handle: IO[bytes] | None, head: bytes) -> Callable[[], bytes]:
+    whole = handle is not None and member.size <= MAX_BYTES
+    return _reader(name, head + handle.read() if whole and handle is not None else None)
 
 
-def _of_zip(path: Path) -> Iterator[tuple[str, Callable[[], Callable[[], bytes]]]]:
-    """Yields the name of each photograph, and what reads its bytes."""
+def _of_zip(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
+    """Yields name and verdict of each photograph, and what reads its bytes."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if not member.is_dir() and _wanted(member.filename):
-                yield member.filename, partial(_from_zip, archive, member)
+            name = text_of(member.filename)
+            if member.is_dir() or hidden_within(name):
+                continue
+            verdict = judged(name.rsplit("/", 1)[-1], partial(_first, archive, member))
+            if verdict.taken in ("photograph", "unread"):
+                yield name, verdict, partial(_from_zip, name, archive, member)
+            else:
+                _pass_over(passed_over, verdict, name)
 
 
-def _from_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
+def _from_zip(name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
     try:
         data = archive.read(member) if member.file_size <= MAX_BYTES else None
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # one damaged, or locked
-        return _refusing(f"{member.filename!r} cannot be read: {error}.")
-    return _reader(member.filename, data)
+        return _refusing(f"{name!r} cannot be read: {error}.")
+    return _reader(name, data)
 
 
 def _pages(reader: Callable[[], bytes]) -> list[tuple[str, Callable[[], bytes]]]:
@@ -94,9 +124,17 @@ def _pages(reader: Callable[[], bytes]) -> list[tuple[str, Callable[[], bytes]]]
     return [(f"#page={number}", partial(page_bytes, data, number)) for number in range(1, len(found.offsets) + 1)]
 
 
-def _wanted(name: str) -> bool:
-    last = name.rsplit("/", 1)[-1]
-    return not last.startswith(".") and Path(last).suffix.lower() in SUFFIXES
+def _first(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as handle:
+            return handle.read(HEAD)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise OSError(str(error)) from error
+
+
+def _pass_over(passed_over: PassedOver, verdict: Verdict, name: str) -> None:
+    if verdict.taken == "other":
+        passed_over.add(verdict.reason, name)
 
 
 def _reader(name: str, data: bytes | None) -> Callable[[], bytes]:

@@ -14,9 +14,11 @@ from PIL import Image, ImageOps
 
 from knowngood.data.budget import max_pixels
 from knowngood.data.images import decode
+from knowngood.data.sources.walking import text_of
+from knowngood.data.tabular import is_table
 from knowngood.errors import ConfigError, DataError, ImageError
 from knowngood.recipe.engine.archives import is_archive
-from knowngood.recipe.engine.items import TABLES, Item, item_at, named, stream
+from knowngood.recipe.engine.items import Item, item_at, stream
 from knowngood.recipe.engine.remote import is_url
 
 _PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # modes that PNG holds without loss
@@ -65,11 +67,11 @@ def _items_of(image: Any, number: int) -> Iterator[Item]:
         for match in found:
             yield from _items_of(match, number)
         if not found:  # a name that is no file gets its row, with the reason
-            yield item_at(named(image), place)
-    elif path.is_dir() or is_archive(path) or path.suffix.lower() in TABLES:
+            yield item_at(text_of(image), place)
+    elif path.is_dir() or is_archive(path) or is_table(path):
         yield from stream([path]).items
     else:
-        yield item_at(named(image), place)
+        yield item_at(text_of(image), place)
 
 
 def _place(image: str | os.PathLike[str]) -> str | Path:

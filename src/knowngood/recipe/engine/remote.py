@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from knowngood.data.images import MAX_BYTES
 from knowngood.data.pages import is_tiff, page_from, pages_in, split_page
+from knowngood.data.records import PassedOver
+from knowngood.data.sources.walking import HEAD, is_hidden, judged
 from knowngood.errors import DataError, ImageError, MissingExtraError
 
 # Protocol to the package that fsspec needs for it; None where it needs no other.
@@ -51,16 +54,19 @@ def check_url(url: str) -> None:
         )
 
 
-def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def remote_items(url: str, passed_over: PassedOver | None = None) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yields name and reader of each photograph below a URL, or of the one that it names; each page of a TIFF is one.
 
     Listing goes folder by folder, so that memory holds one folder's names at a time.
+
+    Args:
+        url: Of a folder or of one photograph.
+        passed_over: Is told of files that are no photographs.
 
     Raises:
         DataError: There is nothing, or it may not be listed.
         MissingExtraError: The protocol's package is not installed.
     """
-    from knowngood.data.images import SUFFIXES
 
     system, path = _opened(url)
     scheme = url.split("://", 1)[0]
@@ -71,11 +77,18 @@ def remote_items(url: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         if not system.exists(path):
             raise DataError(f"There is no {url}.", expected="image files or folders", fix="Check the URL.")
         for folder, _, files in system.walk(path):
+            if any(is_hidden(part, folder=True) for part in folder.removeprefix(path).split("/") if part):
+                continue
             for file in sorted(files):
-                if PurePosixPath(file).suffix.lower() in SUFFIXES and not file.startswith("."):
-                    inside = f"{folder}/{file}"
-                    name = f"{scheme}://{inside.lstrip('/')}"
+                inside = f"{folder}/{file}"
+                name = f"{scheme}://{inside.lstrip('/')}"
+                verdict = judged(file, partial(_head, system, inside))
+                if verdict.taken == "photograph":
                     yield from _pages(system, inside, name)
+                elif verdict.taken == "unread":
+                    yield name, partial(_refuse, name, verdict.reason)
+                elif verdict.taken == "other" and passed_over is not None:
+                    passed_over.add(verdict.reason, name)
     except DataError:
         raise
     except Exception as error:  # every protocol has its own
@@ -132,8 +145,18 @@ def _opened(url: str) -> tuple[Any, str]:
     return system, str(path)
 
 
+def _head(system: Any, path: str) -> bytes:
+    try:
+        return bytes(system.cat_file(path, start=0, end=HEAD))
+    except (ValueError, NotImplementedError) as error:
+        raise OSError(str(error)) from error
+
+
+def _refuse(name: str, reason: str) -> bytes:
+    raise ImageError(f"{name!r} has {reason}.")
+
+
 def _read(system: Any, path: str, name: str) -> bytes:
-    from knowngood.data.images import MAX_BYTES
 
     try:
         file, page = split_page(path)

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from knowngood.data.augmentations.policy import policy_named
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, TrainingError
@@ -61,6 +61,8 @@ def compare(
     config: CompareConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     force: bool = False,
     **options: Any,
 ) -> Compared:
@@ -74,6 +76,8 @@ def compare(
         out: Folder for the comparison.
         config: What to do; or give its fields as `options`.
         source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         force: Replace whatever comparison is in `out`.
         **options: Fields of `CompareConfig`.
 
@@ -87,7 +91,7 @@ def compare(
     config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
     _check_names(config)
     folder = Path(out)
-    records = data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from)
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
     check_trainable(records)
     records = records.usable().labelled()
@@ -95,7 +99,7 @@ def compare(
     there = open_run(folder, config, fingerprint_of(records), force, finished=finished is not None, grows=GROWS)
     if there and finished is not None:
         return Compared(folder, as_table(finished), finished)
-    command = command_for(shown(data), folder, config, source, "compare")
+    command = command_for(shown(data), folder, config, source, "compare", good=good, bad=bad)
     starts = find_starts(config, folder)
     plans, left_out = plan_rows(config, starts)
     if not plans:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from knowngood.data.loading import load
+from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.errors import DataError
 from knowngood.files import write_json, write_text
@@ -55,6 +56,8 @@ def judge(
     config: JudgeConfig | None = None,
     *,
     source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
     **options: Any,
 ) -> Judged:
     """Judges made bad images against real ones that their maker did not see; test images are not looked at.
@@ -65,6 +68,8 @@ def judge(
         out: Folder for the results; an older judgement in it is replaced.
         config: How; or give its fields as `options`.
         source: Data source of the photographs, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
         **options: Fields of `JudgeConfig`.
 
     Raises:
@@ -74,7 +79,8 @@ def judge(
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
     for name in filter(None, (config.backbone, config.model)):
         BACKBONES.get(name)  # a name that is not known is told before the images are read
-    divided = divided_by(data if isinstance(data, Records) else load(data, source, unit_from=config.unit_from), config)
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
+    divided = divided_by(records, config)
     place = Path(generated)
     found = read_generated(place)
     made = Records(found.drop("parent"), "manifest", place.absolute())
@@ -86,8 +92,9 @@ def judge(
     finally:
         shutil.rmtree(folder / "work", ignore_errors=True)
     table = _with_own_paths(looked, sets)
+    given = (generated, shown(data))
     document = {
-        "command": command_for((generated, shown(data)), folder, config, source, "synthesize judge"),
+        "command": command_for(given, folder, config, source, "synthesize judge", good=good, bad=bad),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "generated": str(generated),

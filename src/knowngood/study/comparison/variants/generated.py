@@ -11,6 +11,7 @@ import polars as pl
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.data.sources import SOURCES
+from knowngood.data.tabular import read_frame
 from knowngood.errors import ConfigError, DataError
 from knowngood.study.comparison.variants import TrainingSet, VariantOptions
 from knowngood.synthesis.writing import taught_in
@@ -137,8 +138,7 @@ def _parents(place: Path) -> pl.DataFrame:
     file = next((f for f in files if f.is_file()), None)
     if file is None:
         return nothing
-    raw = pl.read_parquet(file) if file.suffix in (".parquet", ".pq") else pl.read_csv(file, infer_schema=False)
-    raw = raw.rename({name: name.strip().lower() for name in raw.columns})
+    raw = read_frame(file)
     column = next((name for name in _PARENTS if name in raw.columns), None)
     if column is None:
         return nothing
