@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.decide.calibration import Calibration
 from knowngood.models.classifier import NetworkConfig
+from knowngood.recipe.sealed import seal
+
+__all__ = ["FORMAT", "RecipeManifest", "seal"]
 
 FORMAT = 2  # raised when an older knowngood could no longer read what is written; 2 has preprocessing
 
@@ -55,9 +56,3 @@ class RecipeManifest(BaseModel):
     def document(self) -> dict[str, Any]:
         """Returns what is saved and sealed; of an older recipe exactly what it was sealed with."""
         return self.model_dump(mode="json", exclude={"preprocessing"} if self.format < 2 else None)
-
-
-def seal(document: dict[str, Any]) -> str:
-    """Returns the SHA-256 of a document in one canonical form."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

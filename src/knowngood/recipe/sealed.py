@@ -1,35 +1,50 @@
-"""Documents that lie beside graphs and networks: frozen, with thresholds of their own, sealed like a recipe."""
+"""Documents that decide, on disk: read within limits, sealed with a hash so that a flipped byte is noticed.
+
+A seal finds accidents; anybody can compute it again. What an attacker may have written is therefore held to limits
+here (size, depth, lengths, finite numbers) and to ranges in the models, and a signature (`knowngood.recipe.signing`)
+says who stands behind it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from knowngood.decide.threshold import Thresholds
 from knowngood.files import write_json
-from knowngood.recipe.manifest import seal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from knowngood.decide.threshold import Thresholds
+
+MOST_BYTES = 4 << 20  # of a document; honest ones have tens of kilobytes
+MOST_VALUES = 200_000  # of a document, its names included
+MOST_LETTERS = 65_536  # of one text in it
+DEEPEST = 24  # levels of nesting
+_LARGEST = 2**53  # of a whole number: what JSON readers elsewhere keep exact
+
 
 class SealedDocument(BaseModel):
-    """Something that decides, on disk.
+    """Something that decides, with thresholds of its own, sealed like a recipe.
 
     Attributes:
         threshold: `Threshold.to_dict()` of it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    threshold: dict[str, Any]
+    threshold: dict[str, Any] = Field(max_length=64)
 
     @property
     def thresholds(self) -> Thresholds:
         """The two cuts between accept, review and reject, on its own scores."""
+        from knowngood.decide.threshold import Thresholds
+
         return Thresholds(self.threshold["threshold"], self.threshold["reject_from"])
 
     @property
@@ -50,10 +65,94 @@ class SealedDocument(BaseModel):
             OSError: It cannot be read.
             ValueError: It is damaged.
         """
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(held, dict):
-            raise ValueError(f"it holds a {type(held).__name__}")
-        stamp = held.pop("seal", None)
-        if stamp != seal(held):
-            raise ValueError("its contents are not those that were saved")
-        return cls.model_validate(held)
+        return cls.model_validate(unsealed(read_document(path)))
+
+
+def seal(document: dict[str, Any]) -> str:
+    """Returns the hex SHA-256 of a document in one canonical form."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unsealed(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns a document without its seal.
+
+    Raises:
+        ValueError: The seal is missing or belongs to other contents.
+    """
+    rest = {name: value for name, value in document.items() if name != "seal"}
+    if document.get("seal") != seal(rest):
+        raise ValueError("its contents are not those that were saved")
+    return rest
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Reads one JSON object that may come from anybody.
+
+    Args:
+        path: Of a file of at most `MOST_BYTES`.
+
+    Returns:
+        The object: finite numbers, text that is Unicode, no name twice, nested at most `DEEPEST` deep.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such object; the text says why.
+    """
+    with path.open("rb") as handle:
+        data = handle.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds a {type(document).__name__} and no object")
+    _check_values(document)
+    return document
+
+
+def _check_values(document: dict[str, Any]) -> None:
+    """Raises ValueError where a value lies beyond the limits; goes level by level, so that depth cannot hurt."""
+    level: list[Any] = [document]
+    count = 0
+    for _ in range(DEEPEST):
+        inside: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inside += [*value, *value.values()]
+            elif isinstance(value, list):
+                inside += value
+            else:
+                _check_plain(value)
+        count += len(inside)
+        if count > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        level = inside
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def _check_plain(value: Any) -> None:
+    if isinstance(value, str):
+        if len(value) > MOST_LETTERS:
+            raise ValueError(f"a text in it has {len(value):,} letters")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("a text in it is no Unicode")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is not finite")
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        raise ValueError("a whole number in it is too large")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"it holds {name}, which is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a name stands twice in it")
+    return made
