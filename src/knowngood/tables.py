@@ -10,6 +10,7 @@ import polars as pl
 
 from knowngood.files import whole_file
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 PIECE = 4096  # rows of CSV that are text at once
 
 
@@ -22,6 +23,16 @@ def write_table(frame: pl.DataFrame, target: Path) -> None:
     with whole_file(target) as scratch, scratch.open("wb") as handle:
         for encoded in _encoded(frame, target.suffix.lower() == ".csv"):
             handle.write(encoded.getbuffer())
+
+
+def guarded_cell(text: str) -> str:
+    """Returns a cell of a CSV that no spreadsheet takes for a formula: with a ' before it where it looks like one."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def plain_cell(text: str) -> str:
+    """Returns what was given to `guarded_cell`."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
 def _encoded(frame: pl.DataFrame, csv: bool) -> Iterator[io.BytesIO]:

@@ -85,7 +85,7 @@ def test_a_moved_threshold_is_served_when_it_is_approved_and_its_recipe_can_be_t
     assert client.post("/threshold", data=moved, follow_redirects=False).status_code == 303
     results = client.post("/v1/inspect", files=uploads(some(parts))).json()["results"]
     assert "review" not in {one["decision"] for one in results}
-    new = station.record.revisions.waiting(station.weights, before)
+    new = station.record.revisions.waiting(station.scoring, before)
     word = {"old": before, "new": new["id"], "agrees": "true", "split": "test", "csrf": csrf}
     assert client.post("/recipes/sign", data=word, follow_redirects=False).status_code == 303
     results = client.post("/v1/inspect", files=uploads(some(parts))).json()["results"]

@@ -16,6 +16,7 @@ from knowngood.report.chart import Chart, linear, log_counts
 from knowngood.review.app.access import Anybody, AtStation, Known
 from knowngood.review.app.pages.shared import shown
 from knowngood.review.store.inspections import Row
+from knowngood.tables import guarded_cell
 
 router = APIRouter()
 PAGE = 48
@@ -31,12 +32,12 @@ def page(
     label: Literal["", "good", "bad"] = "",
     defect: Annotated[str, Query(max_length=80)] = "",
     lot: Annotated[str, Query(max_length=200)] = "",
-    low: Annotated[float, Query(ge=0, le=1)] = 0.0,
-    high: Annotated[float, Query(ge=0, le=1)] = 1.0,
+    low: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    high: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 1.0,
     start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Shows the labelled images, filtered, the highest score first."""
-    rows = station.record.labels.scored(station.weights)
+    rows = station.record.labels.scored(station.scoring)
     kept = [
         row
         for row in rows
@@ -77,7 +78,7 @@ def verdicts(station: AtStation, of: Annotated[str, Query(max_length=400)] = "")
 def manifest(station: AtStation) -> Response:
     """Returns every kept photograph with a label or a verdict, as `train` takes it: what the line has seen included."""
     lines = []
-    for row in station.record.labels.scored(station.weights):
+    for row in station.record.labels.scored(station.scoring):
         if row["place"] is not None and not row["generated"]:
             word = "bad" if row["label"] else "good"
             lines.append((row["place"], word, row["defect"] or "", row["lot"] or "", row["split"] or ""))
@@ -116,6 +117,6 @@ def _csv(name: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> R
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows(lines)
+    writer.writerows([guarded_cell(cell) for cell in line] for line in lines)
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
