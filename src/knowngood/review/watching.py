@@ -30,13 +30,13 @@ class _File:
     Attributes:
         mark: Size in bytes and time of the last change, ns.
         since: When it was first seen so, seconds of `time.monotonic`.
-        looks: How often it was seen so since.
+        rest: Looks in which it is left alone, since its end was not there.
         done: Whether it is in the record as it is.
     """
 
     mark: Mark
     since: float
-    looks: int = 0
+    rest: int = 0
     done: bool = False
 
 
@@ -83,14 +83,18 @@ class Watcher(Worker):
             if file is None or file.mark != mark:
                 file = _File(mark, at)
             elif not file.done:
-                file.looks += 1
-                if file.looks % _SELDOM == 1 or at - file.since >= self.patience:
+                if file.rest == 0 or at - file.since >= self.patience:
                     still.append(path)
+                file.rest = max(0, file.rest - 1)
             now[path] = file
         self._files = now
         count = 0
         for paths in _chunks(still, self._files):
-            count += self._inspect([job for path in paths if (job := self._job(path, at)) is not None])
+            found = [(path, self._job(path, at)) for path in paths]
+            for path, job in found:
+                if job is None:
+                    now[path].rest = _SELDOM
+            count += self._inspect([(path, job) for path, job in found if job is not None])
             self.moves()
         return count
 
@@ -107,7 +111,7 @@ class Watcher(Worker):
             self._files[path].done = True  # only now: what could not be filed is tried again
         return len(new)
 
-    def _job(self, path: Path, at: float) -> tuple[Path, Job] | None:
+    def _job(self, path: Path, at: float) -> Job | None:
         """Returns what to file of a file that stands still, or None where it is waited for."""
         file = self._files[path]
         late = at - file.since >= self.patience
@@ -131,7 +135,7 @@ class Watcher(Worker):
             if (len(data) != file.mark[0] and error is None) or not (late or error or _is_whole(data, name)):
                 return None  # it grows, or its end is to come
         unit = _shown(Path(inside.stem))
-        return path, Job(data, name, unit, lot, None, "watch", self.station.settings.user, error=error)
+        return Job(data, name, unit, lot, None, "watch", self.station.settings.user, error=error)
 
 
 def _is_whole(data: bytes, name: str) -> bool:

@@ -106,7 +106,7 @@ def test_replay_says_whether_it_agrees(client: TestClient, station: Station, par
     assert row is not None
     assert station.replay(row)["agrees"] is True
     assert station.replay(row | {"defect_score": row["defect_score"] + 0.1})["agrees"] is False
-    assert station.replay(row | {"weights_sha256": "0" * 64})["agrees"] is None
+    assert station.replay(row | {"scoring": "0" * 64})["agrees"] is None
     place = Path(station.record.inspections.place_of(row["sha256"]) or "")
     place.write_bytes(place.read_bytes() + b"\0")
     told = station.replay(row)
