@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import polars as pl
 
 from knowngood.files import whole_file
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+_FORMULA = r"^'*[=+\-@\t\r]"  # what a spreadsheet would compute, or what was protected from that
+_PROTECTED = re.compile(r"'+[=+\-@\t\r]")
 PIECE = 4096  # rows of CSV that are text at once
 
 
@@ -25,14 +27,14 @@ def write_table(frame: pl.DataFrame, target: Path) -> None:
             handle.write(encoded.getbuffer())
 
 
-def guarded_cell(text: str) -> str:
-    """Returns a cell of a CSV that no spreadsheet takes for a formula: with a ' before it where it looks like one."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def protected_text(text: str) -> str:
+    """Returns a cell of a CSV with an apostrophe before it where a spreadsheet would compute it."""
+    return f"'{text}" if re.match(_FORMULA, text) else text
 
 
-def plain_cell(text: str) -> str:
-    """Returns what was given to `guarded_cell`."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+def unprotected(text: str) -> str:
+    """Returns a cell as it was before `protected_text`."""
+    return text[1:] if _PROTECTED.match(text) else text
 
 
 def _encoded(frame: pl.DataFrame, csv: bool) -> Iterator[io.BytesIO]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import DataError
-from knowngood.tables import plain_cell
+from knowngood.tables import unprotected
 
 VERDICTS = ("good", "bad", "drop", "keep")  # keep, or nothing at all: as it was
 
@@ -34,7 +34,7 @@ def read_verdicts(path: Path) -> pl.DataFrame:
         raise DataError(f"{path} has columns {frame.columns}.", expected="image and verdict, and perhaps defect")
     if "defect" not in frame.columns:
         frame = frame.with_columns(defect=pl.lit(None, pl.String))
-    frame = frame.with_columns(pl.col("image", "defect").map_elements(plain_cell, pl.String))
+    frame = frame.with_columns(pl.col("image", "defect").map_elements(unprotected, pl.String))
     frame = frame.select(
         "image", pl.col("verdict").str.strip_chars().str.to_lowercase(), pl.col("defect").replace("", None)
     ).filter(pl.col("verdict").fill_null("") != "")

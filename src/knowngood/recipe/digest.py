@@ -14,6 +14,12 @@ VOLATILE = ("seal", "name", "created", "versions")  # of a document: they name i
 _CONTENTS = (".json", ".safetensors")  # of a recipe's own folder
 
 
+def place_of(folder: str | Path) -> Path:
+    """Returns the folder of a recipe, given that or the folder of the run that made it."""
+    place = Path(folder)
+    return place / "recipe" if (place / "recipe" / "recipe.json").is_file() else place
+
+
 def decision_digest(folder: str | Path) -> str:
     """Returns the hex SHA-256 of everything that decides how a photograph fares with a recipe.
 

@@ -11,9 +11,9 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from knowngood.files import write_json
 
@@ -26,7 +26,59 @@ MOST_BYTES = 4 << 20  # of a document; honest ones have tens of kilobytes
 MOST_VALUES = 200_000  # of a document, its names included
 MOST_LETTERS = 65_536  # of one text in it
 DEEPEST = 24  # levels of nesting
-_LARGEST = 2**53  # of a whole number: what JSON readers elsewhere keep exact
+_LARGEST = 2**63  # of a whole number
+_ROUNDED = 1 + 1e-9  # the cut just above a score of 1
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class Fixed(dict[str, Any]):
+    """A dictionary that nobody changes: cuts are set with `Recipe.with_thresholds`, which certifies them."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("The threshold of a recipe is fixed; recipe.with_thresholds(accept_below=...) makes another.")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Fixed, (dict(self),))
+
+
+class _Cuts(BaseModel):
+    """The fields of `knowngood.decide.threshold.Threshold`; a document may have more."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
+
+    threshold: float = Field(ge=0, le=_ROUNDED)
+    reject_from: float = Field(ge=0, le=_ROUNDED)
+    basis: str = Field("", max_length=100)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    certified: bool = False
+    escape_budget: Rate | None = None
+    certified_escape_rate: Rate | None = None
+    overkill_budget: Rate | None = None
+    certified_overkill_rate: Rate | None = None
+    escapes: Count = 0
+    bads: Count = 0
+    goods: Count = 0
+    overkill: Rate | None = None
+    sentence: str = Field("", max_length=4096)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Cuts:
+        if self.reject_from < self.threshold:
+            raise ValueError("reject_from is below threshold")
+        return self
+
+
+def _checked_cuts(cuts: dict[str, Any]) -> dict[str, Any]:
+    _Cuts.model_validate(cuts)
+    return Fixed(cuts)
+
+
+CertifiedCuts = Annotated[dict[str, Any], Field(max_length=64), AfterValidator(_checked_cuts)]
 
 
 class SealedDocument(BaseModel):
@@ -38,7 +90,7 @@ class SealedDocument(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    threshold: dict[str, Any] = Field(max_length=64)
+    threshold: CertifiedCuts
 
     @property
     def thresholds(self) -> Thresholds:
@@ -65,7 +117,7 @@ class SealedDocument(BaseModel):
             OSError: It cannot be read.
             ValueError: It is damaged.
         """
-        return cls.model_validate(unsealed(read_document(path)))
+        return cls.model_validate_json(json.dumps(unsealed(read_document(path))), strict=True)
 
 
 def seal(document: dict[str, Any]) -> str:

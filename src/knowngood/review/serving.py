@@ -42,18 +42,21 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     Raises:
         RecipeError: The recipe cannot be loaded.
         StorageError: The record cannot be opened.
+        RecipeError: It is not signed by one of the keys that are required.
         UnsignedError: Nobody has approved a revision of it, and it is not the first of the record.
     """
     place = place_of(recipe)
     before = decision_digest(place)
-    loaded = _load(place, settings.get("require_signature"))
+    keys = settings.get("require_signature")
+    signed_by = None if keys is None else _signed(place, keys)
+    loaded = Recipe.load(place)
     record = Record(db)
     if settings.get("shelf") is None:
         base = Path(record.database.url.database or ".").parent if record.database.is_sqlite else Path(DATABASE).parent
         settings["shelf"] = base / "images"
     if not settings.get("user"):
         settings["user"] = _name()
-    station = Station(loaded, record, Settings(**settings))
+    station = Station(loaded, record, Settings(**settings), signed_by)
     if station.decider.digest != before:
         raise RecipeError(f"The recipe at {place} was changed while it was loaded.", fix="Start again.")
     return station
@@ -276,10 +279,16 @@ def _key(row: dict[str, Any]) -> tuple[str, str]:
     return _image(row), row["sha256"]
 
 
-def _load(place: Path, keys: Path | None) -> Recipe:
-    """Loads a recipe, whose signature is checked where keys are given."""
-    options: dict[str, Any] = {} if keys is None else {"signed_by": keys}
-    return Recipe.load(place, **options)
+def _signed(place: Path, keys: Path) -> str:
+    """Returns whose signature stands behind a recipe: the first digits of the key, and when.
+
+    Raises:
+        RecipeError: None of these keys has signed it as it lies there.
+    """
+    from knowngood.recipe.signing import verify
+
+    found = verify(place, keys)
+    return f"{found.key[:16]}, {found.signed}"
 
 
 def _name() -> str:

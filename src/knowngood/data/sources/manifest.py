@@ -14,7 +14,7 @@ from knowngood.data.records import BAD, GOOD, table
 from knowngood.data.sources import Listing
 from knowngood.data.sources.walking import defect_of, is_good_name, split_of
 from knowngood.errors import DataError
-from knowngood.tables import plain_cell
+from knowngood.tables import unprotected
 
 _LABELS = {
     **dict.fromkeys(("good", "ok", "pass", "0", "0.0"), GOOD),
@@ -83,7 +83,7 @@ class _Cells:
     def text(self, name: str) -> list[str | None]:
         if name not in self.raw.columns:
             return [None] * self.raw.height
-        return [plain_cell(text.strip()) or None if text else None for text in self.raw[name].to_list()]
+        return [unprotected(text.strip()) or None if text else None for text in self.raw[name].to_list()]
 
     def each(self, name: str, parse: Callable[[str], object], expected: str, required: bool = False) -> list[object]:
         values: list[object] = []

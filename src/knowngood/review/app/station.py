@@ -83,12 +83,13 @@ class Station:
         recipe: To serve.
         record: To file in.
         settings: Limits.
+        signed_by: Whose signature of the recipe was verified, if one had to be.
 
     Raises:
         UnsignedError: No revision of this recipe may be served.
     """
 
-    def __init__(self, recipe: Recipe, record: Record, settings: Settings) -> None:
+    def __init__(self, recipe: Recipe, record: Record, settings: Settings, signed_by: str | None = None) -> None:
         self.inspector = Inspector(recipe)
         self.features = DeepFeatures(self.inspector.embedder.made_by)
         self.record = record
@@ -101,7 +102,8 @@ class Station:
         self._bytes = 0
         self.decider = decider_of(recipe)
         self.scoring = self.decider.scoring  # hash of everything that decides but the cuts
-        record.revisions.add(self.decider, settings.user, getattr(recipe, "signed_by", None))
+        self.signed_by = signed_by
+        record.revisions.add(self.decider, settings.user, signed_by)
         self.last: Row = self._to_serve()  # the revision that was served last, which may have been refused since
         self._asked_at = time.monotonic()
 

@@ -112,7 +112,7 @@ def test_many_senders_at_once_and_one_with_a_photograph_that_breaks(
     assert sorted(set(codes)) == [(False, 200, False), (True, 200, True)]
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 40_000), (40_000, 1), (1, 1), (3, 20_000)])
+@pytest.mark.parametrize(("width", "height"), [(1, 4_000), (4_000, 1), (1, 1), (3, 2_000)])
 def test_extreme_proportions_cost_nothing_else(client: TestClient, parts: Path, width: int, height: int) -> None:
     files = [("images", ("a.png", picture(parts))), ("images", ("b.png", png_of(width, height)))]
     answer = client.post("/v1/inspect", files=[*files, files[0]], data={"heatmap": "true"})
@@ -464,11 +464,10 @@ def test_two_browsers_on_one_unit_a_hundred_times(client: TestClient, station: S
     station.record.queue.add([(number, 5.0, "race") for number in numbers])
     page = client.get("/queue", headers={"accept": "text/html"}).text
     word = {"x-csrf-token": page.split('name="csrf" content="')[1].split('"')[0]}
-    holder = "tester|" + "a" * 24
     accepted: list[int] = []
     for number in numbers:
         state = client.post("/queue/next", json={"tab": "a" * 24}, headers=word).json()
-        assert number in [item["id"] for item in state["items"]] or station.record.queue.take(holder, 100)
+        assert number in [item["id"] for item in state["items"]]
         codes: list[int] = []
         gate = threading.Barrier(2)
 
@@ -507,10 +506,10 @@ def test_large_pictures_of_few_bytes_take_bounded_memory(client: TestClient, sta
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        files = [("images", (f"{n}.webp", made.getvalue(), "image/webp")) for n in range(6)]
+        files = [("images", (f"{n}.webp", made.getvalue(), "image/webp")) for n in range(3)]
         results = client.post("/v1/inspect", files=files, data={"heatmap": "true"}).json()["results"]
         number = results[0]["inspection"]
-        paths = [f"/pictures/{number}/{name}" for name in ("small.jpg", "heat.png") for _ in range(8)]
+        paths = [f"/pictures/{number}/{name}" for name in ("small.jpg", "heat.png") for _ in range(3)]
         threads = [threading.Thread(target=client.get, args=(path,)) for path in paths]
         for thread in threads:
             thread.start()
@@ -520,4 +519,4 @@ def test_large_pictures_of_few_bytes_take_bounded_memory(client: TestClient, sta
         done.set()
         watcher.join()
     assert len({one["decision"] for one in results}) == 1
-    assert most[0] - before < 2_000_000_000
+    assert most[0] - before < 1_500_000_000

@@ -16,7 +16,7 @@ from knowngood.report.chart import Chart, linear, log_counts
 from knowngood.review.app.access import Anybody, AtStation, Known
 from knowngood.review.app.pages.shared import shown
 from knowngood.review.store.inspections import Row
-from knowngood.tables import guarded_cell
+from knowngood.tables import protected_text
 
 router = APIRouter()
 PAGE = 48
@@ -117,6 +117,6 @@ def _csv(name: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> R
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows([guarded_cell(cell) for cell in line] for line in lines)
+    writer.writerows([protected_text(cell) for cell in line] for line in lines)
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
