@@ -106,7 +106,7 @@ def test_a_threshold_is_moved_and_saved(
     at = window(live.url)
     at.page.goto("/threshold")
     at.page.wait_for_selector("body[data-loaded]")
-    bads = live.station.record.labels.scored(live.station.weights)
+    bads = live.station.record.labels.scored(live.station.scoring)
     bads = [row for row in bads if row["label"] == 1 and row["split"] == "calibration"]
     cut = sorted(row["defect_score"] for row in bads)[2] + 1e-9
     at.page.fill("#low-number", str(cut))

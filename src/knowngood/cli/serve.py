@@ -6,12 +6,12 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
-from knowngood.cli.options import Bad, Good, RecipePath, data_option, to_read
+from knowngood.cli.options import Bad, Good, RecipePath, RequireSignature, data_option, to_read
 from knowngood.errors import DataError, MissingExtraError
 
 Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
@@ -54,6 +54,13 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             "--any-product", help="Decide by the score alone what does not look like the recipe's photographs."
         ),
     ] = False,
+    allow_own_approval: Annotated[
+        bool,
+        typer.Option(
+            "--allow-own-approval", help="Engineers may approve revisions that they made; the record says so."
+        ),
+    ] = False,
+    require_signature: RequireSignature = None,
     waiting: Annotated[int, typer.Option(min=1, help="Photographs that wait at most; more are answered 503.")] = 128,
 ) -> None:
     """Serve a recipe: pages where people clear the queue, move the threshold and look units up; an API for machines.
@@ -63,8 +70,9 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     with at_work():
         serving = _station_code()
         local = serving.is_loopback(host)
-        limits = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}
-        limits["any_product"] = any_product
+        limits: dict[str, Any] = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}
+        limits |= {"any_product": any_product, "allow_own_approval": allow_own_approval}
+        limits |= {"require_signature": tuple(require_signature or ())}
         station = serving.open_station(recipe, db, shelf=images, open=local and not tokens, **limits)
         serving.check_host(station, host)
         if watch is not None and not watch.is_dir():
@@ -77,7 +85,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         if audit is not None:
             from knowngood.review.audited import queue_audit
 
-            works.append(lambda: queue_audit(station.record, audit, station.weights))
+            works.append(lambda: queue_audit(station.record, audit, station.scoring))
         if judged is not None:
             from knowngood.review.judged import queue_judged, read_judged
 
@@ -89,6 +97,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             from knowngood.review.watching import Watcher
 
             watcher = Watcher(station, watch)
+            station.workers.append(watcher)
 
         def started() -> None:
             typer.echo(f"knowngood: http://{host}:{port} serves {station.inspector.name}; Ctrl-C ends it", err=True)
@@ -99,7 +108,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
         serving.serve(station, host, port, started=started)
         if watcher is not None:
-            watcher.done.set()
+            watcher.stop()
         station.record.close()
 
 
@@ -107,14 +116,21 @@ def replay(
     recipe: RecipePath,
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="Name of the unit, as the record has it.")],
     db: Db = _HERE,
+    lot: Annotated[
+        str | None, typer.Option(help="Lot of the unit, where several lots have one of this name; '' for none.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Repeat every inspection of a unit with the cuts of its time, and say whether the recipe still agrees."""
     with at_work():
         station = _station_code().open_station(recipe, db, unsigned=True)
-        rows = station.record.inspections.story(unit)
-        if not rows:
+        lots = station.record.inspections.lots_of(unit)
+        if not lots or (lot is not None and (lot or None) not in lots):
             raise DataError(f"There is no unit {unit!r} in {db}.", fix="Look for it on the page Units.")
+        if lot is None and len(lots) > 1:
+            named = ", ".join(repr(one or "") for one in lots)
+            raise DataError(f"The lots {named} each have a unit {unit!r}.", fix="Say which with --lot.")
+        rows = station.record.inspections.story(unit, lots[0] if lot is None else lot or None)
         told = [station.replay(row) for row in rows]
     if json:
         answer_json({"unit": unit, "agrees": all(one["agrees"] for one in told), "inspections": told})

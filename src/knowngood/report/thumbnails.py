@@ -47,7 +47,12 @@ def small_jpeg(data: bytes, side: int = SIDE) -> bytes:
     Raises:
         ImageError: It cannot be read.
     """
-    return _jpeg(_fitted(decode(data), side))
+    return small_picture(decode(data), side)
+
+
+def small_picture(pixels: Pixels, side: int = SIDE) -> bytes:
+    """Returns a picture (H, W) or (H, W, 3) uint8 as a small JPEG that fits into a square of `side` pixels."""
+    return _jpeg(_fitted(pixels, side))
 
 
 def data_uri(pixels: Pixels) -> str:

@@ -13,13 +13,13 @@ _NEEDED = ("image", "outlier", "suspect", "suspect_score")
 AUDITED = 3.0  # doubt from which on audited images come: before all that a threshold alone doubts
 
 
-def queue_audit(record: Record, audit: Path, weights_sha256: str) -> int:
+def queue_audit(record: Record, audit: Path, scoring: str) -> int:
     """Puts the images that an audit doubts into the queue; those that are judged already stay as they are.
 
     Args:
         record: With labels and inspections of the same images.
         audit: audit.parquet of `knowngood audit`.
-        weights_sha256: Of the recipe whose inspections are shown.
+        scoring: Hash of the scores of the recipe whose inspections are shown.
 
     Returns:
         How many were put there.
@@ -29,7 +29,7 @@ def queue_audit(record: Record, audit: Path, weights_sha256: str) -> int:
     """
     frame = read_audit(audit, _NEEDED)
     doubted = {row["image"]: found for row in frame.iter_rows(named=True) if (found := _doubt(row)) is not None}
-    inspected = record.labels.inspected(weights_sha256)
+    inspected = record.labels.inspected(scoring)
     if doubted and not set(doubted) & {row["image"] for row in inspected}:
         raise DataError(f"None of the images that {audit} doubts is in the record.", fix="Serve the data of the audit.")
     rows = []

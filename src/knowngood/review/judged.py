@@ -35,7 +35,7 @@ def queue_judged(station: Station, folder: Path) -> int:
     """
     table, made = read_judged(folder)
     dropped = table.filter(pl.col("drop").is_not_null()).rows(named=True)
-    numbers = station.record.inspections.numbers(station.weights)
+    numbers = station.record.inspections.numbers(station.scoring)
     rows: list[Row] = []
     for start in range(0, len(dropped), _CHUNK):
         read = [(row, data) for row in dropped[start : start + _CHUNK] if (data := _bytes_of(row["path"])) is not None]

@@ -56,19 +56,22 @@ class Known:
         """Returns how many of each label can be compared with."""
         return {label: len(self._search[label][0]) if label in self._search else 0 for label in (GOOD, BAD)}
 
-    def nearest(self, features: Rows, unit: str, sha256: str) -> dict[int, dict[str, Any] | None]:
+    def nearest(
+        self, features: Rows, unit: str, sha256: str, lot: str | None = None
+    ) -> dict[int, dict[str, Any] | None]:
         """Returns the nearest photograph of each label that shows another unit, with its `distance`; None without.
 
         Args:
             features: float32 (D,) of the photograph that is looked at.
             unit: That it shows.
             sha256: Of its bytes.
+            lot: Of the unit.
         """
         found: dict[int, dict[str, Any] | None] = {GOOD: None, BAD: None}
         for label, (places, search) in self._search.items():
             far, near = search.nearest(features[None], min(_SPARE, len(places)))
             others = ((d, self.rows[places[n]]) for d, n in zip(far[0].tolist(), near[0].tolist(), strict=True))
-            other = next((one for one in others if one[1]["sha256"] != sha256 and one[1]["unit"] != unit), None)
+            other = next((one for one in others if _is_other(one[1], unit, lot, sha256)), None)
             if other is not None:
                 found[label] = other[1] | {"distance": other[0]}
         return found
@@ -81,3 +84,8 @@ class Known:
         components = fit_components(self.features)
         share = [*components.explained.tolist(), 0.0][:2]
         return Plane(components.project(self.features, 2), (share[0], share[1]))
+
+
+def _is_other(row: dict[str, Any], unit: str, lot: str | None, sha256: str) -> bool:
+    """Says whether a photograph shows another unit: a unit is a name within a lot."""
+    return row["sha256"] != sha256 and (row["unit"], row.get("lot")) != (unit, lot)

@@ -31,7 +31,7 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
     """Compares two revisions on the labelled images of a split.
 
     Args:
-        record: With the scores of both; revisions with the same weights share them.
+        record: With the scores of both; revisions that differ in their cuts only share them.
         old: Revision.
         new: Revision.
         split: Golden set; None for everything that is labelled or judged.
@@ -40,7 +40,7 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
         DataError: There is no image that both have scored.
     """
     rows = {
-        name: {r["sha256"]: r for r in record.labels.scored(one["weights_sha256"]) if split in (None, r["split"])}
+        name: {r["sha256"]: r for r in record.labels.scored(one["scoring"]) if split in (None, r["split"])}
         for name, one in (("old", old), ("new", new))
     }
     common = [digest for digest in rows["old"] if digest in rows["new"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,17 +18,20 @@ from knowngood.data.loading import loaded
 from knowngood.data.pages import file_of, without_suffix
 from knowngood.data.records import Records
 from knowngood.decide.threshold import Thresholds, decide
-from knowngood.errors import ConfigError, ImageError, KnownGoodError
+from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeError
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.digest import decision_digest
+from knowngood.recipe.folder import place_of
 from knowngood.recipe.predicting import say_unchecked
 from knowngood.review.app.doubt import doubt_of
 from knowngood.review.app.settings import Settings
-from knowngood.review.app.station import Job, Station
+from knowngood.review.app.station import FILES, Job, Station, tidy
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
 from knowngood.study.facts import unseen
 
+log = logging.getLogger("knowngood.review")
 DATABASE = "knowngood-review/record.db"
 _CHUNK = 64
 
@@ -43,9 +47,14 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     Raises:
         RecipeError: The recipe cannot be loaded.
         StorageError: The record cannot be opened.
+        RecipeError: It is not signed by one of the keys that are required.
         UnsignedError: Nobody has approved a revision of it, and it is not the first of the record.
     """
-    loaded = Recipe.load(recipe)
+    place = place_of(recipe)
+    before = decision_digest(place)
+    keys = settings.get("require_signature")
+    signed_by = _signed(place, keys) if keys else None
+    loaded = Recipe.load(place)
     say_unchecked(loaded, bool(settings.get("any_product")))
     record = Record(db)
     if settings.get("shelf") is None:
@@ -53,13 +62,16 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
         settings["shelf"] = base / "images"
     if not settings.get("user"):
         settings["user"] = _name()
-    return Station(loaded, record, Settings(**settings))
+    station = Station(loaded, record, Settings(**settings), signed_by)
+    if station.decider.digest != before:
+        raise RecipeError(f"The recipe at {place} was changed while it was loaded.", fix="Start again.")
+    return station
 
 
 def unsigned_notes(station: Station) -> list[str]:
     """Returns what should be said of the sign-off of what is served, a sentence each."""
     number, revisions = station.last["id"], station.record.revisions
-    newer = revisions.waiting(station.weights, number)
+    newer = revisions.waiting(station.scoring, number)
     notes = [] if revisions.signed(number) else [f"revision {number} is served and nobody has approved it"]
     if newer is not None:
         notes.append(f"revision {newer['id']} waits for a sign-off on the page Recipes; revision {number} is served")
@@ -98,31 +110,47 @@ def serve(
         port: Of it.
         started: Called when the first request can come.
     """
-    import uvicorn
-
     from knowngood.review.app.factory import make_app
 
     check_host(station, host)
-    app = make_app(station)
+    server_of(make_app(station), host, port, started=started).run()
+
+
+def server_of(app: Any, host: str = "127.0.0.1", port: int = 8080, *, started: Callable[[], None] | None = None) -> Any:
+    """Returns the uvicorn server of an application, whose connections are within bounds.
+
+    Args:
+        app: Of the station.
+        host: Address to listen on.
+        port: Of it.
+        started: Called when the first request can come.
+    """
+    import uvicorn
+
+    from knowngood.review.app.connections import BoundedProtocol, room_for_connections
+
+    room_for_connections()
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=BoundedProtocol,
+        ws="none",
         log_level="warning",
+        access_log=False,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=60,
         timeout_keep_alive=30,
-        limit_concurrency=1000,
     )
 
-    class Told(uvicorn.Server):
+    class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if started is not None:
                 started()
 
-    Told(config).run()
+    return Server(config)
 
 
 def take_over_run(station: Station, run: Path) -> int:
@@ -144,10 +172,10 @@ def take_over_run(station: Station, run: Path) -> int:
     station.record.labels.take_over(str(run.absolute()), label_rows(frame))
     scored = unseen(pl.read_parquet(scores)).select("image", "score", cs.by_name("reason", require_all=False))
     joined = frame.join(scored, on="image", how="inner")
-    known, revision = station.record.inspections.known(station.weights), station.revision
+    known, revision = station.record.inspections.known(station.scoring), station.revision
     cuts = Thresholds(revision["accept_below"], revision["reject_from"])
     added = 0
-    rows = [row for row in joined.iter_rows(named=True) if row["sha256"] not in known and row["score"] is not None]
+    rows = [row for row in joined.iter_rows(named=True) if _key(row) not in known and row["score"] is not None]
     for start in range(0, len(rows), 1000):
         chunk = rows[start : start + 1000]
         filed = [_filed(station, row, cuts, revision["id"]) for row in chunk]
@@ -185,13 +213,11 @@ def inspect_data(
         reporter().say(f"Licence of the data: {records.licence}")
     usable = records.usable().frame
     station.record.labels.take_over(str(records.root), label_rows(usable))
-    known = station.record.inspections.known(station.weights)
-    rows = [row for row in usable.iter_rows(named=True) if row["sha256"] not in known]
+    known = station.record.inspections.known(station.scoring)
+    rows = [row for row in usable.iter_rows(named=True) if _key(row) not in known]
     station.progress = (0, len(rows))
     for start in range(0, len(rows), _CHUNK):
-        jobs = [job for row in rows[start : start + _CHUNK] if (job := _job(row, station.settings.user)) is not None]
-        if jobs:
-            station.inspect(jobs)
+        station.inspect([_job(row, station.settings.user) for row in rows[start : start + _CHUNK]])
         station.progress = (min(start + _CHUNK, len(rows)), len(rows))
     return len(rows)
 
@@ -212,6 +238,9 @@ def in_background(*works: Callable[[], object]) -> threading.Thread:
                 work()
             except KnownGoodError as error:
                 reporter().say(str(error))
+            except Exception as error:
+                log.exception("work beside the server failed")
+                reporter().say(f"work beside the server failed: {type(error).__name__}")
 
     thread = threading.Thread(target=run, args=(works,), daemon=True, name="data")
     thread.start()
@@ -226,16 +255,16 @@ def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: in
         doubt, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
     decision = str(decide([score], cuts, [found])[0])
     return Filed(
-        unit=without_suffix(row["image"]),
-        image=row["image"],
+        unit=_unit(row) or row["sha256"][:12],
+        image=_image(row),
         sha256=row["sha256"],
         revision_id=revision,
         accept_below=cuts.accept_below,
         reject_from=cuts.reject_from,
         defect_score=score,
         decision=decision,
-        lot=row["lot"],
-        machine=row["machine"],
+        lot=tidy(row["lot"]),
+        machine=tidy(row["machine"]),
         source="out-of-fold" if row["split"] == "train" else "data",
         who=station.settings.user,
         doubt=doubt,
@@ -244,13 +273,40 @@ def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: in
     )
 
 
-def _job(row: dict[str, Any], who: str) -> Job | None:
+def _job(row: dict[str, Any], who: str) -> Job:
+    data, error = b"", None
     try:
         data = read_bytes(row["path"])
     except ImageError:
-        return None
-    unit = without_suffix(row["image"])
-    return Job(data, row["image"], unit, row["lot"], row["machine"], "data", who, row["path"], row["label"])
+        error = "It can no longer be read: it is gone, empty or without permission."
+    place = row["path"] if error is None else None
+    return Job(data, row["image"], _unit(row), row["lot"], row["machine"], "data", who, place, row["label"], error)
+
+
+def _unit(row: dict[str, Any]) -> str | None:
+    """Returns the unit that a data set's image shows: its path below the root, without the ending."""
+    return tidy(without_suffix(row["image"]))
+
+
+def _image(row: dict[str, Any]) -> str:
+    """Returns an image's name as the record has it."""
+    return tidy(row["image"], FILES) or "image"
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    return _image(row), row["sha256"]
+
+
+def _signed(place: Path, keys: Sequence[Path]) -> str:
+    """Returns whose signature stands behind a recipe: the first digits of the key, and when.
+
+    Raises:
+        RecipeError: None of these keys has signed it as it lies there.
+    """
+    from knowngood.recipe.signing import verify
+
+    found = verify(place, keys)
+    return f"{found.key[:16]}, {found.signed}"
 
 
 def _name() -> str:

@@ -13,6 +13,7 @@ import pytest
 from knowngood.decide.calibration import Calibration
 from knowngood.models.classifier import NetworkConfig
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.review.store.deciding import Decider
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
 
@@ -79,8 +80,9 @@ def file_some(record: Record) -> Callable[..., list[int]]:
     """Files inspections with scores: file_some(0.5, 0.9, lot="A"); their doubt is their score."""
 
     def file(*scores: float, **more: Any) -> list[int]:
-        record.revisions.add(manifest(), "tester")
-        revision = record.revisions.newest("w" * 64) or {}
+        decider = Decider.of_manifest(manifest())
+        record.revisions.add(decider, "tester")
+        revision = record.revisions.newest(decider.scoring) or {}
         rows = []
         for score in scores:
             number = next(_numbers)

@@ -47,7 +47,7 @@ def test_what_a_judgement_drops_is_queued_once(station: Station, parts: Path, tm
     waiting = station.record.queue.counts()["waiting"]
     assert queue_judged(station, out) == 0
     assert station.record.queue.counts()["waiting"] == waiting
-    good = next(row for row in station.record.labels.scored(station.weights) if row["image"].startswith("good"))
+    good = next(row for row in station.record.labels.scored(station.scoring) if row["image"].startswith("good"))
     station.record.verdicts.say(Said(good["id"], "good", "ann"))
     with TestClient(make_app(station), base_url="http://localhost") as client:
         (tmp_path / "v.csv").write_bytes(

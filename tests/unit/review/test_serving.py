@@ -28,7 +28,7 @@ from knowngood.review.watching import Watcher
 def test_a_run_is_taken_over_with_its_splits_and_scores(station: Station, trained_run: Path) -> None:
     scores = pl.read_parquet(trained_run / "scores.parquet").drop_nulls("score")
     assert take_over_run(station, trained_run) == scores.height
-    rows = station.record.labels.scored(station.weights)
+    rows = station.record.labels.scored(station.scoring)
     assert {(r["image"], r["split"], round(r["defect_score"], 9)) for r in rows} == {
         (image, split, round(score, 9)) for image, split, score in scores.select("image", "split", "score").iter_rows()
     }
@@ -44,9 +44,9 @@ def test_data_are_inspected_once_and_corrections_go_back_into_training(
     records = load(parts)
     assert inspect_data(station, parts) == len(records)
     assert inspect_data(station, parts) == 0
-    row = next(r for r in station.record.labels.scored(station.weights) if r["image"] == "good/good_003.png")
+    row = next(r for r in station.record.labels.scored(station.scoring) if r["image"] == "good/good_003.png")
     station.record.verdicts.say(Said(row["id"], "bad", "ann", defect="crack"))
-    other = next(r for r in station.record.labels.scored(station.weights) if r["image"] == "chip/chip_001.png")
+    other = next(r for r in station.record.labels.scored(station.scoring) if r["image"] == "chip/chip_001.png")
     station.record.verdicts.say(Said(other["id"], "drop", "ann"))
     with TestClient(make_app(station), base_url="http://localhost") as client:
         assert "good/good_003.png" in client.get("/data").text
@@ -71,8 +71,8 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         "opposing": [None, None, None, "good/good_001.png"],
     }
     pl.DataFrame(columns).write_parquet(tmp_path / "audit.parquet")
-    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 3
-    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 0
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 3
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 0
     rows = station.record.queue.take("tab", 3)
     assert [(row["image"], row["reason"]) for row in rows] == [
         (names[1], "audit: suspected label"),
@@ -80,13 +80,13 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         (names[0], "audit: outlier"),
     ]
     station.record.verdicts.say(Said(rows[0]["id"], "good", "ann"), "tab")
-    assert queue_audit(station.record, tmp_path / "audit.parquet", station.weights) == 0  # what is judged stays so
+    assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 0  # what is judged stays so
     pl.DataFrame({"image": ["x"]}).write_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="columns"):
-        queue_audit(station.record, tmp_path / "none.parquet", station.weights)
+        queue_audit(station.record, tmp_path / "none.parquet", station.scoring)
     pl.DataFrame(columns | {"image": list("abcd")}).write_parquet(tmp_path / "other.parquet")
     with pytest.raises(DataError, match="None of the images"):
-        queue_audit(station.record, tmp_path / "other.parquet", station.weights)
+        queue_audit(station.record, tmp_path / "other.parquet", station.scoring)
 
 
 def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None
 
 def approve(station: Station, row: dict[str, Any], *, agrees: bool = True) -> None:
     old = station.last["id"]
-    station.record.revisions.sign(old, row["id"], agrees=agrees, result={}, who="ann", why="")
+    station.record.revisions.sign(old, row["id"], agrees=agrees, result={}, who="eve", why="")
     station.look_again()
 
 
@@ -153,7 +153,7 @@ def test_another_training_is_refused_until_somebody_has_approved_it(trained_run:
     approve(trial, trial.revision)
     trial.record.close()
     signed = open_station(other, tmp_path / "r.db", user="ann")
-    assert signed.revision["weights_sha256"] == signed.weights
+    assert signed.revision["scoring"] == signed.scoring
     signed.record.close()
 
 

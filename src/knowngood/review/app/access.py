@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 
+from knowngood.review.app.batching import Pool
 from knowngood.review.app.overview import Overview
 from knowngood.review.app.station import Station
 from knowngood.review.store.people import Person
@@ -33,6 +37,13 @@ def overview_of(request: Request) -> Overview:
     return overview
 
 
+def pictures_of(request: Request) -> Pool:
+    """Returns the few threads that draw pictures."""
+    pool: Pool = request.app.state.pictures
+    return pool
+
+
+Pictures = Annotated[Pool, Depends(pictures_of)]
 AtStation = Annotated[Station, Depends(station_of)]
 Together = Annotated[Overview, Depends(overview_of)]
 
@@ -59,6 +70,7 @@ def person_of(request: Request) -> Person:
         if found is not None:
             return found
     if station.settings.open:
+        request.state.by_nobody = True
         return Person(station.settings.user, "engineer")
     if request.url.path.startswith(("/v1", "/v2", "/metrics")):
         raise HTTPException(401, "A token is needed: Authorization: Bearer TOKEN.", {"www-authenticate": "Bearer"})
@@ -78,6 +90,33 @@ def one_of(*roles: str) -> Callable[..., Person]:
         return person
 
     return check
+
+
+def may_approve_own(request: Request) -> bool:
+    """Says whether who asks may approve a revision that they made: where it is allowed, and where there is nobody else.
+
+    An unprotected station on this computer knows one person only, without a token; the record tells of own approvals.
+    """
+    return station_of(request).settings.allow_own_approval or getattr(request.state, "by_nobody", False)
+
+
+class KnownFirst(APIRoute):
+    """A route of the API whose sender is known, and may send, before the first byte of the body is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Returns what answers a request."""
+        answer = super().get_route_handler()
+        if "POST" not in (self.methods or ()):
+            return answer
+
+        async def known_first(request: Request) -> Response:
+            await run_in_threadpool(lambda: by_token_or_page(request, person_of(request)))
+            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+                with contextlib.suppress(ValueError, HTTPException):  # told by the route itself
+                    await request.form()  # here, so that a full disk is told as such
+            return await answer(request)
+
+        return known_first
 
 
 Worker = Annotated[Person, Depends(one_of("operator", "engineer"))]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import logging
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, HTTPException, Path, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, HTTPException, Path, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
-from knowngood.review.app.access import Anybody, AtStation, Sender
+from knowngood.review.app.access import Anybody, AtStation, KnownFirst, Sender
+from knowngood.review.app.batching import Pool
+from knowngood.review.app.health import Health
 from knowngood.review.app.inspecting import png
 from knowngood.review.app.metrics import Figures
 from knowngood.review.app.sending import inspected
-from knowngood.review.app.station import Job, Outcome, Station
+from knowngood.review.app.station import Job, Outcome, Station, tidy
+from knowngood.review.store.inspections import ANY_LOT
 
-router = APIRouter(tags=["inspection"])
+log = logging.getLogger("knowngood.review")
+
+router = APIRouter(tags=["inspection"], route_class=KnownFirst)
 Name = Annotated[str | None, Form(max_length=200)]
 _NO = {"description": "Told in words."}
 REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 413, 415, 421, 429, 503), _NO)
@@ -67,12 +72,13 @@ async def inspect(
     for number, upload in enumerate(images):
         data = await upload.read()
         named = unit if unit is None or len(images) == 1 else f"{unit}/{number + 1}"
-        name = (upload.filename or f"image {number}")[:400]
+        name = upload.filename or f"image {number}"
         jobs.append(Job(data, name, named, lot, machine, "api", person.name))
     outcomes = await inspected(request, jobs)
     results = [found(outcome) for outcome in outcomes]
     if heatmap:
-        drawn = await asyncio.to_thread(_drawn, station, jobs, outcomes)
+        pictures: Pool = request.app.state.pictures
+        drawn = await pictures.run(_drawn, station, jobs, outcomes)
         results = [one.model_copy(update={"heatmap": picture}) for one, picture in zip(results, drawn, strict=True)]
     return Answer(recipe=station.inspector.name, revision=outcomes[0].revision, results=results)
 
@@ -96,20 +102,34 @@ def found(outcome: Outcome) -> Found:
 def _drawn(station: Station, jobs: list[Job], outcomes: list[Outcome]) -> list[str | None]:
     pictures: list[str | None] = []
     for job, outcome in zip(jobs, outcomes, strict=True):
-        row = {"sha256": outcome.filed.sha256, "image": job.image}
+        row = {"sha256": outcome.filed.sha256, "image": outcome.filed.image}
         if outcome.filed.error is not None:
             pictures.append(None)
             continue
-        looked = station.looked(row, job.data)
-        picture = None if looked is None else png(station.inspector.overlay(job.data, looked))
+        try:
+            explained = station.explained(row, job.data)
+            most = station.settings.max_pixels
+            picture = None if explained is None else png(station.inspector.overlay(job.data, explained, most))
+        except Exception as error:  # it is inspected and filed: what fails here costs the picture only
+            log.warning("a picture cannot be drawn", exc_info=error)
+            picture = None
         pictures.append(None if picture is None else base64.b64encode(picture).decode())
     return pictures
 
 
-@router.get("/v1/units/{unit}", responses=REFUSALS, dependencies=[Anybody])
-def unit_story(station: AtStation, unit: Annotated[str, Path(max_length=200)]) -> list[dict[str, Any]]:
-    """Returns everything that was inspected and said of one unit, oldest first."""
-    rows = station.record.inspections.story(unit.replace("\x00", ""))
+@router.get("/v1/units/{unit:path}", responses=REFUSALS, dependencies=[Anybody])
+def unit_story(
+    station: AtStation,
+    unit: Annotated[str, Path(max_length=1000, description="Name of the part; it may hold any characters, / too.")],
+    lot: Annotated[
+        str | None, Query(max_length=1000, description="In which it is, empty for none; all lots where it is left out.")
+    ] = None,
+) -> list[dict[str, Any]]:
+    """Returns everything that was inspected and said of one unit, oldest first.
+
+    A unit is a name within a lot: without `lot` the rows of all units of this name come, each with its lot.
+    """
+    rows = station.record.inspections.story(tidy(unit) or "", ANY_LOT if lot is None else tidy(lot))
     if not rows:
         raise HTTPException(404, "There is no such unit in the record.")
     return rows
@@ -119,24 +139,33 @@ def unit_story(station: AtStation, unit: Annotated[str, Path(max_length=200)]) -
 def recipe(station: AtStation) -> dict[str, Any]:
     """Returns which recipe is served, at which cuts, and whether a person has approved it."""
     row = station.revision
-    names = ("name", "hash", "weights_sha256", "accept_below", "reject_from", "who", "at", "why")
+    names = ("name", "hash", "digest", "weights_sha256", "accept_below", "reject_from", "who", "at", "why", "signed_by")
     return {name: row[name] for name in names} | {"signed": station.record.revisions.signed(row["id"])}
 
 
 @router.get("/health/live", tags=["health"])
-def live() -> dict[str, bool]:
+async def live() -> dict[str, bool]:
     """Says that the process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", tags=["health"], responses={503: _NO})
-def ready(request: Request, station: AtStation) -> dict[str, bool]:
-    """Says whether photographs are taken: a revision is served, the record can be read, the station is not ending."""
-    if not request.app.state.ready:
-        raise HTTPException(503, "The station is ending.")
-    _ = station.revision  # raises where it was refused meanwhile
-    station.record.queue.counts()
+async def ready(request: Request) -> dict[str, bool]:
+    """Says whether photographs are taken: a revision is served, all workers work, record and disk can be written."""
+    await be_ready(request)
     return {"ready": True}
+
+
+async def be_ready(request: Request) -> None:
+    """Looks whether the station takes photographs.
+
+    Raises:
+        HTTPException: 503, with the reason why not.
+    """
+    health: Health = request.app.state.health
+    why = await health.why_not()
+    if why is not None:
+        raise HTTPException(503, why, {"retry-after": "5"})
 
 
 @router.get("/metrics", tags=["health"], responses=REFUSALS, response_class=Response, dependencies=[Anybody])

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from knowngood.errors import ConflictError, KnownGoodError, StorageError, UnsignedError
+from knowngood.errors import ConflictError, KnownGoodError, RecipeError, StorageError, UnsignedError
 from knowngood.review.app import api, kserve, pages
 from knowngood.review.app.access import SignInError
-from knowngood.review.app.batching import Batcher
+from knowngood.review.app.batching import Batcher, BusyError, Pool
 from knowngood.review.app.guard import LOOPBACK, Guard
+from knowngood.review.app.health import Health
 from knowngood.review.app.metrics import Figures
 from knowngood.review.app.overview import Overview
-from knowngood.review.app.station import Job, Outcome, Station
+from knowngood.review.app.sending import RETRY, Ascii
+from knowngood.review.app.station import Job, Outcome, Station, tidy
+
+log = logging.getLogger("knowngood.review")
+_NO_STORE = "The record or the disk for photographs cannot be used now."
 
 
 def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
@@ -38,13 +44,19 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.waiting)
         batcher.start()
-        app.state.batcher, app.state.ready, app.state.loop = batcher, True, asyncio.get_running_loop()
+        health = Health(station, batcher, [overview])
+        app.state.batcher, app.state.health, app.state.loop = batcher, health, asyncio.get_running_loop()
+        app.state.pictures, app.state.parsing = Pool(2, 512, "pictures"), Pool(1, 64, "parsing")
         overview.start()
+        caring = asyncio.create_task(health.keep_working())
         try:
             yield
         finally:
-            app.state.ready = False
+            health.stop()
+            caring.cancel()
             await batcher.stop()  # what was accepted is finished and filed
+            app.state.pictures.stop()
+            app.state.parsing.stop()
             await asyncio.to_thread(overview.stop)
 
     app = FastAPI(
@@ -56,7 +68,7 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.state.station, app.state.figures, app.state.ready = station, Figures(), False
+    app.state.station, app.state.figures = station, Figures()
     app.state.overview = overview
     app.include_router(api.router)
     app.include_router(kserve.router)
@@ -67,6 +79,7 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(SignInError, _sign_in)
+    app.add_exception_handler(BusyError, _busy)
     app.add_middleware(Guard, settings=station.settings, hosts=hosts)
     return app
 
@@ -77,7 +90,17 @@ def _known_error(request: Request, error: Exception) -> Response:
         409 if isinstance(error, ConflictError) else 503 if isinstance(error, (StorageError, UnsignedError)) else 400
     )
     headers = {"retry-after": "5"} if status == 503 else None
+    if isinstance(error, (StorageError, RecipeError)):  # its words name places of this machine
+        log.warning("a request was refused: %s", error.what)
+        return _answer(
+            request, status, _NO_STORE, None, "Come again in a moment; the station's log says more.", headers
+        )
     return _answer(request, status, error.what, error.expected, error.fix, headers)
+
+
+def _busy(request: Request, _: Exception) -> Response:
+    headers = {"retry-after": str(RETRY)}
+    return _answer(request, 503, "Too much waits already.", None, "Come again in a moment.", headers)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -96,14 +119,14 @@ def _answer(
     request: Request, status: int, what: str, expected: str | None, fix: str | None, headers: dict[str, str] | None
 ) -> Response:
     if "text/html" in request.headers.get("accept", "") or request.headers.get("hx-request"):
-        return pages.trouble(request, status, HTTPStatus(status).phrase, what, fix, headers)
+        return pages.trouble(request, status, HTTPStatus(status).phrase, tidy(what, 1000) or "", fix, headers)
     document: dict[str, object] = {"error": {"what": what, "expected": expected, "fix": fix}}
     if request.url.path.startswith("/v2"):
         document = {"error": what}  # as the protocol has it
-    return JSONResponse(document, status, headers)
+    return Ascii(document, status, headers)
 
 
 def _sign_in(request: Request, _: Exception) -> Response:
     if request.headers.get("hx-request") or request.method != "GET":
-        return JSONResponse({"error": {"what": "Sign in first.", "expected": None, "fix": "Load the page."}}, 401)
+        return Ascii({"error": {"what": "Sign in first.", "expected": None, "fix": "Load the page."}}, 401)
     return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)

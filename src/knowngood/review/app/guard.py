@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections import OrderedDict
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from knowngood.review.app.connections import HEALTH
 from knowngood.review.app.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -25,6 +28,9 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 _SENDERS = 10_000  # whose rate is remembered
+_TAKES_PHOTOGRAPHS = ("/v1/inspect", "/v2/")
+_SMALL = 1 << 16  # bytes of a request to anything else
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 log = logging.getLogger("knowngood.review")
 
@@ -65,6 +71,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, hosts: tuple[str, ...] = LOOPBACK) -> None:
         self.app, self.settings, self.hosts = app, settings, hosts
         self.rate = Rate(settings.rate, 2 * settings.rate)
+        self.held = 0  # bytes of requests that are being received or worked on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,7 +79,7 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         begun = False
-        counted = _Counted(receive, self.settings.max_body)
+        counted = _Counted(receive, self._most(scope), self)
 
         async def answer(message: Message) -> None:
             nonlocal begun
@@ -93,19 +100,21 @@ class Guard:
             return
         try:
             await self.app(scope, counted, answer)
-        except _TooLargeError:
+        except (_TooLargeError, ClientDisconnect):
             pass
-        except Exception:
+        except Exception as error:
             log.exception("a request failed")  # for us; who asked gets no trace of it
             if not begun and not counted.over:
-                await _told(500, "This is a mistake of ours; the station's log says more.")(scope, receive, answer)
+                await _failed(error)(scope, receive, answer)
+        finally:
+            self.held -= counted.seen
         if counted.over and not begun:
             counted.over = False
-            await _told(413, "The request is too large.")(scope, receive, answer)
+            await counted.refusal(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> JSONResponse | None:
         sender = str((scope.get("client") or ("?",))[0])
-        wait = self.rate.wait(sender)
+        wait = 0.0 if scope["path"] in HEALTH else self.rate.wait(sender)
         if wait:
             return _told(429, "Too many requests.", {"retry-after": str(int(wait) + 1)})
         host = headers.get("host", "")
@@ -114,11 +123,16 @@ class Guard:
         if scope["method"] not in SAFE and not _same_site(headers, host):
             return _told(403, "The request comes from another site.")
         length = headers.get("content-length", "0")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()):
             return _told(400, "The length of the request is no number.")
-        if int(length) > self.settings.max_body:
-            return _told(413, f"The request is too large; at most {self.settings.max_body:,} bytes are taken.")
+        if len(length) > 18 or int(length) > self._most(scope):
+            return _told(413, f"The request is too large; at most {self._most(scope):,} bytes are taken.")
         return None
+
+    def _most(self, scope: Scope) -> int:
+        """Returns the largest request in bytes."""
+        most = self.settings.max_body
+        return most if scope["path"].startswith(_TAKES_PHOTOGRAPHS) else min(most, _SMALL)
 
 
 class _TooLargeError(Exception):
@@ -126,17 +140,30 @@ class _TooLargeError(Exception):
 
 
 class _Counted:
-    """Counts the bytes that really come: a length may be false or not be told."""
+    """Counts the bytes that really come: a length may be false or not be told.
 
-    def __init__(self, receive: Receive, most: int) -> None:
-        self.receive, self.most = receive, most
+    Args:
+        receive: Of the request.
+        most: Bytes of it.
+        guard: Counts the bytes of all requests.
+    """
+
+    def __init__(self, receive: Receive, most: int, guard: Guard) -> None:
+        self.receive, self.most, self.guard = receive, most, guard
         self.seen, self.over = 0, False
+        self.refusal = _told(413, "The request is too large.")
 
     async def __call__(self) -> Message:
         message = await self.receive()
-        self.seen += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.seen += size
+        self.guard.held += size
         if self.seen > self.most:
             self.over = True
+        elif self.guard.held > self.guard.settings.max_held and self.seen > _SMALL:
+            self.over = True
+            self.refusal = _told(503, "Too many large requests at once.", {"retry-after": "1"})
+        if self.over:
             raise _TooLargeError
         return message
 
@@ -152,6 +179,13 @@ def _same_site(headers: dict[str, str], host: str) -> bool:
 def _bare(host: str) -> str:
     """Returns a host without its port."""
     return host.rsplit(":", 1)[0] if not host.endswith("]") and ":" in host else host
+
+
+def _failed(error: Exception) -> JSONResponse:
+    """Returns the answer to what nobody foresaw; a full disk is told as such."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return _told(503, "The station has no room for the request now.", {"retry-after": "5"})
+    return _told(500, "This is a mistake of ours; the station's log says more.")
 
 
 def _told(status: int, what: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.data.images import decode, decoding
-from knowngood.errors import ConfigError
+from knowngood.errors import ConfigError, DataError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.report.heat import Scale, as_colour, as_grey, boxed, scale_of
 from knowngood.review.app.embedding import Embedder, Rows
 from knowngood.review.store.inspections import Box
 
+_DRAWN = 4_000_000  # pixels of a map at most: a larger photograph is reduced before it is explained
+_AT_ONCE = 16_000_000  # pixels of photographs that are explained at once
+_ROWS = 512  # of a photograph whose facts are counted at once
 _RECENT = 16  # maps that the colours of the next one are scaled by, so that pictures can be compared
 
 Pixels = npt.NDArray[np.uint8]
@@ -42,6 +45,33 @@ class Prepared:
     contrast: float
     sharpness: float
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a recipe looks in a photograph.
+
+    Attributes:
+        heat: The map, at the photograph's size or, of a large one, reduced to `_DRAWN` pixels.
+        size: Height and width of the photograph, pixels.
+    """
+
+    heat: HeatMap
+    size: tuple[int, int]
+
+    @property
+    def box(self) -> Box | None:
+        """The largest region, (x0, y0, x1, y1), pixels of the photograph, half-open; None where nothing stands out."""
+        if not self.heat.regions:
+            return None
+        down, across = (whole / drawn for whole, drawn in zip(self.size, self.heat.values.shape, strict=True))
+        x0, y0, x1, y1 = self.heat.regions[0].box
+        return round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory, about."""
+        return self.heat.values.nbytes + sum(region.mask.nbytes for region in self.heat.regions)
 
 
 class Inspector:
@@ -71,10 +101,8 @@ class Inspector:
             ImageError: It cannot be read, or has more than `max_pixels`.
         """
         with decoding(data, name=name, max_pixels=max_pixels) as decoded:
-            grey = as_grey(decoded.pixels).astype(np.int16)
-            steps = [float(np.abs(np.diff(grey, axis=axis)).mean()) if grey.shape[axis] > 1 else 0.0 for axis in (0, 1)]
             fitted, reason = self.recipe.prepared(decoded, any_product=self.any_product)
-            return Prepared(fitted, float(grey.mean()), float(grey.std()), sum(steps) / 2, reason)
+            return Prepared(fitted, *_facts(decoded.pixels), reason)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""
@@ -93,32 +121,89 @@ class Inspector:
         with self._lock:
             return self.embedder.rows(np.stack([one.fitted for one in prepared]))
 
-    def look(self, images: Sequence[bytes], names: Sequence[str]) -> list[HeatMap | None]:
-        """Returns where the recipe looks in photographs; None where this recipe draws no maps.
+    def explain(self, images: Sequence[bytes], names: Sequence[str], max_pixels: int) -> Iterator[Explanation | None]:
+        """Yields where the recipe looks in photographs, in order; None where this recipe draws no maps.
+
+        Few pixels are held at once, whatever the photographs' sizes are.
 
         Raises:
             ImageError: One of them cannot be read.
         """
+        group: list[Pixels] = []
+        sizes: list[tuple[int, int]] = []
+        for place, (data, name) in enumerate(zip(images, names, strict=True), 1):
+            whole = decode(data, name=name, max_pixels=max_pixels)
+            sizes.append((int(whole.shape[0]), int(whole.shape[1])))
+            group.append(_reduced(whole))
+            if place == len(images) or sum(one.shape[0] * one.shape[1] for one in group) > _AT_ONCE:
+                for heat, size in zip(self._maps(group, names[place - len(group) : place]), sizes, strict=True):
+                    yield None if heat is None else Explanation(heat, size)
+                group, sizes = [], []
+
+    def _maps(self, group: Sequence[Pixels], names: Sequence[str]) -> list[HeatMap | None]:
         try:
             with self._lock:
-                return list(self.recipe.maps(images, names))
+                return list(self.recipe.maps(group, names))
         except ConfigError:
-            return [None] * len(images)
+            return [None] * len(group)
 
-    def overlay(self, data: bytes, looked: HeatMap) -> Pixels:
-        """Returns the photograph under the colours of its map with the boxes, RGB (H, W, 3)."""
-        self._recent.append(looked.values)
+    def overlay(self, data: bytes, explained: Explanation, max_pixels: int) -> Pixels:
+        """Returns the photograph under the colours of its map with the boxes, RGB (H, W, 3), as large as the map."""
+        heat = explained.heat
+        self._recent.append(_small(heat.values))
         scale: Scale = scale_of(list(self._recent), level_of(self.recipe.inspector))
-        photograph = decode(data)
-        return boxed(scale.over(as_colour(photograph), looked.values), looked.regions, 1.0)
+        photograph = _reduced(decode(data, max_pixels=max_pixels))
+        return boxed(scale.over(as_colour(photograph), heat.values), heat.regions, 1.0)
 
 
-def largest(looked: HeatMap | None) -> Box | None:
-    """Returns the box of the largest region, if there is one."""
-    return looked.regions[0].box if looked is not None and looked.regions else None
+def _facts(pixels: Pixels) -> tuple[float, float, float]:
+    """Returns brightness, contrast and sharpness of a photograph, counted in strips so that little memory is taken."""
+    height, width = pixels.shape[:2]
+    total = squares = 0
+    across = down = 0
+    last: npt.NDArray[np.int16] | None = None
+    for start in range(0, height, _ROWS):
+        grey = as_grey(pixels[start : start + _ROWS]).astype(np.int16)
+        total += int(grey.sum(dtype=np.int64))
+        squares += int(np.square(grey, dtype=np.int64).sum())
+        across += int(np.abs(np.diff(grey, axis=1)).sum(dtype=np.int64))
+        joined = grey if last is None else np.concatenate([last, grey])
+        down += int(np.abs(np.diff(joined, axis=0)).sum(dtype=np.int64))
+        last = grey[-1:]
+    count = height * width
+    mean = total / count
+    steps = (down / max((height - 1) * width, 1) + across / max(height * (width - 1), 1)) / 2
+    return mean, float(np.sqrt(max(squares / count - mean * mean, 0.0))), steps
+
+
+def _reduced(photograph: Pixels) -> Pixels:
+    """Returns a photograph of at most `_DRAWN` pixels, its proportions kept as well as whole pixels can."""
+    height, width = photograph.shape[:2]
+    if height * width <= _DRAWN:
+        return photograph
+    share = (_DRAWN / (height * width)) ** 0.5
+    tall, wide = max(1, int(height * share)), max(1, int(width * share))
+    tall, wide = min(tall, _DRAWN // wide), min(wide, _DRAWN // tall)
+    return np.asarray(cv2.resize(photograph, (wide, tall), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _small(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns some values of a map and its peak, (N,): all that a scale of colours needs."""
+    step = max(1, -(-max(values.shape) // 256))
+    return np.append(values[::step, ::step].ravel(), values.max()).astype(np.float32)
 
 
 def png(pixels: Pixels) -> bytes:
-    """Returns RGB or grey pixels as a PNG: whatever was sent, only pixels go out again."""
+    """Returns RGB or grey pixels as a PNG: whatever was sent, only pixels go out again.
+
+    Raises:
+        DataError: They cannot be written as one.
+    """
     ordered = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
-    return bytes(cv2.imencode(".png", ordered, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+    try:
+        done, encoded = cv2.imencode(".png", ordered, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    except cv2.error:
+        done = False
+    if not done:
+        raise DataError(f"{pixels.shape[0]} x {pixels.shape[1]} pixels cannot be written as a PNG.")
+    return bytes(encoded)

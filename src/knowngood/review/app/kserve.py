@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic_core import from_json
 
 from knowngood.review.app.access import Anybody, AtStation, Sender
-from knowngood.review.app.api import REFUSALS
+from knowngood.review.app.api import REFUSALS, be_ready
+from knowngood.review.app.batching import Pool
 from knowngood.review.app.sending import inspected
-from knowngood.review.app.station import Job, Station
+from knowngood.review.app.settings import Settings
+from knowngood.review.app.station import Job, Station, tidy
 from knowngood.review.app.tensors import answer, photographs_in
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol v2"])
@@ -28,16 +31,15 @@ def server() -> dict[str, Any]:
 
 
 @router.get("/health/live")
-def live() -> dict[str, bool]:
+async def live() -> dict[str, bool]:
     """Says that the process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", responses={503: {"description": "Not ready."}})
-def ready(request: Request) -> dict[str, bool]:
+async def ready(request: Request) -> dict[str, bool]:
     """Says whether photographs are taken."""
-    if not request.app.state.ready:
-        raise HTTPException(503, "The station is ending.")
+    await be_ready(request)
     return {"ready": True}
 
 
@@ -61,10 +63,11 @@ def metadata(station: AtStation, model: str, version: str | None = None) -> dict
 
 @router.get("/models/{model}/ready", responses=REFUSALS, dependencies=[Anybody])
 @router.get("/models/{model}/versions/{version}/ready", responses=REFUSALS, dependencies=[Anybody])
-def model_ready(request: Request, station: AtStation, model: str, version: str | None = None) -> dict[str, Any]:
+async def model_ready(request: Request, station: AtStation, model: str, version: str | None = None) -> dict[str, Any]:
     """Says whether the model takes photographs."""
-    _checked(station, model, version)
-    return {"name": station.inspector.name, "ready": bool(request.app.state.ready)}
+    await be_ready(request)
+    await run_in_threadpool(_checked, station, model, version)
+    return {"name": station.inspector.name, "ready": True}
 
 
 @router.post("/models/{model}/infer", responses=REFUSALS, openapi_extra=_BODY)
@@ -73,15 +76,14 @@ async def infer(
     request: Request, station: AtStation, person: Sender, model: str, version: str | None = None
 ) -> Response:
     """Inspects photographs: BYTES [N] (encoded files; base64 in JSON) or UINT8 [N, H, W(, C)]."""
-    _checked(station, model, version)
+    await run_in_threadpool(_checked, station, model, version)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise HTTPException(415, "Compressed requests are not taken.")
     body = await request.body()
-    document, binary = _parts(body, request.headers.get(LENGTH))
-    settings = station.settings
-    photographs = photographs_in(document, binary, min(settings.max_images, settings.waiting), settings.max_pixels)
+    parsing: Pool = request.app.state.parsing  # beside the event loop, which others wait for
+    document, photographs = await parsing.run(_read, body, request.headers.get(LENGTH), station.settings)
     called = document.get("id")
-    name = called[:150] if isinstance(called, str) and called else "tensor"
+    name = (tidy(called, 150) if isinstance(called, str) else None) or "tensor"
     jobs = [Job(data, f"{name} {n}", source="kserve", who=person.name) for n, data in enumerate(photographs)]
     outcomes = await inspected(request, jobs)
     broken = next((one.filed for one in outcomes if one.filed.error is not None), None)
@@ -101,12 +103,24 @@ async def infer(
     return Response(content, media_type="application/octet-stream", headers={LENGTH: str(length)})
 
 
-def _parts(body: bytes, length: str | None) -> tuple[Any, bytes]:
+def _read(body: bytes, length: str | None, settings: Settings) -> tuple[dict[str, Any], list[bytes]]:
+    document, binary = _parts(body, length, settings.max_json_values)
+    most = min(settings.max_images, settings.waiting)
+    return document, photographs_in(document, binary, most, settings.max_pixels)
+
+
+def _parts(body: bytes, length: str | None, most: int) -> tuple[dict[str, Any], bytes]:
     try:
         at = len(body) if length is None else int(length)
         if not 0 <= at <= len(body):
             raise ValueError
-        document = json.loads(body[:at])
+        text = memoryview(body)[:at].tobytes() if at < len(body) else body
+        if text.count(b",") + text.count(b"[") > most:
+            raise HTTPException(
+                413,
+                f"A request of more than {most:,} values in JSON is not taken: send the tensor as bytes behind it.",
+            )
+        document = from_json(text, allow_inf_nan=False)
     except (ValueError, RecursionError):
         raise HTTPException(400, "The request is no JSON of the Open Inference Protocol.") from None
     if not isinstance(document, dict):

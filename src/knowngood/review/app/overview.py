@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sqlalchemy.exc import SQLAlchemyError
 
 from knowngood.data.records import BAD, GOOD
-from knowngood.errors import DataError, ImageError, KnownGoodError
-from knowngood.progress import reporter
 from knowngood.review.app.deep_features import Rows
 from knowngood.review.app.inspecting import Prepared
 from knowngood.review.app.station import Station
@@ -20,6 +16,7 @@ from knowngood.review.duplicates import Copies, copies_of
 from knowngood.review.known import Known
 from knowngood.review.store.inspections import Row
 from knowngood.review.strangeness import strangeness
+from knowngood.review.workers import Worker
 
 MOST = 40_000  # photographs of one view, the newest
 _EVERY = 5.0  # seconds between two looks at the record
@@ -48,7 +45,7 @@ class View:
     left_out: int = 0
 
 
-class Overview(threading.Thread):
+class Overview(Worker):
     """Keeps a view of the record fresh; photographs that are sent always go first.
 
     Args:
@@ -57,31 +54,23 @@ class Overview(threading.Thread):
     """
 
     def __init__(self, station: Station, every: float = _EVERY) -> None:
-        super().__init__(daemon=True, name="overview")
-        self.station, self.every = station, every
+        super().__init__("overview", every)
+        self.station = station
         self.view = View()
         self.progress = (0, 0)  # photographs without features yet: done, all
-        self.done = threading.Event()
         self._seen: tuple[int, ...] = (-1,)
         self._copied: frozenset[tuple[str, str, str]] = frozenset()
         self._broken: set[str] = set()
         self._looked_at = float("-inf")
 
-    def run(self) -> None:
-        """Looks until `done` is set."""
-        while not self.done.is_set():
-            try:
-                if self._worth_a_look():
-                    self.look()
-            except (KnownGoodError, SQLAlchemyError, OSError) as error:
-                reporter().say(f"overview: {str(error).splitlines()[0]}")
-            self.done.wait(self.every)
+    def step(self) -> None:
+        """Looks once, where something came."""
+        if self._worth_a_look():
+            self.look()
 
-    def stop(self) -> None:
+    def stop(self, timeout: float = 10.0) -> None:
         """Ends it, and keeps the features that were made."""
-        self.done.set()
-        if self.is_alive():
-            self.join(timeout=10)
+        super().stop(timeout)
         self.station.features.flush()
 
     def _worth_a_look(self) -> bool:
@@ -94,12 +83,12 @@ class Overview(threading.Thread):
 
     def look(self) -> None:
         """Looks once: makes the features that are missing, and a new view where the record has changed."""
-        record, weights = self.station.record, self.station.weights
+        record, scoring = self.station.record, self.station.scoring
         state = record.state()
         if state == self._seen:
             self.station.features.flush()
             return
-        labelled = record.labels.scored(weights)[-MOST:]
+        labelled = record.labels.scored(scoring)[-MOST:]
         lots: list[Row] = []
         if state[0] != self._seen[0]:  # else what is said of lots has not changed
             lots = [row for row in record.inspections.by_lot() if row["lot"] or row["machine"]][-MOST:]
@@ -129,7 +118,7 @@ class Overview(threading.Thread):
         features = self._features_of(row)
         if features is None:
             return {GOOD: None, BAD: None}, "This photograph cannot be read again, so nothing is compared with it."
-        found = known.nearest(features, row["unit"], row["sha256"])
+        found = known.nearest(features, row["unit"], row["sha256"], row["lot"])
         lacks = [name for label, name in ((GOOD, "good"), (BAD, "bad")) if found[label] is None]
         why = f"No other photograph is known to be {' or '.join(lacks)} without doubt." if lacks else ""
         return found, why
@@ -166,13 +155,16 @@ class Overview(threading.Thread):
 
     def _embed(self, digests: Sequence[str]) -> None:
         prepared: list[tuple[str, Prepared]] = []
+        self.moves()
         for digest in digests:
             try:
                 data = self.station.bytes_of(digest)
                 most = self.station.settings.max_pixels
                 prepared.append((digest, self.station.inspector.prepare(data, digest[:12], most)))
-            except (DataError, ImageError, OSError):
-                self._broken.add(digest)  # not kept, gone or damaged: asked for once
+            except Exception:
+                self._broken.add(
+                    digest
+                )  # not kept, gone, damaged, or of a kind that breaks what reads it: asked for once
         if prepared:
             rows = self.station.inspector.embed([one for _, one in prepared])
             self.station.features.add([digest for digest, _ in prepared], rows)
@@ -184,7 +176,7 @@ class Overview(threading.Thread):
                 return
 
     def _look_for_copies(self) -> None:
-        rows = self.station.record.labels.photographs(self.station.weights)
+        rows = self.station.record.labels.photographs(self.station.scoring)
         names = frozenset((row["data"], row["image"], row["sha256"]) for row in rows)
         if names == self._copied and self.view.copies is not None:
             return

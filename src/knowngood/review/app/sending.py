@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import HTTPException, Request
+from fastapi.responses import JSONResponse
 
 from knowngood.review.app.batching import Batcher, BusyError
 from knowngood.review.app.metrics import Figures
 from knowngood.review.app.station import Job, Outcome
 
 RETRY = 1  # seconds after which a refused sender may come again
+
+
+class Ascii(JSONResponse):
+    """JSON in ASCII: whatever text somebody sent can be answered with."""
+
+    def render(self, content: Any) -> bytes:
+        """Returns the bytes."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 async def inspected(request: Request, jobs: Sequence[Job]) -> list[Outcome]:

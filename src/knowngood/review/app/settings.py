@@ -20,12 +20,26 @@ class Settings(BaseModel):
     any_product: bool = Field(
         False, description="Whether photographs are not compared with those that the recipe learned from."
     )
+    allow_own_approval: bool = Field(
+        False, description="Whether an engineer may approve a revision that they made; the record then says so."
+    )
+    require_signature: tuple[Path, ...] = Field(
+        (), description="Public keys (files or folders); a recipe that none of them signed is refused."
+    )
     keep: Literal["all", "doubtful"] = Field("all", description="Which photographs are kept.")
     max_mb: int = Field(32, ge=1, le=1024, description="Largest photograph, MB; a request may be twice as large.")
     max_megapixels: int = Field(50, ge=1, le=100, description="Most pixels of a photograph, millions.")
     max_images: int = Field(64, ge=1, le=1024, description="Most photographs of one request.")
     waiting: int = Field(128, ge=1, description="Most photographs that wait; more are answered 503.")
     batch: int = Field(16, ge=1, le=256, description="Most photographs that are scored at once.")
+    max_json_values: int = Field(
+        4_000_000, ge=1, description="Most values of a request in JSON; larger tensors are sent as bytes."
+    )
+    max_held: int = Field(
+        512_000_000,
+        ge=1_000_000,
+        description="Most bytes of requests that are being received at once; more are answered 503.",
+    )
     rate: float = Field(200.0, gt=0, description="Requests a second of one sender.")
 
     @property

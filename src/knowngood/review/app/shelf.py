@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import tempfile
 from pathlib import Path
 
 from knowngood.data.images import read_bytes
-from knowngood.errors import DataError, ImageError
+from knowngood.errors import DataError, ImageError, StorageError
 from knowngood.files import whole_file
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_TRIAL = 1 << 18  # bytes that are written to see whether the disk takes them
 
 
 class Shelf:
@@ -24,14 +27,37 @@ class Shelf:
         self.folder = folder.absolute()
 
     def put(self, sha256: str, data: bytes) -> Path:
-        """Keeps a photograph, whole or not at all, and returns where."""
+        """Keeps a photograph, whole or not at all, and returns where.
+
+        Raises:
+            DataError: The hash is none.
+            StorageError: The disk does not take it.
+        """
         if not _HASH.fullmatch(sha256):
             raise DataError(f"{sha256!r} is no SHA-256.")
         place = self.folder / sha256[:2] / sha256
-        if not place.exists():
-            with whole_file(place) as scratch:
-                scratch.write_bytes(data)
+        try:
+            if not place.exists():
+                with whole_file(place) as scratch:
+                    scratch.write_bytes(data)
+        except OSError as error:
+            raise StorageError(f"{place} cannot be written: {error.strerror}.", fix="Check the disk.") from error
         return place
+
+    def check(self) -> None:
+        """Looks whether the disk takes a photograph, by writing one that is not kept.
+
+        Raises:
+            StorageError: It does not.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as handle:
+                handle.write(bytes(_TRIAL))
+                handle.flush()
+                os.fsync(handle.fileno())
+        except OSError as error:
+            raise StorageError(f"{self.folder} cannot be written: {error.strerror}.", fix="Check the disk.") from error
 
 
 def bytes_at(place: str | None, sha256: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,13 @@ def photographs_in(document: Any, binary: bytes, most: int, max_pixels: int) -> 
     tensor = inputs[0]
     shape, kind = tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not all(type(side) is int and 0 < side < 1 << 31 for side in shape):
-        raise DataError(f"The shape {str(shape)[:100]} is none.", expected=_EXPECTED)
+        raise DataError("The shape is no list of whole numbers above 0.", expected=_EXPECTED)
     if not 1 <= len(shape) <= 4 or shape[0] > most:
-        raise DataError(f"The shape is {shape}; at most {most} photographs are taken at once.", expected=_EXPECTED)
+        raise DataError(f"The shape is {shape[:5]}; at most {most} photographs are taken at once.", expected=_EXPECTED)
     parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None and size != len(binary):
-        raise DataError(f"binary_data_size is {size!r}, and {len(binary)} bytes follow.")
+        raise DataError(f"binary_data_size is {str(size)[:20]}, and {len(binary)} bytes follow.")
     data = binary if size is not None else tensor.get("data")
     if kind == "BYTES" and (len(shape) == 1 or shape[1:] == [1]):
         return _encoded(data, shape[0])
@@ -51,8 +51,9 @@ def photographs_in(document: Any, binary: bytes, most: int, max_pixels: int) -> 
 
 def _encoded(data: Any, count: int) -> list[bytes]:
     if isinstance(data, bytes):
-        found, at = [], 0
-        while at + 4 <= len(data):
+        found: list[bytes] = []
+        at = 0
+        while at + 4 <= len(data) and len(found) < count:
             (size,) = struct.unpack_from("<I", data, at)
             found.append(data[at + 4 : at + 4 + size])
             at += 4 + size
@@ -75,16 +76,32 @@ def _pixels(data: Any, shape: list[int], max_pixels: int) -> list[bytes]:
         if isinstance(data, bytes):
             array = np.frombuffer(data, np.uint8)
         else:
-            numbers = np.asarray(data)
-            if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > 255:
-                raise ValueError
-            array = numbers.astype(np.uint8).ravel()
+            array = np.frombuffer(b"".join(_rows(data, shape[-1], len(shape))), np.uint8)
         if array.size != count:
             raise ValueError
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"The data are not {count} whole numbers from 0 to 255.", expected=_EXPECTED) from error
     images = array.reshape(shape)
     return [png(one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one) for one in images]
+
+
+def _rows(data: Any, wide: int, depth: int) -> Iterator[bytes]:
+    """Yields the rows of a tensor in JSON, flat or nested as its shape is.
+
+    Raises:
+        TypeError: It is nested otherwise, or holds other than whole numbers.
+        ValueError: A number is not in 0..255.
+    """
+    if not isinstance(data, list) or depth == 0:
+        raise TypeError
+    if data and isinstance(data[0], list):
+        for one in data:
+            for row in _rows(one, wide, depth - 1):
+                if len(row) != wide:
+                    raise ValueError
+                yield row
+    else:
+        yield bytes(data)
 
 
 def answer(document: Any, head: dict[str, Any], columns: dict[str, Sequence[Any]]) -> tuple[bytes, int | None]:

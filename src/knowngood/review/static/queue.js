@@ -88,7 +88,7 @@ function near() {
     $(`${word}-view`).replaceChildren(other && !other.broken ? other.picture : note(!told ? (items[0].error ? "nothing" : "it comes…") : other ? "no picture" : "none"));
     said.textContent = other ? other.defect || other.unit.split("/").pop() : "";
     said.title = other ? other.unit : "";
-    if (other) said.href = `/units/story?unit=${encodeURIComponent(other.unit)}`; else said.removeAttribute("href");
+    if (other) said.href = `/units/of/${other.id}`; else said.removeAttribute("href");
   }
   $("near-why").textContent = told ? told.why : ""; $("near-why").hidden = !(told && told.why);
   $("near").classList.toggle("nothing", Boolean(told && !told.good && !told.bad));

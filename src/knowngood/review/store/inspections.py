@@ -15,6 +15,7 @@ from knowngood.review.store.schema import Image, Inspection, Label, Queued, Revi
 
 Row: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[int, int, int, int]
+ANY_LOT = "\n"  # no lot is called so: names have no control characters
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,27 @@ class Inspections:
         with self.database.reading() as connection:
             return connection.execute(select(Image.place).where(Image.sha256 == sha256)).scalar_one_or_none()
 
-    def known(self, weights_sha256: str) -> set[str]:
-        """Returns the hashes of the photographs that a recipe with these weights has inspected."""
-        return set(self.numbers(weights_sha256))
+    def known(self, scoring: str) -> set[tuple[str, str]]:
+        """Returns (image, sha256) of the photographs that a recipe with these scores has inspected.
 
-    def numbers(self, weights_sha256: str) -> dict[str, int]:
-        """Returns hash to the last inspection of each photograph that a recipe with these weights has inspected."""
+        The bytes alone would not do: two units may look the same to the last bit, and each has its own inspection.
+        """
+        query = select(Inspection.image, Inspection.sha256).join(Revision).where(Revision.scoring == scoring)
+        with self.database.reading() as connection:
+            return {(str(image), str(digest)) for image, digest in connection.execute(query.distinct())}
+
+    def known_of(self, scoring: str, source: str, digests: Sequence[str]) -> set[tuple[str, str]]:
+        """Returns what `known` does of photographs with these hashes that came from one source."""
+        query = select(Inspection.image, Inspection.sha256).join(Revision).where(Revision.scoring == scoring)
+        query = query.where(Inspection.source == source, Inspection.sha256.in_(digests))
+        with self.database.reading() as connection:
+            return {(str(image), str(digest)) for image, digest in connection.execute(query.distinct())}
+
+    def numbers(self, scoring: str) -> dict[str, int]:
+        """Returns hash to the last inspection of each photograph that a recipe with these scores has inspected."""
         query = select(Inspection.sha256, func.max(Inspection.id)).join(Revision).group_by(Inspection.sha256)
         with self.database.reading() as connection:
-            found = connection.execute(query.where(Revision.weights_sha256 == weights_sha256)).all()
+            found = connection.execute(query.where(Revision.scoring == scoring)).all()
         return {digest: int(number) for digest, number in found}
 
     def search(self, words: str = "", lot: str | None = None, *, most: int = 50, start: int = 0) -> list[Row]:
@@ -141,10 +154,23 @@ class Inspections:
         with self.database.reading() as connection:
             return [as_row(found) for found in connection.execute(query).mappings()]
 
-    def story(self, unit: str) -> list[Row]:
-        """Returns everything inspected and said of one unit, oldest first: inspections, each with its verdicts."""
+    def lots_of(self, unit: str) -> list[str | None]:
+        """Returns the lots in which there is a unit of this name, None for no lot, in order."""
+        query = select(Inspection.lot).where(Inspection.unit == unit).distinct()
+        with self.database.reading() as connection:
+            return sorted(connection.execute(query).scalars(), key=lambda lot: lot or "")
+
+    def story(self, unit: str, lot: str | None = ANY_LOT) -> list[Row]:
+        """Returns everything inspected and said of one unit, oldest first: inspections, each with its verdicts.
+
+        Args:
+            unit: Its name.
+            lot: In which it is; None for a unit without a lot. By default units of this name in all lots.
+        """
         with self.database.reading() as connection:
             query = _whole().where(Inspection.unit == unit).order_by(Inspection.id)
+            if lot is None or lot != ANY_LOT:
+                query = query.where(Inspection.lot.is_(None) if lot is None else Inspection.lot == lot)
             rows = [as_row(found) for found in connection.execute(query).mappings()]
             said = select(Verdict.__table__).where(Verdict.inspection_id.in_([row["id"] for row in rows]))
             verdicts = [as_row(found) for found in connection.execute(said.order_by(Verdict.id)).mappings()]
@@ -168,8 +194,11 @@ class Inspections:
             return [dict(found) for found in connection.execute(query).mappings()]
 
     def by_lot(self) -> list[Row]:
-        """Returns each inspection's lot, machine, decision, score and picture facts, oldest first; a unit once."""
-        first = select(func.min(Inspection.id)).group_by(Inspection.unit).scalar_subquery()
+        """Returns each inspection's lot, machine, decision, score and picture facts, oldest first; a unit once.
+
+        A unit is a name within a lot: 0001 of two lots is two units.
+        """
+        first = select(func.min(Inspection.id)).group_by(Inspection.lot, Inspection.unit).scalar_subquery()
         columns = (
             *(Inspection.id, Inspection.lot, Inspection.machine, Inspection.decision, Inspection.defect_score),
             *(Inspection.brightness, Inspection.contrast, Inspection.sharpness, Inspection.sha256),
@@ -194,7 +223,10 @@ def as_row(found: Any) -> Row:
 
 def _whole() -> Select[Any]:
     """Returns the query of inspections with what belongs to them."""
-    revision = (Revision.hash.label("revision"), Revision.name.label("recipe"), Revision.weights_sha256)
+    revision = (
+        *(Revision.hash.label("revision"), Revision.name.label("recipe"), Revision.weights_sha256),
+        *(Revision.scoring, Revision.digest, Revision.signed_by),
+    )
     queue = (Queued.doubt, Queued.reason, Queued.settled)
     joined = select(Inspection.__table__, *revision, *queue).join(Revision, Revision.id == Inspection.revision_id)
     return joined.outerjoin(Queued, Queued.inspection_id == Inspection.id)

@@ -28,22 +28,22 @@ class Labels:
                 chunk = [row | {"data": data} for row in rows[start : start + CHUNK]]
                 connection.execute(insert(Label), chunk)
 
-    def inspected(self, weights_sha256: str) -> list[Row]:
-        """Returns image, generated and id (of the last inspection by these weights) of each image of a data set."""
+    def inspected(self, scoring: str) -> list[Row]:
+        """Returns image, generated and id (of the last inspection with these scores) of each image of a data set."""
         last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
-        last = last.where(Revision.weights_sha256 == weights_sha256).group_by(Inspection.sha256)
+        last = last.where(Revision.scoring == scoring).group_by(Inspection.sha256)
         query = select(Label.image, Label.generated, Inspection.id).join(Inspection, Inspection.sha256 == Label.sha256)
         with self.database.reading() as connection:
             found = connection.execute(query.where(Inspection.id.in_(last.scalar_subquery()))).mappings()
             return [dict(row) for row in found]
 
-    def photographs(self, weights_sha256: str) -> list[Row]:
-        """Returns the photographs of all data sets that these weights have inspected, generated ones left out.
+    def photographs(self, scoring: str) -> list[Row]:
+        """Returns the photographs of all data sets that this recipe has inspected, generated ones left out.
 
         Columns id (of the last inspection), unit, data, image, sha256, label, defect, split and place (of the bytes).
         """
         last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
-        last = last.where(Revision.weights_sha256 == weights_sha256).group_by(Inspection.sha256)
+        last = last.where(Revision.scoring == scoring).group_by(Inspection.sha256)
         columns = (Inspection.id, Inspection.unit, Image.place, Label.data, Label.image, Label.sha256, Label.label)
         query = select(*columns, Label.defect, Label.split).join(Inspection, Inspection.sha256 == Label.sha256)
         query = query.outerjoin(Image, Image.sha256 == Label.sha256).where(Label.generated == 0)
@@ -51,8 +51,8 @@ class Labels:
         with self.database.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def scored(self, weights_sha256: str) -> list[Row]:
-        """Returns one row a labelled or judged photograph, with its last score by these weights.
+    def scored(self, scoring: str) -> list[Row]:
+        """Returns one row a labelled or judged photograph, with its last score by this recipe.
 
         Columns id (of the inspection), unit, image, sha256, defect_score, label (0, 1 or None: a person's word goes
         before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source,
@@ -60,7 +60,7 @@ class Labels:
         What a person dropped is left out.
         """
         last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
-        last = last.where(Revision.weights_sha256 == weights_sha256, Inspection.defect_score.is_not(None))
+        last = last.where(Revision.scoring == scoring, Inspection.defect_score.is_not(None))
         columns = (
             *(Inspection.id, Inspection.unit, Inspection.image, Inspection.sha256, Inspection.defect_score),
             *(Inspection.lot, Inspection.source, Label.label, Label.defect, Label.split, Label.generated, Image.place),

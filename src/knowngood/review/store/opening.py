@@ -13,9 +13,18 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from knowngood.errors import ConfigError, StorageError
 
+_UNUSABLE = (
+    "locked",
+    "busy",
+    "full",
+    "i/o error",
+    "readonly",
+    "unable to open",
+)  # what SQLite says of a disk or a file
 _MIGRATING = 40_923_761  # number of PostgreSQL's advisory lock: two stations started at once migrate in turn
 
 
@@ -60,12 +69,26 @@ class Database:
                 yield connection
         except OperationalError as error:
             raise _closed(self.url, str(error.orig).splitlines()[0]) from error
+        except NoConnectionError as error:
+            raise _closed(self.url, "all connections to it are busy") from error
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yields a transaction to read in; it waits for no writer."""
-        with self.engine.connect() as connection:
-            yield connection
+        """Yields a transaction to read in; it waits for no writer.
+
+        Raises:
+            StorageError: The database cannot be read now.
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except OperationalError as error:
+            why = str(error.orig).splitlines()[0]
+            if self.is_sqlite and not any(sign in why.lower() for sign in _UNUSABLE):
+                raise  # a mistake of ours, such as a table that is not there
+            raise _closed(self.url, why) from error
+        except NoConnectionError as error:
+            raise _closed(self.url, "all connections to it are busy") from error
 
     def close(self) -> None:
         """Gives all connections back."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from knowngood.review.store.inspections import Inspections
+from knowngood.review.store.inspections import Inspections, either
 from knowngood.review.store.labels import Labels
 from knowngood.review.store.opening import Database
 from knowngood.review.store.people import People
 from knowngood.review.store.queue import HELD, Queue
 from knowngood.review.store.revisions import Revisions
-from knowngood.review.store.schema import Inspection, Label, Queued, Verdict
+from knowngood.review.store.schema import Beat, Inspection, Label, Queued, Verdict, now
 from knowngood.review.store.verdicts import Verdicts
 
 
@@ -44,6 +44,16 @@ class Record:
         columns = [select(one).scalar_subquery() for one in newest] + [one.scalar_subquery() for one in counts]
         with self.database.reading() as connection:
             return tuple(int(value) for value in connection.execute(select(*columns)).one())
+
+    def beat(self, station: str) -> None:
+        """Writes a station's sign of life, which shows that the record can be written.
+
+        Raises:
+            StorageError: It cannot.
+        """
+        with self.database.writing() as connection:
+            made = either(connection, Beat).values(station=station, at=now())
+            connection.execute(made.on_conflict_do_update(index_elements=["station"], set_={"at": made.excluded.at}))
 
     def close(self) -> None:
         """Gives all connections back."""

@@ -1,21 +1,23 @@
-"""Recipes as they were served: each change of a threshold is a revision with who, when and why."""
+"""Recipes as they were served: each is a revision with who, when and why, named by a hash of all that decides.
+
+Revisions with the same `scoring` hash differ in their two cuts only, and give equal scores; a station serves one of
+those whose scores its recipe's folder gives.
+"""
 
 from __future__ import annotations
 
 import datetime
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from knowngood.errors import ConfigError
+from knowngood.errors import ConfigError, ConflictError
+from knowngood.review.store.deciding import WEIGHTS, Decider
 from knowngood.review.store.inspections import Row
 from knowngood.review.store.opening import Database
 from knowngood.review.store.schema import Revision, Signoff, now
-
-if TYPE_CHECKING:
-    from knowngood.recipe.manifest import RecipeManifest
 
 
 class Revisions:
@@ -24,29 +26,37 @@ class Revisions:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def add(self, manifest: RecipeManifest, who: str) -> None:
-        """Adds a recipe as it lies in its folder, if the record has not seen it; a copy of a change of ours is none."""
-        from knowngood.recipe.manifest import seal  # brings torch with it, which who only writes verdicts does not need
+    def add(self, decider: Decider, who: str, signed_by: str | None = None) -> None:
+        """Adds a recipe as it lies in its folder, if the record has not seen it; a copy of a change of ours is none.
 
-        digest = seal(manifest.document())
+        Args:
+            decider: Everything that it decides by.
+            who: Serves it.
+            signed_by: Whose signature lies beside it, if one does.
+        """
         with self.database.reading() as connection:
-            seen = connection.execute(select(Revision.id).where(Revision.hash == digest)).first()
+            known = select(Revision.id).where(Revision.digest == decider.digest).limit(1)
+            seen = connection.execute(known).first()
         if seen is None:
-            newest = self.newest(manifest.weights_sha256)
-            self._add(manifest, digest, newest["id"] if newest else None, who, "Served from its folder.")
+            newest = self.newest(decider.scoring)
+            self._add(decider, newest["id"] if newest else None, who, "Served from its folder.", signed_by)
 
-    def to_serve(self, weights_sha256: str, *, unsigned: bool = False) -> Row | None:
-        """Returns the revision with these weights that may be served, or None.
+    def to_serve(self, scoring: str, *, unsigned: bool = False) -> Row | None:
+        """Returns the revision that may be served with the scores of a recipe, or None.
 
         That is the one which a person approved last, if that is still their last word on it; else the first revision
         of the record, which there is nothing to compare with, unless it was refused. Whoever wants an unsigned one
         gets the newest.
+
+        Args:
+            scoring: Hash of everything of the recipe that decides but the cuts.
+            unsigned: Whether the newest is wanted, approved or not.
         """
         if unsigned:
-            return self.newest(weights_sha256)
+            return self.newest(scoring)
         words = select(Signoff.new_id, Signoff.agrees).join(Revision, Revision.id == Signoff.new_id)
-        words = words.where(Revision.weights_sha256 == weights_sha256).order_by(Signoff.id)
-        first = select(Revision.id, Revision.weights_sha256).order_by(Revision.id).limit(1)
+        words = words.where(Revision.scoring == scoring).order_by(Signoff.id)
+        first = select(Revision.id, Revision.scoring).order_by(Revision.id).limit(1)
         with self.database.reading() as connection:
             said = connection.execute(words).all()
             oldest = connection.execute(first).first()
@@ -54,7 +64,7 @@ class Revisions:
         approved = next((number for number, agrees in reversed(said) if agrees and last[number]), None)
         if approved is not None:
             return self.one(approved)
-        if oldest is not None and oldest.weights_sha256 == weights_sha256 and last.get(oldest.id, True):
+        if oldest is not None and oldest.scoring == scoring and last.get(oldest.id, True):
             return self.one(oldest.id)
         return None
 
@@ -71,10 +81,8 @@ class Revisions:
             )
         if not why.strip():
             raise ConfigError("Nobody says why the threshold is moved.", fix="Fill in the reason.")
-        from knowngood.recipe.manifest import RecipeManifest, seal
-
-        manifest = RecipeManifest.model_validate_json(parent["manifest"])
-        threshold = manifest.threshold | {
+        decider = Decider.of_row(parent)
+        threshold = decider.document["threshold"] | {
             "threshold": accept_below,
             "reject_from": reject_from,
             "basis": "set by hand",
@@ -82,15 +90,15 @@ class Revisions:
             "sentence": f"Set by {who}: {why.strip()}",
         }
         created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
-        changed = manifest.model_copy(update={"threshold": threshold, "created": created})
-        number = self._add(changed, seal(changed.document()), parent["id"], who, why.strip())
+        changed = decider.with_cuts(threshold, created)
+        number = self._add(changed, parent["id"], who, why.strip(), parent["signed_by"])
         found = self.one(number)
         assert found is not None
         return found
 
-    def newest(self, weights_sha256: str) -> Row | None:
-        """Returns the newest revision with these weights, or None."""
-        query = select(Revision.__table__).where(Revision.weights_sha256 == weights_sha256)
+    def newest(self, scoring: str) -> Row | None:
+        """Returns the newest revision with these scores, or None."""
+        query = select(Revision.__table__).where(Revision.scoring == scoring)
         with self.database.reading() as connection:
             found = connection.execute(query.order_by(Revision.id.desc()).limit(1)).mappings().first()
         return None if found is None else dict(found)
@@ -103,9 +111,25 @@ class Revisions:
             first = connection.execute(select(func.min(Revision.id))).scalar_one()
         return bool(said) if said is not None else number == first
 
-    def waiting(self, weights_sha256: str, after: int) -> Row | None:
-        """Returns the newest revision with these weights after a number that nobody has said a word on, or None."""
-        query = select(Revision.__table__).where(Revision.weights_sha256 == weights_sha256, Revision.id > after)
+    def approved_relative(self, decider: Decider) -> Row | None:
+        """Returns the last approved revision of a recipe with the same weights or name, whatever else differs, or None.
+
+        Args:
+            decider: Of the recipe whose relative is looked for.
+        """
+        alike = (Revision.weights_sha256 == decider.files.get(WEIGHTS), Revision.name == str(decider.document["name"]))
+        for same in alike:
+            query = select(Revision.id).where(same).order_by(Revision.id.desc())
+            with self.database.reading() as connection:
+                numbers = connection.execute(query).scalars().all()
+            number = next((one for one in numbers if self.signed(one)), None)
+            if number is not None:
+                return self.one(number)
+        return None
+
+    def waiting(self, scoring: str, after: int) -> Row | None:
+        """Returns the newest revision with these scores after a number that nobody has said a word on, or None."""
+        query = select(Revision.__table__).where(Revision.scoring == scoring, Revision.id > after)
         query = query.where(~exists().where(Signoff.new_id == Revision.id)).order_by(Revision.id.desc()).limit(1)
         with self.database.reading() as connection:
             found = connection.execute(query).mappings().first()
@@ -126,13 +150,33 @@ class Revisions:
             signed = [dict(r) for r in connection.execute(select(Signoff.__table__).order_by(Signoff.id)).mappings()]
         return [row | {"signoffs": [s for s in signed if s["new_id"] == row["id"]]} for row in rows]
 
-    def sign(self, old: int, new: int, *, agrees: bool, result: dict[str, Any], who: str, why: str) -> int:
+    def sign(
+        self, old: int, new: int, *, agrees: bool, result: dict[str, Any], who: str, why: str, own: bool = False
+    ) -> int:
         """Adds a person's word on a new revision.
+
+        Args:
+            old: Revision that it was compared with.
+            new: Revision that the word is on.
+            agrees: Whether it is approved.
+            result: Figures that the person saw.
+            who: Says so.
+            why: Reason.
+            own: Whether a person may approve a revision that they made; the record then says that they did.
 
         Raises:
             ConfigError: There is no such revision.
+            ConflictError: They made it themselves, and may not approve their own.
         """
+        made_by = (self.one(new) or {}).get("who")
+        itself = agrees and made_by == who
+        if itself and not own:
+            raise ConflictError(
+                f"{who} has made revision {new} and cannot approve it.",
+                fix="Let another engineer approve it, or serve with --allow-own-approval: the record then says so.",
+            )
         values = {"old_id": old, "new_id": new, "agrees": int(agrees), "result": json.dumps(result), "who": who}
+        values["own"] = int(itself)
         try:
             with self.database.writing() as connection:
                 made = insert(Signoff).values(**values, at=now(), why=why).returning(Signoff.id)
@@ -140,22 +184,32 @@ class Revisions:
         except IntegrityError as error:
             raise ConfigError(f"There is no revision {old} or {new}.") from error
 
-    def _add(self, manifest: RecipeManifest, digest: str, parent: int | None, who: str, why: str) -> int:
+    def _add(self, decider: Decider, parent: int | None, who: str, why: str, signed_by: str | None) -> int:
+        document = decider.document
         values = {
-            "hash": digest,
-            "weights_sha256": manifest.weights_sha256,
-            "name": manifest.name,
-            "accept_below": float(manifest.threshold["threshold"]),
-            "reject_from": float(manifest.threshold["reject_from"]),
-            "manifest": json.dumps(manifest.document()),
+            "digest": decider.digest,
+            "scoring": decider.scoring,
+            "parts": json.dumps(decider.files) if decider.recorded else None,
+            "signed_by": signed_by,
+            "weights_sha256": document["weights_sha256"],
+            "name": str(document["name"])[:200],
+            "accept_below": float(document["threshold"]["threshold"]),
+            "reject_from": float(document["threshold"]["reject_from"]),
+            "manifest": json.dumps(document),
             "parent_id": parent,
             "who": who,
             "at": now(),
             "why": why,
         }
-        try:
-            with self.database.writing() as connection:
-                return int(connection.execute(insert(Revision).values(**values).returning(Revision.id)).scalar_one())
-        except IntegrityError:  # another station has just added it
-            with self.database.reading() as connection:
-                return int(connection.execute(select(Revision.id).where(Revision.hash == digest)).scalar_one())
+        for name in (decider.hash, decider.digest):  # the second where the same recipe.json lay beside other files
+            try:
+                with self.database.writing() as connection:
+                    made = insert(Revision).values(**values, hash=name).returning(Revision.id)
+                    return int(connection.execute(made).scalar_one())
+            except IntegrityError:
+                with self.database.reading() as connection:
+                    known = select(Revision.id).where(Revision.digest == decider.digest).limit(1)
+                    found = connection.execute(known).scalar_one_or_none()
+                if found is not None:  # another station has just added it
+                    return int(found)
+        raise ConflictError("The revision cannot be added: its hash is that of another one.", fix="Try again.")

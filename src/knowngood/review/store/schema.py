@@ -1,7 +1,7 @@
 """The tables of the record. What was said or measured is only ever added; working state is apart from it.
 
 Added to, never changed (triggers of the database hold that): `revisions`, `inspections`, `verdicts`, `signoffs`.
-Working state, which nobody audits: `queue` (who looks at what now), `sessions`. Facts about bytes: `images`.
+Working state, which nobody audits: `queue` (who looks at what now), `sessions`, `beats`. Facts about bytes: `images`.
 What a data set says of its images, read anew whenever it is loaded: `labels`.
 
 Times are UTC text, ISO 8601 with microseconds, so that they sort as they read, in every database.
@@ -49,11 +49,15 @@ class Session(Base):
 
 
 class Revision(Base):
-    """A recipe as it was served: its weights by hash, its whole manifest, its two cuts, and who made it so."""
+    """A recipe as it was served: everything of it that decides, by hash, its two cuts, and who made it so."""
 
     __tablename__ = "revisions"
     id: _Key = mapped_column(Integer, primary_key=True)
-    hash: Mapped[str] = mapped_column(String(64), unique=True)  # seal of the manifest
+    hash: Mapped[str] = mapped_column(String(64), unique=True)  # its name: seal of the manifest, or the digest
+    digest: Mapped[str | None] = mapped_column(String(64), index=True)  # of everything that decides
+    scoring: Mapped[str | None] = mapped_column(String(64), index=True)  # of everything that decides but the cuts
+    parts: Mapped[str | None] = mapped_column(Text)  # JSON: file to SHA-256; None before files were recorded
+    signed_by: Mapped[str | None] = mapped_column(Text)  # whose signature lay beside the recipe
     weights_sha256: Mapped[str] = mapped_column(String(64), index=True)
     name: Mapped[str] = mapped_column(String(200))
     accept_below: Mapped[float] = mapped_column(Float(53))
@@ -160,10 +164,19 @@ class Signoff(Base):
     old_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"))
     new_id: Mapped[int] = mapped_column(ForeignKey("revisions.id"), index=True)
     agrees: Mapped[int] = mapped_column(Integer)
+    own: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # 1: by whom the revision was made
     result: Mapped[str] = mapped_column(Text)  # JSON of the figures
     who: Mapped[str] = mapped_column(String(80))
     at: Mapped[str] = mapped_column(String(32))
     why: Mapped[str] = mapped_column(Text)
+
+
+class Beat(Base):
+    """The last time that a station could write into the record: its sign of life."""
+
+    __tablename__ = "beats"
+    station: Mapped[str] = mapped_column(String(80), primary_key=True)
+    at: Mapped[str] = mapped_column(String(32))
 
 
 def now(after: float = 0.0) -> str:

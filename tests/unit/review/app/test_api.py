@@ -85,7 +85,7 @@ def test_a_moved_threshold_is_served_when_it_is_approved_and_its_recipe_can_be_t
     assert client.post("/threshold", data=moved, follow_redirects=False).status_code == 303
     results = client.post("/v1/inspect", files=uploads(some(parts))).json()["results"]
     assert "review" not in {one["decision"] for one in results}
-    new = station.record.revisions.waiting(station.weights, before)
+    new = station.record.revisions.waiting(station.scoring, before)
     word = {"old": before, "new": new["id"], "agrees": "true", "split": "test", "csrf": csrf}
     assert client.post("/recipes/sign", data=word, follow_redirects=False).status_code == 303
     results = client.post("/v1/inspect", files=uploads(some(parts))).json()["results"]
@@ -106,7 +106,7 @@ def test_replay_says_whether_it_agrees(client: TestClient, station: Station, par
     assert row is not None
     assert station.replay(row)["agrees"] is True
     assert station.replay(row | {"defect_score": row["defect_score"] + 0.1})["agrees"] is False
-    assert station.replay(row | {"weights_sha256": "0" * 64})["agrees"] is None
+    assert station.replay(row | {"scoring": "0" * 64})["agrees"] is None
     place = Path(station.record.inspections.place_of(row["sha256"]) or "")
     place.write_bytes(place.read_bytes() + b"\0")
     told = station.replay(row)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from knowngood.errors import ConfigError, ConflictError, StorageError
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.review.store.deciding import Decider
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.opening import Database
 from knowngood.review.store.record import Record
@@ -179,8 +180,9 @@ def test_an_image_comes_back_from_a_browser_that_is_gone(url: str, record: Recor
 
 
 def served(record: Record, made: RecipeManifest) -> dict[str, Any]:
-    record.revisions.add(made, "ann")
-    found = record.revisions.to_serve(made.weights_sha256)
+    decider = Decider.of_manifest(made)
+    record.revisions.add(decider, "ann")
+    found = record.revisions.to_serve(decider.scoring)
     assert found is not None
     return found
 
@@ -195,15 +197,16 @@ def test_a_moved_threshold_is_a_revision_that_is_served_once_it_is_approved(
     assert (second["parent_id"], second["who"], second["why"]) == (first["id"], "bob", "an escape at the customer")
     assert second["hash"] != first["hash"]
     assert served(record, made) == first
-    assert record.revisions.to_serve(made.weights_sha256, unsigned=True) == second
-    record.revisions.sign(first["id"], second["id"], agrees=True, result={}, who="bob", why="")
+    assert record.revisions.to_serve(first["scoring"], unsigned=True) == second
+    record.revisions.sign(first["id"], second["id"], agrees=True, result={}, who="eve", why="")
     again = Record(url)
     assert served(again, made) == second
     saved = RecipeManifest.model_validate_json(second["manifest"])
     assert saved.threshold["threshold"] == 0.2
     assert saved.revision == second["hash"][:12]
-    again.revisions.add(make_manifest(weights_sha256="v" * 64), "ann")
-    assert again.revisions.to_serve("v" * 64) is None  # another training, which nobody has approved
+    other = Decider.of_manifest(make_manifest(weights_sha256="v" * 64))
+    again.revisions.add(other, "ann")
+    assert again.revisions.to_serve(other.scoring) is None  # another training, which nobody has approved
     assert [r["id"] for r in again.revisions.everything()][1:] == [second["id"], first["id"]]
     again.close()
 
@@ -217,20 +220,20 @@ def test_the_last_word_decides_which_revision_is_served(
     third = revisions.change(second, 0.1, 0.1, "bob", "y")
 
     def say(row: dict[str, Any], agrees: bool) -> dict[str, Any] | None:
-        revisions.sign(first["id"], row["id"], agrees=agrees, result={}, who="bob", why="")
-        return revisions.to_serve(made.weights_sha256)
+        revisions.sign(first["id"], row["id"], agrees=agrees, result={}, who="eve", why="")
+        return revisions.to_serve(first["scoring"])
 
     assert [revisions.signed(row["id"]) for row in (first, second, third)] == [True, False, False]
-    waits = revisions.waiting(made.weights_sha256, first["id"])
+    waits = revisions.waiting(first["scoring"], first["id"])
     assert waits == third
     assert say(third, False) == first
-    waits = revisions.waiting(made.weights_sha256, first["id"])
+    waits = revisions.waiting(first["scoring"], first["id"])
     assert waits == second
     assert say(third, True) == third
     assert say(second, True) == second
     assert say(second, False) == third
     assert say(third, False) == first
-    assert revisions.waiting(made.weights_sha256, first["id"]) is None
+    assert revisions.waiting(first["scoring"], first["id"]) is None
     assert say(first, False) is None
     assert not revisions.signed(first["id"])
     assert say(first, True) == first
@@ -317,7 +320,8 @@ def test_a_persons_word_goes_before_the_sets(record: Record, file_some: FileSome
     record.verdicts.say(Said(numbers[0], "bad", "ann", defect="chip"))
     record.verdicts.say(Said(numbers[2], "drop", "ann"))
     record.verdicts.say(Said(numbers[3], "bad", "ann"))
-    scored = {row["id"]: (row["label"], row["given"], row["defect"]) for row in record.labels.scored("w" * 64)}
+    scoring = record.revisions.everything()[0]["scoring"]
+    scored = {row["id"]: (row["label"], row["given"], row["defect"]) for row in record.labels.scored(scoring)}
     assert scored == {numbers[0]: (1, 0, "chip"), numbers[1]: (0, 0, None), numbers[3]: (1, None, "bad")}
     said = [(row["image"], row["verdict"], row["said_defect"]) for row in record.verdicts.corrections()]
     assert sorted(said) == sorted([(rows[0]["image"], "bad", "chip"), (rows[2]["image"], "drop", None)])

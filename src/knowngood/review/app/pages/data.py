@@ -32,12 +32,12 @@ def page(
     label: Literal["", "good", "bad"] = "",
     defect: Annotated[str, Query(max_length=80)] = "",
     lot: Annotated[str, Query(max_length=200)] = "",
-    low: Annotated[float, Query(ge=0, le=1)] = 0.0,
-    high: Annotated[float, Query(ge=0, le=1)] = 1.0,
+    low: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    high: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 1.0,
     start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Shows the labelled images, filtered, the highest score first."""
-    rows = station.record.labels.scored(station.weights)
+    rows = station.record.labels.scored(station.scoring)
     kept = [
         row
         for row in rows
@@ -78,7 +78,7 @@ def verdicts(station: AtStation, of: Annotated[str, Query(max_length=400)] = "")
 def manifest(station: AtStation) -> Response:
     """Returns every kept photograph with a label or a verdict, as `train` takes it: what the line has seen included."""
     lines = []
-    for row in station.record.labels.scored(station.weights):
+    for row in station.record.labels.scored(station.scoring):
         if row["place"] is not None and not row["generated"]:
             word = "bad" if row["label"] else "good"
             lines.append((row["place"], word, row["defect"] or "", row["lot"] or "", row["split"] or ""))

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from knowngood.report.chart import Axis, Chart, linear
 from knowngood.review.app.access import AtStation, Known, Together
 from knowngood.review.app.pages.shared import shown
+from knowngood.review.app.station import tidy
 from knowngood.review.drift import QUANTITIES, Limits, LotFacts, drift
 from knowngood.review.lot_map import lot_map
 
@@ -45,11 +46,11 @@ def tray(
     request: Request,
     station: AtStation,
     person: Known,
-    lot: Annotated[str, Query(max_length=200)],
+    lot: Annotated[str, Query(max_length=1000)],
     start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Shows one lot as a grid of its units."""
-    rows = station.record.inspections.of_lot(lot.replace("\x00", ""))
+    rows = station.record.inspections.of_lot(tidy(lot) or "")
     if not rows:
         raise HTTPException(404, "There is no such lot in the record.")
     whole = lot_map(rows)

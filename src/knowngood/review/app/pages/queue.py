@@ -40,7 +40,7 @@ class Judged(Window):
     note: str | None = Field(None, max_length=1000)
     region: tuple[int, int, int, int] | None = None
     key: Key = None
-    seconds: float | None = Field(None, ge=0, le=86_400)
+    seconds: float | None = Field(None, ge=0, le=86_400, allow_inf_nan=False)
 
 
 class Skipped(Window):

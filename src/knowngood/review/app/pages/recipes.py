@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from knowngood.recipe.manifest import seal
+from knowngood.recipe.sealed import seal
 from knowngood.review.agreement import agreements
-from knowngood.review.app.access import Anybody, AtStation, Engineer, FromPage, Known
+from knowngood.review.app.access import Anybody, AtStation, Engineer, FromPage, Known, may_approve_own
 from knowngood.review.app.pages.shared import shown, there
 from knowngood.review.app.station import Station
 from knowngood.review.requalify import requalify
@@ -25,7 +25,7 @@ Split = Annotated[str, Query(pattern="^(test|calibration|val|all)$")]
 def page(request: Request, station: AtStation, person: Known) -> Response:
     """Shows the revisions, the newest first, and the agreement of people."""
     revisions = station.record.revisions.everything()
-    labels = {r["sha256"]: r["given"] for r in station.record.labels.scored(station.weights) if r["given"] is not None}
+    labels = {r["sha256"]: r["given"] for r in station.record.labels.scored(station.scoring) if r["given"] is not None}
     agreed = agreements(station.record.verdicts.standing(), labels)
     served = station.served()
     return shown(
@@ -35,9 +35,10 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
         revisions=revisions,
         served=served["id"] if served else None,
         approved=served is not None and station.record.revisions.signed(served["id"]),
-        waiting=station.record.revisions.waiting(station.weights, served["id"] if served else 0),
+        waiting=station.record.revisions.waiting(station.scoring, served["id"] if served else 0),
         first=revisions[-1]["id"],
         agreed=agreed,
+        signed={"scoring": station.scoring, "by": station.signed_by},
     )
 
 
@@ -52,6 +53,7 @@ def compare(
 
 @router.post("/recipes/sign", dependencies=[FromPage])
 def sign(
+    request: Request,
     station: AtStation,
     person: Engineer,
     old: Annotated[int, Form(gt=0, lt=1 << 31)],
@@ -63,7 +65,8 @@ def sign(
     """Adds a person's word on a revision, with the figures that they saw."""
     told = requalify(station.record, revision(station, old), revision(station, new), None if split == "all" else split)
     result = {"split": split, "figures": told.figures, "p_value": told.p_value, "flipped": len(told.flipped)}
-    station.record.revisions.sign(old, new, agrees=agrees, result=result, who=person.name, why=why.strip())
+    own = may_approve_own(request)
+    station.record.revisions.sign(old, new, agrees=agrees, result=result, who=person.name, why=why.strip(), own=own)
     station.look_again()
     return RedirectResponse("/recipes", 303)
 

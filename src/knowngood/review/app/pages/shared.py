@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
@@ -13,15 +14,17 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from knowngood.data.images import decode
-from knowngood.errors import DataError
+from knowngood.errors import DataError, StorageError
 from knowngood.report.page import environment
-from knowngood.report.thumbnails import small_jpeg
-from knowngood.review.app.access import COOKIE, LOCAL, Anybody, AtStation, csrf_of, new_local
-from knowngood.review.app.inspecting import largest, png
+from knowngood.report.thumbnails import small_picture
+from knowngood.review.app.access import COOKIE, LOCAL, Anybody, AtStation, Pictures, csrf_of, new_local
+from knowngood.review.app.batching import Pool
+from knowngood.review.app.inspecting import Pixels, png
 from knowngood.review.app.station import Station
 from knowngood.review.store.inspections import Row
 from knowngood.review.store.people import Person
 
+log = logging.getLogger("knowngood.review")
 router = APIRouter()
 KEPT = {"cache-control": "private, max-age=3600"}  # an inspection's picture never changes
 THUMB = 160  # pixels
@@ -105,33 +108,55 @@ def style() -> Response:
 
 
 @router.get("/pictures/{number}/photo.png", dependencies=[Anybody])
-def photo(station: AtStation, number: int) -> Response:
+async def photo(station: AtStation, pictures: Pictures, number: int) -> Response:
     """Returns the photograph of an inspection, decoded and encoded again."""
-    row = inspection(station, number)
-    try:
-        return Response(png(decode(station.bytes_of(row["sha256"]))), media_type="image/png", headers=KEPT)
-    except DataError:
-        return _NO_PICTURE
+
+    def made() -> Response:
+        return Response(png(_pixels(station, number)), media_type="image/png", headers=KEPT)
+
+    return await _picture(pictures, made)
 
 
 @router.get("/pictures/{number}/small.jpg", dependencies=[Anybody])
-def small(station: AtStation, number: int) -> Response:
+async def small(station: AtStation, pictures: Pictures, number: int) -> Response:
     """Returns a small picture of an inspection's photograph."""
-    row = inspection(station, number)
-    try:
-        return Response(small_jpeg(station.bytes_of(row["sha256"]), THUMB), media_type="image/jpeg", headers=KEPT)
-    except DataError:
-        return _NO_PICTURE
+
+    def made() -> Response:
+        return Response(small_picture(_pixels(station, number), THUMB), media_type="image/jpeg", headers=KEPT)
+
+    return await _picture(pictures, made)
 
 
 @router.get("/pictures/{number}/heat.png", dependencies=[Anybody])
-def heat(station: AtStation, number: int) -> Response:
+async def heat(station: AtStation, pictures: Pictures, number: int) -> Response:
     """Returns the photograph under its map with the boxes; the header x-region tells the largest box."""
+
+    def made() -> Response:
+        row = inspection(station, number)
+        data = station.bytes_of(row["sha256"])
+        explained = station.explained(row, data)
+        if explained is None:
+            return Response(status_code=204)
+        headers = KEPT | ({} if explained.box is None else {"x-region": json.dumps(explained.box)})
+        overlay = station.inspector.overlay(data, explained, station.settings.max_pixels)
+        return Response(png(overlay), media_type="image/png", headers=headers)
+
+    return await _picture(pictures, made)
+
+
+async def _picture(pictures: Pool, made: Callable[[], Response]) -> Response:
+    """Returns a picture, drawn by few threads: each takes the memory of a whole photograph."""
+    try:
+        return await pictures.run(made)
+    except (HTTPException, StorageError):
+        raise
+    except DataError:
+        return _NO_PICTURE
+    except (MemoryError, RuntimeError, ValueError, OSError) as error:
+        log.warning("a picture cannot be drawn", exc_info=error)
+        return _NO_PICTURE
+
+
+def _pixels(station: Station, number: int) -> Pixels:
     row = inspection(station, number)
-    data = station.bytes_of(row["sha256"])
-    looked = station.looked(row, data)
-    if looked is None:
-        return Response(status_code=204)
-    box = largest(looked)
-    headers = KEPT | ({} if box is None else {"x-region": json.dumps(box)})
-    return Response(png(station.inspector.overlay(data, looked)), media_type="image/png", headers=headers)
+    return decode(station.bytes_of(row["sha256"]), name=row["image"], max_pixels=station.settings.max_pixels)

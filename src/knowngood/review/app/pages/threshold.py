@@ -14,7 +14,7 @@ from knowngood.review.app.station import Station
 from knowngood.review.store.inspections import Row
 
 router = APIRouter()
-Share = Annotated[float, Query(ge=0, le=1)]
+Share = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)]
 SETS = {
     "calibration": "calibration images",
     "test": "test images",
@@ -75,8 +75,8 @@ def cell(
 def save(
     station: AtStation,
     person: Engineer,
-    low: Annotated[float, Form()],
-    high: Annotated[float, Form()],
+    low: Annotated[float, Form(allow_inf_nan=False)],
+    high: Annotated[float, Form(allow_inf_nan=False)],
     why: Annotated[str, Form(max_length=1000)],
 ) -> Response:
     """Saves the cuts as a new revision, which is served when it is approved."""
@@ -86,7 +86,7 @@ def save(
 
 def rows_of(station: Station, name: str) -> list[Row]:
     """Returns the scored images of a set, see `SETS`; what was made from others counts nowhere."""
-    rows = [row for row in station.record.labels.scored(station.weights) if not row["generated"]]
+    rows = [row for row in station.record.labels.scored(station.scoring) if not row["generated"]]
     if name == "all":
         return rows
     if name == "judged":

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response
 from knowngood.errors import DataError
 from knowngood.review.app.access import Anybody, AtStation, FromPage, Known, Worker
 from knowngood.review.app.pages.shared import inspection, shown
+from knowngood.review.app.station import tidy
 from knowngood.review.store.verdicts import Said
 
 router = APIRouter()
@@ -22,12 +23,12 @@ def search(
     request: Request,
     station: AtStation,
     person: Known,
-    q: Annotated[str, Query(max_length=200)] = "",
-    lot: Annotated[str | None, Query(max_length=200)] = None,
+    q: Annotated[str, Query(max_length=1000)] = "",
+    lot: Annotated[str | None, Query(max_length=1000)] = None,
     start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """Searches by unit, image, hash or lot."""
-    words, lot = q.replace("\x00", ""), (lot or "").replace("\x00", "") or None
+    words, lot = tidy(q) or "", tidy(lot)
     rows = station.record.inspections.search(words, lot, most=PAGE + 1, start=start)
     more = start + PAGE if len(rows) > PAGE else None
     before = max(0, start - PAGE) if start else None
@@ -37,20 +38,31 @@ def search(
 @router.get("/units/of/{number}", dependencies=[Anybody])
 def of(station: AtStation, number: int) -> Response:
     """Leads to the unit of an inspection."""
-    return _story_of(inspection(station, number)["unit"])
+    row = inspection(station, number)
+    return _story_of(row["unit"], row["lot"])
 
 
 @router.get("/units/story")
-def story(request: Request, station: AtStation, person: Known, unit: Annotated[str, Query(max_length=200)]) -> Response:
-    """Shows everything that was inspected and said of one unit."""
-    rows = station.record.inspections.story(unit.replace("\x00", ""))
-    if not rows:
+def story(
+    request: Request,
+    station: AtStation,
+    person: Known,
+    unit: Annotated[str, Query(max_length=1000)],
+    lot: Annotated[str | None, Query(max_length=1000)] = None,
+) -> Response:
+    """Shows everything that was inspected and said of one unit; a name that several lots have leads to all of them."""
+    name = tidy(unit) or ""
+    lots = station.record.inspections.lots_of(name)
+    if not lots or (lot is not None and tidy(lot) not in lots):
         raise HTTPException(404, "There is no such unit in the record.")
+    if lot is None and len(lots) > 1:
+        return RedirectResponse(f"/units?q={quote(name, safe='')}", 303)
+    rows = station.record.inspections.story(name, lots[0] if lot is None else tidy(lot))
     labels = [
         label for digest in {row["sha256"] for row in rows} for label in station.record.inspections.labels_of(digest)
     ]
     defects = station.record.queue.defects()
-    return shown(request, "unit.html", person, unit=rows[0]["unit"], rows=rows, labels=labels, defects=defects)
+    return shown(request, "unit.html", person, unit=name, lot=rows[0]["lot"], rows=rows, labels=labels, defects=defects)
 
 
 @router.post("/units/replay", dependencies=[FromPage])
@@ -76,8 +88,8 @@ def correct(
         raise DataError("No verdict was chosen.", fix="Choose one.")
     said = Said(number, verdict, person.name, (defect.strip() or None) if bad else None, note=note.strip() or None)
     station.record.verdicts.say(said)
-    return _story_of(row["unit"])
+    return _story_of(row["unit"], row["lot"])
 
 
-def _story_of(unit: str) -> Response:
-    return RedirectResponse(f"/units/story?unit={quote(unit, safe='')}", 303)
+def _story_of(unit: str, lot: str | None) -> Response:
+    return RedirectResponse(f"/units/story?unit={quote(unit, safe='')}&lot={quote(lot or '', safe='')}", 303)

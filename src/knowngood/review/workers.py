@@ -1,0 +1,87 @@
+"""A thread that does the same step again and again, and outlives whatever goes wrong in one of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from knowngood.errors import KnownGoodError
+from knowngood.progress import reporter
+
+log = logging.getLogger("knowngood.review")
+_STUCK = 300.0  # seconds without a sign of life after which a worker is taken for dead
+
+
+class Worker:
+    """Does `step` every so often in a thread of its own until it is stopped.
+
+    A step that raises is said and done again; a thread that has died all the same is started anew by `ensure`,
+    which the station calls every second.
+
+    Args:
+        name: Of the thread, and in what is said.
+        every: Seconds between two steps.
+    """
+
+    def __init__(self, name: str, every: float) -> None:
+        self.name, self.every = name, every
+        self.done = threading.Event()
+        self.failed: BaseException | None = None  # what the last step raised
+        self._thread: threading.Thread | None = None
+        self._alive_at = time.monotonic()
+
+    def step(self) -> object:
+        """Does the work once."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._alive_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, daemon=True, name=self.name)
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Ends it, and waits so many seconds for the step that is being done."""
+        self.done.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def ensure(self) -> bool:
+        """Starts a thread that has died anew; returns whether it was alive."""
+        dead = self._thread is not None and not self._thread.is_alive() and not self.done.is_set()
+        if dead:
+            log.error("the worker %s has died and is started anew", self.name)
+            self.start()
+        return not dead
+
+    def moves(self) -> None:
+        """Notes a sign of life in a long step."""
+        self._alive_at = time.monotonic()
+
+    @property
+    def working(self) -> bool:
+        """Whether its thread lives and its last step succeeded, or it was not started."""
+        if self._thread is None:
+            return True
+        return self._thread.is_alive() and self.failed is None and time.monotonic() - self._alive_at < _STUCK
+
+    def _run(self) -> None:
+        while not self.done.is_set():
+            self.moves()
+            try:
+                self.step()
+                self.failed = None
+            except BaseException as error:  # whatever it is: the next photograph must not pay for it
+                self._tell(error)
+                self.failed = error
+            self.done.wait(self.every)
+
+    def _tell(self, error: BaseException) -> None:
+        if self.failed is not None and str(error) == str(self.failed):
+            return  # said already
+        if isinstance(error, KnownGoodError):
+            reporter().say(f"{self.name}: {error.what}")
+        else:
+            log.error("the worker %s goes on after a failure", self.name, exc_info=error)
+            reporter().say(f"{self.name}: {type(error).__name__}; it goes on")
