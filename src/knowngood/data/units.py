@@ -19,9 +19,9 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from knowngood.data.duplicates import Thumbnails, near_clusters, thumbnails
+from knowngood.data.duplicates import Thumbnails, exact_clusters, near_clusters, thumbnails
 from knowngood.data.records import Records, RepeatedParts, source_rows
-from knowngood.data.registration import Likeness, alike, isolated, likeness
+from knowngood.data.registration import Likeness, alike, all_over, isolated, likeness
 from knowngood.data.unit_names import Proposal, proposals, rows_by
 from knowngood.errors import ConfigError, DataError
 
@@ -177,13 +177,14 @@ def _found(records: Records, thumbs: Thumbnails) -> _Found:
     offered = [_Test.of(one, names) for one in proposals(names)[:_PROPOSALS]]
     asked = {pair for test in offered for pair in (*test.pairs, *test.strangers)}
     found = likeness(thumbs.detail, asked)
-    near, apart = near_clusters(records, thumbs=thumbs), isolated(found, len(names))
+    exact, near = exact_clusters(records), near_clusters(records, thumbs=thumbs)
+    pixels = _union([exact, all_over(found, _union([near, isolated(found, len(names))]))])
     known = {(int(i), int(j)): float(d) for (i, j), d in zip(found.pairs, found.difference, strict=True)}
     verdicts = [(test.proposal, test.verdict(known)) for test in offered]
     confirmed = [one for one, verdict in verdicts if verdict == "confirmed"]
-    groups = _union([near, apart, *(one.groups for one in confirmed)])
+    groups = _union([pixels, *(one.groups for one in confirmed)])
     doubtful = next((one for one, verdict in verdicts if verdict == "leaning" and _adds(one, groups)), None)
-    evidence = [name for name, there in (("names", confirmed), ("pixels", _repeats(near) or _repeats(apart))) if there]
+    evidence = [name for name, there in (("names", confirmed), ("pixels", _repeats(pixels))) if there]
     return _Found(groups, _told(names, groups, ", ".join(evidence), found, doubtful))
 
 
