@@ -24,6 +24,7 @@ from knowngood.data.records import Records, RepeatedParts, source_rows
 from knowngood.data.registration import Likeness, alike, all_over, isolated, likeness
 from knowngood.data.unit_names import Proposal, proposals, rows_by
 from knowngood.errors import ConfigError, DataError
+from knowngood.progress import reporter
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Pairs: TypeAlias = list[tuple[int, int]]
@@ -62,7 +63,7 @@ def with_units(records: Records, unit_from: str | None = None, *, thumbs: Thumbn
     sought = (frame["lot"].is_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy() & ~given
     own = records.repeated or _given(records, "given" if given.any() else "none", "column")
     if not sought.any():
-        return _noted(replace(records, repeated=own))
+        return _noted(replace(records, repeated=own), tell=thumbs is None)
     rows = np.flatnonzero(sought)
     part = records.with_frame(frame[rows])
     looked = None if thumbs is None else _of(thumbs, rows)
@@ -74,7 +75,8 @@ def with_units(records: Records, unit_from: str | None = None, *, thumbs: Thumbn
     for row, name in zip(rows.tolist(), _named(part.frame, found.groups), strict=True):
         units[row] = name
     filled = records.with_frame(frame.with_columns(unit=pl.Series(units, dtype=pl.String)))
-    return _noted(replace(filled, repeated=_both(own, found.repeated) if given.any() else found.repeated))
+    repeated = _both(own, found.repeated) if given.any() else found.repeated
+    return _noted(replace(filled, repeated=repeated), tell=thumbs is None)
 
 
 def units_named(records: Records, unit_from: str, column: Sequence[str | None] | None = None) -> Records:
@@ -284,11 +286,14 @@ def _both(given: RepeatedParts, found: RepeatedParts) -> RepeatedParts:
     )
 
 
-def _noted(records: Records) -> Records:
-    """Adds what the reader of the set should know to its notes, once."""
+def _noted(records: Records, *, tell: bool) -> Records:
+    """Adds what the reader of the set should know to its notes, and tells it, once."""
     assert records.repeated is not None
     said = [kept_together(records.repeated), suspicion(records.repeated)]
-    return replace(records, notes=(*records.notes, *(one for one in said if one and one not in records.notes)))
+    new = [one for one in said if one and one not in records.notes]
+    for sentence in new if tell else ():
+        reporter().say(sentence)
+    return replace(records, notes=(*records.notes, *new))
 
 
 def _matches(regex: str, names: Sequence[str]) -> list[str | None]:

@@ -115,7 +115,7 @@ def test_every_section_is_there_and_the_html_is_nested(tmp_path: Path) -> None:
     assert outline.open == []
     assert outline.tags.count("section") == len(SECTIONS) + len(LAST)
     for expected in (
-        "Five &lt;images&gt; are in both.",
+        "Five <images> are in both.",
         "knowngood train DATA --out RUN",
         "CC BY-NC-SA 4.0",
         "62 s",
