@@ -29,6 +29,7 @@ from knowngood.progress import reporter
 Ids: TypeAlias = npt.NDArray[np.int64]
 Pairs: TypeAlias = list[tuple[int, int]]
 
+MOST = 60_000  # photographs that are registered: a minute for each ten thousand, and 20 kB each
 OFF = "none"  # of --unit-from: photographs of one part are not looked for
 DIGITS = 16  # of a SHA-256, as the name of a unit that was found
 _TESTED = 300  # pairs on which a proposal is tested
@@ -70,7 +71,7 @@ def with_units(records: Records, unit_from: str | None = None, *, thumbs: Thumbn
     if unit_from == OFF:
         found = _Found(near_clusters(part, thumbs=looked), RepeatedParts("off"))
     else:
-        found = _found(part, looked or thumbnails(part, detail=True))
+        found = _found(part, looked or thumbnails(part, detail=len(part) <= MOST))
     units = frame["unit"].to_list()
     for row, name in zip(rows.tolist(), _named(part.frame, found.groups), strict=True):
         units[row] = name
@@ -178,7 +179,9 @@ def _found(records: Records, thumbs: Thumbnails) -> _Found:
     names = records.frame["image"].to_list()
     offered = [_Test.of(one, names) for one in proposals(names)[:_PROPOSALS]]
     asked = {pair for test in offered for pair in (*test.pairs, *test.strangers)}
-    found = likeness(thumbs.detail, asked)
+    if len(names) > MOST:
+        reporter().say(f"{len(names)} photographs are too many to register: near copies alone are kept together")
+    found = likeness(thumbs.detail if len(names) <= MOST else [None] * len(names), asked)
     exact, near = exact_clusters(records), near_clusters(records, thumbs=thumbs)
     pixels = _union([exact, all_over(found, _union([near, isolated(found, len(names))]))])
     known = {(int(i), int(j)): float(d) for (i, j), d in zip(found.pairs, found.difference, strict=True)}
@@ -324,7 +327,7 @@ def _of(thumbs: Thumbnails, rows: Ids) -> Thumbnails:
         thumbs.pixels[rows],
         tuple(thumbs.errors[row] for row in rows),
         tuple(thumbs.shapes[row] for row in rows),
-        tuple(thumbs.detail[row] for row in rows),
+        tuple(thumbs.detail[row] for row in rows) if thumbs.detail else (),
     )
 
 
