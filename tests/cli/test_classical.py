@@ -99,7 +99,9 @@ def test_copies_teach_and_are_not_shown(run_cli, parts, tmp_path):
         "classical", tmp_path / "more", "--out", tmp_path / "run", *OPTIONS[:4], "--models", "lda", "--json"
     )
     assert answer.code == 0, answer.err
-    assert answer.json["rows"][0]["taught"] == 54 + 20
+    listed = pl.read_parquet(tmp_path / "more" / "manifest.parquet")
+    assert listed["generated"].sum() == 20
+    assert answer.json["rows"][0]["taught"] == listed["split"].is_in(["train", "val"]).sum()
     assert pl.read_parquet(tmp_path / "run" / "pca.parquet").height == 90
 
 

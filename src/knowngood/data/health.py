@@ -149,7 +149,8 @@ def falsifying(records: Records, groups: Ids) -> tuple[Finding, ...]:
     """
     frame = records.frame
     readable = frame["error"].is_null().to_numpy()
-    splits = [split if ok else None for split, ok in zip(frame["split"], readable, strict=True)]
+    photographs = readable & ~frame["generated"].to_numpy()
+    splits = [split if ok else None for split, ok in zip(frame["split"], photographs, strict=True)]
     exact, labels = exact_clusters(records), frame["label"].to_list()
     found: list[Finding] = []
 

@@ -42,6 +42,10 @@ _TURNS = (-3.0, -1.5, 1.5, 3.0)  # degrees
 _WORTH_TURNING = 0.4  # difference up to which a pair may be one part that lies askew
 _TURNED = 3  # nearest pairs of each photograph
 _BLOCK = 2048
+_GRID, _WINDOW = 6, 3  # a picture is divided into 6 x 6 areas, of which a window of 3 x 3 is left out
+_BESIDE = 0.6  # largest share of the strangers' difference that a pair of one part may have without any window
+_CLOSE = 0.03  # difference of copies, which need no such proof
+_STRANGERS, _LINKS = 3, 2
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,13 @@ class Likeness:
         pairs: int64 (P, 2), each pair once, the smaller row first.
         difference: float32 (P,), 1 - correlation after registration, 0..2; 1 or more means nothing in common.
         afar: float32 (N,), difference to the second-nearest of a few photographs that are not among the neighbours.
+        fine: Fine structure of each photograph, None of flat ones.
     """
 
     pairs: Ids
     difference: Floats
     afar: Floats
+    fine: Sequence[Floats | None] = ()
 
 
 def likeness(detail: Sequence[Bytes | None], proposed: Iterable[tuple[int, int]] = ()) -> Likeness:
@@ -87,7 +93,7 @@ def likeness(detail: Sequence[Bytes | None], proposed: Iterable[tuple[int, int]]
         others.setdefault(int(rows[j]), []).append(d)
     for row, values in others.items():
         afar[row] = sorted(values)[min(1, len(values) - 1)]
-    return Likeness(pairs, difference, afar)
+    return Likeness(pairs, difference, afar, fine)
 
 
 def fine_structure(grey: Bytes) -> Floats | None:
@@ -179,6 +185,70 @@ def isolated(found: Likeness, rows: int, *, isolation: float = ISOLATION, same: 
     return labels
 
 
+def all_over(found: Likeness, groups: Ids) -> Ids:
+    """Divides groups (N,) into those whose photographs agree all over, and not in one spot alone.
+
+    Parts without a texture of their own agree as soon as two of them have a similar defect at one place. A pair of one
+    part agrees better than strangers do whichever window of the picture is left out.
+
+    Args:
+        found: From `likeness`, with the fine structure.
+        groups: int64 (N,), equal numbers are thought to show one part.
+    """
+    known: dict[int, list[tuple[float, int]]] = {}
+    for (i, j), gap in zip(found.pairs.tolist(), found.difference.tolist(), strict=True):
+        known.setdefault(i, []).append((gap, j))
+        known.setdefault(j, []).append((gap, i))
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    labels = np.arange(len(groups), dtype=np.int64)
+    for group, rows in members.items():
+        for place, row in enumerate(rows[1:], 1):
+            others = sorted((gap, other) for gap, other in known.get(row, []) if groups[other] == group and other < row)
+            tried = [other for _, other in others[:_LINKS]] or rows[place - 1 : place]
+            strangers = [other for _, other in sorted(known.get(row, [])) if groups[other] != group][:_STRANGERS]
+            gaps = {other: gap for gap, other in others}
+            for other in tried:
+                close = gaps.get(other, 1.0) <= _CLOSE
+                if labels[row] != labels[other] and (close or _agree(found.fine, row, other, strangers)):
+                    labels[labels == labels[row]] = labels[other]
+    return labels
+
+
+def _agree(fine: Sequence[Floats | None], row: int, other: int, strangers: Sequence[int]) -> bool:
+    """Says whether a pair agrees better than strangers do whichever window of the picture is left out."""
+    own = _without_a_window(fine[row], fine[other])
+    beside = [_without_a_window(fine[row], fine[stranger]) for stranger in strangers]
+    nearest = np.max(beside, axis=0) if beside else np.zeros_like(own)
+    return bool((1 - own <= _BESIDE * (1 - nearest)).all())
+
+
+def _without_a_window(left: Floats | None, right: Floats | None) -> Floats:
+    """Returns the correlations (W,) of two registered pictures without each of W windows of a quarter of the area."""
+    if left is None or right is None:
+        return np.zeros((_GRID - _WINDOW + 1) ** 2, np.float32)
+    best, one, two = -2.0, left, right
+    for turn in (0.0, *_TURNS):
+        whole, piece = _window(left, right, turn)
+        _, value, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(whole, piece, cv2.TM_CCOEFF_NORMED))
+        if value > best:
+            best, one, two = value, whole[y : y + piece.shape[0], x : x + piece.shape[1]], piece
+        if 1 - best <= _EXACT:
+            break
+    sums = [_without_each_window(product) for product in (one, two, one * one, two * two, one * two)]
+    mean_one, mean_two, one_one, two_two, both = sums
+    spread = np.maximum(one_one - mean_one**2, 1e-6) * np.maximum(two_two - mean_two**2, 1e-6)
+    return np.asarray((both - mean_one * mean_two) / np.sqrt(spread), np.float32).ravel()
+
+
+def _without_each_window(picture: Floats) -> Floats:
+    """Returns the means of a picture (H, W) without one of its windows each, (G - w + 1, G - w + 1)."""
+    areas = cv2.resize(np.ascontiguousarray(picture), (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+    windows = np.lib.stride_tricks.sliding_window_view(areas, (_WINDOW, _WINDOW))
+    return np.asarray((areas.sum() - windows.sum(axis=(2, 3))) / (_GRID**2 - _WINDOW**2), np.float32)
+
+
 def alike(found: Likeness) -> Ids:
     """Returns the pairs (M, 2) that may well show one part, whether or not others are nearly as alike."""
     if not len(found.pairs):
@@ -189,19 +259,19 @@ def alike(found: Likeness) -> Ids:
 
 def _registered(left: Floats, right: Floats, turn: float = 0.0) -> float:
     """Returns the largest correlation of the middle of one with a window of the other, which is shifted over it."""
+    best = float(np.max(cv2.matchTemplate(*_window(left, right, turn), cv2.TM_CCOEFF_NORMED)))
+    return best if np.isfinite(best) else 0.0
+
+
+def _window(left: Floats, right: Floats, turn: float) -> tuple[Floats, Floats]:
+    """Returns the larger picture, and the middle of the smaller one, turned by some degrees."""
     whole, piece = (left, right) if left.size >= right.size else (right, left)
     height, width = min(whole.shape[0], piece.shape[0]), min(whole.shape[1], piece.shape[1])
     down, across = max(2, round(height * _MARGIN)), max(2, round(width * _MARGIN))
     top, start = (piece.shape[0] - height) // 2 + down, (piece.shape[1] - width) // 2 + across
     if turn:
         piece = _turned(piece, turn)
-    return _correlation(whole, piece[top : top + height - 2 * down, start : start + width - 2 * across])
-
-
-def _correlation(whole: Floats, piece: Floats) -> float:
-    found = cv2.matchTemplate(whole, np.ascontiguousarray(piece), cv2.TM_CCOEFF_NORMED)
-    best = float(np.max(found))
-    return best if np.isfinite(best) else 0.0
+    return whole, np.ascontiguousarray(piece[top : top + height - 2 * down, start : start + width - 2 * across])
 
 
 def _turned(picture: Floats, degrees: float) -> Floats:

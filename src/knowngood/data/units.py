@@ -19,15 +19,17 @@ import polars as pl
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from knowngood.data.duplicates import Thumbnails, near_clusters, thumbnails
+from knowngood.data.duplicates import Thumbnails, exact_clusters, near_clusters, thumbnails
 from knowngood.data.records import Records, RepeatedParts, source_rows
-from knowngood.data.registration import Likeness, alike, isolated, likeness
+from knowngood.data.registration import Likeness, alike, all_over, isolated, likeness
 from knowngood.data.unit_names import Proposal, proposals, rows_by
 from knowngood.errors import ConfigError, DataError
+from knowngood.progress import reporter
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Pairs: TypeAlias = list[tuple[int, int]]
 
+MOST = 60_000  # photographs that are registered: a minute for each ten thousand, and 20 kB each
 OFF = "none"  # of --unit-from: photographs of one part are not looked for
 DIGITS = 16  # of a SHA-256, as the name of a unit that was found
 _TESTED = 300  # pairs on which a proposal is tested
@@ -62,19 +64,20 @@ def with_units(records: Records, unit_from: str | None = None, *, thumbs: Thumbn
     sought = (frame["lot"].is_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy() & ~given
     own = records.repeated or _given(records, "given" if given.any() else "none", "column")
     if not sought.any():
-        return _noted(replace(records, repeated=own))
+        return _noted(replace(records, repeated=own), tell=thumbs is None)
     rows = np.flatnonzero(sought)
     part = records.with_frame(frame[rows])
     looked = None if thumbs is None else _of(thumbs, rows)
     if unit_from == OFF:
         found = _Found(near_clusters(part, thumbs=looked), RepeatedParts("off"))
     else:
-        found = _found(part, looked or thumbnails(part, detail=True))
+        found = _found(part, looked or thumbnails(part, detail=len(part) <= MOST))
     units = frame["unit"].to_list()
     for row, name in zip(rows.tolist(), _named(part.frame, found.groups), strict=True):
         units[row] = name
     filled = records.with_frame(frame.with_columns(unit=pl.Series(units, dtype=pl.String)))
-    return _noted(replace(filled, repeated=_both(own, found.repeated) if given.any() else found.repeated))
+    repeated = _both(own, found.repeated) if given.any() else found.repeated
+    return _noted(replace(filled, repeated=repeated), tell=thumbs is None)
 
 
 def units_named(records: Records, unit_from: str, column: Sequence[str | None] | None = None) -> Records:
@@ -176,14 +179,17 @@ def _found(records: Records, thumbs: Thumbnails) -> _Found:
     names = records.frame["image"].to_list()
     offered = [_Test.of(one, names) for one in proposals(names)[:_PROPOSALS]]
     asked = {pair for test in offered for pair in (*test.pairs, *test.strangers)}
-    found = likeness(thumbs.detail, asked)
-    near, apart = near_clusters(records, thumbs=thumbs), isolated(found, len(names))
+    if len(names) > MOST:
+        reporter().say(f"{len(names)} photographs are too many to register: near copies alone are kept together")
+    found = likeness(thumbs.detail if len(names) <= MOST else [None] * len(names), asked)
+    exact, near = exact_clusters(records), near_clusters(records, thumbs=thumbs)
+    pixels = _union([exact, all_over(found, _union([near, isolated(found, len(names))]))])
     known = {(int(i), int(j)): float(d) for (i, j), d in zip(found.pairs, found.difference, strict=True)}
     verdicts = [(test.proposal, test.verdict(known)) for test in offered]
     confirmed = [one for one, verdict in verdicts if verdict == "confirmed"]
-    groups = _union([near, apart, *(one.groups for one in confirmed)])
+    groups = _union([pixels, *(one.groups for one in confirmed)])
     doubtful = next((one for one, verdict in verdicts if verdict == "leaning" and _adds(one, groups)), None)
-    evidence = [name for name, there in (("names", confirmed), ("pixels", _repeats(near) or _repeats(apart))) if there]
+    evidence = [name for name, there in (("names", confirmed), ("pixels", _repeats(pixels))) if there]
     return _Found(groups, _told(names, groups, ", ".join(evidence), found, doubtful))
 
 
@@ -283,11 +289,14 @@ def _both(given: RepeatedParts, found: RepeatedParts) -> RepeatedParts:
     )
 
 
-def _noted(records: Records) -> Records:
-    """Adds what the reader of the set should know to its notes, once."""
+def _noted(records: Records, *, tell: bool) -> Records:
+    """Adds what the reader of the set should know to its notes, and tells it, once."""
     assert records.repeated is not None
     said = [kept_together(records.repeated), suspicion(records.repeated)]
-    return replace(records, notes=(*records.notes, *(one for one in said if one and one not in records.notes)))
+    new = [one for one in said if one and one not in records.notes]
+    for sentence in new if tell else ():
+        reporter().say(sentence)
+    return replace(records, notes=(*records.notes, *new))
 
 
 def _matches(regex: str, names: Sequence[str]) -> list[str | None]:
@@ -318,7 +327,7 @@ def _of(thumbs: Thumbnails, rows: Ids) -> Thumbnails:
         thumbs.pixels[rows],
         tuple(thumbs.errors[row] for row in rows),
         tuple(thumbs.shapes[row] for row in rows),
-        tuple(thumbs.detail[row] for row in rows),
+        tuple(thumbs.detail[row] for row in rows) if thumbs.detail else (),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from knowngood.data.duplicates import thumbnails
 from knowngood.data.loading import load
-from knowngood.data.registration import alike, isolated, likeness
+from knowngood.data.registration import alike, all_over, isolated, likeness
 
 TILES = Path("/work/shared/data/magnetic-tile")
 
@@ -34,6 +34,23 @@ def test_many_exposures_of_every_part(textured: Part, seen: Photograph) -> None:
     detail = [seen(textured(n), 10 * n + k, shift=k, gain=g) for n in range(15) for k, g in enumerate(gains)]
     labels = isolated(likeness(detail), len(detail))
     np.testing.assert_array_equal(labels, np.repeat(np.arange(15) * 4, 4))
+
+
+def test_a_spot_at_the_same_place_makes_no_part_of_two() -> None:
+    """Parts without a texture, whose photographs differ in nothing but noise and the place of a dark spot."""
+    rng = np.random.default_rng(0)
+    detail = []
+    for number in range(90):
+        picture = rng.normal(90, 6, (96, 96)) + rng.normal(0, 4)
+        picture[19:-19, 19:-19] += 60
+        if number >= 60:
+            x, y = rng.integers(23, 57, 2)
+            picture[y : y + 14, x : x + 14] = 20
+        detail.append(np.clip(picture, 0, 255).astype(np.uint8))
+    found = likeness(detail)
+    joined = isolated(found, len(detail))
+    assert len(set(joined)) < len(detail)  # spots of two parts are at nearly the same place
+    assert len(set(all_over(found, joined))) == len(detail)
 
 
 def test_flat_and_missing_pictures_are_in_no_pair(textured: Part, seen: Photograph) -> None:

@@ -75,6 +75,9 @@ def a_run(folder: Path, *, each: int = 60, bads: float = 0.3, **changes: Any) ->
     metrics["threshold"] = threshold.to_dict()
     metrics["data"] = {"source": "folder", "licence": "CC BY-NC-SA 4.0", "notes": ["A note."]}
     metrics["seconds"] = {"training": 61.5}
+    metrics["warnings"] = [
+        {"code": "few", "message": "Five <images> are in both.", "examples": ["a<b>.png"], "count": 5}
+    ]
     scores = pl.DataFrame(
         {
             "image": [f"{split}/unit-{i}.jpg" for i, split in enumerate(splits)],
@@ -112,6 +115,7 @@ def test_every_section_is_there_and_the_html_is_nested(tmp_path: Path) -> None:
     assert outline.open == []
     assert outline.tags.count("section") == len(SECTIONS) + len(LAST)
     for expected in (
+        "Five <images> are in both.",
         "knowngood train DATA --out RUN",
         "CC BY-NC-SA 4.0",
         "62 s",

@@ -30,7 +30,8 @@ def test_a_run_is_taken_over_with_its_splits_and_scores(station: Station, traine
     assert take_over_run(station, trained_run) == scores.height
     rows = station.record.labels.scored(station.scoring)
     assert {(r["image"], r["split"], round(r["defect_score"], 9)) for r in rows} == {
-        (image, split, round(score, 9)) for image, split, score in scores.select("image", "split", "score").iter_rows()
+        (image, split, round(score, 9))
+        for image, split, score in scores.select("image", "split", "out_of_fold_score").iter_rows()
     }
     held = next(row for row in rows if row["split"] == "test")
     row = station.record.inspections.one(held["id"])

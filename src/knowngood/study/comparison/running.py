@@ -190,7 +190,7 @@ def outcome_of(done: Trained, seed: int, changes: tuple[str, ...]) -> Outcome:
     history = tuple(done.metrics["history"])
     return Outcome(
         seed=seed,
-        train_accuracy=done.metrics["train_as_fitted"]["accuracy"],
+        train_accuracy=done.metrics.get("train_as_fitted", done.metrics["train"])["accuracy"],
         test=done.metrics["test"],
         scores=scores.select("image", "label", "score"),
         minutes=sum(row.get("seconds", 0.0) for row in history) / 60,
