@@ -17,6 +17,7 @@ class Settings(BaseModel):
     user: str = Field("local", description="Name of who works without a token, on this computer only.")
     open: bool = Field(True, description="Whether this computer may do without a token.")
     unsigned: bool = Field(False, description="Whether the newest revision is served though nobody has approved it.")
+    replay_only: bool = Field(False, description="Whether the record is only read, to repeat what is in it.")
     allow_own_approval: bool = Field(
         False, description="Whether an engineer may approve a revision that they made; the record then says so."
     )
