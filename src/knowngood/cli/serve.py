@@ -123,7 +123,7 @@ def replay(
 ) -> None:
     """Repeat every inspection of a unit with the cuts of its time, and say whether the recipe still agrees."""
     with at_work():
-        station = _station_code().open_station(recipe, db, unsigned=True)
+        station = _station_code().open_station(recipe, db, replay_only=True)
         lots = station.record.inspections.lots_of(unit)
         if not lots or (lot is not None and (lot or None) not in lots):
             raise DataError(f"There is no unit {unit!r} in {db}.", fix="Look for it on the page Units.")

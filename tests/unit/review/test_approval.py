@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason="the review station comes with the extra r
 
 from starlette.testclient import TestClient
 
-from knowngood.errors import ConflictError, UnsignedError
+from knowngood.errors import ConflictError, RecipeError, UnsignedError
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import seal
@@ -112,6 +112,43 @@ def test_a_recipe_that_was_taken_from_the_station_is_the_revision_that_it_was(pl
     assert station.revision["id"] == moved["id"]
     assert len(station.record.revisions.everything()) == 2
     station.record.close()
+
+
+def test_replaying_with_another_recipe_adds_nothing_to_the_record(place: Path, parts: Path, tmp_path: Path) -> None:
+    station = open_station(place, tmp_path / "r.db", user="ann")
+    number = station.inspect([Job(next((parts / "chip").iterdir()).read_bytes(), "x.png")])[0].number
+    station.record.close()
+    rewrite(place, calibration={"temperature": 5.0})
+    station = open_station(place, tmp_path / "r.db", replay_only=True)
+    told = station.replay(station.record.inspections.one(number) or {})
+    assert (told["agrees"], "same weights" in told["why"]) == (None, True)
+    assert len(station.record.revisions.everything()) == 1
+    station.record.close()
+
+
+def test_a_recipe_that_nobody_trusted_has_signed_is_refused_and_a_signature_is_shown(
+    place: Path, parts: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography", reason="signatures come with the extra sign")
+    from knowngood.recipe.signing import new_key, sign
+
+    owner, mark = new_key(tmp_path / "owner")
+    other, _ = new_key(tmp_path / "other")
+    with pytest.raises(RecipeError, match="not signed"):
+        open_station(place, tmp_path / "r.db", require_signature=owner)
+    sign(place, tmp_path / "owner")
+    with pytest.raises(RecipeError, match="trusted"):
+        open_station(place, tmp_path / "r.db", require_signature=other)
+    station = open_station(place, tmp_path / "r.db", require_signature=owner, user="ann")
+    number = station.inspect([Job(next((parts / "chip").iterdir()).read_bytes(), "x.png")])[0].number
+    assert mark[:16] in station.replay(station.record.inspections.one(number) or {})["signed_by"]
+    with TestClient(make_app(station), base_url="http://localhost") as client:
+        assert mark[:16] in client.get("/recipes").text
+        assert mark[:16] in client.get("/v1/recipe").json()["signed_by"]
+    station.record.close()
+    rewrite(place, calibration={"temperature": 5.0})
+    with pytest.raises(RecipeError, match="not what was signed"):
+        open_station(place, tmp_path / "r.db", require_signature=owner)
 
 
 def moved_and_signed(station: Station, client: TestClient, who: dict[str, str]) -> int:

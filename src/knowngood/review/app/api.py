@@ -117,6 +117,18 @@ def _drawn(station: Station, jobs: list[Job], outcomes: list[Outcome]) -> list[s
     return pictures
 
 
+@router.get("/v1/units", responses=REFUSALS, dependencies=[Anybody])
+def unit_by_name(
+    station: AtStation,
+    unit: Annotated[str, Query(max_length=1000, description="Name of the part; any name, .. too.")],
+    lot: Annotated[
+        str | None, Query(max_length=1000, description="In which it is, empty for none; all lots where it is left out.")
+    ] = None,
+) -> list[dict[str, Any]]:
+    """Returns everything that was inspected and said of one unit, oldest first, as `/v1/units/UNIT` does."""
+    return unit_story(station, unit, lot)
+
+
 @router.get("/v1/units/{unit:path}", responses=REFUSALS, dependencies=[Anybody])
 def unit_story(
     station: AtStation,

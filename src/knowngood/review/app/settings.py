@@ -20,6 +20,7 @@ class Settings(BaseModel):
     any_product: bool = Field(
         False, description="Whether photographs are not compared with those that the recipe learned from."
     )
+    replay_only: bool = Field(False, description="Whether the record is only read, to repeat what is in it.")
     allow_own_approval: bool = Field(
         False, description="Whether an engineer may approve a revision that they made; the record then says so."
     )

@@ -103,8 +103,11 @@ class Station:
         self.decider = decider_of(recipe)
         self.scoring = self.decider.scoring  # hash of everything that decides but the cuts
         self.signed_by = signed_by
-        record.revisions.add(self.decider, settings.user, signed_by)
-        self.last: Row = self._to_serve()  # the revision that was served last, which may have been refused since
+        if not settings.replay_only:
+            record.revisions.add(self.decider, settings.user, signed_by)
+        self.last: Row = (
+            {} if settings.replay_only else self._to_serve()
+        )  # the revision that was served last, which may have been refused since
         self._asked_at = time.monotonic()
 
     @property

@@ -17,6 +17,7 @@ from knowngood.review.app.factory import make_app
 from knowngood.review.app.station import Station
 from knowngood.review.serving import server_of
 
+PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.png"\r\n\r\n'
 HEAD = b"POST /v1/inspect HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 
@@ -200,7 +201,7 @@ def test_a_body_in_pieces_is_cut_at_the_limit(
     live = listen(Quick, make_station(max_mb=1))
     asking = live.open()
     crowd.append(asking)
-    asking.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    asking.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(PART), PART))
     sent = 0
     with contextlib.suppress(OSError):
         while sent < 30_000_000:
@@ -222,7 +223,7 @@ def test_large_requests_at_once_are_bounded_together(
     for _ in range(4):
         asking = live.open()
         crowd.append(asking)
-        asking.sendall(HEAD + b"Content-Length: 20000000\r\n\r\n--b\r\n")
+        asking.sendall(HEAD + b"Content-Length: 20000000\r\n\r\n" + PART)
         with contextlib.suppress(OSError):
             for _ in range(20):
                 asking.sendall(bytes(50_000))

@@ -38,7 +38,7 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
         waiting=station.record.revisions.waiting(station.scoring, served["id"] if served else 0),
         first=revisions[-1]["id"],
         agreed=agreed,
-        signed={"scoring": station.scoring, "by": station.signed_by},
+        signature={"scoring": station.scoring, "by": station.signed_by},
     )
 
 
