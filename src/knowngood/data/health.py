@@ -26,6 +26,7 @@ _TINY_SIDE = 32  # pixels: nothing can be inspected in less
 _FEW = 20  # images of a class below which figures mean little
 _IMBALANCE = 20
 _LARGE = 50_000_000  # bytes
+_MEANT = ("not read", "beside the class", "outside", "masks that", "another size")  # files that a person would miss
 _DARK = 0.07  # 12 bits right-aligned in 16 reach 4095 / 65535 = 6 % of white
 
 
@@ -166,12 +167,9 @@ def _folders(a: _Set) -> list[Finding]:
         message = "What these folders or labels mean is guessed from their names; --good and --bad say it."
         found.append(Finding("info", "guessed-labels", message, len(guessed), names))
     for reason, count in a.records.passed_over.counts.items():
-        meant = any(
-            word in reason for word in ("not read", "beside the class", "outside", "masks that", "another size")
-        )
-        names = tuple(a.records.passed_over.examples[reason])
-        message = f"{count} files are passed over: {reason}."
-        found.append(Finding("warning" if meant else "info", "passed-over", message, count, names))
+        if any(words in reason for words in _MEANT):
+            names = tuple(a.records.passed_over.examples[reason])
+            found.append(Finding("warning", "passed-over", f"{count} files are passed over: {reason}.", count, names))
     return found
 
 
