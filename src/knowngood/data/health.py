@@ -30,6 +30,7 @@ _IMBALANCE = 20
 _LARGE = 50_000_000  # bytes
 _ANEW = "Divide anew with --resplit, or leave the copies out."
 _FULL = 0.95  # share of a photograph above which a mask is rather one of what is sound
+_MEANT = ("not read", "beside the class", "outside", "masks that", "another size")  # files that a person would miss
 
 
 @dataclass(frozen=True)
@@ -221,12 +222,9 @@ def _folders(a: _Set) -> list[Finding]:
         message = "What these folders or labels mean is guessed from their names; --good and --bad say it."
         found.append(Finding("info", "guessed-labels", message, len(guessed), names))
     for reason, count in a.records.passed_over.counts.items():
-        meant = any(
-            word in reason for word in ("not read", "beside the class", "outside", "masks that", "another size")
-        )
-        names = tuple(a.records.passed_over.examples[reason])
-        message = f"{count} files are passed over: {reason}."
-        found.append(Finding("warning" if meant else "info", "passed-over", message, count, names))
+        if any(words in reason for words in _MEANT):
+            names = tuple(a.records.passed_over.examples[reason])
+            found.append(Finding("warning", "passed-over", f"{count} files are passed over: {reason}.", count, names))
     return found
 
 

@@ -128,10 +128,12 @@ def test_folders_that_only_hold_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "cut/7_GT.png", "cut/7-mask.png", "cut/7 label.png", "cut/7_seg.png", "cut/7_segmentation.PNG", "cut/mask_7.png",  # noqa: E501
+        "cut/7_GT.png", "cut/7-mask.png", "cut/7 label.png",
+        "cut/7_seg.png", "cut/7_segmentation.PNG", "cut/mask_7.png",
         "cut/gt_7.png", "cut/7Mask.png", "cut/7.bmp", "cut/masks/7.png", "masks/cut/7_gt.png", "masks/7.png",
         "gt/cut/7.png",
-        "ground truth/7_GT.png", "Labels/cut/7_label.png", "annotations/7_mask_1.png", "cut_gt/7.png", "cut extra/7.png",  # noqa: E501
+        "ground truth/7_GT.png", "Labels/cut/7_label.png",
+        "annotations/7_mask_1.png", "cut_gt/7.png", "cut extra/7.png",
         "seg/cut/7.png", "defect_masks/7.png", "masks/other name/7.png",
     ],
 )  # fmt: skip
