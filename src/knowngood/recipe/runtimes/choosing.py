@@ -9,7 +9,7 @@ import torch
 
 from knowngood.decide.threshold import Thresholds
 from knowngood.errors import ConfigError
-from knowngood.packages import installed, needed
+from knowngood.packages import install_command, installed, needed
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export import EXPORTERS
@@ -80,7 +80,7 @@ def scoring(
             continue
         kind = RUNTIMES.get(name)
         if not installed(kind.package):
-            reporter().say(f'the exported graph is not used: pip install "knowngood[{kind.extra}]" for {kind.package}')
+            reporter().say(f"the exported graph is not used for want of {kind.package}: {install_command(kind.extra)}")
             continue
         assert place is not None
         folder = folder_of(place, exporter, held)
