@@ -36,12 +36,12 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm and anomalib
 import cv2
 import numpy as np
 from engine import int8_of, pictures, read, recipe_of, timed
+from knowngood.recipe.export.telemetry import switch_off
 
 from knowngood.files import write_json
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.export.telemetry import switch_off
 from knowngood.recipe.runtimes.choosing import Scoring
 from knowngood.study.facts import versions
 

@@ -24,6 +24,7 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
 import numpy as np
 from engine import pictures, read, recipe_of
+from knowngood.recipe.export.telemetry import switch_off
 
 from knowngood.files import write_json
 from knowngood.models.cost import cost_of
@@ -31,7 +32,6 @@ from knowngood.packages import versions_of
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.export.telemetry import switch_off
 from knowngood.recipe.peaks import loads
 
 NETWORKS = (("efficientnet_lite0", 224), ("efficientnet_lite0", 128), ("resnet18", 224), ("resnet18", 128),

@@ -313,8 +313,11 @@ def _on_the_way(name: object, target: Path) -> bool:
     return Path(os.path.abspath(target)).is_relative_to(os.path.dirname(os.path.abspath(name)))
 
 
-# Libraries that write by themselves wrap the system's error: safetensors and polars, then torch's checkpoints.
-_SIGNS_OF_A_FULL_DISK = ("No space left on device", "os error 28", "os error 27", "inline_container.cc")
+# Libraries that write by themselves wrap the system's error: safetensors, polars, torch's checkpoints, OpenVINO.
+_SIGNS_OF_A_FULL_DISK = (
+    *("No space left on device", "os error 28", "os error 27", "os error 122"),
+    *("inline_container.cc", "iostream error"),
+)
 
 
 def _full(target: Path) -> StorageError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 from knowngood.errors import MissingExtraError
 
@@ -28,8 +30,22 @@ def needed(extra: str, *packages: str) -> None:
         raise MissingExtraError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
             expected=f"the extra {extra!r} of knowngood",
-            fix=f'pip install "knowngood[{extra}]"',
+            fix=install_command(extra),
         )
+
+
+def install_command(extra: str) -> str:
+    """Returns what to type for an extra of knowngood: in a clone with its pinned versions, else from the index."""
+    clone = Path(__file__).resolve().parents[2]
+    if not (clone / "pyproject.toml").is_file() or not (clone / "constraints.txt").is_file():
+        return f'pip install "knowngood[{extra}]"'
+    try:
+        here = Path.cwd().samefile(clone)
+    except OSError:
+        here = False
+    if here:
+        return f'pip install -e ".[{extra}]" -c constraints.txt'
+    return f"pip install -e {shlex.quote(f'{clone}[{extra}]')} -c {shlex.quote(str(clone / 'constraints.txt'))}"
 
 
 def versions_of(*packages: str) -> dict[str, str]:

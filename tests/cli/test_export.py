@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from knowngood import Recipe
+from knowngood.packages import install_command
 from knowngood.recipe.export.document import DOCUMENT, ExportDocument
 
 pytest.importorskip("openvino")
@@ -141,7 +142,7 @@ def test_a_missing_runtime_is_named_with_its_extra(
     run_cli: Run, exported: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)  # what Python keeps of a package that is not there
-    told = ("openvino is not installed", 'pip install "knowngood[openvino]"')
+    told = ("openvino is not installed", install_command("openvino"))
     refused(run_cli("predict", exported, parts, "--runtime", "openvino"), *told)
     refused(run_cli("export", exported), *told)
     answer = run_cli("predict", exported, parts / "chip", "--json")

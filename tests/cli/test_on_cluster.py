@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from knowngood.packages import install_command
+
 Run = Callable[..., Any]
 BACKBONE = ("--backbone", "efficientnet_lite0", "--image-size", "64")
 RAY = ("--engine", "ray", "--worker-cores", "1")
@@ -97,7 +99,7 @@ class TestMistakes:
         monkeypatch.setitem(sys.modules, "ray", None)  # what Python keeps of a package that is not there
         answer = run_cli(*verbs[verb], "--out", tmp_path / "out", "--engine", "ray")
         assert answer.code == 2
-        assert 'pip install "knowngood[ray]"' in answer.err
+        assert install_command("ray") in answer.err
         assert not list(tmp_path.iterdir())
 
     def test_a_file_is_no_folder(self, run_cli: Run, verbs: dict[str, Any], verb: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import Bad, Good, RecipePath, RequireSignature, data_option, to_read
 from knowngood.errors import DataError, MissingExtraError
+from knowngood.packages import install_command
 
 Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
 _HERE = "knowngood-review/record.db"
@@ -192,7 +193,7 @@ def _station_code() -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(
             f"The review station needs the package {error.name}, which is not installed.",
-            fix='pip install "knowngood[review]"',
+            fix=install_command("review"),
         ) from error
     from knowngood.review import serving
 

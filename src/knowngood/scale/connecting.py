@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -23,12 +24,19 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TQDM": "0",
 }
+# Of a cluster that is started here: Ray takes its own address for this machine's loopback, and asks for a token that
+# nobody else has. Both are read when ray is imported or started; what the user has set stays as it is.
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+LOOPBACK = "127.0.0.1"
 _TRY = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)"
 
 
 @contextlib.contextmanager
 def connected(address: str | None = None, cpus: int | None = None, store: int | None = STORE) -> Iterator[Any]:
     """Yields the module ray, connected; a connection that is there already is used and stays.
+
+    A cluster that is started here listens on this machine's loopback alone, has no dashboard, and takes tasks from
+    nobody without its token, which is drawn anew each time and written nowhere.
 
     Args:
         address: HOST:PORT of a cluster's head, or "auto" for the one that runs on this machine; RAY_ADDRESS by
@@ -37,22 +45,59 @@ def connected(address: str | None = None, cpus: int | None = None, store: int | 
         store: Bytes of its object store; Ray's own choice (a third of the memory) if None.
     """
     os.environ.update(_QUIET)
-    import ray
-
-    if ray.is_initialized():
-        _hushed()
-        yield ray
-        return
     address = address or os.environ.get("RAY_ADDRESS")
-    more: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        more |= {"num_cpus": cpus or cores(), "include_dashboard": False, "object_store_memory": store}
-    ray.init(address or "local", **more)
-    _hushed()
+    with _alone() if address in (None, "local") else contextlib.nullcontext():
+        import ray
+
+        if ray.is_initialized():
+            _hushed()
+            yield ray
+            return
+        more: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address in (None, "local"):
+            more |= {"num_cpus": cpus or cores(), "include_dashboard": False, "object_store_memory": store}
+            more |= {"_node_ip_address": LOOPBACK, "dashboard_host": LOOPBACK}
+        with _no_head_of_a_dashboard() if address in (None, "local") else contextlib.nullcontext():
+            ray.init(address or "local", **more)
+        _hushed()
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _no_head_of_a_dashboard() -> Iterator[None]:
+    """Has a cluster that is started inside go without the process that serves the dashboard.
+
+    Without the dashboard Ray starts it all the same, for its statistics of usage; and where these are off too, that
+    process still asks 169.254.169.254 and the name metadata.google.internal in whose cloud it is. Ray has no setting
+    for it (2.60), so its function is replaced while the cluster starts; where there is no such function, it is not.
+    """
+    from ray._private import services
+
+    start = getattr(services, "start_api_server", None)
+    if start is None:
+        yield
+        return
+    services.start_api_server = lambda *_, **__: ("", None)
     try:
-        yield ray
+        yield
     finally:
-        ray.shutdown()
+        services.start_api_server = start
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Sets what keeps a cluster that is started inside to this machine and this user, and takes it back afterwards."""
+    wanted = _ALONE | ({} if os.environ.get("RAY_AUTH_TOKEN_PATH") else {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    set_here = {name: value for name, value in wanted.items() if not os.environ.get(name)}
+    os.environ.update(set_here)
+    try:
+        yield
+    finally:
+        for name in set_here:
+            os.environ.pop(name, None)
 
 
 def _hushed() -> None:

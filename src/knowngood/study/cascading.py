@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from knowngood.decide.by_hand import BY_HAND
 from knowngood.decide.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError, ParityError
-from knowngood.files import whole_file, whole_folder
+from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import choose_model
 from knowngood.parameters import checked_parameters
@@ -102,8 +101,8 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
     large = scoring(recipe)
     _exported_alike(large, home)
     student = scoring(home)
-    with tempfile.TemporaryDirectory(prefix="knowngood-cascade-") as scratch:
-        held = held_images(recipe, place, None, Path(scratch), sample=False, seed=recipe.manifest.seed)
+    with scratch_folder(place / FOLDER) as scratch:
+        held = held_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
         certified_on = _calibration_scores(held, student, large)
     cuts, tried = _cuts(_honest_scores(place.parent, home), certified_on, recipe, config)
     draft = CascadeDocument(

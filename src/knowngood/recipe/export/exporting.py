@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.errors import ParityError
-from knowngood.files import sha256_of, storage_errors, whole_folder
+from knowngood.files import scratch_folder, sha256_of, whole_folder
 from knowngood.packages import versions_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -29,7 +28,7 @@ from knowngood.recipe.tolerance import Tolerance
 
 BATCH = 32
 MAPPED = 32  # images whose maps are compared
-TRIED = 64  # images on which the sensitivity of layers is measured
+TRIED = 64  # images on which the sensitivity of layers is measured, and from which ranges are taken for that alone
 PARTS = 4  # groups of layers, from input to output, that are widened together
 
 
@@ -79,9 +78,9 @@ def export(
     loaded, place = Recipe.load(recipe), place_of(recipe)
     allowed = tolerance or Tolerance()
     target = folder_of(place, to, chosen)
-    with storage_errors(target), tempfile.TemporaryDirectory(prefix="knowngood-export-") as scratch:
-        held = held_images(loaded, place, data, Path(scratch), sample=chosen == "int8", seed=loaded.manifest.seed)
-        gate = _Gate(loaded, held, exporter, chosen, allowed, Path(scratch))
+    with scratch_folder(target) as scratch:
+        held = held_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
+        gate = _Gate(loaded, held, exporter, chosen, allowed, scratch)
         passed = gate.first_that_passes()
         with whole_folder(target) as folder:
             shutil.copytree(passed.folder, folder, dirs_exist_ok=True)  # the very bytes that were judged
@@ -131,14 +130,15 @@ class _Gate:
         self.rows, self.sample_rows = held.rows(*judged_on(recipe.manifest)), held.rows("train")
         self.maps = map_kind(recipe.inspector) is not None
         own = RUNTIMES.get("torch")(recipe.inspector, None)
-        reporter().say(f"scores of the recipe itself on {len(self.rows)} held-out images")
+        self.stage = 0
+        self._begin(f"the recipe's own scores of {len(self.rows)} held-out images")
         self.before = self._margins(own, self.rows)
         self.before_maps = self._outputs(own, self.rows[:MAPPED]).maps if self.maps else None
         self.rejected: list[dict[str, Any]] = []
         self.tries = 0
 
     def first_that_passes(self) -> _Passed:
-        """Returns the first graph within the tolerance.
+        """Returns the first graph within the tolerance, and tells stage by stage how far it is.
 
         Raises:
             ParityError: There is none.
@@ -146,6 +146,7 @@ class _Gate:
         exact = folds_exactly(self.recipe.inspector)
         folds = [False] if self.precision == "fp32" and not exact else [True] if exact else [True, False]
         for fold in folds:
+            self._begin(f"the graph{', normalisation folded' if fold else ''}")
             plain = self.exporter.graph(Scorer(self.recipe.inspector, fold=fold))
             if passed := self._tried(plain, fold, ()):
                 return passed
@@ -163,8 +164,13 @@ class _Gate:
             " --max-score.",
         )
 
+    def _begin(self, what: str) -> None:
+        self.stage += 1
+        reporter().say(f"export, stage {self.stage}: {what}")
+
     def _tried(self, plain: Any, fold: bool, wide: tuple[str, ...]) -> _Passed | None:
-        runtime, folder = self._opened(self._made(plain, wide))
+        runtime, folder = self._opened(self._made(plain, wide, len(self.sample_rows)))
+        self._begin(f"its scores of {len(self.rows)} held-out images")
         apply = self.recipe.manifest.calibration.apply
         margins = self._margins(runtime, self.rows)
         before, after = apply(self.before), apply(margins)
@@ -180,7 +186,7 @@ class _Gate:
         found = complaints(report, self.tolerance)
         if not found:
             return _Passed(folder, fold, wide, threshold.to_dict(), report)
-        reporter().say(f"{'folded' if fold else 'not folded'}, {len(wide)} layers kept wide: {'; '.join(found)}")
+        reporter().say(f"not let through, {len(wide)} layers in float: {'; '.join(found)}")
         self.rejected.append({"folded": fold, "wide": list(wide), "complaints": found})
         return None
 
@@ -190,20 +196,20 @@ class _Gate:
         groups = [list(part) for part in np.array_split(np.array(names, dtype=object), PARTS) if len(part)]
         some = slice(0, TRIED)
         apart = []
-        for group in groups:
-            runtime, _ = self._opened(self._made(plain, group))
+        for number, group in enumerate(groups, 1):
+            what = f"part {number} of {len(groups)} in float, to see how much it gains"
+            runtime, _ = self._opened(self._made(plain, group, TRIED, what))
             margins = self._margins(runtime, self.rows[some])
             apart.append(float(np.abs(margins - self.before[some]).mean()))
         return [groups[i] for i in np.argsort(apart, kind="stable")]
 
-    def _made(self, plain: Any, wide: Any) -> Any:
+    def _made(self, plain: Any, wide: Any, most: int, what: str = "") -> Any:
+        """Returns the graph in the precision that is asked for, with ranges from at most so many training images."""
         if self.precision != "int8":
             return plain
-        pixels = self.held.store.pixels
-        step = 8
-        sample = [
-            np.ascontiguousarray(pixels[self.sample_rows[i : i + step]]) for i in range(0, len(self.sample_rows), step)
-        ]
+        pixels, rows, step = self.held.store.pixels, self.sample_rows[:most], 8
+        self._begin(f"int8, {what or f'{len(wide)} layers in float'}: ranges from {len(rows)} training images")
+        sample = [np.ascontiguousarray(pixels[rows[i : i + step]]) for i in range(0, len(rows), step)]
         return self.exporter.quantised(plain, sample, wide)
 
     def _opened(self, graph: Any) -> tuple[Runtime, Path]:

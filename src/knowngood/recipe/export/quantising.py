@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from knowngood.progress import reporter
 from knowngood.telemetry import switch_off
 
 
@@ -35,11 +36,21 @@ def quantised(
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars: stdout belongs to the command's answer
-        return nncf.quantize(
-            graph,
-            nncf.Dataset(sample, prepare),
-            subset_size=len(sample),
-            preset=nncf.QuantizationPreset.MIXED,  # activations after others than ReLU may be of both signs
-            ignored_scope=nncf.IgnoredScope(names=sorted(wide), validate=False),  # NNCF drops nodes that do nothing
-        )
+    to = reporter()
+    task = to.start("ranges", len(sample))
+
+    def counted(batch: npt.NDArray[np.uint8]) -> Any:
+        to.advance(task)
+        return batch if prepare is None else prepare(batch)
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars: stdout belongs to the command's answer
+            return nncf.quantize(
+                graph,
+                nncf.Dataset(sample, counted),
+                subset_size=len(sample),
+                preset=nncf.QuantizationPreset.MIXED,  # activations after others than ReLU may be of both signs
+                ignored_scope=nncf.IgnoredScope(names=sorted(wide), validate=False),  # NNCF drops nodes that do nothing
+            )
+    finally:
+        to.finish(task)

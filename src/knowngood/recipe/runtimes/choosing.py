@@ -10,7 +10,7 @@ import torch
 from knowngood.decide.threshold import Thresholds
 from knowngood.errors import ConfigError, RecipeError, StorageError
 from knowngood.files import cache_folder, write_text
-from knowngood.packages import installed, needed
+from knowngood.packages import install_command, installed, needed
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export import EXPORTERS
@@ -118,7 +118,7 @@ def scoring(
             continue
         kind = RUNTIMES.get(name)
         if not installed(kind.package):
-            reporter().say(f'the exported graph is not used: pip install "knowngood[{kind.extra}]" for {kind.package}')
+            reporter().say(f"the exported graph is not used for want of {kind.package}: {install_command(kind.extra)}")
             continue
         assert place is not None
         if loaded.signed_by is not None:  # it may have come after the recipe was loaded
