@@ -187,7 +187,7 @@ def bare_tiff(data: bytes, header: Tiff) -> bytes:
         if form == 16:  # a BigTIFF's offsets; a file is at most 1 GiB
             value, form = whole_numbers(data, (form, number, place), order).astype(order + "u4").tobytes(), 4
         if tag == _PHOTOMETRIC and header.photometric == 0 and header.bits > 8:
-            value = (1).to_bytes(2, kind)  # Pillow does not turn these round; `decoders` does
+            value, form, number = (1).to_bytes(2, kind), 3, 1  # Pillow does not turn these round; `decoders` does
         if len(value) > 4:
             at = behind + len(extra)
             extra += value + b"\0" * (len(value) % 2)

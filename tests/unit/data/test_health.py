@@ -160,3 +160,49 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 def test_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="empty folder"):
         check(tmp_path)
+
+
+def blank(root: Path) -> None:
+    for number in range(3):
+        dark = (np.random.default_rng(number).random((48, 64)) < 0.002).astype(np.uint8)
+        Image.fromarray(dark).save(root / "good" / f"dark{number}.png")
+
+
+def test_blank_photographs_are_found(tmp_path: Path) -> None:
+    blank(healthy(tmp_path))
+    (found,) = (f for f in check(tmp_path).findings if f.code == "blank")
+    assert (found.severity, found.count) == ("warning", 3)
+    assert set(found.examples) == {f"good/dark{n}.png" for n in range(3)}
+    assert "black (level 0)" in found.message
+
+
+def test_right_aligned_depth_is_of_the_set_and_one_dark_picture_says_nothing(tmp_path: Path) -> None:
+    healthy(tmp_path)
+    for number in range(20):
+        Image.fromarray(pixels(number).astype(np.uint16) * 257).save(tmp_path / "good" / f"deep{number}.png")
+    Image.fromarray(pixels(9).astype(np.uint16) * 4).save(tmp_path / "good" / "dark.png")
+    assert "dark-16-bit" not in {f.code for f in check(tmp_path).findings}
+    for number in range(20):
+        Image.fromarray(pixels(number).astype(np.uint16) * 4).save(tmp_path / "good" / f"deep{number}.png")
+    (found,) = (f for f in check(tmp_path).findings if f.code == "dark-16-bit")
+    assert found.count == 21
+    assert "10 bits" in found.message
+    assert "multiplied by 64" in found.message
+
+
+def test_damaged_files_and_odd_masks_have_their_reasons(tmp_path: Path) -> None:
+    healthy(tmp_path)
+    data = bytearray((tmp_path / "good" / "003.png").read_bytes())
+    data[data.index(b"IDAT") + 40] ^= 1
+    (tmp_path / "good" / "003.png").write_bytes(data)
+    (tmp_path / "masks" / "chip").mkdir(parents=True)
+    truth = np.zeros((48, 64), np.uint8)
+    truth[10:20, 10:20] = 255
+    for number, mask in enumerate((truth, truth // 255, truth * 0, 255 - truth // 16, truth[:40])):
+        Image.fromarray(mask).save(tmp_path / "masks" / "chip" / f"{number:03}.png")
+    found = {f.code: f for f in check(tmp_path).findings}
+    assert found["damaged"].examples == ("good/003.png",)
+    assert found["empty-masks"].examples == ("chip/002.png",)
+    assert found["full-masks"].examples == ("chip/003.png",)
+    assert found["mask-size"].examples == ("chip/004.png",)
+    assert "64 x 40 pixels, its photograph 64 x 48" in found["mask-size"].message

@@ -1,11 +1,17 @@
 """Photographs at the network's size: exact resizing, read once, failures kept to their row."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from knowngood.data.images import decode
 from knowngood.data.loading import load
-from knowngood.data.pixels import fit, needs_colour, store_pixels
+from knowngood.data.pixels import blank_reason, fit, fitted, luminance, needs_colour, store_pixels
+from knowngood.data.tape.config import TapeConfig
+from knowngood.data.tape.generate import generate
+from knowngood.errors import ImageError
 
 random = np.random.default_rng(0)
 
@@ -80,3 +86,99 @@ def test_grey_saved_as_rgb_needs_no_colour(tmp_path):
     assert not needs_colour(load(tmp_path))
     Image.fromarray(random.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / "bad" / "b.png")
     assert needs_colour(load(tmp_path))
+
+
+def test_thin_and_tiny_photographs_are_refused_before_resizing():
+    for shape, reason in (
+        ((10**7, 1), "extreme"),
+        ((8, 401), "extreme"),
+        ((5, 5), "too small"),
+        ((100, 7), "too small"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            fit(np.zeros(shape, np.uint8), 224, 224, 1)
+    assert fit(np.zeros((8, 400), np.uint8), 224, 224, 3).shape == (3, 224, 224)
+
+
+def test_luminance_is_the_same_in_stripes():
+    image = random.integers(0, 256, (1500, 1000, 3), dtype=np.uint8)
+    want = np.rint(image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+    assert np.abs(luminance(image) - want).max() <= 1
+    np.testing.assert_array_equal(luminance(image)[1200:1300], luminance(image[1200:1300]))
+
+
+BLANK = {
+    "black": (np.zeros((224, 224), np.uint8), "black"),
+    "closed shutter": ((random.random((224, 224)) < 0.002).astype(np.uint8), "black"),
+    "dark noise": (np.clip(random.normal(2, 1.5, (480, 640)), 0, 255).astype(np.uint8), "black"),
+    "white": (np.full((100, 130, 3), 255, np.uint8), "white"),
+    "one colour": (np.full((100, 130, 3), (200, 10, 30), np.uint8), "at one level (200/10/30)"),
+    "fog": (np.clip(random.normal(120, 2, (480, 640)), 0, 255).astype(np.uint8), "at one level (120)"),
+}
+
+
+@pytest.mark.parametrize("kind", BLANK)
+def test_blank_photographs_have_a_reason(kind):
+    image, word = BLANK[kind]
+    assert word in blank_reason(image)
+
+
+def test_burnt_out_and_dark_photographs_with_a_part_in_them():
+    white, black = np.full((400, 500), 255, np.uint8), np.zeros((400, 500), np.uint8)
+    white[:40, :40] = 120  # 0.8 %
+    assert "white (level 255): burnt out" in blank_reason(white)
+    white[:60, :60] = black[100:160, 100:160] = 120  # 1.8 %
+    assert blank_reason(white) is None
+    assert blank_reason(black) is None
+    assert blank_reason(random.integers(0, 256, (224, 224), dtype=np.uint8)) is None
+
+
+def test_real_and_drawn_photographs_are_not_blank(tmp_path):
+    places = [Path("/work/shared/data/magnetic-tile/good"), Path("/work/shared/data/magnetic-tile/bad")]
+    generate(TapeConfig(train=30, test=10, seed=2), tmp_path / "tape")
+    paths = [p for place in (*places, tmp_path / "tape") if place.is_dir() for p in sorted(place.rglob("*"))[:60]]
+    images = [decode(p) for p in paths if p.suffix in (".png", ".jpg") and "mask" not in str(p)]
+    assert len(images) >= 10
+    assert [blank_reason(image) for image in images] == [None] * len(images)
+
+
+def test_a_store_remembers_blank_photographs_depth_and_what_failed(folder):
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(folder / "set" / "good" / "0.png")
+    records = load(folder / "set")
+    (folder / "set" / "good" / "1.png").write_bytes(b"no picture any more")
+    for store in (store_pixels(records, folder / "cache", 32, 32, 1) for _ in range(2)):
+        names = records.frame["image"].to_list()
+        assert {names[row] for row in store.blank} == {"good/0.png"}
+        assert store.bit_depth == 8
+        failed, blank = store.warnings(records)
+        assert "1 image cannot be decoded" in failed
+        assert "1.png" in failed
+        assert "1 image show" not in blank
+        assert "good/0.png (all of it is black" in blank
+
+
+def test_right_aligned_depth_is_told_of_the_set(folder):
+    for number in range(4):
+        deep = random.integers(0, 4096, (40, 50)).astype(np.uint16)
+        for label in ("good", "scratch"):
+            Image.fromarray(deep).save(folder / "set" / label / f"{number}.png")
+    records = load(folder / "set")
+    store = store_pixels(records, folder / "cache", 32, 32, 1)
+    assert store.bit_depth == 12
+    assert any("12 bits" in line and "multiplied by 16" in line for line in store.warnings(records))
+
+
+def test_memory_that_runs_out_for_one_costs_its_row(folder):
+    class Hungry:
+        made_by = ("hungry",)
+
+        def apply(self, image):
+            if image.shape == (40, 50):
+                raise MemoryError
+            return image
+
+    Image.fromarray(random.integers(0, 256, (30, 30), dtype=np.uint8)).save(folder / "set" / "good" / "0.png")
+    paths = [str(folder / "set" / "good" / f"{n}.png") for n in range(4)]
+    got = list(fitted(paths, 16, 16, 1, Hungry()))
+    assert [isinstance(one, ImageError) for one in got] == [False, True, True, True]
+    assert "MemoryError" in str(got[1])
