@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def sign(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="Folder of a recipe, or of the run that made it.")
+        Path | None, typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.")
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="Private key (PEM); with --verify public keys: a PEM file or a folder of them.")

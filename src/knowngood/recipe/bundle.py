@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch.func import functional_call
 
@@ -377,8 +376,10 @@ def _read_inspector(path: Path, manifest: RecipeManifest) -> Inspector:
         if sha256_of(path) != manifest.weights_sha256:
             raise _damaged(path, "its bytes are not those that were saved")
         state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
+    except RecipeError:
+        raise
+    except Exception as error:  # besides SafetensorError whatever torch raises on a type or shape that it lacks
+        raise _damaged(path, (str(error) or type(error).__name__).splitlines()[0]) from error
     for number, config in enumerate(manifest.networks):  # before so much memory is asked for
         rows = {
             len(tensor) for name, tensor in state.items() if name.startswith(f"members.{number}.head.") and tensor.ndim

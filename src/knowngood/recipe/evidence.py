@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 EVIDENCE = "evidence.safetensors"
@@ -58,8 +57,8 @@ class Evidence:
             raise ValueError("it is absurdly large")
         try:
             held = load(path.read_bytes())
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
+        except Exception as error:  # besides SafetensorError whatever numpy raises on a type that it lacks
+            raise ValueError(str(error) or type(error).__name__) from error
         if set(held) != {"labels", "raw_scores", "seen"}:
             raise ValueError(f"it holds {', '.join(sorted(held)) or 'nothing'}")
         made = cls(**held)
