@@ -15,7 +15,7 @@ import polars as pl
 
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import ConfigError, DataError
-from knowngood.files import storage_errors
+from knowngood.files import check_writable, storage_errors
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.opening import opened
@@ -73,6 +73,8 @@ def predict(
         raise ConfigError(f"{target} ends in {target.suffix!r}.", expected=".csv or .parquet", fix="Rename --out.")
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
+    if target is not None:
+        check_writable(target, folder=False)
     wanted = None if sample is None else read_sample(Path(sample))
     scoring = opened(recipe, runtime, cascade=cascade)
     found = stream(images)

@@ -22,7 +22,7 @@ from knowngood.data.splits import Ids, groups_of, kfold
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError
-from knowngood.files import write_json
+from knowngood.files import check_writable, write_json
 from knowngood.models.classical import CLASSIFIERS
 from knowngood.models.classical.config import ClassicalConfig
 from knowngood.models.classical.fitting import FittedClassifier, fit_classifier
@@ -106,6 +106,7 @@ def classical(
     started = time.perf_counter()
     config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
     names = _names(config)
+    check_writable(Path(out), folder=True)  # before anything is computed
     whole = data if isinstance(data, Records) else load(data, source)
     records = whole.usable()
     groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]

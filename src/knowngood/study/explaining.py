@@ -18,7 +18,7 @@ from knowngood.data.images import decode
 from knowngood.errors import ConfigError, ImageError
 from knowngood.explain.layers import LAST, layer_names
 from knowngood.explain.maps import method_for, placed_maps
-from knowngood.files import whole_folder, write_json
+from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier
 from knowngood.parameters import checked_parameters
@@ -75,9 +75,10 @@ def explain(
         DataError: No photograph is found.
     """
     config = checked_parameters(ExplainConfig, (config or ExplainConfig()).model_dump() | options)
+    folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     stages = Stages.of(loaded, config)
-    folder = Path(out)
     _free(folder)
     paths = pictures([images] if isinstance(images, (str, Path)) else images)
     with whole_folder(folder) as scratch:

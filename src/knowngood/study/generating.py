@@ -12,6 +12,7 @@ from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
 from knowngood.errors import ConfigError
 from knowngood.explain.regions import FRACTION
+from knowngood.files import check_writable
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -56,6 +57,7 @@ def transplant(
         StorageError: The disk is full; what was made is kept.
     """
     config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
+    check_writable(Path(out), folder=True)  # before anything is computed
     regions = None if recipe is None else regions_by(recipe)
     divided = divided_by(data if isinstance(data, Records) else load(data, source), config)
     parameters = TransplantParameters(**config.model_dump(include=set(TransplantParameters.model_fields)))
@@ -97,6 +99,7 @@ def sample(
     place = Path(run)
     if not place.is_dir():
         raise ConfigError(f"There is no run in {run}.", fix="knowngood synthesize train DATA --out RUN")
+    check_writable(Path(out), folder=True)  # before anything is computed
     opened = open_maker(maker, place, seed, **parameters)
     beside = None
     if data is not None:

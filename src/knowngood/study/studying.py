@@ -13,7 +13,7 @@ from typing import Any
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import DataError, KnownGoodError
-from knowngood.files import write_json, write_text
+from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
 from knowngood.models.training.config import TrainConfig
@@ -78,6 +78,7 @@ def study(
     for name in (*config.compared, *([config.model] if config.model else [])):
         BACKBONES.get(name)
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     records = data if isinstance(data, Records) else load(data, source)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
     material = Material(records, folder, config, {})

@@ -24,7 +24,7 @@ from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.decide.threshold import Threshold, choose_threshold
 from knowngood.errors import DataError
-from knowngood.files import write_json
+from knowngood.files import check_writable, write_json
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import Fitted, choose_model, fit_inspector, preprocessing_of
 from knowngood.outliers.one_class import fit_one_class
@@ -88,6 +88,7 @@ def train(
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     records = data if isinstance(data, Records) else load(data, source)
     reporter().say(f"{len(records)} images, {count_words(records)} (source: {records.source})")
     if records.licence:

@@ -23,6 +23,7 @@ from knowngood.data.offline.table import copied_rows, counts_of, original_rows
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import split
 from knowngood.errors import ConfigError, DataError
+from knowngood.files import check_writable
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 
@@ -91,6 +92,7 @@ def augment(
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")
     if not policy_named(config.augment, config.ranges()):
         raise ConfigError("--augment none makes no copies that differ.", fix="--augment study")
+    check_writable(out, folder=True)  # before anything is computed
     records = data if isinstance(data, Records) else load(data, source)
     held = MadeSet(out, MADE_BY, "augmented set", ("augmented*",))
     held.check_place(records)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from knowngood.files import check_writable
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
 from knowngood.recipe.cluster.agreeing import agreed
@@ -64,6 +65,7 @@ def predict_on_cluster(
     """
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
+    check_writable(folder, folder=True)
     scoring = opened(place, runtime, cascade=config.cascade)
     revision = scoring.revision
     job = prepared(folder, f"recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)

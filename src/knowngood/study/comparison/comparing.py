@@ -19,7 +19,7 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import groups_of
 from knowngood.errors import ConfigError, TrainingError
-from knowngood.files import write_json, write_text
+from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.cost import cost_of, images_per_second
 from knowngood.parameters import checked_parameters
@@ -87,6 +87,7 @@ def compare(
     config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
     _check_names(config)
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     records = data if isinstance(data, Records) else load(data, source)
     check_trainable(records)
     records = records.usable().labelled()
