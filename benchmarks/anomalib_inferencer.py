@@ -41,9 +41,9 @@ from knowngood.files import write_json
 from knowngood.recipe.engine.items import stream
 from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.export.telemetry import switch_off
 from knowngood.recipe.runtimes.choosing import Scoring
 from knowngood.study.facts import versions
+from knowngood.telemetry import switch_off
 
 RESULT = Path(__file__).parent / "results" / "anomalib_inferencer.json"
 NETWORKS = ("resnet50", "resnet18")

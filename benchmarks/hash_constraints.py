@@ -1,4 +1,4 @@
-"""Writes constraints-hashed.txt: the versions of constraints.txt with the SHA-256 of every file that pip would take here.
+"""Writes constraints-hashed.txt: the versions of constraints.txt, each with the SHA-256 of what pip would take here.
 
     python benchmarks/hash_constraints.py
     pip install --require-hashes --no-deps -r constraints-hashed.txt   # in CI; then: pip install --no-deps -e .

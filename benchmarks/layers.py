@@ -31,8 +31,8 @@ from knowngood.packages import versions_of
 from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.export.telemetry import switch_off
 from knowngood.recipe.peaks import loads
+from knowngood.telemetry import switch_off
 
 NETWORKS = (("efficientnet_lite0", 224), ("efficientnet_lite0", 128), ("resnet18", 224), ("resnet18", 128),
             ("resnet50", 224))  # fmt: skip
