@@ -36,7 +36,6 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm and anomalib
 import cv2
 import numpy as np
 from engine import int8_of, pictures, read, recipe_of, timed
-from knowngood.recipe.export.telemetry import switch_off
 
 from knowngood.files import write_json
 from knowngood.recipe.engine.items import stream
@@ -44,6 +43,7 @@ from knowngood.recipe.engine.pipeline import BATCH, Engine
 from knowngood.recipe.export.openvino_ir import FILE
 from knowngood.recipe.runtimes.choosing import Scoring
 from knowngood.study.facts import versions
+from knowngood.telemetry import switch_off
 
 RESULT = Path(__file__).parent / "results" / "anomalib_inferencer.json"
 NETWORKS = ("resnet50", "resnet18")

@@ -24,7 +24,6 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
 import numpy as np
 from engine import pictures, read, recipe_of
-from knowngood.recipe.export.telemetry import switch_off
 
 from knowngood.files import write_json
 from knowngood.models.cost import cost_of
@@ -33,6 +32,7 @@ from knowngood.recipe.export import EXPORTERS
 from knowngood.recipe.export.graphs import Scorer
 from knowngood.recipe.export.openvino_ir import FILE
 from knowngood.recipe.peaks import loads
+from knowngood.telemetry import switch_off
 
 NETWORKS = (("efficientnet_lite0", 224), ("efficientnet_lite0", 128), ("resnet18", 224), ("resnet18", 128),
             ("resnet50", 224))  # fmt: skip

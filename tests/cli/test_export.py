@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,20 +158,40 @@ def test_a_runtime_without_an_export(run_cli: Run, trained_run: Path, parts: Pat
     refused(run_cli("predict", trained_run, parts, "--runtime", "nonsense"), "no runtime named 'nonsense'")
 
 
-@pytest.mark.parametrize("size", [2_000, 2_000_000])  # the pixels do not fit; the graph does not fit
-def test_a_full_disk_while_exporting(trained_run: Path, tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+@pytest.mark.parametrize("size", [1_000, 2_000_000])  # the pixels do not fit; the graph does not fit
+def test_a_full_disk_while_exporting(trained_run: Path, tmp_path: Path, to: str, precision: str, size: int) -> None:
     run = Path(shutil.copytree(trained_run, tmp_path / "run"))
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    words = [sys.executable, "-m", "knowngood", "export", str(run), "--to", "onnx", "--precision", "fp32"]
+    words = [sys.executable, "-m", "knowngood", "export", str(run), "--to", to, "--precision", precision]
     done = subprocess.run(words, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert done.returncode == 2, done.stderr
     assert "The disk is full" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (run / "recipe" / "exports" / "onnx-fp32").exists()
+    exports = run / "recipe" / "exports"
+    assert not exports.exists() or not list(exports.iterdir())
+
+
+def test_a_killed_export_leaves_nothing(trained_run: Path, run_cli: Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    (tmp_path / "temporary").mkdir()
+    words = [sys.executable, "-m", "knowngood", "export", str(run), "--precision", "fp32"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list((run / "recipe" / "exports").glob(".*/*.u8")):
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not list((tmp_path / "temporary").iterdir())
+    assert list((run / "recipe" / "exports").iterdir())
+    assert run_cli("predict", run, tmp_path / "run" / "recipe").code == 2  # any verb that opens the recipe clears up
+    assert not list((run / "recipe" / "exports").iterdir())
 
 
 def test_nothing_is_reported_to_anybody(trained_run: Path) -> None:

@@ -19,7 +19,7 @@ from knowngood.data.records import PassedOver
 from knowngood.data.tabular import read_frame
 from knowngood.decide.by_hand import moved
 from knowngood.errors import CalibrationError, ConfigError, DataError
-from knowngood.files import storage_errors
+from knowngood.files import check_writable, storage_errors
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade.opening import has_cascade, opened
@@ -107,6 +107,7 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     if (sample is not None or submission) and target is None:
         raise ConfigError("A submission is asked for, and no --out says where it goes.", fix="--out submission.csv")
     if target is not None:
+        check_writable(target, folder=False)
         refuse_in_data(target, folders_among(images))
     wanted = None if sample is None else read_sample(Path(sample))
     if signed_by is not None and isinstance(recipe, Recipe):

@@ -17,7 +17,7 @@ from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
-from knowngood.files import write_json, write_text
+from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.cluster.running import OnCluster
 from knowngood.models.features import Features, features
 from knowngood.models.training.config import TrainConfig
@@ -102,6 +102,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         WeightsError: The network's weights are not to be had.
     """
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     with at_cluster(cluster):
         whole = loaded(data, source, good=good, bad=bad, unit_from=unit_from, out=out)
         records = with_units(whole, unit_from).usable()

@@ -23,7 +23,7 @@ from knowngood.data.units import groups_of, with_units
 from knowngood.decide.calibration import fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.errors import ConfigError, DataError
-from knowngood.files import write_json
+from knowngood.files import check_writable, write_json
 from knowngood.models.classical import CLASSIFIERS
 from knowngood.models.classical.config import ClassicalConfig
 from knowngood.models.classical.fitting import FittedClassifier, fit_classifier
@@ -111,6 +111,7 @@ def classical(
     started = time.perf_counter()
     config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
     names = _names(config)
+    check_writable(Path(out), folder=True)  # before anything is computed
     whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     whole = with_units(whole, config.unit_from)
     records = whole.usable()

@@ -21,7 +21,7 @@ from knowngood.data.sources.walking import text_of
 from knowngood.errors import ConfigError, ImageError
 from knowngood.explain.layers import LAST, layer_names
 from knowngood.explain.maps import method_for, placed_maps
-from knowngood.files import whole_folder, write_json
+from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier
 from knowngood.parameters import checked_parameters
@@ -78,9 +78,10 @@ def explain(
         DataError: No photograph is found.
     """
     config = checked_parameters(ExplainConfig, (config or ExplainConfig()).model_dump() | options)
+    folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     stages = Stages.of(loaded, config)
-    folder = Path(out)
     _free(folder)
     refuse_in_data(folder, folders_among(images))
     passed_over = PassedOver()

@@ -13,6 +13,7 @@ from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError
 from knowngood.explain.regions import FRACTION
+from knowngood.files import check_writable
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -61,6 +62,7 @@ def transplant(
         StorageError: The disk is full; what was made is kept.
     """
     config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
+    check_writable(Path(out), folder=True)  # before anything is computed
     regions = None if recipe is None else regions_by(recipe)
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     divided = divided_by(records, config)
@@ -108,6 +110,7 @@ def sample(
     place = Path(run)
     if not place.is_dir():
         raise ConfigError(f"There is no run in {run}.", fix="knowngood synthesize train DATA --out RUN")
+    check_writable(Path(out), folder=True)  # before anything is computed
     opened = open_maker(maker, place, seed, **parameters)
     beside = None
     if data is not None:

@@ -16,7 +16,7 @@ from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
-from knowngood.files import write_json
+from knowngood.files import check_writable, write_json
 from knowngood.models.weights.finding import find
 from knowngood.models.weights.preferring import preferred
 from knowngood.parameters import checked_parameters
@@ -91,6 +91,7 @@ def train_generator(
         config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
         find(str(config.projector))  # says what is missing before images are read
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(whole, config.unit_from).usable()
     divided = _divided(records, config)

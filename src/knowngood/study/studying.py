@@ -16,7 +16,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import with_units
 from knowngood.errors import DataError, KnownGoodError
-from knowngood.files import write_json, write_text
+from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
 from knowngood.models.training.config import TrainConfig
@@ -84,6 +84,7 @@ def study(
     for name in (*config.compared, *([config.model] if config.model else [])):
         BACKBONES.get(name)
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))

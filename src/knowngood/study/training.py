@@ -27,7 +27,7 @@ from knowngood.decide.calibration import Calibration, fit_calibration
 from knowngood.decide.metrics import evaluate
 from knowngood.decide.threshold import Threshold, choose_threshold
 from knowngood.errors import DataError
-from knowngood.files import write_json
+from knowngood.files import check_writable, write_json
 from knowngood.models.training.config import TrainConfig
 from knowngood.models.training.fitting import Fitted, choose_model, fit_inspector, preprocessing_of
 from knowngood.outliers.one_class import fit_one_class
@@ -99,6 +99,7 @@ def train(
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
     choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
     reporter().say(f"{counted(len(records), 'image')}, {count_words(records)} (source: {records.source})")

@@ -24,6 +24,7 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import split
 from knowngood.data.units import with_units
 from knowngood.errors import ConfigError, DataError
+from knowngood.files import check_writable
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.wording import counted
@@ -97,6 +98,7 @@ def augment(
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")
     if not policy_named(config.augment, config.ranges()):
         raise ConfigError("--augment none makes no copies that differ.", fix="--augment study")
+    check_writable(out, folder=True)  # before anything is computed
     records = with_units(
         loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out), config.unit_from
     )

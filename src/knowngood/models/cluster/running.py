@@ -13,6 +13,7 @@ import polars as pl
 from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.errors import DataError
+from knowngood.files import check_writable
 from knowngood.models.cluster.listing import listed
 from knowngood.models.cluster.workers import KINDS, FeatureTask, PartFeatures
 from knowngood.models.feature_making import FeatureMaker, Rows, maker_for, tensors_digest
@@ -80,6 +81,7 @@ def features_on_cluster(
         WeightsError: The weights are not to be had, or not the same on all machines.
     """
     config = config.model_copy(update={"engine": "ray"})
+    check_writable(Path(out), folder=True)
     with at_cluster(config):
         records = loaded(data, source, good=good, bad=bad, out=out).usable()
         if not len(records):

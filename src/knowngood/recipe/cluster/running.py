@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from knowngood.files import check_writable
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
@@ -72,6 +73,7 @@ def predict_on_cluster(
     """
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
+    check_writable(folder, folder=True)
     loaded = Recipe.load(place, signed_by=signed_by)
     scoring = opened(loaded, runtime, cascade=config.cascade, any_product=config.any_product)
     announce(scoring)

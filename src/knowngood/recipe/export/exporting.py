@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.errors import ParityError
-from knowngood.files import scratch_folder, sha256_of, whole_folder
+from knowngood.files import check_writable, scratch_folder, sha256_of, whole_folder
 from knowngood.packages import versions_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -75,9 +75,10 @@ def export(
         MissingExtraError: A package is missing.
     """
     exporter, chosen = exporter_for(to, precision)
-    loaded, place = Recipe.load(recipe), place_of(recipe)
-    allowed = tolerance or Tolerance()
+    place, allowed = place_of(recipe), tolerance or Tolerance()
     target = folder_of(place, to, chosen)
+    check_writable(target, folder=True, flag="RECIPE")
+    loaded = Recipe.load(recipe)
     with scratch_folder(target) as scratch:
         held = held_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
         gate = _Gate(loaded, held, exporter, chosen, allowed, scratch)

@@ -19,7 +19,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, TrainingError
-from knowngood.files import write_json, write_text
+from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.cost import cost_of, images_per_second
 from knowngood.parameters import checked_parameters
@@ -91,6 +91,7 @@ def compare(
     config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
     _check_names(config)
     folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
     check_trainable(records)

@@ -15,7 +15,7 @@ import polars as pl
 from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.errors import DataError
-from knowngood.files import write_json, write_text
+from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
@@ -79,6 +79,7 @@ def judge(
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
     for name in filter(None, (config.backbone, config.model)):
         BACKBONES.get(name)  # a name that is not known is told before the images are read
+    check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     divided = divided_by(records, config)
     place = Path(generated)
