@@ -52,7 +52,10 @@ def test_check_and_train_say_what_folders_hold(
     }
     document = run_cli("check", data, "--json").json
     assert folders(document) == wanted
-    assert document["passed_over"] == {"the ending .raw, which is not read (save it as PNG, TIFF or JPEG)": 1}
+    assert document["passed_over"] == {
+        "the ending .raw, which is not read (save it as PNG, TIFF or JPEG)": 1,
+        "the ending .txt, which photographs do not have": 1,
+    }
     assert document["counts"] == {"good": goods, "bad": chips + scratches, "unlabelled": 1}
     shown = run_cli("check", data).out
     for words in ("guessed: the word 'ok'", "def_front", "bad: scratch", "sensor.raw", "look like masks"):

@@ -103,7 +103,7 @@ _LONGEST = max(len(phrase.split()) for phrase in _CLASS_OF)
 _INITIALS = re.compile(r"(?<![^\W_])((?:[^\W\d_]\.\s?){1,3}[^\W\d_])(?:\.|(?![^\W_]))")
 _RAW = re.compile(r"[^\W_]+")
 _HUMPS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\dA-Z_]+|[A-Z]+|\d+|[^\W_]")
-_SHOUTED = re.compile(r"(NOK|NIO|OK|NG|IO|GT)(?=[a-z]{3})")
+_SHOUTED = re.compile(r"(?<![A-Z])(NOK|NIO|OK|NG|IO|GT)(?=[a-z]{3})")
 _DIGITS = re.compile(r"(\d+)")
 
 

@@ -185,11 +185,12 @@ class _Reading:
         masks: list[_File] = []
         passed = self.walker.passed_over
         for number, one in enumerate(folders):
-            found = [_File(path, number) for path in self.walker.images(one.path)]
             if one.use == "passed over":
-                if found:
-                    passed.add("results, not photographs of parts", self._name(found[0].path), len(found))
+                results = list(Walker(self.root).images(one.path))
+                if results:
+                    passed.add("results, not photographs of parts", self._name(results[0]), len(results))
                 continue
+            found = [_File(path, number) for path in self.walker.images(one.path)]
             kept = masks if one.use == "masks" else files
             for file in found:
                 (masks if self._in_mask_folder(file, one) else kept).append(file)

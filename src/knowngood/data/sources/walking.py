@@ -95,7 +95,7 @@ def judged(name: str, head: Callable[[], bytes]) -> Verdict:
     if ending in SUFFIXES:
         return Verdict("photograph")
     if ending in _UNFINISHED or name.endswith("~"):
-        return Verdict("other", f"{ending or '~'} is the ending of a file that is still being written")
+        return Verdict("other", f"the ending {ending or '~'} of a file that is still being written")
     if ending in _DOCUMENTS:
         return Verdict("other", f"the ending {ending}, which photographs do not have")
     shown = _ending_words(ending)
@@ -109,7 +109,7 @@ def judged(name: str, head: Callable[[], bytes]) -> Verdict:
     if first[4:8] == b"ftyp":
         brand = first[8:12].decode("ascii", "replace")
         return Verdict(
-            "unread", f"{shown}: {'AVIF' if brand.startswith('avi') else 'HEIC'} is not read; save as PNG or JPEG"
+            "unread", f"{shown}: {'AVIF' if brand.startswith('avi') else 'HEIC'} is not read (save it as PNG or JPEG)"
         )
     if not ending and first and _is_text(first):
         return Verdict("other", "text without an ending")

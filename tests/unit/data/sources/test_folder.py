@@ -115,14 +115,14 @@ def test_an_unknown_split_is_asked_about(tmp_path: Path) -> None:
 
 
 def test_folders_that_only_hold_the_others(tmp_path: Path) -> None:
-    photos(tmp_path, "images/Train/good/1.png", "images/Train/cut/2.png", "images/test/good/3.png")
-    mask(tmp_path / "masks/Train/cut/2.png")
-    records = load(tmp_path)
+    root = tmp_path / "above" / "set"
+    photos(root, "images/Train/good/1.png", "images/Train/cut/2.png", "images/test/good/3.png")
+    mask(root / "masks/Train/cut/2.png")
+    records = load(root)
     assert labels(records) == {"images/Train/cut/2.png": 1, "images/Train/good/1.png": 0, "images/test/good/3.png": 0}
-    assert masks_of(records, tmp_path) == {"images/Train/cut/2.png": "masks/Train/cut/2.png"}
-    above = tmp_path.parent
-    with pytest.raises(DataError, match=rf"Give the set below it: .*{tmp_path.name}"):
-        load(above)
+    assert masks_of(records, root) == {"images/Train/cut/2.png": "masks/Train/cut/2.png"}
+    with pytest.raises(DataError, match=r"Give the set below it: .*above/set"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_endings_that_are_not_known(tmp_path: Path) -> None:
     assert set(labels(records)) == {"good/1.png", "good/IMG_7", "cut/2.png", "cut/IMG_8.HEIC"}
     assert records.frame["error"].null_count() == 4
     assert records.passed_over.counts == {
-        "the ending .part is the ending of a file that is still being written": 1,
+        "the ending .part of a file that is still being written": 1,
         "text without an ending": 1,
         "the ending .heic: HEIC is not read (save it as PNG or JPEG)": 1,
         "the ending .raw, which is not read (save it as PNG, TIFF or JPEG)": 1,
