@@ -186,7 +186,7 @@ def test_train_can_end_with_it(run_cli: Run, parts: Path, tmp_path: Path, small:
 def test_what_cannot_work_is_said(run_cli: Run, cascaded: Path, copy: Path, tmp_path: Path) -> None:
     answer = run_cli("cascade", tmp_path)
     assert answer.code == 2
-    assert "There is no recipe" in answer.err
+    assert "without a recipe" in answer.err
     answer = run_cli("cascade", cascaded, "--student", "resnet9")
     assert answer.code == 2
     assert "resnet9" in answer.err

@@ -65,7 +65,7 @@ def _there(context: typer.Context, param: typer.CallbackParam, value: Any) -> An
     """Looks whether files and folders that are to be read are there."""
     if not context.resilient_parsing and value is not None:
         for one in value if isinstance(value, (list, tuple)) else [value]:
-            check_there(one, _flag(param))
+            check_there(one, _flag(param), getattr(param, "help", None))
     return value
 
 
@@ -75,12 +75,13 @@ def _flag(param: typer.CallbackParam) -> str:
     return next((flag for flag in flags if flag.startswith("-")), param.metavar or str(param.name).upper())
 
 
-def check_there(place: str | Path, flag: str) -> None:
+def check_there(place: str | Path, flag: str, what: str | None = None) -> None:
     """Looks whether something that is to be read is there; of a URL only its protocol is looked at, "-" passes.
 
     Args:
         place: Of it.
         flag: That names it, for the message.
+        what: What it should be, for the message.
 
     Raises:
         DataError: It is not.
@@ -98,7 +99,7 @@ def check_there(place: str | Path, flag: str) -> None:
         there = False
     if not there:
         raise DataError(
-            f"There is no {place} ({flag}).", expected="a file or folder that is there", fix="Check the path."
+            f"There is no {place} ({flag}).", expected=what or "a file or folder that is there", fix="Check the path."
         )
 
 
