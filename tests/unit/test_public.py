@@ -38,4 +38,4 @@ def test_importing_a_floor_does_not_hide_the_function_of_its_name() -> None:
 def test_other_names_are_missing_as_python_says_it() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         knowngood.nonsense  # noqa: B018
-    assert set(PUBLIC) <= set(dir(knowngood))
+    assert set(knowngood.__all__) <= set(dir(knowngood))

@@ -157,5 +157,5 @@ def test_a_trial_that_was_killed_goes_on_with_the_training_it_was_at(divided, ma
     assert all("margins" not in row for row in done["table"])
     whole = trial.classifier_trial(place, divided, tmp_path / "other", config)
     assert whole["effects"] == done["effects"]
-    assert any("unknown number of bads" in note for note in done["notes"])
+    assert any("unknown number of bad images" in note for note in done["notes"])
     assert {row["bads"] for row in done["table"] if row["arm"] == "none"} == {6, 16}
