@@ -512,7 +512,7 @@ def test_large_pictures_of_few_bytes_take_bounded_memory(client: TestClient, sta
         files = [("images", (f"{n}.webp", made.getvalue(), "image/webp")) for n in range(3)]
         results = client.post("/v1/inspect", files=files, data={"heatmap": "true"}).json()["results"]
         number = results[0]["inspection"]
-        paths = [f"/pictures/{number}/{name}" for name in ("small.jpg", "heat.png") for _ in range(3)]
+        paths = [f"/pictures/{number}/{name}" for name in ("small.jpg", "heat.png") for _ in range(4)]
         threads = [threading.Thread(target=client.get, args=(path,)) for path in paths]
         for thread in threads:
             thread.start()
@@ -522,4 +522,4 @@ def test_large_pictures_of_few_bytes_take_bounded_memory(client: TestClient, sta
         done.set()
         watcher.join()
     assert len({one["decision"] for one in results}) == 1
-    assert most[0] - before < 1_500_000_000
+    assert most[0] - before < 2_600_000_000  # two at once, whoever asks
