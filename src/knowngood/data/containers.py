@@ -271,7 +271,8 @@ def jpeg_header(data: bytes, name: str) -> Jpeg:
         elif marker in _FRAMES:
             if frame:
                 raise damaged(name, "is damaged: it has two frames")
-            frame, size = marker, (segment[0], *(int.from_bytes(segment[i : i + 2], "big") for i in (1, 3)))
+            frame = marker
+            size = segment[0], int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
             levels = {segment[6 + 3 * i]: [-1] * 64 for i in range(segment[5])}
             _check_frame(name, size, len(levels))
         elif marker == 0xDA:

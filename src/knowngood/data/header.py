@@ -137,8 +137,8 @@ def orientation_in(exif: bytes | None, xmp: bytes | None = None) -> int:
                     return int(values[0]) if len(values) and 1 <= values[0] <= 8 else 1
         except ValueError:  # a broken EXIF block says nothing about the pixels
             pass
-    said = None if xmp is None else _XMP_ORIENTATION.search(xmp)
-    return int(said[1]) if said else 1
+    found = None if xmp is None else _XMP_ORIENTATION.search(xmp)
+    return int(found[1]) if found else 1
 
 
 def inflated(parts: Iterable[memoryview], most: int, stride: int = 0) -> int | None:

@@ -31,8 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.data.budget import PIXELS, ROOM, max_pixels
-from knowngood.data.containers import Header, check_content, read_header
+from knowngood.data.containers import check_content, read_header
 from knowngood.data.decoders import Pixels, pixels_of
+from knowngood.data.header import Header
 from knowngood.errors import ImageError
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any]"

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.data.images import decode
+from knowngood.data.images import decode, decoding
 from knowngood.errors import ConfigError
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
@@ -67,10 +67,12 @@ class Inspector:
         Raises:
             ImageError: It cannot be read, or has more than `max_pixels`.
         """
-        pixels = decode(data, name=name, max_pixels=max_pixels)
-        grey = as_grey(pixels).astype(np.int16)
-        steps = [float(np.abs(np.diff(grey, axis=axis)).mean()) if grey.shape[axis] > 1 else 0.0 for axis in (0, 1)]
-        return Prepared(self.recipe.fitted(pixels), float(grey.mean()), float(grey.std()), sum(steps) / 2)
+        with decoding(data, name=name, max_pixels=max_pixels) as decoded:
+            grey = as_grey(decoded.pixels)
+            fitted = self.recipe.fitted(decoded.pixels)
+            steps = [float(cv2.absdiff(a, b).mean()) if a.size else 0.0 for a, b in _neighbours(grey)]
+            mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+            return Prepared(fitted, mean, deviation, sum(steps) / 2)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""
@@ -107,6 +109,11 @@ class Inspector:
         scale: Scale = scale_of(list(self._recent), level_of(self.recipe.inspector))
         photograph = decode(data)
         return boxed(scale.over(as_colour(photograph), looked.values), looked.regions, 1.0)
+
+
+def _neighbours(grey: Pixels) -> list[tuple[Pixels, Pixels]]:
+    """Returns each pixel and the one below it, and each and the one to its right, as views (H-1, W) and (H, W-1)."""
+    return [(grey[1:], grey[:-1]), (grey[:, 1:], grey[:, :-1])]
 
 
 def largest(looked: HeatMap | None) -> Box | None:
