@@ -17,6 +17,7 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 _PIECE = 1 << 16
+_MOST_ENTRIES = 4096  # of a directory; each costs time
 _COPY = "Copy it again from its origin."
 # Bytes of a value by its TIFF type; type 0 is none.
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -94,6 +95,8 @@ def directory(data: bytes, at: int, order: str, big: bool = False) -> tuple[dict
     end = at + head + count * entry
     if at < 8 or end > len(data):
         raise ValueError("the directory reaches out of the file")
+    if count > _MOST_ENTRIES:
+        raise ValueError(f"the directory has {count:,} entries")
     found: dict[int, tuple[int, int, int]] = {}
     for start in range(at + head, end, entry):
         tag = int.from_bytes(data[start : start + 2], kind)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ _OTHER_COLOURS = {4: "a transparency mask", 8: "CIE L*a*b*", 32803: "the mosaic 
 _EXPECTED = "one grey band, or RGB, of 8 or 16 unsigned bits"
 _SIGNED, _FLOAT = 2, 3
 _SPACES = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # what a JPEG of that kind is decoded to
+_MOST_PIECES = 1 << 20  # strips or tiles; each costs time
 _SPARE = 1 << 20  # pixels that a tile may be larger than the picture that it holds
 
 
@@ -74,6 +75,8 @@ def tiff_header(data: bytes, name: str) -> Tiff:
         raise damaged(name, f"is damaged: {error}") from error
 
     def values(tag: int, default: int | None = None) -> npt.NDArray[np.int64]:
+        if tag in entries and entries[tag][1] > _MOST_PIECES:
+            raise damaged(name, f"is divided into {entries[tag][1]:,} strips")
         found = whole_numbers(data, entries[tag], order) if tag in entries else np.empty(0, np.int64)
         if not len(found):
             if default is None:
