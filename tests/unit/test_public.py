@@ -8,6 +8,7 @@ import pytest
 
 import knowngood
 
+
 def test_the_list_is_sorted_and_every_name_has_a_home() -> None:
     assert sorted(set(knowngood.__all__)) == knowngood.__all__
     assert set(knowngood.__all__) == set(knowngood._HOMES)

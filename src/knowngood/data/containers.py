@@ -21,7 +21,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 MOST_SCANS = 100  # of a progressive JPEG; usual are 10. Each is a pass over all pixels, whatever its length
 MOST_WORK = 5_000_000_000  # pixels times scans: about two seconds
-_MOST_CHUNKS = 200_000
+_MOST_CHUNKS, _MOST_SEGMENTS = 200_000, 20_000  # of a PNG, of a JPEG; each costs time
 _MOST_TEXT = 1 << 20  # bytes of a compressed remark
 
 _CUT = "is truncated: it ends before the end of the picture"
@@ -157,8 +157,8 @@ def png_header(data: bytes, name: str) -> Png:
     kept: list[tuple[int, int]] = []
     content: list[tuple[int, int]] = []
     seen: set[bytes] = set()
-    exif = xmp = None
-    palette = 0
+    texts: dict[str, bytes | None] = {}
+    exif, palette = None, 0
     while not ended:
         if at + 12 > len(data):
             raise damaged(name, _CUT)
@@ -181,8 +181,7 @@ def png_header(data: bytes, name: str) -> Png:
         elif kind == b"eXIf":
             exif = data[start:end]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            text, which = _png_text(kind, data[start:end])
-            exif, xmp = exif or (text if which == "exif" else None), xmp or (text if which == "xmp" else None)
+            _note_text(kind, data[start:end], texts)
         elif kind == b"PLTE":
             palette = length // 3
         if kind in _PIXEL_CHUNKS:
@@ -206,7 +205,7 @@ def png_header(data: bytes, name: str) -> Png:
         width=int.from_bytes(view[16:20], "big"),
         height=int.from_bytes(view[20:24], "big"),
         bits=bits,
-        orientation=orientation_in(exif, xmp),
+        orientation=orientation_in(exif or texts.get("exif"), texts.get("xmp")),
         cost=(4.0 if colours == 0 else 9.0) if plain else 10.5,
         samples=_SAMPLES[colours],
         plain=plain,
@@ -218,23 +217,25 @@ def png_header(data: bytes, name: str) -> Png:
     )
 
 
-def _png_text(kind: bytes, chunk: bytes) -> tuple[bytes | None, str]:
-    """Returns the text of a chunk that holds EXIF or XMP, and which of both; all others are only remarks."""
+def _note_text(kind: bytes, chunk: bytes, texts: dict[str, bytes | None]) -> None:
+    """Keeps the first text chunk that holds EXIF, and the first that holds XMP; all others are only remarks."""
     key, _, rest = chunk.partition(b"\0")
-    if key not in (b"Raw profile type exif", b"XML:com.adobe.xmp"):
-        return None, ""
+    which = {b"Raw profile type exif": "exif", b"XML:com.adobe.xmp": "xmp"}.get(key)
+    if which is None or which in texts:
+        return
     packed = kind == b"zTXt"
     if kind == b"iTXt":
         packed, rest = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
     elif packed:
         rest = rest[1:]
+    texts[which] = None
     try:
         text = zlib.decompressobj().decompress(rest, _MOST_TEXT) if packed else rest
-        if key == b"XML:com.adobe.xmp":
-            return text, "xmp"
-        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")), "exif"
+        if which == "exif":
+            text = bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+        texts[which] = text
     except (zlib.error, ValueError):
-        return None, ""
+        return
 
 
 def jpeg_header(data: bytes, name: str) -> Jpeg:
@@ -247,7 +248,7 @@ def jpeg_header(data: bytes, name: str) -> Jpeg:
 
     Reference: ITU-T T.81, annexes B and G.
     """
-    at, frame, exif, xmp = 2, 0, None, None
+    at, frame, exif, xmp, segments = 2, 0, None, None, 0
     size = (0, 0, 0)  # bits, height, width
     levels: dict[int, list[int]] = {}  # of a component: the lowest bit of each coefficient that is known
     scans = 0
@@ -256,9 +257,11 @@ def jpeg_header(data: bytes, name: str) -> Jpeg:
             raise damaged(name, _CUT)
         if data[at] != 0xFF:
             raise damaged(name, "is damaged: there are bytes between its segments")
-        marker = data[at + 1]
+        marker, segments = data[at + 1], segments + 1
         if marker == 0xD9:
             break
+        if segments > _MOST_SEGMENTS:
+            raise damaged(name, f"has more than {_MOST_SEGMENTS:,} segments")
         if marker == 0xFF or marker in _JPEG_BARE:
             at += 1 if marker == 0xFF else 2
             continue

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import io
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,9 +187,8 @@ def _pnm(data: bytes, header: Pnm, name: str) -> Pixels:
 
 def _plain(text: bytes, count: int, name: str, *, packed: bool) -> npt.NDArray[Any]:
     """Returns the samples of a file that writes them as numbers."""
-    while (start := text.find(b"#")) >= 0:  # a remark up to the end of its line
-        end = min((e for e in (text.find(b"\n", start), text.find(b"\r", start)) if e >= 0), default=len(text))
-        text = text[:start] + text[end:]
+    if b"#" in text:
+        text = re.sub(rb"#[^\r\n]*", b"", text)  # remarks up to the end of their line
     if text.translate(None, b"0123456789 \t\n\r\v\f"):
         raise damaged(name, "is damaged: among its numbers is something else")
     if packed:

@@ -17,6 +17,7 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 _PIECE = 1 << 16
+_MOST_ENTRIES = 4096  # of a directory; each costs time
 _COPY = "Copy it again from its origin."
 # Bytes of a value by its TIFF type; type 0 is none.
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -94,6 +95,8 @@ def directory(data: bytes, at: int, order: str, big: bool = False) -> tuple[dict
     end = at + head + count * entry
     if at < 8 or end > len(data):
         raise ValueError("the directory reaches out of the file")
+    if count > _MOST_ENTRIES:
+        raise ValueError(f"the directory has {count:,} entries")
     found: dict[int, tuple[int, int, int]] = {}
     for start in range(at + head, end, entry):
         tag = int.from_bytes(data[start : start + 2], kind)  # type: ignore[arg-type]
@@ -137,8 +140,8 @@ def orientation_in(exif: bytes | None, xmp: bytes | None = None) -> int:
                     return int(values[0]) if len(values) and 1 <= values[0] <= 8 else 1
         except ValueError:  # a broken EXIF block says nothing about the pixels
             pass
-    said = None if xmp is None else _XMP_ORIENTATION.search(xmp)
-    return int(said[1]) if said else 1
+    found = None if xmp is None else _XMP_ORIENTATION.search(xmp)
+    return int(found[1]) if found else 1
 
 
 def inflated(parts: Iterable[memoryview], most: int, stride: int = 0) -> int | None:

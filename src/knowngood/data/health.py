@@ -267,7 +267,7 @@ def _blank(a: _Set) -> list[Finding]:
     if not rows:
         return []
     message = (
-        f"{len(rows)} images show nothing; of the first {a.thumbs.blank[rows[0]]}. Leave them out of the set, and look "
+        f"{len(rows)} images show nothing (the first: {a.thumbs.blank[rows[0]]}). Leave them out of the set, and look "
         "at camera and light."
     )
     return a.finding("warning", "blank", message, rows)
@@ -408,14 +408,14 @@ def _masks(a: _Set) -> list[Finding]:
             reasons.setdefault(kind, error.what)
         if kind is not None:
             wrong[kind].append(row)
-    said = {
+    phrases = {
         "unreadable-masks": "masks cannot be read; the first: ",
         "mask-size": "masks differ in size from their image; the first: ",
         "empty-masks": "masks of bad images mark nothing.",
         "full-masks": f"masks mark more than {_FULL:.0%} of their image: is the defect black in them?",
     }
     for kind, rows in wrong.items():
-        found += a.finding("warning", kind, f"{len(rows)} {said[kind]}{reasons.get(kind, '')}", rows)
+        found += a.finding("warning", kind, f"{len(rows)} {phrases[kind]}{reasons.get(kind, '')}", rows)
     return found
 
 

@@ -225,7 +225,8 @@ def read_mask(source: str | os.PathLike[str] | bytes, shape: tuple[int, int]) ->
         )
     with _decoding(data, None, name, lift=True) as decoded:
         levels = decoded.pixels if decoded.pixels.ndim == 2 else decoded.pixels.max(axis=2)
-        different = np.flatnonzero(np.bincount(levels.ravel(), minlength=256))
+        rows = (levels[start : start + _ROWS] for start in range(0, len(levels), _ROWS))
+        different = np.flatnonzero(sum(np.bincount(part.ravel(), minlength=256) for part in rows))
         if header.format != "JPEG" and len(different) <= _CLASSES:
             return np.asarray(levels > 0, np.bool_)
         if 0 < different[-1] <= _HALF:

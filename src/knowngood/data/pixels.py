@@ -236,18 +236,18 @@ class PixelStore:
             records: The table that the store was made of.
         """
         names = records.frame["image"].to_list()
-        said = []
+        sentences = []
         if self.failed:
             first = next(iter(self.failed.values())).splitlines()[0]
             verb = "is" if len(self.failed) == 1 else "are"
-            said.append(f"{_images(len(self.failed))} cannot be decoded and {verb} left out; the first: {first}")
+            sentences.append(f"{_images(len(self.failed))} cannot be decoded and {verb} left out; the first: {first}")
         if self.blank:
             shown = ", ".join(f"{names[row]} ({why})" for row, why in list(self.blank.items())[:3])
             verbs = "shows nothing and is" if len(self.blank) == 1 else "show nothing and are"
-            said.append(f"Warning: {_images(len(self.blank))} {verbs} learned from all the same: {shown}")
+            sentences.append(f"Warning: {_images(len(self.blank))} {verbs} learned from all the same: {shown}")
         if self.bit_depth is not None and 8 < self.bit_depth < 16:
-            said.append(f"Warning: {depth_advice(self.bit_depth)}")
-        return said
+            sentences.append(f"Warning: {depth_advice(self.bit_depth)}")
+        return sentences
 
 
 def depth_advice(bits: int) -> str:

@@ -16,7 +16,8 @@ _PNM = re.compile(rb"P([1-6])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})")
 _PNM_MAXIMUM = re.compile(_GAP + rb"(\d{1,5})\s")
 _PFM = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+(-?\d{1,4}(?:\.\d{1,9})?)\s")
 _BMP_PALETTES = {1: 2, 2: 4, 4: 16, 8: 256}
-_MOST_BLOCKS = 4_000_000  # of code blocks, precincts and tile parts of a JPEG 2000: each costs memory
+_MOST_BLOCKS = 4_000_000  # of a GIF's data; code blocks and precincts of a JPEG 2000: each costs memory or time
+_MOST_PARTS = 200_000  # chunks, boxes, tile parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +135,14 @@ def gif_header(data: bytes, name: str) -> Gif:
 
 
 def _behind_blocks(data: bytes, at: int, name: str) -> int:
-    while length := data[at]:
+    for _ in range(_MOST_BLOCKS):
+        length = data[at]
         at += 1 + length
+        if not length:
+            return at
         if at >= len(data):
             raise damaged(name, _CUT)
-    return at + 1
+    raise damaged(name, f"has more than {_MOST_BLOCKS:,} blocks")
 
 
 def webp_header(data: bytes, name: str) -> Webp:
@@ -201,6 +205,8 @@ def _webp_chunks(data: bytes, at: int, end: int, name: str) -> list[tuple[bytes,
         if at + 8 + length > end:
             raise damaged(name, _CUT)
         found.append((data[at : at + 4], at + 8, at + 8 + length))
+        if len(found) > _MOST_PARTS:
+            raise damaged(name, f"has more than {_MOST_PARTS:,} chunks")
         at += 8 + length + length % 2
     return found
 
@@ -285,7 +291,9 @@ def jp2_header(data: bytes, name: str) -> Jp2:
 def _codestream(data: bytes, name: str) -> tuple[int, int]:
     """Returns begin and end of the codestream in a JP2 file."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(_MOST_PARTS):
+        if at + 8 > len(data):
+            break
         length, head = int.from_bytes(data[at : at + 4], "big"), 8
         if length == 1:
             length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
@@ -300,8 +308,8 @@ def _codestream(data: bytes, name: str) -> tuple[int, int]:
 
 def _tiles(data: bytes, start: int, end: int, name: str, samples: int) -> tuple[int, int]:
     """Returns how many tiles of a codestream have parts, and into how many blocks a tile is divided at least."""
-    at, seen, blocks, parts = start + 2, set[int](), 1, 0
-    while True:
+    at, seen, blocks = start + 2, set[int](), 1
+    for _ in range(_MOST_PARTS):
         if at + 2 > end:
             raise damaged(name, _CUT)
         marker = data[at + 1]
@@ -313,8 +321,7 @@ def _tiles(data: bytes, start: int, end: int, name: str, samples: int) -> tuple[
         if marker == 0x90:
             tile, size = int.from_bytes(data[at + 4 : at + 6], "big"), int.from_bytes(data[at + 6 : at + 10], "big")
             size = size or end - 2 - at
-            parts += 1
-            if size < 14 or at + size > end - 2 or parts > _MOST_BLOCKS:
+            if size < 14 or at + size > end - 2:
                 raise damaged(name, _CUT)
             seen.add(tile)
             at += size
@@ -327,6 +334,7 @@ def _tiles(data: bytes, start: int, end: int, name: str, samples: int) -> tuple[
                 smallest = min((b & 15) + (b >> 4) for b in data[field + 4 : at + 2 + length])
                 blocks = max(blocks, samples >> smallest)
         at += 2 + length
+    raise damaged(name, f"has more than {_MOST_PARTS:,} parts")
 
 
 def pnm_header(data: bytes, name: str) -> Pnm:

@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 256, 257, 258, 259, 
 _STRIPS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANAR, _PREDICTOR = 273, 274, 277, 278, 279, 284, 317
 _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 320, 322, 323, 324, 325
 _EXTRA, _FORMAT, _TABLES, _SUBSAMPLING = 338, 339, 347, 530
-_KEPT = (
+_KEPT: tuple[int, ...] = (
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES),
     *(_PLANAR, _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _FORMAT),
     *(_TABLES, _SUBSAMPLING),
@@ -31,6 +31,7 @@ _OTHER_COLOURS = {4: "a transparency mask", 8: "CIE L*a*b*", 32803: "the mosaic 
 _EXPECTED = "one grey band, or RGB, of 8 or 16 unsigned bits"
 _SIGNED, _FLOAT = 2, 3
 _SPACES = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # what a JPEG of that kind is decoded to
+_MOST_PIECES = 1 << 20  # strips or tiles; each costs time
 _SPARE = 1 << 20  # pixels that a tile may be larger than the picture that it holds
 
 
@@ -74,6 +75,8 @@ def tiff_header(data: bytes, name: str) -> Tiff:
         raise damaged(name, f"is damaged: {error}") from error
 
     def values(tag: int, default: int | None = None) -> npt.NDArray[np.int64]:
+        if tag in entries and entries[tag][1] > _MOST_PIECES:
+            raise damaged(name, f"is divided into {entries[tag][1]:,} strips")
         found = whole_numbers(data, entries[tag], order) if tag in entries else np.empty(0, np.int64)
         if not len(found):
             if default is None:

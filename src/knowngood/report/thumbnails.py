@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from knowngood.data.decoders import Pixels
-from knowngood.data.images import decode
+from knowngood.data.images import decoding
 from knowngood.errors import ImageError
 
 SIDE = 160  # pixels of the longer side
@@ -35,10 +35,11 @@ class Thumbnail:
 def thumbnail(path: str, side: int = SIDE) -> Thumbnail:
     """Returns the picture at `path` fitted into a square of `side` pixels; small ones are not enlarged."""
     try:
-        pixels = decode(path)
+        with decoding(path) as decoded:
+            small = _fitted(decoded.pixels, side)
     except ImageError as error:
         return Thumbnail(None, error.what)
-    return Thumbnail(data_uri(_fitted(pixels, side)))
+    return Thumbnail(data_uri(small))
 
 
 def small_jpeg(data: bytes, side: int = SIDE) -> bytes:
@@ -47,7 +48,8 @@ def small_jpeg(data: bytes, side: int = SIDE) -> bytes:
     Raises:
         ImageError: It cannot be read.
     """
-    return small_picture(decode(data), side)
+    with decoding(data) as decoded:  # one after the other, where they are large
+        return small_picture(decoded.pixels, side)
 
 
 def small_picture(pixels: Pixels, side: int = SIDE) -> bytes:

@@ -99,10 +99,9 @@ def test_png_content_that_makes_libraries_print_is_refused_or_left_out(capfd: py
         decode(png(100, 60, rows_of(GREY), colours=3, extra=chunk(b"PLTE", bytes(30))))
     junk = chunk(b"iCCP", b"a\0\0junk") + chunk(b"gAMA", b"x") + chunk(b"acTL", b"????????")
     np.testing.assert_array_equal(decode(png(100, 60, rows_of(GREY), extra=junk)), GREY)
-    damaged = bytearray(saved(GREY, "TIFF", compression="tiff_lzw"))
-    damaged[40:60] = bytes(20)
-    with pytest.raises(ImageError):
-        decode(bytes(damaged))
+    for compression in ("tiff_lzw", "packbits", "zstd"):
+        with pytest.raises(ImageError):
+            decode(with_strip(saved(GREY, "TIFF", compression=compression), 900))
     for data in (saved(COLOUR, "JPEG")[:-200] + b"\xff\xd9", saved(COLOUR, "WEBP")[:-9]):
         with pytest.raises(ImageError):
             decode(data)
@@ -360,3 +359,29 @@ def test_effective_bits_of_a_16_bit_file(highest: int, bits: int) -> None:
     assert depth_of(b"P5 100 60 4095\n" + (samples.clip(0, 4095)).astype(">u2").tobytes()) in (16, 14, bits)
     assert depth_of_set([bits, None, 8, 10]) == max(bits, 10)
     assert depth_of_set([None]) is None
+
+
+def test_files_of_a_million_small_parts_are_refused_at_once() -> None:
+    frame = b"GIF89a" + struct.pack("<HHBBB", 60, 44, 0x80, 0, 0) + bytes(6)
+    picture = b"\x2c" + struct.pack("<HHHHB", 0, 0, 60, 44, 0) + b"\x08"
+    pages = struct.pack("<HHI", 256, 4, 1) + struct.pack("<I", 60)
+    table = b"II*\0" + struct.pack("<IH", 8, 65535) + pages * 65535
+    offsets = tiff(GREY, t273=8)
+    number = 3_000_000
+    many = bytearray(offsets + bytes(4 * number))
+    for entry in range(10, 10 + 12 * 11, 12):
+        if struct.unpack_from("<H", many, entry)[0] in (273, 279):
+            struct.pack_into("<II", many, entry + 4, number, len(offsets))
+    for data, reason in (
+        (frame + picture + b"\x01\x00" * 5_000_000, "blocks"),
+        (b"\xff\xd8" + b"\xff\xe5\0\2" * 30_000, "segments"),
+        (b"RIFF" + struct.pack("<I", 4 + 8 * 300_000) + b"WEBP" + b"JUNK\0\0\0\0" * 300_000, "chunks"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08free" * 300_000, "no codestream"),
+        (b"\x89PNG\r\n\x1a\n" + png(9, 9, b"")[8:33] + chunk(b"juNk", b"") * 300_000, "chunks"),
+        (table, "entries"),
+        (bytes(many), "strips"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            decode(data)
+    commented = b"P2 3 2 255\n" + b"#\n" * 500_000 + b"1 2 3 4 5 6"
+    np.testing.assert_array_equal(decode(commented), [[1, 2, 3], [4, 5, 6]])

@@ -135,7 +135,7 @@ def test_burnt_out_and_dark_photographs_with_a_part_in_them():
 
 def test_real_and_drawn_photographs_are_not_blank(tmp_path):
     places = [Path("/work/shared/data/magnetic-tile/good"), Path("/work/shared/data/magnetic-tile/bad")]
-    generate(TapeConfig(train=30, test=10, seed=2), tmp_path / "tape")
+    generate(tmp_path / "tape", TapeConfig(train=30, test=10, seed=2))
     paths = [p for place in (*places, tmp_path / "tape") if place.is_dir() for p in sorted(place.rglob("*"))[:60]]
     images = [decode(p) for p in paths if p.suffix in (".png", ".jpg") and "mask" not in str(p)]
     assert len(images) >= 10
@@ -153,7 +153,7 @@ def test_a_store_remembers_blank_photographs_depth_and_what_failed(folder):
         failed, blank = store.warnings(records)
         assert "1 image cannot be decoded" in failed
         assert "1.png" in failed
-        assert "1 image show" not in blank
+        assert "1 image shows nothing and is" in blank
         assert "good/0.png (all of it is black" in blank
 
 
