@@ -129,8 +129,8 @@ def show_folders(facts: Mapping[str, Any]) -> None:
         show_table("What the folders hold", ("folder or label", "taken as", "images", "masks", "decided by"), rows)
     if passed_over:
         examples = facts["passed_over_examples"]
-        rows = [(why, count, "\n".join(map(one_line, examples[why]))) for why, count in passed_over.items()]
-        show_table("Passed over", ("why", "files", "for instance"), rows)
+        left = [(why, count, "\n".join(map(one_line, examples[why]))) for why, count in passed_over.items()]
+        show_table("Passed over", ("why", "files", "for instance"), left)
 
 
 def percent(share: float | None) -> str:

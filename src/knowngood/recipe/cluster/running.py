@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from knowngood.data.loading import refuse_in_data
 from knowngood.recipe.bundle import place_of
 from knowngood.recipe.cascade.opening import opened
 from knowngood.recipe.cascade.runtime import CascadeRuntime
@@ -15,6 +16,7 @@ from knowngood.recipe.cluster.agreeing import agreed
 from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.listing import listed
 from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
+from knowngood.recipe.predicting import folders_among
 from knowngood.recipe.runtimes.choosing import AUTO
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import prepared
@@ -62,6 +64,7 @@ def predict_on_cluster(
         RecipeError: The recipe cannot be loaded, or the workers do not see it.
         StorageError: The rows cannot be written.
     """
+    refuse_in_data(out, folders_among(images))
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
     scoring = opened(place, runtime, cascade=config.cascade)
