@@ -160,3 +160,15 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 def test_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="empty folder"):
         check(tmp_path)
+
+
+def test_guesses_and_missed_files_are_findings(tmp_path):
+    for name in ("ok_front/1.png", "cut/2.png", "loose.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (40, 40), 9).save(tmp_path / name)
+    (tmp_path / "cut" / "3.raw").write_bytes(bytes(range(256)))
+    (tmp_path / "cut" / "notes.txt").write_text("hello")
+    found = {(f.code, f.severity): (f.count, f.examples) for f in check(tmp_path).findings if "guess" in f.code}
+    assert found == {("guessed-labels", "info"): (1, ("ok_front",))}
+    over = [(f.severity, f.examples) for f in check(tmp_path).findings if f.code == "passed-over"]
+    assert sorted(over) == [("warning", ("cut/3.raw",)), ("warning", ("loose.png",))]
