@@ -69,6 +69,10 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     It listens on this computer only, unless --host says otherwise and somebody has a token (`knowngood users`).
     """
     with at_work():
+        if images is not None:
+            from knowngood.data.loading import refuse_in_data
+
+            refuse_in_data(images, [place for place in (data, watch) if place is not None])
         serving = _station_code()
         local = serving.is_loopback(host)
         limits: dict[str, Any] = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}

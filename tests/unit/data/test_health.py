@@ -206,3 +206,15 @@ def test_damaged_files_and_odd_masks_have_their_reasons(tmp_path: Path) -> None:
     assert found["full-masks"].examples == ("chip/003.png",)
     assert found["mask-size"].examples == ("chip/004.png",)
     assert "64 x 40 pixels, its photograph 64 x 48" in found["mask-size"].message
+
+
+def test_guesses_and_missed_files_are_findings(tmp_path):
+    for name in ("ok_front/1.png", "cut/2.png", "loose.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (40, 40), 9).save(tmp_path / name)
+    (tmp_path / "cut" / "3.raw").write_bytes(bytes(range(256)))
+    (tmp_path / "cut" / "notes.txt").write_text("hello")
+    found = {(f.code, f.severity): (f.count, f.examples) for f in check(tmp_path).findings if "guess" in f.code}
+    assert found == {("guessed-labels", "info"): (1, ("ok_front",))}
+    over = [(f.severity, f.examples) for f in check(tmp_path).findings if f.code == "passed-over"]
+    assert sorted(over) == [("warning", ("cut/3.raw",)), ("warning", ("loose.png",))]

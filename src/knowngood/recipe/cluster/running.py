@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from knowngood.data.loading import refuse_in_data
 from knowngood.files import check_writable
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.cascade.opening import opened
@@ -18,7 +19,7 @@ from knowngood.recipe.cluster.config import EngineConfig
 from knowngood.recipe.cluster.listing import listed
 from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
 from knowngood.recipe.folder import place_of
-from knowngood.recipe.predicting import say_unchecked
+from knowngood.recipe.predicting import folders_among, say_unchecked
 from knowngood.recipe.runtimes.choosing import AUTO, announce
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import prepared
@@ -71,6 +72,7 @@ def predict_on_cluster(
         RecipeError: The recipe cannot be loaded, or the workers do not see it.
         StorageError: The rows cannot be written.
     """
+    refuse_in_data(out, folders_among(images))
     look(config.address)
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
     check_writable(folder, folder=True)

@@ -187,3 +187,68 @@ def test_names_are_listed_as_they_are_taken(tmp_path):
     found = stream(path)
     assert os.path.basename(next(found.items).name) == "0.png"
     assert found.total is None
+
+
+def test_what_archives_and_urls_hold_besides_photographs(folder, wanted, tmp_path):
+    import fsspec
+
+    image = wanted[0][1]
+    files = {
+        "in/a.png": image,
+        "in/IMG_7": image,
+        "in/IMG_8.HEIC": image,
+        "in/sensor.raw": bytes(range(256)),
+        "in/notes.txt": b"no picture",
+        "in/.DS_Store": b"\0",
+        "in/Thumbs.db": b"\0",
+        "__MACOSX/in/._a.png": b"\0\5\x16\7",
+    }
+    memory = fsspec.filesystem("memory")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped, tarfile.open(tmp_path / "a.tgz", "w:gz") as tarred:
+        for name, data in files.items():
+            zipped.writestr(name, data)
+            facts = tarfile.TarInfo(name)
+            facts.size = len(data)
+            tarred.addfile(facts, io.BytesIO(data))
+            memory.pipe(f"/mixed/{name}", data)
+    try:
+        for place in (tmp_path / "a.zip", tmp_path / "a.tgz", "memory://mixed"):
+            found = stream(place)
+            items = {item.name.rsplit("/", 1)[-1]: item for item in found.items}
+            assert set(items) == {"a.png", "IMG_7", "IMG_8.HEIC", "sensor.raw"}, place
+            assert all(items[name].read() == image for name in ("a.png", "IMG_7", "IMG_8.HEIC"))
+            with pytest.raises(ImageError, match=r"sensor.raw' has the ending .raw, which is not read"):
+                items["sensor.raw"].read()
+            assert found.passed_over.counts == {"the ending .txt, which photographs do not have": 1}
+    finally:
+        memory.rm("/mixed", recursive=True)
+
+
+def test_a_member_is_found_again_by_its_number(folder, wanted, tmp_path):
+    from knowngood.recipe.engine.archives import members
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, data in {
+            "x.txt": b"no",
+            "a.raw": b"\1\2",
+            "b.png": wanted[0][1],
+            ".c.png": b"",
+            "d.png": b"d",
+        }.items():
+            archive.writestr(name, data)
+    whole = [name for name, _ in members(tmp_path / "a.zip", contents=False)]
+    assert [name.rsplit("/", 1)[-1] for name in whole] == ["a.raw", "b.png", "d.png"]
+    for start in range(3):
+        assert [name for name, _ in members(tmp_path / "a.zip", start)] == whole[start:]
+
+
+def test_tables_of_any_kind_name_photographs(folder, wanted, tmp_path):
+    paths = [os.path.relpath(folder / name, tmp_path) for name, _ in wanted]
+    windows = "\r\n".join(["Label;File Name", *(f"NG;{path}".replace("/", "\\") for path in paths)])
+    (tmp_path / "list.csv").write_bytes(windows.encode("utf-16"))
+    (tmp_path / "list.txt").write_text("\n".join(["label|path", *(f"NG|{path}" for path in paths)]))
+    for name in ("list.csv", "list.txt"):
+        assert contents(stream(tmp_path / name)) == wanted
+    (tmp_path / "list.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match="is a spreadsheet"):
+        list(stream(tmp_path / "list.xlsx").items)
