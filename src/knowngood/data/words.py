@@ -315,6 +315,11 @@ def is_good_name(name: str) -> bool:
     return meaning_of(name).kind == "good"
 
 
+def is_mask_name(name: str) -> bool:
+    """Says whether a folder of that name holds masks."""
+    return meaning_of(name).kind == "masks"
+
+
 def defect_of(name: str) -> str:
     """Returns the defect type that the name of bad units stands for; "bad" when it only says that they are bad."""
     found = meaning_of(name)

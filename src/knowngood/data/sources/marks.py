@@ -108,10 +108,16 @@ class Mark:
 def points_of(numbers: Sequence[object] | None) -> Points | None:
     """Returns x, y, x, y ... as points (N, 2); None where they are none: odd, not numbers, not finite, too far out."""
     try:
-        points = np.array([float(n) for n in numbers or ()], np.float64)  # type: ignore[arg-type]
+        points = np.array(numbers or (), np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    if not len(points) or len(points) % 2 or not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST:
+    if (
+        points.ndim != 1
+        or not len(points)
+        or len(points) % 2
+        or not np.isfinite(points).all()
+        or np.abs(points).max() > _FARTHEST
+    ):
         return None
     return points.reshape(-1, 2)
 
@@ -242,7 +248,7 @@ def _around(points: Points) -> Box:
 def _area(points: Points) -> float:
     """Returns the area of a polygon (shoelace formula)."""
     x, y = points.T
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+    return abs(float(x[:-1] @ y[1:] - y[:-1] @ x[1:] + x[-1] * y[0] - y[-1] * x[0])) / 2
 
 
 def mask_file(marks: Iterable[Mark], frame: Frame) -> Path:

@@ -17,7 +17,8 @@ from knowngood.data.health import check
 from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.sources import SOURCES
-from knowngood.data.sources.json_annotations import CocoSource, coco_runs, studio_bits
+from knowngood.data.sources.coco import CocoSource, coco_runs
+from knowngood.data.sources.label_studio import studio_bits
 from knowngood.data.sources.marks import fill, runs_of
 from knowngood.errors import DataError, StorageError
 
