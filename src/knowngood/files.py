@@ -151,7 +151,8 @@ def check_writable(target: Path, *, folder: bool, flag: str = "--out") -> None:
     target = Path(target)
     with storage_errors(target, flag):
         _check_kind(target, folder, flag)
-        place, names = Path(os.path.abspath(target)), []
+        place = Path(os.path.abspath(target))
+        names: list[str] = []
         while not (place.is_dir() if folder or names else False):
             if os.path.lexists(place) and names:  # a file, or a link that leads nowhere, where a folder is needed
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
