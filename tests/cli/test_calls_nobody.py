@@ -63,8 +63,8 @@ def outside(trace: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_no_other_machine_is_asked_for(parts: Path, trained_run: Path, tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize("what", ["verbs", "station", "cluster"])
+def test_no_other_machine_is_asked_for(parts: Path, trained_run: Path, tmp_path: Path, what: str) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     lite = ("--backbone", "efficientnet_lite0", "--image-size", "64")
@@ -82,9 +82,10 @@ def test_no_other_machine_is_asked_for(parts: Path, trained_run: Path, tmp_path:
         ("bench", run, "--rounds", "1", "--count", "2"),
         ("weights",),
         ("tape", tmp_path / "tape", "--train", "4", "--test", "2", "--workers", "1"),
-        ("serve", run, "--db", tmp_path / "record.db", "--port", "18753"),
     ]
-    if engine == "ray":
+    if what == "station":
+        verbs = [("serve", run, "--db", tmp_path / "record.db", "--port", "18753")]
+    if what == "cluster":
         pytest.importorskip("ray", reason="the extra ray is not installed")
         verbs = [("features", parts, "--out", tmp_path / "rows", *lite, "--engine", "ray", "--worker-cores", "1")]
     for package in ("openvino", "onnxruntime", "nncf", "fastapi"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -89,3 +91,65 @@ def test_no_machine_has_room() -> None:
     greedy = ClusterConfig(engine="ray", worker_cores=64)
     with pytest.raises(ConfigError, match="--worker-cores 64"), at_cluster(greedy):
         pass
+
+
+def ours() -> set[int]:
+    """Returns the numbers of the processes that this one has started, and that those have."""
+    parents = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            parents[int(place.parent.name)] = int(place.read_text().rpartition(")")[2].split()[1])
+    found = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def listening() -> dict[str, str]:
+    """Returns the addresses, in hex, at which those processes take connections: socket to address."""
+    sockets = set()
+    for process in ours():
+        with contextlib.suppress(OSError):
+            for handle in Path(f"/proc/{process}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    sockets.add(os.readlink(handle))
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
+                found[words[9]] = words[1].partition(":")[0]
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no Linux")
+def test_a_cluster_of_ours_listens_on_this_machine_alone(two_workers: Any) -> None:
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    found = listening()
+    assert len(found) >= 3  # the head, the machine's own process, the workers
+    assert set(found.values()) <= loopback
+
+
+def test_nobody_without_its_token_may_use_it(two_workers: Any, tmp_path: Path) -> None:
+    if os.environ.get("RAY_AUTH_TOKEN") is None:
+        pytest.skip("another token is set")
+    address = two_workers.get_runtime_context().gcs_address
+    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False); print('in')"
+    secret = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    others = {name: value for name, value in os.environ.items() if name not in secret} | {"HOME": str(tmp_path)}
+    for more in ({}, {"RAY_AUTH_TOKEN": "0" * 64}):
+        done = subprocess.run(
+            [sys.executable, "-c", code, address], env=others | more, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert "in" not in done.stdout.split()
+
+
+def test_what_a_cluster_needs_is_taken_back() -> None:
+    code = (
+        "import os; from knowngood.scale.connecting import _alone\n"
+        "kept = dict(os.environ)\n"
+        "with _alone(): assert len(os.environ['RAY_AUTH_TOKEN']) == 64\n"
+        "assert dict(os.environ) == kept"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
