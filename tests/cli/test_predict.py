@@ -94,7 +94,7 @@ def test_an_unreadable_photograph_is_submitted_as_bad(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "cannot be read"),
+        (None, "There is no"),
         ("hello\n", "is no sample submission"),
         ("id,label\nelsewhere,0\n", "1 of the 1 ids"),
         ("id,label\ntwice.png,0\n", "names 2 photographs"),
@@ -170,7 +170,8 @@ def test_recipes_that_are_newer_missing_or_half(run_cli: Run, parts: Path, recip
         manifest.write_text(text)
         assert run_cli("predict", recipe_copy, parts).code == 2
     manifest.unlink()
-    assert "There is no recipe at" in run_cli("predict", recipe_copy, parts).err
+    assert "is a folder without a recipe" in run_cli("predict", recipe_copy, parts).err
+    assert "There is no recipe at" in run_cli("predict", recipe_copy / "none", parts).err
 
 
 def test_every_row_says_what_decided(run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def silent() -> Iterator[str]:
         (["--out", "scores", "--address", "nonsense"], "HOST:PORT"),
         (["--out", "scores.csv"], "named like one file"),
         ([], "no --out says where"),
-        (["--out", "scores", "--sample", "sample.csv"], "--sample does not go with --engine ray"),
+        (["--out", "scores", "--sample", "SAMPLE"], "--sample does not go with --engine ray"),
         (["--out", "scores", "--worker-cores", "0"], "--worker-cores"),
     ],
 )
@@ -65,6 +65,7 @@ def test_mistakes_are_told_before_anything_is_started(
     parts: Path,
     silent: str,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     words: list[str],
     told: str,
 ) -> None:
@@ -72,6 +73,8 @@ def test_mistakes_are_told_before_anything_is_started(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         places = {"SILENT": silent, "CLOSED": f"127.0.0.1:{closed.getsockname()[1]}"}
+    places["SAMPLE"] = str(tmp_path / "sample.csv")
+    Path(places["SAMPLE"]).write_text("id,label\n")
     monkeypatch.setattr(connecting, "ANSWER", 1.0)
     words = [places.get(word, word) for word in words]
     answer = run_cli("predict", trained_run, parts, "--engine", "ray", *words)

@@ -35,8 +35,11 @@ def features(  # noqa: PLR0913, PLR0917  (an option each)
     json: Json = False,
 ) -> None:
     """Compute the penultimate features of every photograph; a second run reads them from the cache."""
+    from knowngood.data.loading import refuse_in_data
+
     if fresh and cluster.engine == "local":
         raise of_a_cluster("--fresh")
+    refuse_in_data(out, [data])
     check_folder(cluster, out, (".parquet",))
     asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
     work = _here if cluster.engine == "local" else _on_cluster

@@ -45,7 +45,7 @@ class Chain(NamedTuple):
     Attributes:
         offsets: Where the directory of each page lies; thumbnails and masks are not among them.
         whole: Whether the only page is also what a decoder takes for the picture of the file.
-        remark: What is left out besides them, as `Walker.skipped` counts it; None where nothing is.
+        remark: What is left out besides them, as `Walker.passed_over` counts it; None where nothing is.
     """
 
     offsets: tuple[int, ...]
@@ -117,10 +117,10 @@ def pages_in(handle: BinaryIO) -> Chain:
     while at:
         directory = None if at in seen else layout.directory(handle, at)
         if directory is None or _WIDTH not in directory.entries or _HEIGHT not in directory.entries:
-            remark = "TIFF files whose list of pages is damaged (the pages before the damage are used)"
+            remark = "pages behind the damage, in a TIFF file whose list of pages is damaged"
             break
         if len(pages) == MAX_PAGES:
-            remark = f"TIFF files with more than {MAX_PAGES:,} pages (their first {MAX_PAGES:,} are used)"
+            remark = f"pages behind the first {MAX_PAGES:,}, in a TIFF file with more"
             break
         seen.add(at)
         if not layout.is_secondary(handle, directory):

@@ -121,7 +121,8 @@ def test_a_chain_in_circles_or_into_nowhere_ends(tmp_path: Path, follow: int) ->
     assert remark
     walker = Walker()
     assert len(list(walker.images(tmp_path))) == 2
-    assert "list of pages is damaged" in walker.notes()[0]
+    assert walker.passed_over.counts == {"pages behind the damage, in a TIFF file whose list of pages is damaged": 1}
+    assert walker.passed_over.sentences()[0].endswith("is damaged: 1 (such as s.tif).")
 
 
 def test_damage_is_an_error_of_that_page_alone(tmp_path: Path) -> None:

@@ -161,14 +161,14 @@ def test_what_fails_while_one_is_prepared_is_its_row(recipe, parts, monkeypatch)
     good = (parts / "good" / "good_000.png").read_bytes()
     thin = cv2.imencode(".png", np.zeros((3000, 1), np.uint8))[1].tobytes()
     small = cv2.imencode(".png", np.zeros((5, 5), np.uint8))[1].tobytes()
-    fitted = type(recipe).fitted
+    prepared = type(recipe).prepared
 
-    def scarce(self, image):
-        if image.shape == (64, 64):
+    def scarce(self, photograph, **more):
+        if photograph.pixels.shape == (64, 64):
             raise MemoryError
-        return fitted(self, image)
+        return prepared(self, photograph, **more)
 
-    monkeypatch.setattr(type(recipe), "fitted", scarce)
+    monkeypatch.setattr(type(recipe), "prepared", scarce)
     short = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()
     engine = Engine(scoring(recipe, "torch"), batch=4)
     got = [one.prediction.error for one in engine.run(items_of(good, thin, small, short, good))]
