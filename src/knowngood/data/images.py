@@ -135,7 +135,7 @@ def probe(source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None
 
 
 def depth_of(source: ImageSource) -> int | None:
-    """Returns how many bits a sample of a photograph has, 8 to 16, or None where that cannot be known.
+    """Returns how many bits a sample of a photograph has, 8 to 16 (32 of floats), or None where that cannot be known.
 
     Of 16-bit files it is what the brightest sample needs, 10, 12, 14 or 16: cameras put 10 or 12 bits into 16.
 
@@ -149,6 +149,8 @@ def depth_of(source: ImageSource) -> int | None:
         if data.startswith(JPEG_SIGNATURE) or (data.startswith(PNG_SIGNATURE) and data[24:25] <= b"\x08"):
             return 8
         with Opened(data, "the photograph", MAX_PIXELS) as image:
+            if image.mode == "F":
+                return 32
             deep = data.startswith(PNG_SIGNATURE) or image.mode.startswith("I;16") or image.mode == "I"
             brightest = brightest_sample(data, image) if deep else None
     except ImageError:

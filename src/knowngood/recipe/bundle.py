@@ -98,7 +98,7 @@ class Recipe:
         pixels = fit(shown, height, width, channels)
         reason = blank_reason(shown)
         if reason is None and self.input_check is not None and not any_product:
-            reason = self.input_check.reason(image, pixels, depth)
+            reason = self.input_check.reason(image, self.manifest.preprocessing.cropped(pixels), depth)
         return pixels, reason
 
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -195,8 +195,7 @@ class Recipe:
             state = {n: t.contiguous().cpu() for n, t in self.inspector.state_dict().items()}
             (scratch / WEIGHTS).write_bytes(save(state))  # save_file's would be readable by nobody else
             changes: dict[str, Any] = {"weights_sha256": sha256_of(scratch / WEIGHTS)}
-            if self.input_check is not None:
-                changes["input_check"] = self.input_check.save(scratch)
+            changes["input_check"] = None if self.input_check is None else self.input_check.save(scratch)
             manifest = self.manifest.model_copy(update=changes)
             document = manifest.document()
             write_json(scratch / MANIFEST, document | {"seal": seal(document)})

@@ -14,6 +14,7 @@ from PIL import Image
 from knowngood import Recipe
 from knowngood.errors import RecipeError
 from knowngood.recipe.bundle import MANIFEST, WEIGHTS
+from knowngood.recipe.input_check import INPUT_CHECK
 from knowngood.recipe.manifest import RecipeManifest, seal
 
 
@@ -35,7 +36,7 @@ def test_saving_over_a_recipe_replaces_it_whole(recipe: Recipe, tmp_path: Path) 
     place.mkdir()
     (place / "old.txt").write_text("old")
     recipe.save(place)
-    assert sorted(p.name for p in place.iterdir()) == [MANIFEST, WEIGHTS]
+    assert sorted(p.name for p in place.iterdir()) == [INPUT_CHECK, MANIFEST, WEIGHTS]
     assert [p.name for p in tmp_path.iterdir()] == ["recipe"]
 
 
@@ -45,7 +46,7 @@ def test_others_may_read_what_the_umask_lets_them(recipe: Recipe, tmp_path: Path
         recipe.save(tmp_path / "recipe")
     finally:
         os.umask(mask)
-    for name in (MANIFEST, WEIGHTS):
+    for name in (INPUT_CHECK, MANIFEST, WEIGHTS):
         assert stat.S_IMODE((tmp_path / "recipe" / name).stat().st_mode) == 0o644
 
 

@@ -20,8 +20,9 @@ def written(folder: Path) -> tuple[list[Path], pl.DataFrame]:
         which = int(rng.integers(25))
         score = which / 25 + (rng.integers(3) * 1e-8 if which else 0.0)
         decision = "accept" if score <= 0.4 else "reject"  # photograph 10 lies on both sides
-        rows.append((f"{number:03}", score, decision, None, f"{which * 97 % 256:02x}" * 32, "r1"))
-    rows[7], rows[60] = (("7", None, None, "broken", "aa" * 32, "r1"), ("60", None, None, "not there", None, "r1"))
+        rows.append((f"{number:03}", score, decision, None, None, f"{which * 97 % 256:02x}" * 32, "r1"))
+    rows[7] = ("7", None, None, None, "broken", "aa" * 32, "r1")
+    rows[60] = ("60", None, None, None, "not there", None, "r1")
     frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     files = [folder / f"{number}.parquet" for number in range(3)]
     for number, file in enumerate(files):
@@ -39,7 +40,7 @@ def test_the_higher_score_counts(tmp_path: Path, at_once: int) -> None:
     for digest, score in before["sha256", "defect_score"].iter_rows():
         if score is not None:
             highest[digest] = max(score, highest.get(digest, 0))
-    for _, score, decision, _, digest, _ in after.drop_nulls("defect_score").iter_rows():
+    for _, score, decision, _, _, digest, _ in after.drop_nulls("defect_score").iter_rows():
         assert score == highest[digest]
         assert decision == ("accept" if score <= 0.4 else "reject")
     assert agreed(files, 120, at_once) == 0
