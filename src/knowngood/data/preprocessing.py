@@ -53,6 +53,14 @@ class Preprocessing(BaseModel):
             counts[top:bottom, left:right] = True
         return None if counts.all() else counts
 
+    def cropped(self, fitted: Pixels) -> Pixels:
+        """Returns the part (C, h, w) of a photograph (C, H, W) uint8 that just holds the region of interest."""
+        counts = self.inside(*fitted.shape[1:])
+        if counts is None:
+            return fitted
+        rows, columns = np.flatnonzero(counts.any(axis=1)), np.flatnonzero(counts.any(axis=0))
+        return np.asarray(fitted[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
     def apply(self, image: Pixels) -> Pixels:
         """Returns the photograph as a network may see it; no pixel outside the region of interest has any say.
 

@@ -196,7 +196,9 @@ class Recipe:
         blank = blank_reason(shown)
         reason = None if blank is None else f"{BLANK}: {blank}"
         if reason is None and self.input_check is not None and not any_product:
-            reason = self.input_check.reason(photograph.pixels, pixels, photograph.depth)
+            reason = self.input_check.reason(
+                photograph.pixels, self.manifest.preprocessing.cropped(pixels), photograph.depth
+            )
         return pixels, reason
 
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -291,8 +293,7 @@ class Recipe:
             state = {n: t.contiguous().cpu() for n, t in self.inspector.state_dict().items()}
             (scratch / WEIGHTS).write_bytes(save(state))  # save_file's would be readable by nobody else
             changes: dict[str, Any] = {"weights_sha256": sha256_of(scratch / WEIGHTS)}
-            if self.input_check is not None:
-                changes["input_check"] = self.input_check.save(scratch)
+            changes["input_check"] = None if self.input_check is None else self.input_check.save(scratch)
             if self.evidence is not None and self.manifest.format >= _WITH_EVIDENCE:
                 (scratch / EVIDENCE).write_bytes(self.evidence.encoded())
                 changes["evidence_sha256"] = sha256_of(scratch / EVIDENCE)

@@ -3,12 +3,14 @@
 The descriptors of the training photographs (`knowngood.data.appearance`), each a second time as moved, turned and lit a
 little otherwise, have one covariance, shrunk towards the sphere. The distance of a photograph is Mahalanobis's, divided
 by the root of the dimensions; one distance is over layout and texture together, one over texture alone. In both all
-directions count: those in which training photographs hardly differ tell products apart best.
+directions count: those in which training photographs hardly differ tell products apart best. A defect changes a
+photograph in some places, another product everywhere: so the photograph's cells are measured too, each with a
+covariance of its own, and another product is only what is strange in most of them.
 
 A limit is set on distances of photographs that the covariance has not seen, goods and bads alike: of the held-out
 splits, and of the training split out of five folds. It is a high quantile, so that a few strange photographs among them
-do not move it, times a margin that is larger where there are few. A photograph of this product with a gross defect that
-training has never seen may lie beyond: it goes to a person, as does another product.
+do not move it, times a margin that is larger where there are few. A photograph of this product with a gross defect all
+over it that training has never seen may lie beyond: it goes to a person, as does another product.
 
 Reference:
     Lee et al. 2018, "A simple unified framework for detecting out-of-distribution samples", Mahalanobis distances;
@@ -23,6 +25,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from knowngood.data.appearance import LAYOUT, describe, jittered
+from knowngood.data.appearance import BY_CELL, CELLS, IN_CELL, LAYOUT, describe, jittered
 
 INPUT_CHECK = "input_check.safetensors"  # beside recipe.json
 NOT_THIS_PRODUCT, BIT_DEPTH = "not this product", "bit depth"  # how reasons begin
@@ -42,6 +45,8 @@ _SHRINKAGE, _SHRINKAGE_OF_FEW, _SHRINKAGE_MOST = 0.01, 6.0, 0.5  # least; times 
 _STRANGE = 5  # photographs beyond the quantile, within the two levels below
 _LEVELS = (0.9, 0.99)
 _MARGIN, _MARGIN_OF_FEW = 1.2, 2.0  # the limit is the quantile times _MARGIN + _MARGIN_OF_FEW / root of the distances
+_LEAST_LIMIT = 0.1  # where all photographs are the same
+_ORDINARY_CELLS, _CELL_LEVEL = 6, 0.95  # so many of the cells are less strange in this share of the photographs
 _PROPORTIONS = 1.1  # how far beyond the range of training width / height may lie, as a factor
 _MOST_BYTES = 16 << 20  # of input_check.safetensors, which has a fifth of a megabyte
 _COLOURLESS = 12.0  # mean difference of the channels, in grey levels: what JPEG leaves of grey is far below
@@ -62,27 +67,31 @@ class InputFacts(BaseModel):
     widest: float = Field(gt=0, le=1e6, description="Greatest width / height.")
     learned_from: int = Field(0, ge=0, description="Training photographs that the covariance is of.")
     held_out: int = Field(0, ge=0, description="Distances that the limits were set on.")
-    limits: tuple[float, ...] = Field(
-        (), max_length=2, description="Largest usual distance, of layout with texture and of texture; empty for none."
+    limits: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        max_length=3,
+        description="Largest usual distance, of layout with texture, of texture, and of cells; empty for none.",
     )
     sha256: str | None = Field(None, max_length=64, description=f"Of {INPUT_CHECK}; None where there is none.")
 
 
 @dataclass(frozen=True)
 class Distances:
-    """The two distances from the training photographs.
+    """The distances from the training photographs.
 
     Attributes:
         mean: (D,) float32 of the descriptors.
         scale: (D,) float32, what each number is divided by.
-        whole: (D, D) float32: times it, descriptors have the unit covariance.
-        texture: (T, T) float32, the same for the last T = D - LAYOUT numbers.
+        whole: (W, W) float32: times it, layout and texture of training photographs have the unit covariance.
+        texture: (T, T) float32, the same for texture alone; T = D - LAYOUT - BY_CELL and W = LAYOUT + T.
+        cells: (CELLS, IN_CELL, IN_CELL) float32, the same for each cell.
     """
 
     mean: Rows
     scale: Rows
     whole: Rows
     texture: Rows
+    cells: Rows
 
     @classmethod
     def fitted(cls, rows: Rows, photographs: int) -> Distances:
@@ -96,16 +105,23 @@ class Distances:
         scale = spread + _LEAST_SPREAD * math.sqrt(float((spread**2).mean())) + 1e-6
         scaled = (rows - mean) / scale
         shrinkage = min(_SHRINKAGE_MOST, max(_SHRINKAGE, _SHRINKAGE_OF_FEW / photographs))
-        whole, texture = (_whitening(part, shrinkage) for part in (scaled, scaled[:, LAYOUT:]))
-        return cls(mean.astype(np.float32), scale.astype(np.float32), whole, texture)
+        whole, texture, cells = _parts(scaled)
+        by_cell = np.stack([_whitening(cells[:, number], shrinkage) for number in range(CELLS)])
+        least = (mean.astype(np.float32), scale.astype(np.float32))
+        return cls(*least, _whitening(whole, shrinkage), _whitening(texture, shrinkage), by_cell)
 
     def __call__(self, rows: Rows) -> Floats:
-        """Returns both distances (N, 2) of descriptors (N, D); those of an ordinary photograph are about 1."""
-        scaled = (rows - self.mean) / self.scale
+        """Returns the distances (N, 3) of descriptors (N, D); those of an ordinary photograph are about 1.
+
+        They are of layout with texture, of texture, and of the most ordinary `_ORDINARY_CELLS` cells the greatest.
+        """
+        whole, texture, cells = _parts((rows - self.mean) / self.scale)
         made = [
             np.linalg.norm(part @ matrix, axis=1) / math.sqrt(matrix.shape[1])
-            for part, matrix in ((scaled, self.whole), (scaled[:, LAYOUT:], self.texture))
+            for part, matrix in ((whole, self.whole), (texture, self.texture))
         ]
+        of_cells = np.linalg.norm(np.einsum("ncd,cde->nce", cells, self.cells), axis=2) / math.sqrt(IN_CELL)
+        made.append(np.partition(of_cells, _ORDINARY_CELLS - 1, axis=1)[:, _ORDINARY_CELLS - 1])
         return np.stack(made, axis=1).astype(np.float64)
 
 
@@ -126,7 +142,7 @@ class InputCheck:
 
         Args:
             image: (H, W) or (H, W, 3) uint8 at its own size.
-            fitted: The same as the networks see it, (C, H, W) uint8.
+            fitted: The same as the networks see it, the part that counts, (C, H, W) uint8.
             depth: Bits a sample of its file; None where that is not known, which is not compared.
         """
         facts = self.facts
@@ -154,7 +170,8 @@ class InputCheck:
         """Returns how far photographs with descriptors (N, D) are, (N,): above 1 is another product, 0 is not known."""
         if self.distances is None or not self.facts.limits:
             return np.zeros(len(rows))
-        return np.asarray((self.distances(rows) / np.array(self.facts.limits)).max(axis=1))
+        times = self.distances(rows) / np.array(self.facts.limits)
+        return np.where(times[:, 2] > 1, times[:, :2].max(axis=1), np.minimum(times[:, :2].max(axis=1), 1.0))
 
     def save(self, folder: Path) -> InputFacts:
         """Writes input_check.safetensors into a folder, where there is something for it; returns what names it."""
@@ -188,16 +205,17 @@ class InputCheck:
         except (SafetensorError, TypeError) as error:
             raise ValueError(str(error)) from error
         size = distances.mean.shape[0] if distances.mean.ndim == 1 else 0
-        wanted = [(size,), (size,), (size, size), (size - LAYOUT, size - LAYOUT)]
+        of_texture = size - LAYOUT - BY_CELL
+        wanted = [(size,), (size,), (LAYOUT + of_texture,) * 2, (of_texture,) * 2, (CELLS, IN_CELL, IN_CELL)]
         found = [np.shape(one) for one in vars(distances).values()]
-        if found != wanted or len(facts.limits) != 2 or not all(np.isfinite(v).all() for v in vars(distances).values()):
+        if found != wanted or len(facts.limits) != 3 or not all(np.isfinite(v).all() for v in vars(distances).values()):
             raise ValueError(f"its arrays do not go together: {found}")
         return cls(facts, distances)
 
 
 def fit_distances(
     train: Sequence[Pixels], held_out: Sequence[Pixels], seed: int = 0
-) -> tuple[Distances, tuple[float, float], int] | None:
+) -> tuple[Distances, tuple[float, ...], int] | None:
     """Learns what photographs of a product look like.
 
     Args:
@@ -206,7 +224,7 @@ def fit_distances(
         seed: Of the draw, of the changed copies and of the folds.
 
     Returns:
-        Distances, the limits of both, and how many distances these were set on; None with fewer than `FEWEST`.
+        Distances, the limit of each, and how many photographs these were set on; None with fewer than `FEWEST`.
     """
     if len(train) < FEWEST:
         return None
@@ -223,8 +241,7 @@ def fit_distances(
         part = Distances.fitted(np.concatenate([rows[kept], copies[kept]]), int(kept.sum()))
         unseen.append(part(rows[~kept]))
     found = np.concatenate(unseen)
-    first, second = _limits(found)
-    return distances, (first, second), len(found)
+    return distances, _limits(found), len(found)
 
 
 def described(photographs: Iterable[Pixels]) -> Rows:
@@ -233,19 +250,25 @@ def described(photographs: Iterable[Pixels]) -> Rows:
     return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
 
-def _limits(distances: Floats) -> tuple[float, float]:
-    """Returns the limit of each distance, of (N, 2)."""
+def _limits(distances: Floats) -> tuple[float, ...]:
+    """Returns the limit of each distance, of (N, 3)."""
     count = len(distances)
     level = float(np.clip(1 - _STRANGE / count, *_LEVELS))
-    first, second = np.quantile(distances, level, axis=0, method="higher") * (
-        _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
-    )
-    return float(first), float(second)
+    margin = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
+    far = np.quantile(distances[:, :2], level, axis=0, method="higher") * margin
+    of_cells = np.quantile(distances[:, 2], _CELL_LEVEL, method="higher")
+    return tuple(max(float(one), _LEAST_LIMIT) for one in (*far, of_cells))
 
 
 def _drawn(count: int, random: np.random.Generator) -> list[int]:
     rows = np.arange(count) if count <= MOST else np.sort(random.permutation(count)[:MOST])
     return [int(row) for row in rows]
+
+
+def _parts(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Returns layout with texture (N, W), texture (N, T) and cells (N, CELLS, IN_CELL) of rows (N, D)."""
+    cells, texture = rows[:, LAYOUT : LAYOUT + BY_CELL], rows[:, LAYOUT + BY_CELL :]
+    return np.hstack([rows[:, :LAYOUT], texture]), texture, cells.reshape(-1, CELLS, IN_CELL)
 
 
 def _whitening(rows: Floats, shrinkage: float) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,19 @@ from knowngood.decide.threshold import escape_upper_bound
 from knowngood.errors import ImageError
 from knowngood.models.classifier import common_shape
 from knowngood.models.training.fitting import Fitted
-from knowngood.recipe.input_check import FEWEST, NOT_THIS_PRODUCT, InputCheck, InputFacts, described, fit_distances
+from knowngood.recipe.input_check import (
+    FEWEST,
+    MOST,
+    NOT_THIS_PRODUCT,
+    InputCheck,
+    InputFacts,
+    described,
+    fit_distances,
+)
 
 FALSE_ALARMS = 0.01  # share of the test photographs above which the user is told
 _DEPTHS = 100  # files of one kind whose depth is looked at: it is the camera's, not the photograph's
 _HELD_OUT = ("val", "calibration")
-_CHUNK = 256  # photographs that are described at once
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class LearnedInputs:
     Attributes:
         check: For the recipe.
         reasons: (N,) why `predict` sends a photograph of the set to a person whatever its score, or None.
-        figures: `input_check` of metrics.json: limit (of the distances of layout with texture and of texture; None
+        figures: `input_check` of metrics.json: limit (of the distances, see `InputFacts`; None
             where products are not told apart), held_out (distances that it was set on), learned_from, and of the test
             split false_alarms_test (share; None without photographs), with their number and upper bound at 95 %.
         warning: What the user has to know, or None.
@@ -62,7 +69,10 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
     real = sound & ~frame["generated"].to_numpy() & np.array([reason is None for reason in blank])
     train = np.flatnonzero(real & (frame["split"] == "train").to_numpy())
     held_out = np.flatnonzero(real & frame["split"].is_in(_HELD_OUT).to_numpy())
-    found = fit_distances([store.pixels[row] for row in train], [store.pixels[row] for row in held_out], seed)
+    crop = fitted.preprocessing.cropped
+    found = fit_distances(
+        [crop(store.pixels[row]) for row in train], [crop(store.pixels[row]) for row in held_out], seed
+    )
     seen = frame.filter(pl.Series(real) & (pl.col("split") != "test"))
     shapes = (seen["width"] / seen["height"]).drop_nulls() if len(seen) else pl.Series([1.0])
     facts = InputFacts(
@@ -70,27 +80,25 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
         colour=channels == 3,
         narrowest=_number(shapes.min()),
         widest=_number(shapes.max()),
-        learned_from=len(train),
+        learned_from=min(len(train), MOST),
         held_out=0 if found is None else found[2],
         limits=() if found is None else found[1],
     )
     check = InputCheck(facts, None if found is None else found[0])
-    reasons = tuple(_reasons(check, store.pixels, blank, sound))
+    reasons = tuple(_reasons(check, map(crop, store.pixels), blank, sound))
     figures, warning = _figures(check, reasons, real & (frame["split"] == "test").to_numpy())
     return LearnedInputs(check, reasons, figures, warning)
 
 
 def _reasons(
-    check: InputCheck, pixels: npt.NDArray[np.uint8], blank: list[str | None], sound: npt.NDArray[np.bool_]
+    check: InputCheck,
+    photographs: Iterable[npt.NDArray[np.uint8]],
+    blank: list[str | None],
+    sound: npt.NDArray[np.bool_],
 ) -> Iterator[str | None]:
-    for start in range(0, len(pixels), _CHUNK):
-        some = pixels[start : start + _CHUNK]
-        times = check.times_the_limit(described(some))
-        for place, one in enumerate(times.tolist(), start):
-            reason = blank[place]
-            if reason is None and one > 1:
-                reason = f"{NOT_THIS_PRODUCT}: {check.said(one)}"
-            yield reason if sound[place] else None
+    for one, reason, right in zip(photographs, blank, sound, strict=True):
+        times = float(check.times_the_limit(described([one]))[0]) if right and reason is None else 0.0
+        yield f"{NOT_THIS_PRODUCT}: {check.said(times)}" if times > 1 else reason
 
 
 def _depths(frame: pl.DataFrame) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from knowngood.data.appearance import LAYOUT, describe, jittered
+from knowngood.data.appearance import BY_CELL, CELLS, LAYOUT, describe, jittered
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def photograph(photograph):
 def test_a_photograph_of_any_size_has_finite_numbers(shape):
     pixels = np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.uint8)
     made = describe(pixels)
-    assert made.shape == (194,)
+    assert made.shape == (386,)
     assert made.dtype == np.float32
     assert np.isfinite(made).all()
 
@@ -30,13 +30,22 @@ def test_a_blank_one_too(level):
 
 def test_grey_in_three_channels_is_grey_with_nothing_of_colour(photograph):
     grey, three = describe(photograph[None]), describe(np.stack([photograph] * 3))
-    np.testing.assert_array_equal(three[:194], grey)
-    assert three[194:].tolist() == pytest.approx([np.log(0.1)] * 4)
+    np.testing.assert_array_equal(three[:386], grey)
+    assert three[386:].tolist() == pytest.approx([np.log(0.1)] * 4)
 
 
 def test_colour_counts(photograph):
     colour = np.stack([photograph, photograph // 2, photograph // 3])
-    assert (describe(colour)[194:] > 2).all()
+    assert (describe(colour)[386:] > 2).all()
+
+
+def test_a_spot_changes_the_numbers_of_its_cell_only(photograph):
+    spot = photograph.copy()
+    spot[4:12, 4:12] = 255
+    difference = np.abs(describe(spot[None]) - describe(photograph[None]))
+    cells = difference[LAYOUT : LAYOUT + BY_CELL].reshape(CELLS, -1)
+    assert cells[0].max() > 0.5
+    assert cells[1:].max() == 0
 
 
 def test_layout_knows_where_edges_are_and_texture_how_strong(photograph):

@@ -22,6 +22,7 @@ from knowngood.decide.threshold import Thresholds, choose_threshold
 from knowngood.errors import ConfigError, DataError, ReadOnlyError, RecipeError
 from knowngood.recipe.bundle import MANIFEST, WEIGHTS
 from knowngood.recipe.evidence import EVIDENCE, Evidence
+from knowngood.recipe.input_check import INPUT_CHECK
 from knowngood.recipe.manifest import RecipeManifest, seal
 
 
@@ -43,7 +44,7 @@ def test_saving_over_a_recipe_replaces_it_whole(recipe: Recipe, tmp_path: Path) 
     place.mkdir()
     (place / "old.txt").write_text("old")
     recipe.save(place)
-    assert sorted(p.name for p in place.iterdir()) == [EVIDENCE, MANIFEST, WEIGHTS]
+    assert sorted(p.name for p in place.iterdir()) == [EVIDENCE, INPUT_CHECK, MANIFEST, WEIGHTS]
     assert [p.name for p in tmp_path.iterdir()] == ["recipe"]
 
 
@@ -53,7 +54,7 @@ def test_others_may_read_what_the_umask_lets_them(recipe: Recipe, tmp_path: Path
         recipe.save(tmp_path / "recipe")
     finally:
         os.umask(mask)
-    for name in (MANIFEST, WEIGHTS):
+    for name in (INPUT_CHECK, MANIFEST, WEIGHTS):
         assert stat.S_IMODE((tmp_path / "recipe" / name).stat().st_mode) == 0o644
 
 

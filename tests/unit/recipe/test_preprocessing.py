@@ -80,7 +80,7 @@ def test_a_recipe_from_before_still_loads_under_its_name(trained_run, tmp_path):
     recipe.save(tmp_path / "old")
     path = tmp_path / "old" / "recipe.json"
     document = json.loads(path.read_text())
-    for newer in ("seal", "preprocessing", "evidence_sha256", "parent"):
+    for newer in ("seal", "preprocessing", "evidence_sha256", "parent", "input_check"):
         del document[newer]
     document["format"] = 1
     write_json(path, document | {"seal": seal(document)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def test_a_moved_threshold_is_served_when_it_is_approved_and_its_recipe_can_be_t
     revision = station.revision
     folder = tmp_path / "taken"
     folder.mkdir()
-    (folder / "weights.safetensors").write_bytes((trained_run / "recipe" / "weights.safetensors").read_bytes())
+    for path in (trained_run / "recipe").glob("*.safetensors"):
+        shutil.copy(path, folder)
     (folder / "recipe.json").write_bytes(client.get(f"/recipes/{revision['id']}/recipe.json").content)
     taken = Recipe.load(folder)
     assert (taken.thresholds.accept_below, taken.thresholds.reject_from) == (0, 1)

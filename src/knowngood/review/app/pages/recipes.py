@@ -73,7 +73,7 @@ def sign(
 
 @router.get("/recipes/{number}/recipe.json", dependencies=[Anybody])
 def manifest(station: AtStation, number: int) -> Response:
-    """Returns a revision's recipe.json, sealed: beside the old weights it is the recipe as it is served."""
+    """Returns a revision's recipe.json, sealed: beside the other files it is the recipe as it is served."""
     document = json.loads(revision(station, number)["manifest"])
     text = json.dumps(document | {"seal": seal(document)}, indent=2)
     headers = {"content-disposition": 'attachment; filename="recipe.json"'}
