@@ -15,12 +15,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the review station comes with the extra review")
 
-import uvicorn
-
 from knowngood.recipe.bundle import Recipe
 from knowngood.review.app.factory import make_app
 from knowngood.review.app.settings import Settings
 from knowngood.review.app.station import Station
+from knowngood.review.serving import server_of
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
 
@@ -36,7 +35,7 @@ class Live:
         self.url = f"http://{self.host}"
         app = make_app(station)
         self.overview = app.state.overview
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        self.server = server_of(app)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
 
     def start(self) -> Live:

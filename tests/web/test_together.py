@@ -115,8 +115,7 @@ def test_every_mark_of_a_large_map_can_be_pointed_at(filled: Any, window: Callab
         | {"unit": f"u{n}", "sha256": str(n), "generated": 0}
         for n in range(10_000)
     ]
-    filled.overview.done.set()  # the view below stays
-    filled.overview.join()
+    filled.overview.stop()  # the view below stays
     filled.overview.view = View(Known(rows, rng.normal(size=(10_000, 8)).astype(np.float32)), len(rows))
     at = window(filled.url)
     at.page.goto("/data/map")
