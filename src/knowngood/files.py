@@ -62,6 +62,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     with storage_errors(Path(target)):
         target = Path(os.path.realpath(target))
         recover(target)
+        if os.path.lexists(target) and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     with scratch_folder(target) as scratch:
         yield scratch
         old = _beside(target, _token_of(scratch), "old")

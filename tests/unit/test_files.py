@@ -81,6 +81,13 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "a").read_text() == "new"
 
 
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(StorageError, match="something else"), whole_folder(tmp_path / "notes"):
+        raise AssertionError("the work was begun")
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 LEAVING = """
 import os, signal, sys
 from pathlib import Path
