@@ -171,7 +171,8 @@ class InputCheck:
         if self.distances is None or not self.facts.limits:
             return np.zeros(len(rows))
         times = self.distances(rows) / np.array(self.facts.limits)
-        return np.where(times[:, 2] > 1, times[:, :2].max(axis=1), np.minimum(times[:, :2].max(axis=1), 1.0))
+        farther = np.asarray(times[:, :2].max(axis=1), np.float64)
+        return np.where(times[:, 2] > 1, farther, np.minimum(farther, 1.0))
 
     def save(self, folder: Path) -> InputFacts:
         """Writes input_check.safetensors into a folder, where there is something for it; returns what names it."""
