@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from knowngood.errors import ConfigError
@@ -46,18 +47,19 @@ def connected(address: str | None = None, cpus: int | None = None, store: int | 
     """
     os.environ.update(_QUIET)
     address = address or os.environ.get("RAY_ADDRESS")
-    with _alone() if address in (None, "local") else contextlib.nullcontext():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        _hushed()
+        yield sys.modules["ray"]
+        return
+    here = address in (None, "local")
+    with _alone() if here else contextlib.nullcontext():
         import ray
 
-        if ray.is_initialized():
-            _hushed()
-            yield ray
-            return
         more: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address in (None, "local"):
+        if here:
             more |= {"num_cpus": cpus or cores(), "include_dashboard": False, "object_store_memory": store}
             more |= {"_node_ip_address": LOOPBACK, "dashboard_host": LOOPBACK}
-        with _no_head_of_a_dashboard() if address in (None, "local") else contextlib.nullcontext():
+        with _no_head_of_a_dashboard() if here else contextlib.nullcontext():
             ray.init(address or "local", **more)
         _hushed()
         try:
@@ -93,11 +95,29 @@ def _alone() -> Iterator[None]:
     wanted = _ALONE | ({} if os.environ.get("RAY_AUTH_TOKEN_PATH") else {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     set_here = {name: value for name, value in wanted.items() if not os.environ.get(name)}
     os.environ.update(set_here)
+    constants = sys.modules.get("ray._private.ray_constants")  # there where ray was imported before
+    several = getattr(constants, "ENABLE_RAY_CLUSTER", None)
     try:
+        if several is not None:
+            constants.ENABLE_RAY_CLUSTER = False  # type: ignore[union-attr]
+        _reread_tokens()
         yield
     finally:
+        if several is not None:
+            constants.ENABLE_RAY_CLUSTER = several  # type: ignore[union-attr]
         for name in set_here:
             os.environ.pop(name, None)
+        _reread_tokens()
+
+
+def _reread_tokens() -> None:
+    """Has Ray, where it was imported before, forget which token it asks for; older versions have none."""
+    if "ray" not in sys.modules:
+        return
+    with contextlib.suppress(ImportError, AttributeError):
+        raylet: Any = import_module("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _hushed() -> None:
