@@ -77,7 +77,7 @@ def test_steps_can_be_skipped_and_wrong_names_are_told_before_anything_is_read(
     assert set(answer.json["found"]) == {"data"}
     assert answer.json["left_out"]["outliers"] == "skipped, as asked"
     for words, near in ((("--skip", "outlier"), "outliers"), (("--models", "resnet19"), "resnet18")):
-        wrong = run_cli("study", tmp_path / "nowhere", "--out", tmp_path / "no", *words)
+        wrong = run_cli("study", parts, "--out", tmp_path / "no", *words)
         assert wrong.code == 2
         assert near in wrong.err
     other = run_cli("study", parts, "--out", tmp_path / "run", *small, "--seed", "7")

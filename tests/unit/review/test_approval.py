@@ -135,11 +135,11 @@ def test_a_recipe_that_nobody_trusted_has_signed_is_refused_and_a_signature_is_s
     owner, mark = new_key(tmp_path / "owner")
     other, _ = new_key(tmp_path / "other")
     with pytest.raises(RecipeError, match="not signed"):
-        open_station(place, tmp_path / "r.db", require_signature=owner)
+        open_station(place, tmp_path / "r.db", require_signature=(owner,))
     sign(place, tmp_path / "owner")
     with pytest.raises(RecipeError, match="trusted"):
-        open_station(place, tmp_path / "r.db", require_signature=other)
-    station = open_station(place, tmp_path / "r.db", require_signature=owner, user="ann")
+        open_station(place, tmp_path / "r.db", require_signature=(other,))
+    station = open_station(place, tmp_path / "r.db", require_signature=(owner,), user="ann")
     number = station.inspect([Job(next((parts / "chip").iterdir()).read_bytes(), "x.png")])[0].number
     assert mark[:16] in station.replay(station.record.inspections.one(number) or {})["signed_by"]
     with TestClient(make_app(station), base_url="http://localhost") as client:
@@ -148,7 +148,7 @@ def test_a_recipe_that_nobody_trusted_has_signed_is_refused_and_a_signature_is_s
     station.record.close()
     rewrite(place, calibration={"temperature": 5.0})
     with pytest.raises(RecipeError, match="not what was signed"):
-        open_station(place, tmp_path / "r.db", require_signature=owner)
+        open_station(place, tmp_path / "r.db", require_signature=(owner,))
 
 
 def moved_and_signed(station: Station, client: TestClient, who: dict[str, str]) -> int:

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 import knowngood
 from knowngood import Recipe, compare_recipes
 from knowngood.decide.compare import compare_auroc
-from knowngood.decide.threshold import escape_interval
+from knowngood.decide.threshold import proportion_interval
 from knowngood.errors import ConfigError, DataError
 
 
@@ -50,7 +50,7 @@ def test_the_figures_are_those_of_the_rows(recipes: tuple[Path, Path], parts: Pa
         found = document[key]
         one, other = (mistakes[part] for mistakes in wrong)
         assert (found["a"]["count"], found["b"]["count"], found["units"]) == (one.sum(), other.sum(), part.sum())
-        assert found["a"]["interval"] == list(escape_interval(int(one.sum()), int(part.sum())))
+        assert found["a"]["interval"] == list(proportion_interval(int(one.sum()), int(part.sum())))
         only_a, only_b = int((one & ~other).sum()), int((other & ~one).sum())
         assert (found["only_a"], found["only_b"]) == (only_a, only_b)
         want = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0

@@ -181,7 +181,7 @@ def test_what_falsifies_a_figure_is_on_top(parts: Path, tmp_path: Path, run_cli:
     page = (tmp_path / "run" / "report.html").read_text()
     assert "never seen in training" not in page
     assert page.index("byte for byte in another split") < page.index('id="verdict"')
-    clean = train(across(parts, tmp_path / "clean", copies=0), tmp_path / "other", SMALL)
+    clean = train(across(parts, tmp_path / "plain", copies=0), tmp_path / "other", SMALL)
     assert clean.metrics["warnings"] == []
     assert "never seen in training" in (tmp_path / "other" / "report.html").read_text()
 

@@ -52,12 +52,12 @@ class Fragile:
 
     def __init__(self, station: Station, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
         recipe = station.inspector.recipe
-        fitted, score = recipe.fitted, recipe.score
+        prepared, score = recipe.prepared, recipe.score
 
-        def breaking_fit(image: Any) -> Any:
-            if at == "fit" and image.min() == 255:
+        def breaking_fit(photograph: Any, **options: Any) -> Any:
+            if at == "fit" and photograph.pixels.min() == 255:
                 raise RuntimeError("not enough memory: you tried to allocate 51 GB")
-            return fitted(image)
+            return prepared(photograph, **options)
 
         def breaking_score(pixels: Any) -> Any:
             white = (pixels.reshape(len(pixels), -1).min(1) == 255).any()
@@ -66,8 +66,8 @@ class Fragile:
             scores = score(pixels)
             return np.where(pixels.reshape(len(pixels), -1).min(1) == 255, np.nan, scores) if at == "nan" else scores
 
-        monkeypatch.setattr(recipe, "fitted", breaking_fit)
-        monkeypatch.setattr(recipe, "score", breaking_score)
+        monkeypatch.setitem(recipe.__dict__, "prepared", breaking_fit)  # a recipe takes no assignment
+        monkeypatch.setitem(recipe.__dict__, "score", breaking_score)
 
 
 def white() -> bytes:
