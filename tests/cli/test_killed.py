@@ -115,7 +115,7 @@ def test_a_look_alike_goes_on_after_kills_without_force(run_cli: Run, tmp_path: 
     for when in (broken.exists, (broken / "tape.json").exists, lambda: lines() >= 2, lambda: lines() >= 5):
         code, said = killed(["tape", str(broken), *TAPE], when, by)
         # -15: the signal came while Python itself was starting or ending
-    assert code in {signal.SIGTERM: (143, -15), signal.SIGKILL: (-9,)}[by], said
+        assert code in {signal.SIGTERM: (143, -15), signal.SIGKILL: (-9,)}[by], said
         assert "Traceback" not in said
     if by == signal.SIGKILL:
         assert any(broken.glob(".ballast.*"))
