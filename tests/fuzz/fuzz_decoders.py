@@ -12,7 +12,7 @@ can be made again with --show i. What counts as a failure of an input:
 - noise: something is written to standard output or standard error;
 - differs: the file is accepted, another decoder (OpenCV for what Pillow or simplejpeg decoded, Pillow for the others)
   accepts it too, without a warning, and the pixels are others (JPEG and lossy files: by more than 8 levels);
-- warned: a JPEG is accepted though OpenCV's libjpeg warns.
+- warned: a JPEG is accepted though OpenCV's libjpeg warns (of more than the version of JFIF).
 """
 
 from __future__ import annotations
@@ -350,7 +350,8 @@ def compared(data: bytes, pixels: Any, noise: Path) -> str:
         other = by_pillow(data) if header.format in ("PNG", "GIF", "PPM") else by_opencv(data)
     except Exception:
         return "not comparable"
-    if noise.stat().st_size > before:
+    warnings = noise.read_bytes()[before:].decode("utf-8", "replace").splitlines()
+    if any("JFIF revision" not in line for line in warnings):  # that one is of no pixel
         return "warned" if header.format == "JPEG" else "not comparable"
     if other is None or other.shape[:2] != pixels.shape[:2]:
         return "not comparable"

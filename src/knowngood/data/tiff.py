@@ -26,6 +26,7 @@ _KEPT: tuple[int, ...] = (
     *(_PLANAR, _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _FORMAT),
     *(_TABLES, _SUBSAMPLING),
 )
+_SEVERAL = {_BITS, _STRIPS, _STRIP_BYTES, _PALETTE, _TILES, _TILE_BYTES, _EXTRA, _FORMAT, _TABLES, _SUBSAMPLING}
 _BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel by photometric interpretation, without extra ones
 _OTHER_COLOURS = {4: "a transparency mask", 8: "CIE L*a*b*", 32803: "the mosaic of a raw camera file"}
 _EXPECTED = "one grey band, or RGB, of 8 or 16 unsigned bits"
@@ -180,11 +181,12 @@ def bare_tiff(data: bytes, header: Tiff) -> bytes:
     order = header.order
     kind: Any = "little" if order == "<" else "big"
     extra, table = bytearray(), bytearray()
-    tags = sorted(tag for tag in _KEPT if tag in header.entries)
+    tags = sorted(tag for tag in _KEPT if header.entries.get(tag, (0, 0, 0))[0] in TYPE_SIZES)
     start = len(data) + len(data) % 2
     behind = start + 2 + 12 * len(tags) + 4
     for tag in tags:
         form, number, place = header.entries[tag]
+        number = number if tag in _SEVERAL else 1  # Pillow warns of more than one
         size = TYPE_SIZES[form] * number
         value = data[place : place + size]
         if form == 16:  # a BigTIFF's offsets; a file is at most 1 GiB

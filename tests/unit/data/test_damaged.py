@@ -385,3 +385,15 @@ def test_files_of_a_million_small_parts_are_refused_at_once() -> None:
             decode(data)
     commented = b"P2 3 2 255\n" + b"#\n" * 500_000 + b"1 2 3 4 5 6"
     np.testing.assert_array_equal(decode(commented), [[1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize("tag", [256, 257, 259, 262, 277, 278, 284])
+def test_tiff_tags_with_too_many_values_do_not_make_pillow_warn(tag: int, recwarn: pytest.WarningsRecorder) -> None:
+    data = bytearray(tiff(GREY))
+    for entry in range(10, 10 + 12 * 11, 12):
+        if struct.unpack_from("<H", data, entry)[0] == tag:
+            value = bytes(data[entry + 8 : entry + 12])
+            struct.pack_into("<II", data, entry + 4, 2, len(data))
+            data += value * 2
+    np.testing.assert_array_equal(decode(bytes(data)), GREY)
+    assert len(recwarn) == 0
