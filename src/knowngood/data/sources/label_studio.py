@@ -33,7 +33,7 @@ from knowngood.data.sources.marks import Bits, Mark, box_of, ellipse, points_of,
 
 _STUDIO = 'Label Studio\'s export "JSON": [{"data": {"image": "..."}, "annotations": [{"result": [...]}]}]'
 _IMAGE_NAME = re.compile(r"^data:image/|\.\w{3,4}($|[?#])")
-_STUDIO_HEAD = re.compile(r'\s*\[\s*\{.*"(annotations|completions)"\s*:.*', re.DOTALL)
+_STUDIO_HEAD = re.compile(r'\s*\[\s*\{.*"(annotations|completions|annotation_id)"\s*:.*', re.DOTALL)
 
 
 class LabelStudioSource:
@@ -66,7 +66,7 @@ class LabelStudioSource:
 
 def _is_studio(file: Path) -> bool:
     head = head_of(file)
-    return _STUDIO_HEAD.match(head) is not None and ('"data"' in head or '"result"' in head)
+    return _STUDIO_HEAD.match(head) is not None and any(f'"{key}"' in head for key in ("data", "result", "annotator"))
 
 
 def _studio_files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -143,14 +144,22 @@ def _facts_of(file: Path) -> _Facts:
 
 
 def _root_of(folder: Path, facts: _Facts) -> Path:
-    """Returns the folder with the images: that of the data.yaml, or what it names as path, if that is there."""
+    """Returns the folder with the images: that of the data.yaml, or where its paths lead, as far as they are there."""
     entries = [one.replace("\\", "/") for parts in facts.parts.values() for one in parts]
-    if any(one.startswith("../") and not (folder / one[3:]).exists() and (folder / one).exists() for one in entries):
+    relative = [one for one in entries if not Path(one).is_absolute()]
+    if any(one.startswith("../") and not (folder / one[3:]).exists() and (folder / one).exists() for one in relative):
         return folder.parent
-    if facts.path is None or any(folder.joinpath(one).exists() for one in entries):
+    if any((folder / one).exists() for one in relative):
         return folder
-    named = folder / facts.path.replace("\\", "/")
-    return named if named.is_dir() else folder
+    if facts.path is not None and (named := folder / facts.path.replace("\\", "/")).is_dir():
+        return named
+    absolute = [one for one in entries if Path(one).is_absolute() and Path(one).is_dir()]
+    if not absolute:
+        return folder
+    top = Path(os.path.commonpath(absolute))
+    while top.name.lower() == "images" or split_of(top.name) is not None:
+        top = top.parent
+    return top if len(top.parts) > 2 else folder  # never a whole disk
 
 
 def _yaml_parts(file: Path, facts: _Facts, pictures: Pictures) -> dict[Path, str | None]:

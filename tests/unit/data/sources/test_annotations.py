@@ -589,6 +589,18 @@ def test_label_studio_tasks(tmp_path: Path) -> None:
     assert "1 image was annotated more than once" in notes(tmp_path)
 
 
+def test_other_exports_of_label_studio_are_told_apart(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    region = {"x": 1, "y": 1, "width": 2, "height": 2, "rectanglelabels": ["chip"]}
+    task = {"image": "a.png", "id": 1, "label": [region], "annotator": 1, "annotation_id": 1}
+    (tmp_path / "min.json").write_text(json.dumps([task]))
+    with pytest.raises(DataError, match='export "JSON"'):
+        load(tmp_path)
+    data = f"data:image/png;base64,{base64.b64encode((tmp_path / 'a.png').read_bytes()).decode()}"
+    (tmp_path / "min.json").write_text(json.dumps([studio_task(7, data, None), studio_task(8, "a.png", None)]))
+    assert rows(tmp_path, "label", "error") == {"task 7.png": (0, None), "a.png": (0, None)}
+
+
 def test_label_studio_without_any_empty_annotation(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.png", "c.png")
     box = {"x": 10, "y": 10, "width": 10, "height": 10}
@@ -609,6 +621,19 @@ def test_a_plain_folder_set_stays_one(tmp_path: Path) -> None:
     (tmp_path / "dent/b.json").write_text('{"exposure": 3}')
     assert load(tmp_path).source == "folder"
     assert load(tmp_path / "results.json").source == "coco"
+
+
+def test_yolo_yaml_beside_the_folder_of_images(tmp_path: Path) -> None:
+    put(tmp_path, "images/train/a.png")
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    there = f"{tmp_path}/images/train"
+    for place, entry in (("cfg", "../images/train"), ("cfg2", there), ("cfg3", there)):
+        (tmp_path / place).mkdir()
+        path = f"path: {tmp_path}\n" if place == "cfg2" else ""
+        (tmp_path / place / "x.yml").write_text(f"{path}train: {entry}\nnames: [chip]\n")
+        got = rows(tmp_path / place / "x.yml", "label", "split", "defect")
+        assert got == {"a.png": (1, "train", "chip")}
 
 
 @pytest.mark.parametrize("name", ["cvat", "coco", "label-studio", "labelme", "voc", "yolo"])
