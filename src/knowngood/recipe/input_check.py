@@ -46,7 +46,8 @@ _STRANGE = 5  # photographs beyond the quantile, within the two levels below
 _LEVELS = (0.9, 0.99)
 _MARGIN, _MARGIN_OF_FEW = 1.2, 2.0  # the limit is the quantile times _MARGIN + _MARGIN_OF_FEW / root of the distances
 _LEAST_LIMIT = 0.1  # where all photographs are the same
-_ORDINARY_CELLS, _CELL_LEVEL = 6, 0.95  # so many of the cells are less strange in this share of the photographs
+_ORDINARY_CELLS = 6  # of the 16: where so many are ordinary, a photograph is one of the product
+_CELL_LEVEL, _CELL_LEVEL_OF_GOODS = 0.9, 0.97  # quantile of held-out photographs up to which they are, bads among them
 _PROPORTIONS = 1.1  # how far beyond the range of training width / height may lie, as a factor
 _MOST_BYTES = 16 << 20  # of input_check.safetensors, which has a fifth of a megabyte
 _COLOURLESS = 12.0  # mean difference of the channels, in grey levels: what JPEG leaves of grey is far below
@@ -215,7 +216,7 @@ class InputCheck:
 
 
 def fit_distances(
-    train: Sequence[Pixels], held_out: Sequence[Pixels], seed: int = 0
+    train: Sequence[Pixels], held_out: Sequence[Pixels], seed: int = 0, *, bads: bool = True
 ) -> tuple[Distances, tuple[float, ...], int] | None:
     """Learns what photographs of a product look like.
 
@@ -223,6 +224,7 @@ def fit_distances(
         train: Fitted photographs (C, H, W) uint8 that the networks trained on, good and bad.
         held_out: Others of the same set.
         seed: Of the draw, of the changed copies and of the folds.
+        bads: Whether there are bads among them; where there are none, more is left to defects that nobody has seen.
 
     Returns:
         Distances, the limit of each, and how many photographs these were set on; None with fewer than `FEWEST`.
@@ -242,7 +244,7 @@ def fit_distances(
         part = Distances.fitted(np.concatenate([rows[kept], copies[kept]]), int(kept.sum()))
         unseen.append(part(rows[~kept]))
     found = np.concatenate(unseen)
-    return distances, _limits(found), len(found)
+    return distances, _limits(found, _CELL_LEVEL if bads else _CELL_LEVEL_OF_GOODS), len(found)
 
 
 def described(photographs: Iterable[Pixels]) -> Rows:
@@ -251,13 +253,13 @@ def described(photographs: Iterable[Pixels]) -> Rows:
     return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
 
-def _limits(distances: Floats) -> tuple[float, ...]:
-    """Returns the limit of each distance, of (N, 3)."""
+def _limits(distances: Floats, cell_level: float) -> tuple[float, ...]:
+    """Returns the limit of each distance, of (N, 3); `cell_level` is the quantile that is that of the cells."""
     count = len(distances)
     level = float(np.clip(1 - _STRANGE / count, *_LEVELS))
     margin = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
     far = np.quantile(distances[:, :2], level, axis=0, method="higher") * margin
-    of_cells = np.quantile(distances[:, 2], _CELL_LEVEL, method="higher")
+    of_cells = np.quantile(distances[:, 2], cell_level, method="higher")
     return tuple(max(float(one), _LEAST_LIMIT) for one in (*far, of_cells))
 
 

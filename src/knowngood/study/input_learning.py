@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.pixels import BLANK, depth_of, store_pixels
-from knowngood.data.records import Records
+from knowngood.data.records import BAD, Records
 from knowngood.decide.threshold import escape_upper_bound
 from knowngood.errors import ImageError
 from knowngood.models.classifier import common_shape
@@ -70,9 +70,9 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
     train = np.flatnonzero(real & (frame["split"] == "train").to_numpy())
     held_out = np.flatnonzero(real & frame["split"].is_in(_HELD_OUT).to_numpy())
     crop = fitted.preprocessing.cropped
-    found = fit_distances(
-        [crop(store.pixels[row]) for row in train], [crop(store.pixels[row]) for row in held_out], seed
-    )
+    learned, others = ([crop(store.pixels[row]) for row in rows] for rows in (train, held_out))
+    bads = bool((frame["label"][train] == BAD).any())
+    found = fit_distances(learned, others, seed, bads=bads)
     seen = frame.filter(pl.Series(real) & (pl.col("split") != "test"))
     shapes = (seen["width"] / seen["height"]).drop_nulls() if len(seen) else pl.Series([1.0])
     facts = InputFacts(
