@@ -23,7 +23,7 @@ UNKNOWN = "unknown - no bad images"
 
 @pytest.fixture(scope="module")
 def good_only(tmp_path_factory: pytest.TempPathFactory, photograph: Run) -> Path:
-    root = tmp_path_factory.mktemp("good") / "line"
+    root = tmp_path_factory.mktemp("without_bads") / "line"
     (root / "good").mkdir(parents=True)
     rng = np.random.default_rng(5)
     for number in range(40):
@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, good_only: Path, run_cli: Run,
 
 @pytest.fixture(scope="module")
 def bads(tmp_path_factory: pytest.TempPathFactory, photograph: Run) -> list[Path]:
-    folder, rng = tmp_path_factory.mktemp("bads"), np.random.default_rng(9)
+    folder, rng = tmp_path_factory.mktemp("later"), np.random.default_rng(9)
     paths = [folder / f"{number}.png" for number in range(6)]
     for path in paths:
         photograph(rng, True).save(path)

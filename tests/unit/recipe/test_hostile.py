@@ -174,7 +174,8 @@ def test_tensors_that_anybody_may_have_written(
     whole = (trained_run / "recipe" / file).read_bytes()
     tensors = load(whole)
     header = 8 + int.from_bytes(whole[:8], "little")
-    first = next(iter(tensors))
+    # What a layer counts in whole numbers decides nothing, and torch does without.
+    first = next(name for name, one in tensors.items() if one.dtype != np.int64)
     contents = [
         b"", b"\x00", whole[:100], whole[:-1], whole + b"\x00", b"\xff" * 1000,
         (2**62).to_bytes(8, "little") + whole[8:],
