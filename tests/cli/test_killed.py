@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ Run = Callable[..., Any]
 FROM_NOTHING = ("--preset", "standard", "--no-pretrained", "--model", "resnet18", "--image-size", "32", "--epochs", "3")
 
 
-def hear_ctrl_c() -> None:
-    """Undoes what a shell does to the commands that it runs in the background, such as these tests: they ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Undoes what a shell does to commands in the background, such as these tests may be: they ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def killed(words: list[str], when: Callable[[], bool], by: int = signal.SIGKILL) -> tuple[int, str]:
     """Runs a command and kills it as soon as `when` says so; returns its code and what it had said."""
     command = [sys.executable, "-m", "knowngood", *words]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_ctrl_c
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while process.poll() is None:
             if when():
                 process.send_signal(by)
@@ -95,7 +96,6 @@ def test_a_signal_ends_a_training_and_its_processes(parts: Path, tmp_path: Path,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=hear_ctrl_c,
     ) as process:
         while process.poll() is None and not (run / "work" / "best.safetensors").exists():
             time.sleep(0.01)

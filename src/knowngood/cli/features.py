@@ -35,12 +35,12 @@ def features(  # noqa: PLR0913, PLR0917  (an option each)
     json: Json = False,
 ) -> None:
     """Compute the penultimate features of every photograph; a second run reads them from the cache."""
-    from knowngood.data.loading import refuse_in_data
-
     if fresh and cluster.engine == "local":
         raise of_a_cluster("--fresh")
-    refuse_in_data(out, [data])
     check_folder(cluster, out, (".parquet",))
+    from knowngood.data.loading import refuse_in_data  # what decodes comes with it, so what is wrong is told before
+
+    refuse_in_data(out, [data])
     asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
     work = _here if cluster.engine == "local" else _on_cluster
     with at_work_on(cluster):
