@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from PIL import Image
 
 Run = Callable[..., Any]
 
@@ -270,25 +269,3 @@ def test_cuts_that_are_none(run_cli: Run, parts: Path, trained_run: Path, words:
     assert answer.code == 2
     assert told in answer.err
     assert "Traceback" not in answer.err
-
-
-def test_pages_of_a_tiff_file_are_scored_as_their_pictures(
-    run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path
-) -> None:
-    files = [*sorted((parts / "chip").iterdir())[:2], *sorted((parts / "good").iterdir())[:2]]
-    frames = [Image.open(file) for file in files]
-    (tmp_path / "new").mkdir()
-    stack = tmp_path / "new" / "stack.tif"
-    frames[0].save(stack, save_all=True, append_images=frames[1:], compression="tiff_deflate")
-    alone = {
-        row["image"]: row["defect_score"] for row in run_cli("predict", trained_run, *files, "--json").json["rows"]
-    }
-    for place in (stack, tmp_path / "new"):
-        answer = run_cli("predict", trained_run, place, "--json")
-        assert answer.code == 0, answer.err
-        scores = {row["image"]: row["defect_score"] for row in answer.json["rows"]}
-        assert scores == pytest.approx(
-            {f"{stack}#page={k}": alone[str(file)] for k, file in enumerate(files, 1)}, abs=1e-6
-        )
-    one = run_cli("predict", trained_run, f"{stack}#page=3", "--json").json["rows"]
-    assert [row["defect_score"] for row in one] == pytest.approx([alone[str(files[2])]], abs=1e-6)
