@@ -165,17 +165,21 @@ HARMLESS = tuple(CHANGES)[:7]
 class Trial:
     """A check learned from one division of one product."""
 
-    def __init__(self, product: Product, seed: int, keep: Callable[[str | None], bool] = lambda _: True) -> None:
+    def __init__(
+        self, product: Product, seed: int, keep: Callable[[str | None], bool] = lambda _: True, *, bads: bool = True
+    ) -> None:
         sizes = [(one.shape[0], one.shape[1]) for one in product.images]
         self.size, self.product = input_size(sizes, AREA), product
         parts = np.unique(product.groups)
         share = dict(zip(parts, np.random.default_rng([seed, 2]).random(len(parts)), strict=True))
         place = np.array([share[one] for one in product.groups])
-        known = np.array([keep(one) for one in product.defects])
+        known = np.array([keep(one) for one in product.defects]) & (bads | ~product.bad)
         train, held_out = np.flatnonzero(known & (place < 0.6)), np.flatnonzero(known & (place >= 0.6) & (place < 0.8))
         self.test: Rows = np.flatnonzero(place >= 0.8)
         began = time.perf_counter()
-        found = fit_distances(self.fitted(product.of(train).images), self.fitted(product.of(held_out).images), seed)
+        found = fit_distances(
+            self.fitted(product.of(train).images), self.fitted(product.of(held_out).images), seed, bads=bads
+        )
         self.seconds = time.perf_counter() - began
         assert found is not None
         distances, self.limits, count = found
@@ -199,6 +203,8 @@ def measured(own: str, every: Mapping[str, Product], nothing: Mapping[str, list[
     goods, bads = (test.of(np.flatnonzero(test.bad == bad)).images for bad in (False, True))
     cells = ("elpv", "mono", "poly")
     related = cells if own in cells else (own,)
+    good_only = Trial(every[own], seed, bads=False)
+    every_bad = every[own].of(np.flatnonzero(every[own].bad)).images
     return {
         "learned from": trial.check.facts.learned_from,
         "distances": trial.check.facts.held_out,
@@ -210,6 +216,11 @@ def measured(own: str, every: Mapping[str, Product], nothing: Mapping[str, list[
         | {n: trial.flagged(images) for n, images in nothing.items()},
         "caught of the other kind of cells": {
             n: trial.flagged(p.images) for n, p in every.items() if {n, own} == {"mono", "poly"}
+        },
+        "good parts only": {
+            "false alarms": good_only.flagged(goods),
+            "bads": good_only.flagged(every_bad),
+            "caught": {n: good_only.flagged(p.images) for n, p in every.items() if n not in related},
         },
         "changed": {n: trial.flagged([change(one) for one in test.images]) for n, change in CHANGES.items()},
     }

@@ -47,7 +47,7 @@ _LEVELS = (0.9, 0.99)
 _MARGIN, _MARGIN_OF_FEW = 1.2, 2.0  # the limit is the quantile times _MARGIN + _MARGIN_OF_FEW / root of the distances
 _LEAST_LIMIT = 0.1  # where all photographs are the same
 _ORDINARY_CELLS = 6  # of the 16: where so many are ordinary, a photograph is one of the product
-_CELL_LEVEL, _CELL_LEVEL_OF_GOODS = 0.9, 0.97  # quantile of held-out photographs up to which they are, bads among them
+_CELL_LEVEL, _CELL_LEVEL_OF_GOODS = 0.9, 0.95  # quantile of held-out photographs up to which they are, bads among them
 _PROPORTIONS = 1.1  # how far beyond the range of training width / height may lie, as a factor
 _MOST_BYTES = 16 << 20  # of input_check.safetensors, which has a fifth of a megabyte
 _COLOURLESS = 12.0  # mean difference of the channels, in grey levels: what JPEG leaves of grey is far below
@@ -244,7 +244,7 @@ def fit_distances(
         part = Distances.fitted(np.concatenate([rows[kept], copies[kept]]), int(kept.sum()))
         unseen.append(part(rows[~kept]))
     found = np.concatenate(unseen)
-    return distances, _limits(found, _CELL_LEVEL if bads else _CELL_LEVEL_OF_GOODS), len(found)
+    return distances, _limits(found, bads), len(found)
 
 
 def described(photographs: Iterable[Pixels]) -> Rows:
@@ -253,13 +253,14 @@ def described(photographs: Iterable[Pixels]) -> Rows:
     return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
 
-def _limits(distances: Floats, cell_level: float) -> tuple[float, ...]:
-    """Returns the limit of each distance, of (N, 3); `cell_level` is the quantile that is that of the cells."""
+def _limits(distances: Floats, bads: bool) -> tuple[float, ...]:
+    """Returns the limit of each distance, of (N, 3)."""
     count = len(distances)
     level = float(np.clip(1 - _STRANGE / count, *_LEVELS))
     margin = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
     far = np.quantile(distances[:, :2], level, axis=0, method="higher") * margin
-    of_cells = np.quantile(distances[:, 2], cell_level, method="higher")
+    of_cells = np.quantile(distances[:, 2], _CELL_LEVEL if bads else _CELL_LEVEL_OF_GOODS, method="higher")
+    of_cells *= 1 if bads else 1 + _MARGIN_OF_FEW / math.sqrt(count)
     return tuple(max(float(one), _LEAST_LIMIT) for one in (*far, of_cells))
 
 

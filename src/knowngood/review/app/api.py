@@ -117,13 +117,16 @@ def _drawn(station: Station, jobs: list[Job], outcomes: list[Outcome]) -> list[s
     return pictures
 
 
+InLot = Annotated[
+    str | None, Query(max_length=1000, description="In which it is, empty for none; all lots where it is left out.")
+]
+
+
 @router.get("/v1/units", responses=REFUSALS, dependencies=[Anybody])
 def unit_by_name(
     station: AtStation,
     unit: Annotated[str, Query(max_length=1000, description="Name of the part; any name, .. too.")],
-    lot: Annotated[
-        str | None, Query(max_length=1000, description="In which it is, empty for none; all lots where it is left out.")
-    ] = None,
+    lot: InLot = None,
 ) -> list[dict[str, Any]]:
     """Returns everything that was inspected and said of one unit, oldest first, as `/v1/units/UNIT` does."""
     return unit_story(station, unit, lot)
@@ -133,9 +136,7 @@ def unit_by_name(
 def unit_story(
     station: AtStation,
     unit: Annotated[str, Path(max_length=1000, description="Name of the part; it may hold any characters, / too.")],
-    lot: Annotated[
-        str | None, Query(max_length=1000, description="In which it is, empty for none; all lots where it is left out.")
-    ] = None,
+    lot: InLot = None,
 ) -> list[dict[str, Any]]:
     """Returns everything that was inspected and said of one unit, oldest first.
 
