@@ -23,7 +23,7 @@ UNKNOWN = "unknown - no bad images"
 
 @pytest.fixture(scope="module")
 def good_only(tmp_path_factory: pytest.TempPathFactory, photograph: Run) -> Path:
-    root = tmp_path_factory.mktemp("without_bads") / "line"
+    root = tmp_path_factory.mktemp("one_class") / "line"
     (root / "good").mkdir(parents=True)
     rng = np.random.default_rng(5)
     for number in range(40):
