@@ -38,12 +38,12 @@ import numpy as np
 from engine import int8_of, pictures, read, recipe_of, timed
 
 from knowngood.files import write_json
-from knowngood.recipe.engine.items import stream
-from knowngood.recipe.engine.pipeline import BATCH, Engine
-from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.runtimes.choosing import Scoring
-from knowngood.study.facts import versions
+from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.export_formats import OPENVINO_FILE
+from knowngood.recipe.inputs import stream
+from knowngood.recipe.session import Scoring
 from knowngood.telemetry import switch_off
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "anomalib_inferencer.json"
 NETWORKS = ("resnet50", "resnet18")
@@ -80,8 +80,8 @@ def as_theirs(ours: Path, target: Path) -> Path:
     for output, name in zip(made.outputs, ("pred_score", "pred_label", "anomaly_map"), strict=True):
         output.tensor.set_names({name})
     target.mkdir()
-    openvino.save_model(made, target / FILE, compress_to_fp16=False)
-    return target / FILE
+    openvino.save_model(made, target / OPENVINO_FILE, compress_to_fp16=False)
+    return target / OPENVINO_FILE
 
 
 def beside(fast: Scoring, inferencer: Any, paths: list[Path], rounds: int) -> dict[str, Any]:
@@ -164,7 +164,9 @@ def main() -> None:
             recipe = recipe_of(backbone)
             sample = np.stack([recipe.fitted(read(path)) for path in pngs[: given.sample]])
             fast = int8_of(recipe, sample, place / backbone)
-            theirs = OpenVINOInferencer(as_theirs(place / backbone / FILE, place / f"{backbone}-theirs"), device="CPU")
+            theirs = OpenVINOInferencer(
+                as_theirs(place / backbone / OPENVINO_FILE, place / f"{backbone}-theirs"), device="CPU"
+            )
             document[backbone] = beside(fast, theirs, pngs, given.rounds) | {
                 "answers to the same pixels": likeness(fast, theirs, sample)
             }

@@ -27,23 +27,21 @@ import polars as pl
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from knowngood.audit.detectors import DETECTORS
+from knowngood.audit.label_issues import find_suspects, out_of_fold_scores
+from knowngood.audit.neighbours import Neighbours
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import kfold_up_to
-from knowngood.data.tape.config import TapeConfig
 from knowngood.data.units import groups_of
 from knowngood.files import write_json
+from knowngood.lookalike.config import TapeConfig
 from knowngood.models.features import Features, features
-from knowngood.models.training.config import TrainConfig
-from knowngood.outliers.detectors import DETECTORS
-from knowngood.outliers.neighbours import Neighbours
-from knowngood.outliers.out_of_sample import out_of_fold_scores
-from knowngood.outliers.suspects import find_suspects
-from knowngood.study.doubts import FOLDS, suspicion
-from knowngood.study.facts import versions
-from knowngood.study.network_scores import network_scores
-from knowngood.study.removal_config import RemovalConfig
-from knowngood.study.removing import removal_trial
+from knowngood.training.config import TrainConfig
+from knowngood.workflows.audit import network_scores
+from knowngood.workflows.removal import FOLDS, removal_trial, suspicion
+from knowngood.workflows.removal_config import RemovalConfig
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "audit_tape.json"
 BINS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.01)

@@ -27,19 +27,19 @@ import numpy as np
 import polars as pl
 from engine import obvious, recipe_of, timed
 
-from knowngood.cli.answering import at_work
-from knowngood.decide.compare import compare_auroc
-from knowngood.decide.metrics import auroc, fpr_at_tpr
+from knowngood.cli.output import at_work
 from knowngood.files import write_json
-from knowngood.recipe.cascade.opening import cascade_scoring
-from knowngood.recipe.engine.items import stream
-from knowngood.recipe.engine.pipeline import Engine
-from knowngood.recipe.export.exporting import export
-from knowngood.recipe.runtimes.choosing import Scoring, scoring
+from knowngood.metrics.comparisons import compare_auroc
+from knowngood.metrics.figures import auroc, fpr_at_tpr
+from knowngood.recipe.cascade import cascade_scoring
+from knowngood.recipe.engine import Engine
+from knowngood.recipe.exporting import export
+from knowngood.recipe.inputs import stream
+from knowngood.recipe.session import Scoring, scoring
 from knowngood.recipe.tolerance import Tolerance
-from knowngood.study.cascading import cascade
-from knowngood.study.facts import versions
-from knowngood.study.training import train
+from knowngood.workflows.cascade import cascade
+from knowngood.workflows.runs import versions
+from knowngood.workflows.train import train
 
 RESULTS = Path(__file__).parent / "results"
 DATA = {"elpv": "elpv", "tape": "tape:train=2500,test=1500,bad_rate=0.1,seed=0"}

@@ -21,10 +21,10 @@ from typing import Any
 from magnetic_tile import DATA, manifest
 from summary import spread
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
+from knowngood.experiments.classical import classical
 from knowngood.files import write_json
-from knowngood.study.classical import classical
-from knowngood.study.facts import versions
+from knowngood.workflows.runs import versions
 
 TAPE = "tape:train=1500,test=500,seed=0"
 SETS = ("elpv", "magnetic_tile", "tape")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from summary import summarise
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.files import write_json
-from knowngood.study.training import train
+from knowngood.workflows.train import train
 
 
 def main() -> None:

@@ -31,22 +31,22 @@ import torch
 
 from knowngood.data.decoders import Pixels
 from knowngood.data.loading import load
-from knowngood.decide.calibration import Calibration
+from knowngood.environment import versions_of
 from knowngood.files import write_json
+from knowngood.metrics.calibration import Calibration
 from knowngood.models.classifier import Inspector, NetworkConfig
-from knowngood.packages import versions_of
+from knowngood.recipe.bench import Load, loads
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.engine.items import stream
-from knowngood.recipe.engine.pipeline import BATCH, Engine
-from knowngood.recipe.export import EXPORTERS
-from knowngood.recipe.export.exporting import export
-from knowngood.recipe.export.graphs import Scorer
+from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.export_formats import EXPORTERS
+from knowngood.recipe.exporting import export
+from knowngood.recipe.graphs import Scorer
+from knowngood.recipe.inputs import stream
 from knowngood.recipe.manifest import RecipeManifest
-from knowngood.recipe.peaks import Load, loads
 from knowngood.recipe.runtimes import RUNTIMES, Graph
-from knowngood.recipe.runtimes.choosing import Scoring, scoring
+from knowngood.recipe.session import Scoring, scoring
 from knowngood.recipe.tolerance import Tolerance
-from knowngood.study.facts import versions
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
 NETWORKS = ("resnet50", "resnet18", "efficientnet_lite0")
@@ -255,7 +255,7 @@ def one(given: argparse.Namespace) -> None:
 
 def parity(given: argparse.Namespace) -> dict[str, Any]:
     """Test images of a run, by the recipe and by its int8 export: they were used for neither ranges nor thresholds."""
-    from knowngood.decide.metrics import auroc, fpr_at_tpr
+    from knowngood.metrics.figures import auroc, fpr_at_tpr
 
     made = export(given.run, precision="int8", tolerance=Tolerance(max_score=given.max_score))
     table = pl.read_parquet(Path(given.run) / "scores.parquet").filter(pl.col("split") == "test")

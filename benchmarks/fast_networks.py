@@ -36,23 +36,23 @@ from engine import BATCH, pictures, read, timed
 from knowngood.data.loading import load
 from knowngood.data.pixels import fit
 from knowngood.data.records import BAD
+from knowngood.data.splits import divided_as
 from knowngood.data.units import groups_of
-from knowngood.decide.compare import compare_auroc
+from knowngood.environment import versions_of
 from knowngood.files import write_json
+from knowngood.metrics.comparisons import compare_auroc
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Inspector, kernel_config, network_for
 from knowngood.models.cost import cost_of
 from knowngood.models.features import features
-from knowngood.models.training.config import TrainConfig
-from knowngood.models.training.kernel import fit_kernel
-from knowngood.models.weights.finding import find
-from knowngood.packages import versions_of
-from knowngood.recipe.export import EXPORTERS
-from knowngood.recipe.export.graphs import Scorer
-from knowngood.recipe.peaks import loads
+from knowngood.models.weights.search import find
+from knowngood.recipe.bench import loads
+from knowngood.recipe.export_formats import EXPORTERS
+from knowngood.recipe.graphs import Scorer
 from knowngood.recipe.runtimes import RUNTIMES, Graph
-from knowngood.study.dividing import divided_as
-from knowngood.study.facts import versions
+from knowngood.training.config import TrainConfig
+from knowngood.training.svm_head import fit_kernel
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "fast_networks.json"
 REFERENCE = ("efficientnet_lite0", 224)

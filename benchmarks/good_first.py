@@ -28,8 +28,8 @@ import numpy as np
 import polars as pl
 
 from knowngood.data.records import BAD, GOOD
-from knowngood.decide.repeats import compare_repeats
 from knowngood.files import write_json
+from knowngood.metrics.comparisons import compare_repeats
 from knowngood.synthesis.writing import TAUGHT
 
 HERE = Path(__file__).parent

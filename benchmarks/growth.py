@@ -29,7 +29,7 @@ from typing import Any
 import polars as pl
 
 from knowngood.files import cache_folder, write_json
-from knowngood.study.facts import versions
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "growth.png"
@@ -48,7 +48,7 @@ def features_step(manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 def audit_step(manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     """The whole audit, with features that are cached already."""
-    from knowngood.study.auditing import audit
+    from knowngood.workflows.audit import audit
 
     done = audit(manifest, given.scratch / "audit", backbone=given.backbone, image_size=given.image_size)
     return {"counts": done.counts}
@@ -72,7 +72,7 @@ WORK = {"features": features_step, "features again": features_step, "audit": aud
 
 def one(step: str, manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Measures one step in this process: packages are imported before the clock starts."""
-    import knowngood.study.auditing  # noqa: F401
+    import knowngood.workflows.audit  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start, cpu = time.perf_counter(), time.process_time()
@@ -85,8 +85,8 @@ def one(step: str, manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 def manifests(given: argparse.Namespace) -> dict[int, Path]:
     """Draws the largest set once and writes a manifest of its first images for each size."""
-    from knowngood.data.sources.tape import config_of, folder_of
-    from knowngood.data.tape.generate import generate, is_complete
+    from knowngood.lookalike.generate import generate, is_complete
+    from knowngood.lookalike.source import config_of, folder_of
 
     config = config_of(f"tape:train={max(given.sizes)},test=0,masks=false,difficulty={given.difficulty}")
     folder = folder_of(config)

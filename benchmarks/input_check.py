@@ -43,12 +43,12 @@ from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.pixels import fit
 from knowngood.data.records import BAD
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.generate import generate
 from knowngood.files import write_json
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.generate import generate
 from knowngood.models.classifier import input_size
 from knowngood.recipe.input_check import InputCheck, InputFacts, described, fit_distances
-from knowngood.study.facts import versions
+from knowngood.workflows.runs import versions
 
 RESULTS = Path(__file__).parent / "results"
 AREA = 224

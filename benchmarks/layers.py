@@ -25,13 +25,12 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 import numpy as np
 from engine import pictures, read, recipe_of
 
+from knowngood.environment import versions_of
 from knowngood.files import write_json
 from knowngood.models.cost import cost_of
-from knowngood.packages import versions_of
-from knowngood.recipe.export import EXPORTERS
-from knowngood.recipe.export.graphs import Scorer
-from knowngood.recipe.export.openvino_ir import FILE
-from knowngood.recipe.peaks import loads
+from knowngood.recipe.bench import loads
+from knowngood.recipe.export_formats import EXPORTERS, OPENVINO_FILE
+from knowngood.recipe.graphs import Scorer
 from knowngood.telemetry import switch_off
 
 NETWORKS = (("efficientnet_lite0", 224), ("efficientnet_lite0", 128), ("resnet18", 224), ("resnet18", 128),
@@ -56,14 +55,14 @@ def profiled(folder: Path, batch: np.ndarray) -> tuple[float, dict[str, float]]:
 
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
     core = openvino.Core()
-    plain = core.compile_model(folder / FILE, "CPU", settings).create_infer_request()
+    plain = core.compile_model(folder / OPENVINO_FILE, "CPU", settings).create_infer_request()
     took = []
     for number in range(WARM + ROUNDS):
         began = time.perf_counter()
         plain.infer({"images": batch}, share_inputs=True)
         if number >= WARM:
             took.append(time.perf_counter() - began)
-    watched = core.compile_model(folder / FILE, "CPU", settings | {"PERF_COUNT": "YES"}).create_infer_request()
+    watched = core.compile_model(folder / OPENVINO_FILE, "CPU", settings | {"PERF_COUNT": "YES"}).create_infer_request()
     for _ in range(WARM):
         watched.infer({"images": batch}, share_inputs=True)
     shares: dict[str, float] = {}

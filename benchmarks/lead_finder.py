@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from knowngood.data.images import decode
-from knowngood.data.leads import find_leads
 from knowngood.data.loading import load
+from knowngood.data.preprocessing import find_leads
 from knowngood.files import write_json
 
 RESULT = Path(__file__).parent / "results" / "lead_finder.json"

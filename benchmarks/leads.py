@@ -33,23 +33,23 @@ from leads_page import write_page
 from leads_summary import summary
 from safetensors.torch import load_file, save_file
 
-import knowngood.models.training.finetune as finetune
-from knowngood.cli.answering import at_work
+import knowngood.training.fine_tuning as finetune
+from knowngood.cli.output import at_work
 from knowngood.data.images import decode
-from knowngood.data.leads import find_leads
 from knowngood.data.loading import load
+from knowngood.data.preprocessing import find_leads
 from knowngood.data.records import Records
-from knowngood.data.sources.tape import config_of, folder_of
-from knowngood.data.tape.generate import MANIFEST
-from knowngood.decide.metrics import auroc
-from knowngood.decide.tally import Tally
 from knowngood.explain.attention import PARTS, stage_attention
-from knowngood.explain.localisation import best_iou, pointing_hit
+from knowngood.explain.regions import best_iou, pointing_hit
 from knowngood.files import sha256_of, whole_file, write_json
+from knowngood.lookalike.generate import MANIFEST
+from knowngood.lookalike.source import config_of, folder_of
+from knowngood.metrics.curves import Tally
+from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import Classifier
 from knowngood.recipe.bundle import Recipe
-from knowngood.study.facts import versions
-from knowngood.study.training import Trained, train
+from knowngood.workflows.runs import versions
+from knowngood.workflows.train import Trained, train
 
 RESULT = Path(__file__).parent / "results" / "leads.json"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

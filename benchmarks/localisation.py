@@ -26,20 +26,19 @@ import torch
 from magnetic_tile import DATA, manifest
 from torch.nn import functional
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.data.images import decode, read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
 from knowngood.explain.faithfulness import faithfulness
-from knowngood.explain.localisation import aupro, best_iou, pixel_auroc, pointing_hit
 from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
-from knowngood.explain.regions import boxes_of, regions_of
+from knowngood.explain.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size
-from knowngood.study.facts import versions
-from knowngood.study.training import train
+from knowngood.workflows.runs import versions
+from knowngood.workflows.train import train
 
 RESULTS = Path(__file__).parent / "results"
 TAPE = "tape:train=1500,test=1000,bad_rate=0.2,seed=0"

@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 from summary import summarise
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.files import write_json
-from knowngood.study.training import train
+from knowngood.workflows.train import train
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "magnetic-tile"
 

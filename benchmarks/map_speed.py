@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowngood.explain.exporting import MarginAndMap
 from knowngood.explain.maps import layer_maps, method_for
 from knowngood.files import write_json
 from knowngood.models.classifier import Classifier, NetworkConfig
-from knowngood.study.facts import versions
+from knowngood.recipe.graphs import MarginAndMap
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "map_speed.json"
 BATCH, SIZE = 32, 224

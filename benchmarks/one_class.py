@@ -27,14 +27,14 @@ import numpy as np
 import polars as pl
 from magnetic_tile import DATA, manifest
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.data.images import read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
-from knowngood.decide.tally import Tally
 from knowngood.files import write_json
-from knowngood.study.facts import versions
-from knowngood.study.training import Trained, train
+from knowngood.metrics.curves import Tally
+from knowngood.workflows.runs import versions
+from knowngood.workflows.train import Trained, train
 
 RESULTS = Path(__file__).parent / "results"
 BINS = 20_000  # of the histograms that the pixel AUROC is counted from

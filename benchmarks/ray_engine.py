@@ -28,19 +28,18 @@ import numpy as np
 import polars as pl
 
 from knowngood.data.loading import load
+from knowngood.environment import cores, versions_of
 from knowngood.files import write_json
-from knowngood.packages import versions_of
-from knowngood.processors import cores
-from knowngood.recipe.cluster.config import EngineConfig
-from knowngood.recipe.cluster.running import predict_on_cluster
-from knowngood.recipe.engine.profile import Profile
-from knowngood.recipe.export.exporting import export
+from knowngood.recipe.cluster import predict_on_cluster
+from knowngood.recipe.engine import Profile
+from knowngood.recipe.engine_config import EngineConfig
+from knowngood.recipe.exporting import export
 from knowngood.recipe.predicting import predict
-from knowngood.recipe.runtimes.choosing import scoring
+from knowngood.recipe.session import scoring
 from knowngood.scale.connecting import connected
 from knowngood.scale.parts import begun_file, rows_file
-from knowngood.study.facts import versions
-from knowngood.study.training import train
+from knowngood.workflows.runs import versions
+from knowngood.workflows.train import train
 
 RESULT = Path(__file__).parent / "results" / "ray_engine.json"
 

@@ -27,14 +27,13 @@ import polars as pl
 from ray_engine import at_work, killing
 
 from knowngood.data.loading import load
+from knowngood.environment import cores, versions_of
 from knowngood.files import write_json
-from knowngood.models.cluster.running import features_on_cluster
 from knowngood.models.features import SHARD, features, write_features
-from knowngood.packages import versions_of
-from knowngood.processors import cores
+from knowngood.models.features_on_cluster import features_on_cluster
 from knowngood.scale.config import ClusterConfig
 from knowngood.scale.connecting import connected
-from knowngood.study.facts import versions
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "ray_features.json"
 

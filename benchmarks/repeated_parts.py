@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.data.duplicates import near_clusters, thumbnails
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.registration import likeness
 from knowngood.data.units import with_units
 from knowngood.files import write_json
-from knowngood.study.facts import versions
+from knowngood.workflows.runs import versions
 
 TILES = Path(__file__).resolve().parents[2] / "shared" / "data" / "magnetic-tile"
 OUT = Path(__file__).parent / "results" / "repeated_parts.json"

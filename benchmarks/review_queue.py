@@ -29,9 +29,9 @@ from own_input import TAPE, run_and_photographs
 from playwright.sync_api import Page, sync_playwright
 
 from knowngood.files import sha256_of, write_json
-from knowngood.review.app.factory import make_app
 from knowngood.review.serving import open_station, take_over_run
 from knowngood.review.store.inspections import Filed
+from knowngood.review.web.factory import make_app
 
 RESULT = Path(__file__).parent / "results" / "review_queue.json"
 PORT = 8237

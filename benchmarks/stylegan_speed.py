@@ -31,10 +31,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from knowngood.files import write_json
-from knowngood.study.facts import versions
 from knowngood.synthesis.stylegan import networks
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.stepping import R1_EVERY, Shown, Training
+from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "stylegan_speed.json"
 SCALED, FILTERED = networks.modulated_convolution, networks.blur

@@ -30,18 +30,18 @@ import numpy as np
 import polars as pl
 import torch
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.data.loading import load
 from knowngood.data.pixels import fitted
 from knowngood.files import write_json
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, network_for
-from knowngood.models.weights.finding import find
-from knowngood.study.facts import versions
-from knowngood.study.generator import train_generator
-from knowngood.synthesis.judging.likeness import kid
+from knowngood.models.weights.search import find
+from knowngood.synthesis.judging import kid
 from knowngood.synthesis.stylegan.generators import TrainedGenerator
-from knowngood.synthesis.stylegan.squares import Square
+from knowngood.synthesis.stylegan.losses import Square
+from knowngood.workflows.generate import train_generator
+from knowngood.workflows.runs import versions
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from knowngood.study.facts import versions
-from knowngood.study.training import Trained
+from knowngood.workflows.runs import versions
+from knowngood.workflows.train import Trained
 
 FIGURES = ("auroc", "accuracy", "average_precision", "balanced_accuracy", "escape_rate", "overkill_rate", "ece")
 

@@ -24,12 +24,12 @@ from pathlib import Path
 
 from stylegan_tape import DATA, IMAGES, RESULTS
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.data.loading import load
+from knowngood.experiments.synthesis import judge
 from knowngood.files import write_json
-from knowngood.study.facts import versions
-from knowngood.study.generating import sample, transplant
-from knowngood.study.judging.judging import judge
+from knowngood.workflows.generate import sample, transplant
+from knowngood.workflows.runs import versions
 
 
 def main() -> None:

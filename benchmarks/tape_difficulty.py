@@ -23,12 +23,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.generate import generate
 from knowngood.files import write_json
-from knowngood.models.training.config import TrainConfig
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.generate import generate
 from knowngood.recipe.predicting import predict
-from knowngood.study.training import train
+from knowngood.training.config import TrainConfig
+from knowngood.workflows.train import train
 
 RESULT = Path(__file__).parent / "results" / "tape_difficulty.json"
 BINS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.01)

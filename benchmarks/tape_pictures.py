@@ -11,11 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.defects import DEFECTS
-from knowngood.data.tape.drawing import Drawn, draw_planned, draw_unit
-from knowngood.data.tape.families import FAMILIES
-from knowngood.data.tape.labels import plan_unit
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.defects import DEFECTS
+from knowngood.lookalike.families import FAMILIES
+from knowngood.lookalike.units import Drawn, draw_planned, draw_unit, plan_unit
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 SEVERITIES = (0.4, 0.7, 0.95)

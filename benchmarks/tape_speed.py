@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.generate import generate
 from knowngood.files import write_json
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.generate import generate
 
 RESULT = Path(__file__).parent / "results" / "tape_speed.json"
 

@@ -17,10 +17,19 @@ import cv2
 import numpy as np
 from scipy.stats import ks_2samp
 
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.drawing import BODY, FLOOR, LEAD, Drawn, draw_planned, draw_unit
-from knowngood.data.tape.labels import BORDER, plan_unit, severity_shape
 from knowngood.files import write_json
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.units import (
+    BODY,
+    BORDER,
+    FLOOR,
+    LEAD,
+    Drawn,
+    draw_planned,
+    draw_unit,
+    plan_unit,
+    severity_shape,
+)
 
 RESULT = Path(__file__).parent / "results" / "tape_statistics.json"
 BOXED = ("chipping", "foreign_material", "scratch", "lead_glue", "lead_defect", "marking_defect")

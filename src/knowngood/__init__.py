@@ -14,43 +14,42 @@ from typing import TYPE_CHECKING, Any
 from knowngood.telemetry import refuse
 
 if TYPE_CHECKING:
+    from knowngood.data.augment import Augmented, augment
     from knowngood.data.health import Health, check
     from knowngood.data.loading import load
-    from knowngood.data.offline.augment import Augmented, augment
     from knowngood.data.records import Records
     from knowngood.data.splits import split
-    from knowngood.decide.metrics import Metrics, evaluate
-    from knowngood.decide.threshold import Threshold, choose_threshold
     from knowngood.errors import KnownGoodError
-    from knowngood.models.cluster.running import FeatureRun, features_on_cluster
+    from knowngood.experiments.classical import Classical, classical
+    from knowngood.experiments.compare import Compared, compare
+    from knowngood.experiments.compare_config import CompareConfig
+    from knowngood.experiments.recipe_comparison import ComparedRecipes, compare_recipes
+    from knowngood.experiments.study import Studied, study
+    from knowngood.experiments.study_config import StudyConfig
+    from knowngood.experiments.synthesis import Judged, judge
+    from knowngood.experiments.synthesis_config import JudgeConfig
+    from knowngood.metrics.figures import Metrics, evaluate
+    from knowngood.metrics.thresholds import Threshold, choose_threshold
     from knowngood.models.features import Features, features
-    from knowngood.models.training.config import TrainConfig
+    from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster
     from knowngood.recipe.bundle import Prediction, Recipe
-    from knowngood.recipe.cluster.config import EngineConfig
-    from knowngood.recipe.cluster.running import ClusterRun, predict_on_cluster
-    from knowngood.recipe.export.exporting import Exported, export
+    from knowngood.recipe.cluster import ClusterRun, predict_on_cluster
+    from knowngood.recipe.engine_config import EngineConfig
+    from knowngood.recipe.exporting import Exported, export
     from knowngood.recipe.predicting import predict
     from knowngood.scale.config import ClusterConfig
-    from knowngood.study.auditing import Audit, audit
-    from knowngood.study.cascade_config import CascadeConfig
-    from knowngood.study.cascading import Cascaded, cascade
-    from knowngood.study.classical import Classical, classical
-    from knowngood.study.comparison.comparing import Compared, compare
-    from knowngood.study.comparison.config import CompareConfig
-    from knowngood.study.explain_config import ExplainConfig
-    from knowngood.study.explaining import Explained, explain
-    from knowngood.study.generating import sample, transplant
-    from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
-    from knowngood.study.generator import TrainedGan, train_generator
-    from knowngood.study.judging.config import JudgeConfig
-    from knowngood.study.judging.judging import Judged, judge
-    from knowngood.study.recipe_comparison import ComparedRecipes, compare_recipes
-    from knowngood.study.removal_config import RemovalConfig
-    from knowngood.study.removing import RemovalTrial, removal_trial
-    from knowngood.study.study_config import StudyConfig
-    from knowngood.study.studying import Studied, study
-    from knowngood.study.training import Trained, train
     from knowngood.synthesis.writing import GeneratedSet
+    from knowngood.training.config import TrainConfig
+    from knowngood.workflows.audit import Audit, audit
+    from knowngood.workflows.cascade import Cascaded, cascade
+    from knowngood.workflows.cascade_config import CascadeConfig
+    from knowngood.workflows.explain import Explained, explain
+    from knowngood.workflows.explain_config import ExplainConfig
+    from knowngood.workflows.generate import TrainedGan, sample, train_generator, transplant
+    from knowngood.workflows.generate_config import GeneratorConfig, TransplantConfig
+    from knowngood.workflows.removal import RemovalTrial, removal_trial
+    from knowngood.workflows.removal_config import RemovalConfig
+    from knowngood.workflows.train import Trained, train
 
 refuse()  # before anything that would report is imported
 
@@ -60,65 +59,65 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {
-    "Audit": "knowngood.study.auditing",
-    "Augmented": "knowngood.data.offline.augment",
-    "CascadeConfig": "knowngood.study.cascade_config",
-    "Cascaded": "knowngood.study.cascading",
-    "Classical": "knowngood.study.classical",
+    "Audit": "knowngood.workflows.audit",
+    "Augmented": "knowngood.data.augment",
+    "CascadeConfig": "knowngood.workflows.cascade_config",
+    "Cascaded": "knowngood.workflows.cascade",
+    "Classical": "knowngood.experiments.classical",
     "ClusterConfig": "knowngood.scale.config",
-    "ClusterRun": "knowngood.recipe.cluster.running",
-    "CompareConfig": "knowngood.study.comparison.config",
-    "ComparedRecipes": "knowngood.study.recipe_comparison",
-    "Compared": "knowngood.study.comparison.comparing",
-    "EngineConfig": "knowngood.recipe.cluster.config",
-    "ExplainConfig": "knowngood.study.explain_config",
-    "Explained": "knowngood.study.explaining",
-    "Exported": "knowngood.recipe.export.exporting",
-    "FeatureRun": "knowngood.models.cluster.running",
+    "ClusterRun": "knowngood.recipe.cluster",
+    "CompareConfig": "knowngood.experiments.compare_config",
+    "ComparedRecipes": "knowngood.experiments.recipe_comparison",
+    "Compared": "knowngood.experiments.compare",
+    "EngineConfig": "knowngood.recipe.engine_config",
+    "ExplainConfig": "knowngood.workflows.explain_config",
+    "Explained": "knowngood.workflows.explain",
+    "Exported": "knowngood.recipe.exporting",
+    "FeatureRun": "knowngood.models.features_on_cluster",
     "Features": "knowngood.models.features",
     "GeneratedSet": "knowngood.synthesis.writing",
-    "GeneratorConfig": "knowngood.study.generating_config",
+    "GeneratorConfig": "knowngood.workflows.generate_config",
     "Health": "knowngood.data.health",
-    "JudgeConfig": "knowngood.study.judging.config",
-    "Judged": "knowngood.study.judging.judging",
+    "JudgeConfig": "knowngood.experiments.synthesis_config",
+    "Judged": "knowngood.experiments.synthesis",
     "KnownGoodError": "knowngood.errors",
-    "Metrics": "knowngood.decide.metrics",
+    "Metrics": "knowngood.metrics.figures",
     "Prediction": "knowngood.recipe.bundle",
     "Recipe": "knowngood.recipe.bundle",
     "Records": "knowngood.data.records",
-    "RemovalConfig": "knowngood.study.removal_config",
-    "RemovalTrial": "knowngood.study.removing",
-    "Studied": "knowngood.study.studying",
-    "StudyConfig": "knowngood.study.study_config",
-    "Threshold": "knowngood.decide.threshold",
-    "TrainConfig": "knowngood.models.training.config",
-    "Trained": "knowngood.study.training",
-    "TrainedGan": "knowngood.study.generator",
-    "TransplantConfig": "knowngood.study.generating_config",
-    "audit": "knowngood.study.auditing",
-    "augment": "knowngood.data.offline.augment",
-    "cascade": "knowngood.study.cascading",
+    "RemovalConfig": "knowngood.workflows.removal_config",
+    "RemovalTrial": "knowngood.workflows.removal",
+    "Studied": "knowngood.experiments.study",
+    "StudyConfig": "knowngood.experiments.study_config",
+    "Threshold": "knowngood.metrics.thresholds",
+    "TrainConfig": "knowngood.training.config",
+    "Trained": "knowngood.workflows.train",
+    "TrainedGan": "knowngood.workflows.generate",
+    "TransplantConfig": "knowngood.workflows.generate_config",
+    "audit": "knowngood.workflows.audit",
+    "augment": "knowngood.data.augment",
+    "cascade": "knowngood.workflows.cascade",
     "check": "knowngood.data.health",
-    "choose_threshold": "knowngood.decide.threshold",
-    "classical": "knowngood.study.classical",
-    "compare": "knowngood.study.comparison.comparing",
-    "compare_recipes": "knowngood.study.recipe_comparison",
-    "evaluate": "knowngood.decide.metrics",
-    "explain": "knowngood.study.explaining",
-    "export": "knowngood.recipe.export.exporting",
+    "choose_threshold": "knowngood.metrics.thresholds",
+    "classical": "knowngood.experiments.classical",
+    "compare": "knowngood.experiments.compare",
+    "compare_recipes": "knowngood.experiments.recipe_comparison",
+    "evaluate": "knowngood.metrics.figures",
+    "explain": "knowngood.workflows.explain",
+    "export": "knowngood.recipe.exporting",
     "features": "knowngood.models.features",
-    "features_on_cluster": "knowngood.models.cluster.running",
-    "judge": "knowngood.study.judging.judging",
+    "features_on_cluster": "knowngood.models.features_on_cluster",
+    "judge": "knowngood.experiments.synthesis",
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
-    "predict_on_cluster": "knowngood.recipe.cluster.running",
-    "removal_trial": "knowngood.study.removing",
-    "sample": "knowngood.study.generating",
+    "predict_on_cluster": "knowngood.recipe.cluster",
+    "removal_trial": "knowngood.workflows.removal",
+    "sample": "knowngood.workflows.generate",
     "split": "knowngood.data.splits",
-    "study": "knowngood.study.studying",
-    "train": "knowngood.study.training",
-    "train_generator": "knowngood.study.generator",
-    "transplant": "knowngood.study.generating",
+    "study": "knowngood.experiments.study",
+    "train": "knowngood.workflows.train",
+    "train_generator": "knowngood.workflows.generate",
+    "transplant": "knowngood.workflows.generate",
 }
 
 __all__ = [
@@ -195,8 +194,8 @@ def __dir__() -> list[str]:
 
 
 class _Interface(ModuleType):
-    """Keeps `knowngood.study` and `knowngood.explain` the functions: importing the folders of these names, which
-    Python would put in their place, only makes them known to `from knowngood.study import ...`.
+    """Keeps `knowngood.explain` the function: importing the folder of that name, which Python would put in its
+    place, only makes it known to `from knowngood.explain import ...`.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -18,11 +18,18 @@ import pytest
 
 from knowngood.data.images import decode
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade.document import DOCUMENT, FOLDER, CascadeDocument
-from knowngood.recipe.cascade.opening import cascade_scoring
-from knowngood.recipe.cascade.rule import PASSED
-from knowngood.recipe.cascade.runtime import BATCH, WAITING, CascadeRuntime, smaller
-from knowngood.recipe.runtimes.choosing import scoring
+from knowngood.recipe.cascade import (
+    BATCH,
+    DOCUMENT,
+    FOLDER,
+    PASSED,
+    WAITING,
+    CascadeDocument,
+    CascadeRuntime,
+    cascade_scoring,
+    smaller,
+)
+from knowngood.recipe.session import scoring
 
 Run = Callable[..., Any]
 STUDENT = ("--student-size", 64, "--certainty", 0.5)

@@ -69,7 +69,7 @@ def test_components_and_page(judged):
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_model_that_it_was_at(judged, parts, tmp_path, monkeypatch):
-    from knowngood.study import classical as studying
+    from knowngood.experiments import classical as studying
 
     out, rows = judged
     options = {"backbone": "efficientnet_lite0", "image_size": 64, "models": "svm,lda,knn"}

@@ -19,8 +19,8 @@ import polars as pl
 import pytest
 
 from knowngood import Recipe
-from knowngood.packages import install_command
-from knowngood.recipe.export.document import DOCUMENT, ExportDocument
+from knowngood.environment import install_command
+from knowngood.recipe.exporting import DOCUMENT, ExportDocument
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")

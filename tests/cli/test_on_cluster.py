@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from knowngood.packages import install_command
+from knowngood.environment import install_command
 
 Run = Callable[..., Any]
 BACKBONE = ("--backbone", "efficientnet_lite0", "--image-size", "64")

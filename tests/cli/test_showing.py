@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from knowngood.cli import showing
+from knowngood.cli import output as showing
 
 
 class Clock:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from knowngood.recipe.sealed import seal
+from knowngood.recipe.manifest import seal
 
 pytest.importorskip("cryptography", reason="the extra sign is not installed")
 Run = Callable[..., Any]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowngood.explain.film import read_film
+from knowngood.explain.history import read_film
 from knowngood.progress import Silent, reporting_to
-from knowngood.study.training import train
+from knowngood.workflows.train import train
 
 Run = Callable[..., Any]
 OPTIONS: dict[str, Any] = {

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from knowngood.data.augmentations import AUGMENTATIONS, POLICIES
-from knowngood.data.augmentations.policy import augment, policy_named
+from knowngood.data.augmentation import AUGMENTATIONS, POLICIES, augment, policy_named
 from knowngood.errors import UnknownNameError
 
 
@@ -60,7 +59,7 @@ def test_kinds_keep_their_promises(name):
 
 
 def test_a_shift_moves_by_what_it_drew():
-    from knowngood.data.augmentations.shift import Shift
+    from knowngood.data.augmentation import Shift
 
     images = torch.zeros(1, 1, 40, 40)
     images[0, 0, 20, 10] = 255
@@ -71,7 +70,7 @@ def test_a_shift_moves_by_what_it_drew():
 
 
 def test_a_rotation_keeps_proportions_on_wide_images():
-    from knowngood.data.augmentations.rotate import Rotate
+    from knowngood.data.augmentation import Rotate
 
     aspect = torch.tensor(2.0)
     matrix = Rotate().apply(aspect, torch.tensor([[90.0]]))[0]

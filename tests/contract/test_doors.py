@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from knowngood import Recipe, predict
-from knowngood.packages import installed
+from knowngood.environment import installed
 from knowngood.recipe.runtimes import RUNTIMES
 
 NOT, BLANK, DEPTH = "not this product", "blank photograph", "bit depth"
@@ -127,9 +127,9 @@ def test_explain(run_cli, trained_run, photographs, wanted, tmp_path):
 
 def test_the_station_which_files_and_replays_them(trained_run, photographs, wanted, tmp_path):
     pytest.importorskip("fastapi", reason="the review station comes with the extra review")
-    from knowngood.review.app.api import found
-    from knowngood.review.app.station import Job
     from knowngood.review.serving import open_station
+    from knowngood.review.station import Job
+    from knowngood.review.web.api import found
 
     station = open_station(trained_run, tmp_path / "record.db", user="tester")
     outcomes = station.inspect([Job(path.read_bytes(), str(path), unit=path.stem) for path in photographs])
@@ -158,8 +158,8 @@ def test_of_any_product_the_score_decides_but_for_blank_ones(recipe, run_cli, tr
 
 def test_the_station_can_be_told_to_take_any_product(trained_run, photographs, tmp_path):
     pytest.importorskip("fastapi", reason="the review station comes with the extra review")
-    from knowngood.review.app.station import Job
     from knowngood.review.serving import open_station
+    from knowngood.review.station import Job
 
     station = open_station(trained_run, tmp_path / "record.db", user="tester", any_product=True)
     noise = next(path for path in photographs if path.name == "noise.png")

@@ -15,9 +15,9 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import split
 from knowngood.errors import DataError, KnownGoodError
 from knowngood.parameters import checked_parameters
-from knowngood.study.generator import train_generator
-from knowngood.synthesis.makers import MAKERS, Made, Maker, open_maker
+from knowngood.synthesis.generators import MAKERS, Made, Maker, open_maker
 from knowngood.synthesis.writing import write_set
+from knowngood.workflows.generate import train_generator
 
 Places = dict[str, "Records | Path"]
 

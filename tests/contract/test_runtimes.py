@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from knowngood.packages import installed
-from knowngood.recipe.export import EXPORTERS
-from knowngood.recipe.export.graphs import Scorer, map_kind
+from knowngood.environment import installed
+from knowngood.recipe.export_formats import EXPORTERS
+from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.recipe.runtimes import RUNTIMES, Graph
 
 

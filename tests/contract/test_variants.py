@@ -12,7 +12,7 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import split
 from knowngood.errors import KnownGoodError
-from knowngood.study.comparison.variants import VARIANTS, TrainingSet, VariantOptions, variant_named
+from knowngood.experiments.training_sets import VARIANTS, TrainingSet, VariantOptions, variant_named
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.models.classical import CLASSIFIERS
-from knowngood.models.classical.fitting import fit_classifier
-from knowngood.models.classical.lda import ShrunkenLda
-from knowngood.models.components import fit_components, line_through, separating_line
+from knowngood.models.classical import (
+    CLASSIFIERS,
+    ShrunkenLda,
+    fit_classifier,
+    fit_components,
+    line_through,
+    separating_line,
+)
 
 
 def made(count: int = 120, width: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

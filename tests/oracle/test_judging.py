@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from knowngood.synthesis.judging.likeness import kid
-from knowngood.synthesis.judging.manifolds import among, overlap
+from knowngood.synthesis.judging import among, kid, overlap
 
 metric_kid = pytest.importorskip("torch_fidelity.metric_kid")
 metric_prc = pytest.importorskip("torch_fidelity.metric_prc")

@@ -5,7 +5,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.models.training.kernel import fit_kernel_head
+from knowngood.training.svm_head import fit_kernel_head
 
 
 def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ def test_rows_of_no_fold_teach_and_are_not_judged():
 
 
 def test_too_many_rows_keep_the_bad_ones(monkeypatch):
-    monkeypatch.setattr("knowngood.models.training.kernel.MOST_ROWS", 100)
+    monkeypatch.setattr("knowngood.training.svm_head.MOST_ROWS", 100)
     rows, bad = blobs(400, 2)
     bad[:] = False
     bad[:30] = True

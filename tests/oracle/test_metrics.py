@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import beta, binomtest
 from sklearn import metrics as sk
 
-from knowngood.decide.compare import auroc_covariance, compare_accuracy, compare_auroc
-from knowngood.decide.curves import roc_curve
-from knowngood.decide.metrics import TPRS, evaluate
-from knowngood.decide.threshold import proportion_interval
 from knowngood.errors import KnownGoodError
+from knowngood.metrics.comparisons import auroc_covariance, compare_accuracy, compare_auroc
+from knowngood.metrics.curves import roc_curve
+from knowngood.metrics.figures import TPRS, evaluate
+from knowngood.metrics.thresholds import proportion_interval
 
 
 def draw(seed: int, rounding: int | None) -> tuple[np.ndarray, np.ndarray]:

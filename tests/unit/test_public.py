@@ -28,12 +28,12 @@ def test_every_name_is_there_documented_and_typed(name: str) -> None:
 
 def test_importing_a_floor_does_not_hide_the_function_of_its_name() -> None:
     from knowngood.explain import maps
-    from knowngood.study import training
+    from knowngood.workflows import train as training
 
-    assert knowngood.explain.__module__ == "knowngood.study.explaining"
-    assert knowngood.study.__module__ == "knowngood.study.studying"
+    assert knowngood.explain.__module__ == "knowngood.workflows.explain"
+    assert knowngood.study.__module__ == "knowngood.experiments.study"
     assert maps.__name__ == "knowngood.explain.maps"
-    assert training.__name__ == "knowngood.study.training"
+    assert training.__name__ == "knowngood.workflows.train"
 
 
 def test_other_names_are_missing_as_python_says_it() -> None:

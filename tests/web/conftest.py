@@ -16,12 +16,12 @@ import pytest
 pytest.importorskip("fastapi", reason="the review station comes with the extra review")
 
 from knowngood.recipe.bundle import Recipe
-from knowngood.review.app.factory import make_app
-from knowngood.review.app.settings import Settings
-from knowngood.review.app.station import Station
 from knowngood.review.serving import server_of
+from knowngood.review.settings import Settings
+from knowngood.review.station import Station
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
+from knowngood.review.web.factory import make_app
 
 
 class Live:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knowngood.review.app.overview import View
-from knowngood.review.app.station import Job
-from knowngood.review.known import Known
+from knowngood.review.neighbours import Known
+from knowngood.review.overview import View
 from knowngood.review.serving import inspect_data, take_over_run
+from knowngood.review.station import Job
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, percent, show_table
 from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import (
     Backbone,
@@ -21,13 +20,14 @@ from knowngood.cli.options import (
     out_folder,
     with_options,
 )
+from knowngood.cli.output import Json, answer_json, percent, show_table
 from knowngood.errors import ConfigError
 from knowngood.scale.config import ClusterConfig
-from knowngood.study.removal_config import RemovalConfig
 from knowngood.wording import counted
+from knowngood.workflows.removal_config import RemovalConfig
 
 if TYPE_CHECKING:
-    from knowngood.study.auditing import Audit
+    from knowngood.workflows.audit import Audit
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +78,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
         raise ConfigError("--seeds, --train-preset and --verdicts belong to the removal trial.", fix="--test-removal")
     check_folder(cluster, out)
     with at_work_on(cluster):
-        from knowngood.study.auditing import audit as work
+        from knowngood.workflows.audit import audit as work
 
         done = work(
             data,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_made
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
-from knowngood.data.offline.config import AugmentConfig
+from knowngood.cli.output import Json, answer_json, at_work, show_made
+from knowngood.data.augment_config import AugmentConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def augment(
     are, not copied or changed. A call that was killed goes on when it is given again.
     """
     with at_work():
-        from knowngood.data.offline.augment import augment as work
+        from knowngood.data.augment import augment as work
 
         done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force, workers=workers)
     if json:

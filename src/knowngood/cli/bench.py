@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
 from knowngood.cli.options import RecipePath, images_to_read
+from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 
 
 def register(app: typer.Typer) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work
 from knowngood.cli.options import Run, with_options
-from knowngood.study.cascade_config import CascadeConfig
+from knowngood.cli.output import Json, answer_json, at_work
+from knowngood.workflows.cascade_config import CascadeConfig
 
 if TYPE_CHECKING:
-    from knowngood.study.cascading import Cascaded
+    from knowngood.workflows.cascade import Cascaded
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def cascade(
     The whole keeps the recipe's escape budget, certified anew. Export first: the student is exported alike.
     """
     with at_work():
-        from knowngood.study.cascading import cascade as work
+        from knowngood.workflows.cascade import cascade as work
 
         done = work(run, config)
     if json:
@@ -41,7 +41,7 @@ def cascade(
 
 def show_cascade(done: Cascaded) -> None:
     """Prints what a cascade does."""
-    from knowngood.study.cascade_page import sentences
+    from knowngood.workflows.cascade import sentences
 
     for said in sentences(done.document):
         typer.echo(said)

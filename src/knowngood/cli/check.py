@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, show_folders, show_table
 from knowngood.cli.options import Bad, Data, Good, Source, UnitFrom
+from knowngood.cli.output import Json, answer_json, at_work, one_line, show_folders, show_table
 
 
 def register(app: typer.Typer) -> None:

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
-from knowngood.models.classical.config import ClassicalConfig
+from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
+from knowngood.models.classical_config import ClassicalConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def classical(
     Tested on the same images as `knowngood train` with the same seed.
     """
     with at_work():
-        from knowngood.study.classical import classical as work
+        from knowngood.experiments.classical import classical as work
 
         done = work(data, out, config, source=source, good=good or (), bad=bad or ())
     if json:

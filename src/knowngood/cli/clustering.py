@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from knowngood.cli.answering import at_work
+from knowngood.cli.output import at_work
 from knowngood.errors import ConfigError
 from knowngood.files import check_writable
 from knowngood.scale.config import ClusterConfig

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.errors import ConfigError
+from knowngood.experiments.compare_config import CompareConfig
 from knowngood.recipe.folder import place_of
-from knowngood.study.comparison.config import CompareConfig
 
 _TPRS = ("0.991", "0.995", "0.997", "1")
 
@@ -49,7 +49,7 @@ def compare(
     if out is None:
         raise ConfigError("No --out says where the comparison goes.", fix=f"knowngood compare {data} --out FOLDER")
     with at_work():
-        from knowngood.study.comparison.comparing import compare as work
+        from knowngood.experiments.compare import compare as work
 
         done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     if json:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_table
 from knowngood.cli.options import Source
+from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_table
 
 SHOWN = 20
 _Recipe = Annotated[Path, typer.Argument(help="Folder of a recipe, or of the run that made it.")]
@@ -41,8 +41,8 @@ def compare_recipes(
     Only photographs count that neither recipe learned from or was calibrated on. Each decides at its own thresholds.
     """
     with at_work():
-        from knowngood.study.recipe_comparison import PAGE
-        from knowngood.study.recipe_comparison import compare_recipes as work
+        from knowngood.experiments.recipe_comparison import PAGE
+        from knowngood.experiments.recipe_comparison import compare_recipes as work
 
         options: dict[str, Any] = {"source": source, "all_images": all_images, "runtime": runtime}
         done = work(a, b, data, out, **options, confidence=confidence)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, end_for_errors, one_line, show_table
 from knowngood.cli.options import MaxErrors, RecipePath, images_to_read, out_folder, with_options
-from knowngood.study.explain_config import ExplainConfig
+from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, show_table
+from knowngood.workflows.explain_config import ExplainConfig
 
 SHOWN = 20
 
@@ -34,8 +34,8 @@ def explain(
     --max-errors N allows N of them.
     """
     with at_work():
-        from knowngood.study.explaining import PAGE
-        from knowngood.study.explaining import explain as work
+        from knowngood.workflows.explain import PAGE
+        from knowngood.workflows.explain import explain as work
 
         done = work(recipe, images, out, config)
     if json:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_table
 from knowngood.cli.options import RecipePath, data_option, with_options
+from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 from knowngood.recipe.tolerance import Tolerance
 
 
@@ -30,11 +30,11 @@ def export(
     The graph is compared with the recipe on held-out images and refused when it strays too far;
     its thresholds are certified anew.
     """
-    from knowngood.recipe.export import check_export
+    from knowngood.recipe.export_formats import check_export
 
     check_export(recipe, to, precision)  # before what is heavy is imported
     with at_work():
-        from knowngood.recipe.export.exporting import export as work
+        from knowngood.recipe.exporting import export as work
 
         done = work(recipe, to=to, precision=precision, data=data, tolerance=config)
     document, parity = done.document, done.document.parity

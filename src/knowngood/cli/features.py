@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json
 from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import Backbone, Bad, Data, Good, ImageSize, Source, Weights, with_options
+from knowngood.cli.output import Json, answer_json
 from knowngood.scale.config import ClusterConfig, of_a_cluster
 
 
@@ -80,7 +80,7 @@ def _here(data: str, out: Path, asked: dict[str, Any], **more: Any) -> dict[str,
 
 
 def _on_cluster(data: str, out: Path, asked: dict[str, Any], **more: Any) -> dict[str, Any]:
-    from knowngood.models.cluster.running import features_on_cluster
+    from knowngood.models.features_on_cluster import features_on_cluster
 
     done = features_on_cluster(data, out, more.pop("config"), **asked, **more)
     return {

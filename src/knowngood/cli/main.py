@@ -28,7 +28,7 @@ from knowngood.cli import (
     train,
     weights,
 )
-from knowngood.cli.answering import guarded
+from knowngood.cli.output import guarded
 
 # Read by OpenMP when torch is imported: threads that wait give their core away, which on a computer that does other
 # work too was worth a factor of four, and on an idle one nothing.

@@ -48,7 +48,7 @@ def check_name(option: str, value: Any, model: str = "") -> None:
         UnknownNameError: It is not; those that are are named.
     """
     if option == "augment" and value:
-        from knowngood.data.augmentations import names_in
+        from knowngood.data.augmentation import names_in
 
         names_in(value)
     where = _NAMES.get(f"{model}.{option}") or _NAMES.get(option)
@@ -87,7 +87,7 @@ def check_there(place: str | Path, flag: str, what: str | None = None) -> None:
         DataError: It is not.
     """
     if isinstance(place, str) and "://" in place:
-        from knowngood.recipe.engine.remote import check_url
+        from knowngood.recipe.remote import check_url
 
         check_url(place)
         return

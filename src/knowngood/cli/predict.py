@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
 from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import (
     MaxErrors,
@@ -18,8 +17,9 @@ from knowngood.cli.options import (
     to_read,
     with_options,
 )
+from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
 from knowngood.errors import ConfigError
-from knowngood.recipe.cluster.config import EngineConfig
+from knowngood.recipe.engine_config import EngineConfig
 
 SHOWN = 20
 
@@ -74,7 +74,7 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
         return
     with at_work():
         from knowngood.data.records import PassedOver
-        from knowngood.recipe.engine.profile import Profile
+        from knowngood.recipe.engine import Profile
         from knowngood.recipe.predicting import predict as work
 
         stages, passed = Profile(), PassedOver()
@@ -133,7 +133,7 @@ def _refused(config: EngineConfig, out: Path | None, others: dict[str, bool]) ->
 
 def _on_cluster(given: tuple[Any, ...], json: bool, **more: Any) -> dict[str, int]:
     with at_work_on(given[3]):
-        from knowngood.recipe.cluster.running import predict_on_cluster
+        from knowngood.recipe.cluster import predict_on_cluster
 
         done = predict_on_cluster(*given, **more)
     facts = {"images": done.images, **done.counts}

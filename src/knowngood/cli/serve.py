@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import Bad, Good, RecipePath, RequireSignature, data_option, to_read
+from knowngood.cli.output import Json, answer_json, at_work, show_table
+from knowngood.environment import install_command
 from knowngood.errors import DataError, MissingExtraError
-from knowngood.packages import install_command
 
 Db = Annotated[str, typer.Option("--db", help="The record: a file, sqlite:///FILE or postgresql://USER@HOST/NAME.")]
 _HERE = "knowngood-review/record.db"
@@ -88,18 +88,18 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         if data is not None:
             works.append(lambda: serving.inspect_data(station, data, good=good or (), bad=bad or ()))
         if audit is not None:
-            from knowngood.review.audited import queue_audit
+            from knowngood.review.verdict_files import queue_audit
 
             works.append(lambda: queue_audit(station.record, audit, station.scoring))
         if judged is not None:
-            from knowngood.review.judged import queue_judged, read_judged
+            from knowngood.review.verdict_files import queue_judged, read_judged
 
             read_judged(judged)  # a wrong folder is told before anything is served
             works.append(lambda: queue_judged(station, judged))
         serving.in_background(*works)
         watcher = None
         if watch is not None:
-            from knowngood.review.watching import Watcher
+            from knowngood.review.inbox import Watcher
 
             watcher = Watcher(station, watch)
             station.workers.append(watcher)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work
+from knowngood.cli.output import Json, answer_json, at_work
 from knowngood.errors import ConfigError
 
 

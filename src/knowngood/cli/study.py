@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
-from knowngood.study.study_config import StudyConfig
+from knowngood.cli.output import Json, answer_json, at_work, show_table
+from knowngood.experiments.study_config import StudyConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +33,8 @@ def study(
     A study that was killed goes on when the same command is given again.
     """
     with at_work():
-        from knowngood.study.studying import PAGE
-        from knowngood.study.studying import study as work
+        from knowngood.experiments.study import PAGE
+        from knowngood.experiments.study import study as work
 
         done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     if json:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, percent, show_made, show_table
 from knowngood.cli.options import (
     Bad,
     Data,
@@ -19,9 +18,10 @@ from knowngood.cli.options import (
     to_read,
     with_options,
 )
-from knowngood.study.generating_config import GeneratorConfig, TransplantConfig
-from knowngood.study.judging.config import JudgeConfig
+from knowngood.cli.output import Json, answer_json, at_work, percent, show_made, show_table
+from knowngood.experiments.synthesis_config import JudgeConfig
 from knowngood.synthesis.config import SamplingParameters
+from knowngood.workflows.generate_config import GeneratorConfig, TransplantConfig
 
 if TYPE_CHECKING:
     from knowngood.synthesis.writing import GeneratedSet
@@ -65,7 +65,7 @@ def train(
     A grid of the same samples is kept at each tick: look at film/, and stop when it gets no better.
     """
     with at_work():
-        from knowngood.study.generator import train_generator
+        from knowngood.workflows.generate import train_generator
 
         done = train_generator(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
     last = done.figures["history"][-1]
@@ -99,7 +99,7 @@ def transplant(
     was killed goes on when it is given again.
     """
     with at_work():
-        from knowngood.study.generating import transplant as work
+        from knowngood.workflows.generate import transplant as work
 
         given: dict[str, Any] = {"source": source, "good": good or (), "bad": bad or ()}
         done = work(data, out, count, config, recipe=recipe, **given, force=force)
@@ -125,7 +125,7 @@ def sample(  # noqa: PLR0913, PLR0917  (an option each)
 ) -> None:
     """Write samples of a trained generator; each can be made again from the seed and its number."""
     with at_work():
-        from knowngood.study.generating import sample as work
+        from knowngood.workflows.generate import sample as work
 
         given: dict[str, Any] = {"data": data, "source": source, "good": good or (), "bad": bad or ()}
         done = work(run, out, count, seed=seed, **given, force=force, **config.model_dump())
@@ -161,7 +161,7 @@ def judge(
     Give the splits and --seed that they were made with. drop.csv lists copies, repeats and broken ones.
     """
     with at_work():
-        from knowngood.study.judging.judging import judge as work
+        from knowngood.experiments.synthesis import judge as work
 
         done = work(generated, data, out, config, source=source, good=good or (), bad=bad or ())
     if json:

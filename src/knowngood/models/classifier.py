@@ -16,10 +16,8 @@ from torch.nn import functional
 
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.heads import KernelHead, pool_stages
-from knowngood.models.memory_heads import NearestHead, PatchHead, patch_maps
-from knowngood.models.weights.files import Weights
-from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
+from knowngood.models.heads import KernelHead, NearestHead, PatchHead, patch_maps, pool_stages
+from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
 
 _Mean = Annotated[float, Field(ge=-10, le=10)]
 _Deviation = Annotated[float, Field(ge=1e-4, le=10)]

@@ -17,19 +17,26 @@ from torch.func import functional_call
 
 from knowngood.data.images import Decoded, decoding
 from knowngood.data.pixels import BLANK, blank_reason, fit
-from knowngood.decide.by_hand import BY_HAND, moved, threshold_by_hand
-from knowngood.decide.threshold import ACCEPT, UNKNOWN, Threshold, Thresholds, decide
 from knowngood.errors import CalibrationError, KnownGoodError, ReadOnlyError, RecipeError, UnknownNameError
 from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
+from knowngood.metrics.thresholds import (
+    ACCEPT,
+    BY_HAND,
+    UNKNOWN,
+    Threshold,
+    Thresholds,
+    decide,
+    moved,
+    threshold_by_hand,
+)
 from knowngood.models.batching import device_of, over_batches
 from knowngood.models.classifier import Inspector, common_shape
 from knowngood.recipe.evidence import EVIDENCE, Evidence
 from knowngood.recipe.folder import MANIFEST, WEIGHTS, recipe_at
 from knowngood.recipe.input_check import INPUT_CHECK, InputCheck
-from knowngood.recipe.manifest import FORMAT, RecipeManifest, seal
+from knowngood.recipe.manifest import FORMAT, RecipeManifest, read_document, seal, unsealed
 from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
-from knowngood.recipe.sealed import read_document, unsealed
 
 if TYPE_CHECKING:
     from knowngood.recipe.signing import Keys
@@ -236,9 +243,9 @@ class Recipe:
             DataError: A folder, archive or table has no photograph in it, or cannot be read.
             ConfigError: `names` are not as many as `images`, or there is no export for the runtime asked for.
         """
-        from knowngood.recipe.cascade.opening import kept_open
-        from knowngood.recipe.engine.given import items_from
-        from knowngood.recipe.engine.pipeline import Engine
+        from knowngood.recipe.cascade import kept_open
+        from knowngood.recipe.engine import Engine
+        from knowngood.recipe.inputs import items_from
 
         engine = Engine(kept_open(self, runtime, cascade=cascade, any_product=any_product))
         return [one.prediction for one in engine.run(items_from(images, names))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from knowngood.errors import RecipeError
 from knowngood.files import sha256_of
-from knowngood.recipe.sealed import read_document, seal
+from knowngood.recipe.manifest import read_document, seal
 
 SIGNATURE = "signature.json"
 VOLATILE = ("seal", "name", "created", "versions")  # of a document: they name it, and decide nothing

@@ -1,17 +1,218 @@
-"""What recipe.json holds; validated when read, sealed with a hash so that a flipped byte is noticed."""
+"""Documents that decide, on disk: read within limits, sealed with a hash so that a flipped byte is noticed.
+
+A seal finds accidents; anybody can compute it again. What an attacker may have written is therefore held to limits
+here (size, depth, lengths, finite numbers) and to ranges in the models, and a signature (`knowngood.recipe.signing`)
+says who stands behind it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import Annotated, Any, Literal
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from knowngood.data.preprocessing import Preprocessing
-from knowngood.decide.calibration import Calibration
+from knowngood.files import write_json
+from knowngood.metrics.calibration import Calibration
 from knowngood.models.classifier import NetworkConfig
 from knowngood.recipe.input_check import InputFacts
-from knowngood.recipe.sealed import CertifiedCuts, Sha256, seal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from knowngood.metrics.thresholds import Thresholds
+
+MOST_BYTES = 4 << 20  # of a document; honest ones have tens of kilobytes
+MOST_VALUES = 200_000  # of a document, its names included
+MOST_LETTERS = 65_536  # of one text in it
+DEEPEST = 24  # levels of nesting
+_LARGEST = 2**63  # of a whole number
+_ROUNDED = 1 + 1e-9  # the cut just above a score of 1
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class Fixed(dict[str, Any]):
+    """A dictionary that nobody changes: cuts are set with `Recipe.with_thresholds`, which certifies them."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("The threshold of a recipe is fixed; recipe.with_thresholds(accept_below=...) makes another.")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Fixed, (dict(self),))
+
+
+class _Cuts(BaseModel):
+    """The fields of `knowngood.metrics.thresholds.Threshold`; a document may have more."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
+
+    threshold: float = Field(ge=0, le=_ROUNDED)
+    reject_from: float = Field(ge=0, le=_ROUNDED)
+    basis: str = Field("", max_length=100)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    certified: bool = False
+    escape_budget: Rate | None = None
+    certified_escape_rate: Rate | None = None
+    overkill_budget: Rate | None = None
+    certified_overkill_rate: Rate | None = None
+    escapes: Count = 0
+    bads: Count = 0
+    goods: Count = 0
+    overkill: Rate | None = None
+    sentence: str = Field("", max_length=4096)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Cuts:
+        if self.reject_from < self.threshold:
+            raise ValueError("reject_from is below threshold")
+        return self
+
+
+def _checked_cuts(cuts: dict[str, Any]) -> dict[str, Any]:
+    _Cuts.model_validate(cuts)
+    return Fixed(cuts)
+
+
+CertifiedCuts = Annotated[dict[str, Any], Field(max_length=64), AfterValidator(_checked_cuts)]
+
+
+class SealedDocument(BaseModel):
+    """Something that decides, with thresholds of its own, sealed like a recipe.
+
+    Attributes:
+        threshold: `Threshold.to_dict()` of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    threshold: CertifiedCuts
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The two cuts between accept, review and reject, on its own scores."""
+        from knowngood.metrics.thresholds import Thresholds
+
+        return Thresholds(self.threshold["threshold"], self.threshold["reject_from"])
+
+    @property
+    def stamp(self) -> str:
+        """First 8 hex digits of the seal."""
+        return seal(self.model_dump(mode="json"))[:8]
+
+    def save_as(self, path: Path) -> None:
+        """Writes it with its seal."""
+        document = self.model_dump(mode="json")
+        write_json(path, document | {"seal": seal(document)})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads one and checks that it is as it was saved.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: It is damaged.
+        """
+        return cls.model_validate_json(json.dumps(unsealed(read_document(path))), strict=True)
+
+
+def seal(document: dict[str, Any]) -> str:
+    """Returns the hex SHA-256 of a document in one canonical form."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unsealed(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns a document without its seal.
+
+    Raises:
+        ValueError: The seal is missing or belongs to other contents.
+    """
+    rest = {name: value for name, value in document.items() if name != "seal"}
+    if document.get("seal") != seal(rest):
+        raise ValueError("its contents are not those that were saved")
+    return rest
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Reads one JSON object that may come from anybody.
+
+    Args:
+        path: Of a file of at most `MOST_BYTES`.
+
+    Returns:
+        The object: finite numbers, text that is Unicode, no name twice, nested at most `DEEPEST` deep.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such object; the text says why.
+    """
+    with path.open("rb") as handle:
+        data = handle.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds a {type(document).__name__} and no object")
+    _check_values(document)
+    return document
+
+
+def _check_values(document: dict[str, Any]) -> None:
+    """Raises ValueError where a value lies beyond the limits; goes level by level, so that depth cannot hurt."""
+    level: list[Any] = [document]
+    count = 0
+    for _ in range(DEEPEST):
+        inside: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inside += [*value, *value.values()]
+            elif isinstance(value, list):
+                inside += value
+            else:
+                _check_plain(value)
+        count += len(inside)
+        if count > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        level = inside
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def _check_plain(value: Any) -> None:
+    if isinstance(value, str):
+        if len(value) > MOST_LETTERS:
+            raise ValueError(f"a text in it has {len(value):,} letters")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("a text in it is no Unicode")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is not finite")
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        raise ValueError("a whole number in it is too large")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"it holds {name}, which is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a name stands twice in it")
+    return made
+
 
 __all__ = ["FORMAT", "RecipeManifest", "seal"]
 

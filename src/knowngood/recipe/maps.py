@@ -16,7 +16,7 @@ from knowngood.explain.maps import AUTO, heat_of, method_for
 from knowngood.explain.methods import METHODS
 from knowngood.explain.regions import Region, regions_above, regions_of
 from knowngood.models.classifier import Classifier, Inspector
-from knowngood.models.memory_heads import NearestHead, PatchHead, smooth_maps
+from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 
 PEAK_SHARE = 0.8  # a rejected photograph whose map stays below the level gets a box around its peak, down to this
 

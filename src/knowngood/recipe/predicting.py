@@ -17,17 +17,16 @@ from knowngood.data.loading import refuse_in_data
 from knowngood.data.pages import file_of, pages_of
 from knowngood.data.records import PassedOver
 from knowngood.data.tabular import read_frame
-from knowngood.decide.by_hand import moved
 from knowngood.errors import CalibrationError, ConfigError, DataError
 from knowngood.files import check_writable, storage_errors
+from knowngood.metrics.thresholds import moved
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade.opening import has_cascade, opened
-from knowngood.recipe.engine.items import photographs_in, stream
-from knowngood.recipe.engine.pipeline import Engine, Scored
-from knowngood.recipe.engine.profile import Profile
-from knowngood.recipe.runtimes.choosing import AUTO, Scoring, announce
-from knowngood.recipe.runtimes.choosing import scoring as open_runtime
+from knowngood.recipe.cascade import has_cascade, opened
+from knowngood.recipe.engine import Engine, Profile, Scored
+from knowngood.recipe.inputs import photographs_in, stream
+from knowngood.recipe.session import AUTO, Scoring, announce
+from knowngood.recipe.session import scoring as open_runtime
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
 from knowngood.tables import write_table
 
@@ -72,7 +71,7 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     Args:
         recipe: A loaded recipe or its folder.
         images: Files, folders (searched through), archives, tables, URLs, or "-" for paths on standard input; see
-            `knowngood.recipe.engine.items.stream`.
+            `knowngood.recipe.inputs.stream`.
         out: .csv or .parquet to write; rows of an earlier run with the same recipe and the same bytes are kept.
         sample: A contest's sample submission; `out` then has its columns and its ids, with defect scores.
         submission: Write `out` as a contest wants it, id,label, without a sample.

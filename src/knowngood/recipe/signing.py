@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from knowngood.environment import needed
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.files import storage_errors, write_json
-from knowngood.packages import needed
 from knowngood.recipe.digest import SIGNATURE, deciding_parts
-from knowngood.recipe.sealed import Sha256, read_document, seal
+from knowngood.recipe.manifest import Sha256, read_document, seal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

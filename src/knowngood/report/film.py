@@ -11,13 +11,11 @@ import numpy as np
 from PIL import Image
 
 from knowngood import wording
-from knowngood.explain.film import Frame
+from knowngood.explain.history import Frame
 from knowngood.files import whole_file
 from knowngood.recipe.maps import Map, at_size
-from knowngood.report.composing import beside, framed, under, words
-from knowngood.report.heat import Pixels, as_colour, scale_of, sized
 from knowngood.report.page import Section, render
-from knowngood.report.thumbnails import data_uri
+from knowngood.report.pictures import Pixels, as_colour, beside, data_uri, framed, scale_of, sized, under, words
 
 _CELL, _TILE = 112, 200  # pixels of the longer side of a picture in a strip, and in the animation
 _COLUMNS, _FRAMES = 13, 60  # epochs shown at most; the first and the last always are

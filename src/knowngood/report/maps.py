@@ -11,9 +11,8 @@ import polars as pl
 from knowngood import wording
 from knowngood.data.images import decode
 from knowngood.recipe.maps import HeatMap
-from knowngood.report.heat import Pixels, Scale, pair_of, scale_of
 from knowngood.report.page import Section, render
-from knowngood.report.thumbnails import data_uri
+from knowngood.report.pictures import Pixels, Scale, data_uri, pair_of, scale_of
 
 _SIDE = 220  # pixels of the longer side of a picture
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from knowngood import wording
-from knowngood.decide.threshold import proportion_interval
+from knowngood.metrics.thresholds import proportion_interval
 
 
 @dataclass(frozen=True)

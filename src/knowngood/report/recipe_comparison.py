@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 
 from knowngood import wording
-from knowngood.decide.threshold import ACCEPT
+from knowngood.metrics.thresholds import ACCEPT
 from knowngood.report.page import Picture, Section, page, render
-from knowngood.report.thumbnails import thumbnail
+from knowngood.report.pictures import thumbnail
 
 SHOWN = 60  # pictures of a group
 _FLIPPED = 4  # groups of flipped units, which are shown even where they are empty
@@ -19,7 +19,7 @@ def recipe_comparison_page(document: dict[str, Any], rows: pl.DataFrame) -> str:
     """Returns the whole page; nothing in it is fetched from anywhere.
 
     Args:
-        document: Of `knowngood.study.recipe_comparison`.
+        document: Of `knowngood.experiments.recipe_comparison`.
         rows: Columns image, path, label, defect, a_score, a_decision, b_score, b_decision, flipped.
     """
     names = {name: document["recipes"][name]["name"] for name in ("a", "b")}

@@ -17,19 +17,18 @@ from knowngood.data.images import read_bytes
 from knowngood.data.loading import loaded
 from knowngood.data.pages import file_of, without_suffix
 from knowngood.data.records import Records
-from knowngood.decide.threshold import Thresholds, decide
 from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeError
+from knowngood.metrics.thresholds import Thresholds, decide
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.digest import decision_digest
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.predicting import say_unchecked
-from knowngood.review.app.doubt import doubt_of
-from knowngood.review.app.settings import Settings
-from knowngood.review.app.station import FILES, Job, Station, tidy
+from knowngood.review.settings import Settings
+from knowngood.review.station import FILES, Job, Station, doubt_of, tidy
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
-from knowngood.study.facts import unseen
+from knowngood.workflows.runs import unseen
 
 log = logging.getLogger("knowngood.review")
 DATABASE = "knowngood-review/record.db"
@@ -110,7 +109,7 @@ def serve(
         port: Of it.
         started: Called when the first request can come.
     """
-    from knowngood.review.app.factory import make_app
+    from knowngood.review.web.factory import make_app
 
     check_host(station, host)
     server_of(make_app(station), host, port, started=started).run()
@@ -127,7 +126,7 @@ def server_of(app: Any, host: str = "127.0.0.1", port: int = 8080, *, started: C
     """
     import uvicorn
 
-    from knowngood.review.app.connections import BoundedProtocol, room_for_connections
+    from knowngood.review.web.connections import BoundedProtocol, room_for_connections
 
     room_for_connections()
     config = uvicorn.Config(

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from knowngood.environment import cores, needed
 from knowngood.errors import ConfigError
-from knowngood.packages import needed
-from knowngood.processors import cores
 
 KNOCK, ANSWER = 5.0, 20.0  # seconds until a port, and then a cluster, counts as silent
 STORE = 128 << 20  # bytes of the object store of a cluster started here: enough where only numbers of parts travel

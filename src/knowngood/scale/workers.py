@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from knowngood import errors
+from knowngood.environment import versions_of
 from knowngood.errors import ConfigError, DataError, KnownGoodError, RecipeError
-from knowngood.packages import versions_of
 from knowngood.scale.parts import begun, rows_file
 from knowngood.tables import write_table
 

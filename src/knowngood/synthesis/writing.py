@@ -13,13 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from knowngood.data.offline.folder import MANIFEST, MadeSet, chunked, name_of, notes_of
-from knowngood.data.offline.table import LISTED, counts_of, original_rows, typed
+from knowngood.data.made_sets import (
+    LISTED,
+    MANIFEST,
+    MadeSet,
+    chunked,
+    counts_of,
+    name_of,
+    notes_of,
+    original_rows,
+    typed,
+)
 from knowngood.data.processes import write_png
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import storage_errors, whole_file, write_json
-from knowngood.synthesis.makers import Made, Maker
+from knowngood.synthesis.generators import Made, Maker
 
 MADE_BY, VERSION = "knowngood synthesize", 1
 TAUGHT = "taught.parquet"

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from knowngood.data.good_only import split_good_only
 from knowngood.data.records import Records, table
+from knowngood.data.splits import split_good_only
 from knowngood.errors import DataError
 
 

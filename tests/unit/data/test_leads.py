@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knowngood.data.leads import find_leads, without_leads
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.drawing import draw_unit
+from knowngood.data.preprocessing import find_leads, without_leads
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.units import draw_unit
 
 
 def units(family, want, count=16, **options):

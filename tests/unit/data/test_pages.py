@@ -16,7 +16,7 @@ from knowngood.data.loading import load
 from knowngood.data.pages import file_of, page_bytes, pages_of, split_page, without_suffix
 from knowngood.data.sources.walking import Walker
 from knowngood.errors import ImageError
-from knowngood.recipe.engine.items import stream
+from knowngood.recipe.inputs import stream
 from knowngood.recipe.predicting import pictures
 
 

@@ -9,9 +9,9 @@ from PIL import Image
 from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.pixels import blank_reason, fit, fitted, luminance, needs_colour, store_pixels
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.generate import generate
 from knowngood.errors import ImageError
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.generate import generate
 
 random = np.random.default_rng(0)
 

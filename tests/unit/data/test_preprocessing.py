@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowngood.data.leads import find_leads
-from knowngood.data.preprocessing import Preprocessing, parse_roi, preprocessing_for
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.drawing import draw_unit
+from knowngood.data.preprocessing import Preprocessing, find_leads, parse_roi, preprocessing_for
 from knowngood.errors import ConfigError
-from knowngood.models.training.config import TrainConfig
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.units import draw_unit
 from knowngood.parameters import checked_parameters
+from knowngood.training.config import TrainConfig
 
 fraction = st.floats(0, 1, allow_nan=False)
 

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import load
 from knowngood.data.sources.manifest import parse_boxes
 from knowngood.data.tabular import is_table, located, number_of, open_table, read_frame, same_names
-from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError
 from knowngood.tables import write_table
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from knowngood.errors import ConfigError
-from knowngood.explain.exporting import MarginAndMap
 from knowngood.explain.maps import layer_maps, method_for
 from knowngood.models.classifier import Classifier, NetworkConfig
+from knowngood.recipe.graphs import MarginAndMap
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])

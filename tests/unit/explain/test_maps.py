@@ -8,11 +8,17 @@ import torch
 from torch import nn
 
 from knowngood.errors import ConfigError, UnknownNameError
-from knowngood.explain.cells import cells_of
-from knowngood.explain.layers import layer_names, stage_names
-from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
+from knowngood.explain.maps import (
+    Watch,
+    cells_of,
+    heat_of,
+    layer_maps,
+    layer_names,
+    method_for,
+    placed_maps,
+    stage_names,
+)
 from knowngood.explain.methods import METHODS
-from knowngood.explain.watching import Watch
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig
 from knowngood.recipe.maps import at_size
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from knowngood.models.classical import CLASSIFIERS
-from knowngood.models.classical.fitting import _at_most, fit_classifier
-from knowngood.models.components import fit_components, separating_line
+from knowngood.models.classical import CLASSIFIERS, _at_most, fit_classifier, fit_components, separating_line
 
 
 def test_too_many_rows_are_drawn_from_and_bads_come_first():

@@ -18,9 +18,8 @@ from knowngood.models.classifier import (
     network_for,
 )
 from knowngood.models.heads import pool_stages
-from knowngood.models.weights.files import Weights
-from knowngood.models.weights.finding import find
-from knowngood.models.weights.packages import IMAGENET_MEAN, IMAGENET_STD
+from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
+from knowngood.models.weights.search import find
 
 
 def config(**changes):

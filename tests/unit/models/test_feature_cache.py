@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from knowngood.models.feature_cache import FeatureCache
+from knowngood.models.features import FeatureCache
 
 DIGESTS = [hashlib.sha256(bytes([i])).hexdigest() for i in range(6)]
 ROWS = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)

@@ -13,9 +13,9 @@ from knowngood.data.loading import load
 from knowngood.data.pixels import fit
 from knowngood.models.classifier import Classifier, kernel_config, network_for
 from knowngood.models.features import features
-from knowngood.models.training.config import TrainConfig
-from knowngood.models.training.fitting import fit_inspector
 from knowngood.models.weights import available, find
+from knowngood.training.config import TrainConfig
+from knowngood.training.fit import fit_inspector
 
 random = np.random.default_rng(0)
 

@@ -20,9 +20,8 @@ from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.heads import pool_stages
 from knowngood.models.weights import available, fetch, find
-from knowngood.models.weights.files import timm_state
-from knowngood.models.weights.packages import PACKAGES, check_bytes
-from knowngood.models.weights.unpacking import package_of
+from knowngood.models.weights.files import PACKAGES, check_bytes, timm_state
+from knowngood.models.weights.search import package_of
 
 PALACE = 698  # ImageNet's class for the first of scikit-learn's sample photographs
 
@@ -139,7 +138,7 @@ def test_a_folder_without_them_is_an_error_only_when_named(tmp_path, monkeypatch
 def test_the_vgg_pickle_can_build_nothing_but_arrays(tmp_path):
     import pickle
 
-    from knowngood.models.weights.convert_flax_vgg import convert
+    from knowngood.models.weights.converters import convert_flax_vgg
 
     class Evil:
         def __reduce__(self):
@@ -148,7 +147,7 @@ def test_the_vgg_pickle_can_build_nothing_but_arrays(tmp_path):
     path = tmp_path / "vgg16.ckpt"
     path.write_bytes(pickle.dumps({"VGG16_0": Evil()}))
     with pytest.raises(pickle.UnpicklingError, match="not a plain array"):
-        convert(path, {})
+        convert_flax_vgg(path, {})
 
 
 def test_other_bytes_in_an_installed_package_are_refused(tmp_path, monkeypatch):

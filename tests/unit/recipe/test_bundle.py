@@ -17,9 +17,8 @@ import pytest
 from PIL import Image
 
 from knowngood import Recipe
-from knowngood.decide.by_hand import threshold_by_hand
-from knowngood.decide.threshold import Thresholds, choose_threshold
 from knowngood.errors import ConfigError, DataError, ReadOnlyError, RecipeError
+from knowngood.metrics.thresholds import Thresholds, choose_threshold, threshold_by_hand
 from knowngood.recipe.bundle import MANIFEST, WEIGHTS
 from knowngood.recipe.evidence import EVIDENCE, Evidence
 from knowngood.recipe.input_check import INPUT_CHECK

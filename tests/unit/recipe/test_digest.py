@@ -11,7 +11,7 @@ import pytest
 
 from knowngood.errors import RecipeError
 from knowngood.recipe.digest import deciding_parts, decision_digest
-from knowngood.recipe.sealed import seal
+from knowngood.recipe.manifest import seal
 
 
 @pytest.fixture

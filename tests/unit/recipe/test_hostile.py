@@ -19,9 +19,9 @@ from safetensors.numpy import load, save
 from knowngood import Recipe
 from knowngood.errors import KnownGoodError, RecipeError
 from knowngood.recipe.bundle import MANIFEST
-from knowngood.recipe.cascade.document import CascadeDocument
-from knowngood.recipe.export.document import ExportDocument
-from knowngood.recipe.sealed import MOST_BYTES, seal
+from knowngood.recipe.cascade import CascadeDocument
+from knowngood.recipe.exporting import ExportDocument
+from knowngood.recipe.manifest import MOST_BYTES, seal
 
 LIARS = [
     None, True, False, -1, 0, 1, 2, 17, 99, 1e-320, -1e308, 1e308, 0.5, 1.5, 2**31, 2**63, 10**4000, "", "x" * 100_000,

@@ -11,8 +11,8 @@ import pytest
 
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
-from knowngood.data.tape.config import TapeConfig
-from knowngood.data.tape.generate import generate
+from knowngood.lookalike.config import TapeConfig
+from knowngood.lookalike.generate import generate
 from knowngood.recipe.input_check import (
     FEWEST,
     INPUT_CHECK,

@@ -12,7 +12,7 @@ from knowngood.errors import ConfigError
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import seal
-from knowngood.study.training import train
+from knowngood.workflows.train import train
 
 ROI = "0.2,0.2,0.8,0.8"
 SMALL = {"model": "efficientnet_lite0", "image_size": 64}

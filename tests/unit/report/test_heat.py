@@ -7,8 +7,7 @@ import pytest
 
 from knowngood.explain.regions import regions_of
 from knowngood.recipe.maps import HeatMap
-from knowngood.report.composing import beside, legend, under, words
-from knowngood.report.heat import Scale, pair_of, scale_of
+from knowngood.report.pictures import Scale, beside, legend, pair_of, scale_of, under, words
 
 
 @pytest.mark.parametrize("size", [(275, 267), (103, 403), (64, 64)])

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 import simplejpeg
 
-from knowngood.decide.metrics import evaluate
-from knowngood.decide.threshold import choose_threshold, decide
 from knowngood.errors import KnownGoodError, StorageError
+from knowngood.metrics.figures import evaluate
+from knowngood.metrics.thresholds import choose_threshold, decide
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary, write_report
 from knowngood.report.sections import LAST, SECTIONS

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from knowngood.decide.calibration import Calibration
+from knowngood.metrics.calibration import Calibration
 from knowngood.models.classifier import NetworkConfig
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.review.store.deciding import Decider

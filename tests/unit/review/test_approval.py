@@ -18,9 +18,9 @@ from knowngood.errors import ConflictError, RecipeError, UnsignedError
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import seal
-from knowngood.review.app.factory import make_app
-from knowngood.review.app.station import Job, Station
 from knowngood.review.serving import inspect_data, open_station, unsigned_notes
+from knowngood.review.station import Job, Station
+from knowngood.review.web.factory import make_app
 
 
 def rewrite(place: Path, **values: Any) -> None:

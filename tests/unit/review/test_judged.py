@@ -12,15 +12,15 @@ pytest.importorskip("fastapi", reason="the review station comes with the extra r
 
 from starlette.testclient import TestClient
 
-from knowngood.data.verdicts import read_verdicts
+from knowngood.data.labels import read_verdicts
 from knowngood.errors import DataError
+from knowngood.experiments.synthesis import judge
 from knowngood.files import write_json
-from knowngood.review.app.factory import make_app
-from knowngood.review.app.station import Station
-from knowngood.review.judged import queue_judged
 from knowngood.review.serving import inspect_data
+from knowngood.review.station import Station
 from knowngood.review.store.verdicts import Said
-from knowngood.study.judging.judging import judge
+from knowngood.review.verdict_files import queue_judged
+from knowngood.review.web.factory import make_app
 
 
 def test_what_a_judgement_drops_is_queued_once(station: Station, parts: Path, tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import cohen_kappa_score
 
-from knowngood.decide.threshold import Thresholds
 from knowngood.errors import DataError
-from knowngood.review.agreement import agreements, cohens_kappa
-from knowngood.review.app.doubt import doubt_of
-from knowngood.review.drift import drift
-from knowngood.review.requalify import requalify
+from knowngood.metrics.thresholds import Thresholds
+from knowngood.review.lots import drift
+from knowngood.review.requalify import agreements, cohens_kappa, requalify
+from knowngood.review.station import doubt_of
 from knowngood.review.store.record import Record
 
 

@@ -11,10 +11,8 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from knowngood.files import sha256_of
-from knowngood.review.drift import base_of, drift
-from knowngood.review.duplicates import copies_of
-from knowngood.review.known import Known
-from knowngood.review.strangeness import strangeness
+from knowngood.review.lots import base_of, drift
+from knowngood.review.neighbours import Known, copies_of, strangeness
 
 
 def row(number: int, label: int, **more: Any) -> dict[str, Any]:

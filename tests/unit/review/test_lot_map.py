@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from knowngood.review.lot_map import lot_map, place_in
+from knowngood.review.lots import lot_map, place_in
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ pytest.importorskip("fastapi", reason="the review station comes with the extra r
 
 from starlette.testclient import TestClient
 
+from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import load
-from knowngood.data.verdicts import read_verdicts, with_verdicts
 from knowngood.errors import DataError, UnsignedError
 from knowngood.recipe.bundle import Recipe
-from knowngood.review.app.factory import make_app
-from knowngood.review.app.station import Station
-from knowngood.review.audited import queue_audit
+from knowngood.review.inbox import Watcher
 from knowngood.review.serving import inspect_data, open_station, take_over_run, unsigned_notes
+from knowngood.review.station import Station
 from knowngood.review.store.verdicts import Said
-from knowngood.review.watching import Watcher
+from knowngood.review.verdict_files import queue_audit
+from knowngood.review.web.factory import make_app
 
 
 def test_a_run_is_taken_over_with_its_splits_and_scores(station: Station, trained_run: Path) -> None:

@@ -17,9 +17,9 @@ pytest.importorskip("fastapi", reason="the review station comes with the extra r
 from PIL import Image
 from starlette.testclient import TestClient
 
-from knowngood.review.app.factory import make_app
-from knowngood.review.app.station import Station
-from knowngood.review.watching import Watcher
+from knowngood.review.inbox import Watcher
+from knowngood.review.station import Station
+from knowngood.review.web.factory import make_app
 
 
 @pytest.fixture

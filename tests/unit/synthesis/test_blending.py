@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from knowngood.synthesis.blending import blended, grown, ring_of
+from knowngood.synthesis.transplant import blended, grown, ring_of
 
 
 @pytest.fixture

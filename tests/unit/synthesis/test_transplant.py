@@ -13,11 +13,11 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError, DataError
 from knowngood.explain.regions import boxes_of
-from knowngood.study.generating import divided_by
-from knowngood.study.generating_config import Division
 from knowngood.synthesis.config import TransplantParameters
-from knowngood.synthesis.makers import open_maker
-from knowngood.synthesis.makers.transplant import Transplant
+from knowngood.synthesis.generators import open_maker
+from knowngood.synthesis.transplant import Transplant
+from knowngood.workflows.generate import divided_by
+from knowngood.workflows.generate_config import Division
 
 
 def draw(root: Path, spot, *, shapes=((40, 56),), colour=False, by="mask", bads=6, goods=8) -> Records:

@@ -14,11 +14,10 @@ from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.splits import groups_of, split
 from knowngood.errors import ConfigError, DataError, StorageError
-from knowngood.study.comparison.variants import TrainingSet, VariantOptions
-from knowngood.study.comparison.variants.generated import Generated
-from knowngood.study.generating import sample, transplant
-from knowngood.synthesis.makers import open_maker
+from knowngood.experiments.training_sets import Generated, TrainingSet, VariantOptions
+from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set
+from knowngood.workflows.generate import sample, transplant
 
 
 @pytest.fixture(scope="module")

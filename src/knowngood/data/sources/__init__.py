@@ -81,7 +81,7 @@ SOURCES: Registry[type[Source]] = Registry(
     "knowngood.sources",
     {
         "elpv": "knowngood.data.sources.elpv:ElpvSource",
-        "tape": "knowngood.data.sources.tape:TapeSource",
+        "tape": "knowngood.lookalike.source:TapeSource",
         "manifest": "knowngood.data.sources.manifest:ManifestSource",
         "contest": "knowngood.data.sources.contest:ContestSource",
         "mvtec": "knowngood.data.sources.mvtec:MvtecSource",

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from knowngood.models.weights.files import Weights
-from knowngood.models.weights.finding import available, fetch, find
+from knowngood.models.weights.search import available, fetch, find
 
 __all__ = ["Weights", "available", "fetch", "find"]

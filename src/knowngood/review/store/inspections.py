@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Select, func, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import Image, Inspection, Label, Queued, Revision, Verdict, now
+from knowngood.review.store.database import Database, Image, Inspection, Label, Queued, Revision, Verdict, now
 
 Row: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[int, int, int, int]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, func, insert, select
 
+from knowngood.review.store.database import BAD, DROP, GOOD, Database, Image, Inspection, Label, Revision
 from knowngood.review.store.inspections import Row
-from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import BAD, DROP, GOOD, Image, Inspection, Label, Revision
 from knowngood.review.store.verdicts import standing
 
 CHUNK = 2_000

@@ -10,9 +10,8 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from knowngood.errors import ConfigError
+from knowngood.review.store.database import ROLES, Database, Session, User, now
 from knowngood.review.store.inspections import Row
-from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import ROLES, Session, User, now
 
 PREFIX = "kg_"  # so that a scanner for leaked secrets can find one
 HOURS = 12  # that a browser stays signed in

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import and_, func, or_, select, update
 
+from knowngood.review.store.database import Database, Inspection, Label, Queued, now
 from knowngood.review.store.inspections import Row, as_row, either
-from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import Inspection, Label, Queued, now
 
 HELD = 120.0  # seconds without a sign of life after which an image is given to somebody else
 

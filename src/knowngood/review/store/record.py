@@ -6,13 +6,12 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from knowngood.review.store.database import Beat, Database, Inspection, Label, Queued, Verdict, now
 from knowngood.review.store.inspections import Inspections, either
 from knowngood.review.store.labels import Labels
-from knowngood.review.store.opening import Database
 from knowngood.review.store.people import People
 from knowngood.review.store.queue import HELD, Queue
 from knowngood.review.store.revisions import Revisions
-from knowngood.review.store.schema import Beat, Inspection, Label, Queued, Verdict, now
 from knowngood.review.store.verdicts import Verdicts
 
 

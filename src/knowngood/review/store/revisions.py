@@ -14,10 +14,9 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from knowngood.errors import ConfigError, ConflictError
+from knowngood.review.store.database import Database, Revision, Signoff, now
 from knowngood.review.store.deciding import WEIGHTS, Decider
 from knowngood.review.store.inspections import Row
-from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import Revision, Signoff, now
 
 
 class Revisions:

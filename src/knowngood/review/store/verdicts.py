@@ -11,9 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from knowngood.errors import ConfigError, ConflictError
+from knowngood.review.store.database import BAD, SAID, UNDO, Database, Inspection, Label, Queued, Verdict, now
 from knowngood.review.store.inspections import Box, Row, as_row
-from knowngood.review.store.opening import Database
-from knowngood.review.store.schema import BAD, SAID, UNDO, Inspection, Label, Queued, Verdict, now
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from knowngood.data.copies import seed_of
 from knowngood.errors import ConfigError
 from knowngood.files import whole_file, write_json
-from knowngood.seeding import seed_of
 from knowngood.synthesis.stylegan.config import NetworksConfig
+from knowngood.synthesis.stylegan.losses import Square
 from knowngood.synthesis.stylegan.networks import Generator
-from knowngood.synthesis.stylegan.squares import Square
 
 WEIGHTS, FACTS = "generator.safetensors", "generator.json"
 VERSION = 1

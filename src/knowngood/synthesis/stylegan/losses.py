@@ -1,13 +1,117 @@
-"""What the networks are taught by: the non-saturating loss, and two penalties on gradients."""
+"""The binomial filter between stages of doubled side: nothing aliases on the way up or down (Karras et al. 2019)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, Literal
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
+
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def _taps(like: Tensor) -> Tensor:
+    """Returns the binomial filter [1, 3, 3, 1] both ways, (4, 4), of sum 1."""
+    taps = torch.tensor(TAPS, dtype=like.dtype, device=like.device)
+    return torch.outer(taps, taps) / taps.sum().square()
+
+
+def upsample(images: Tensor) -> Tensor:
+    """Doubles the side: zeros between the pixels, then the filter. (B, C, H, W) to (B, C, 2H, 2W)."""
+    kernel = (4 * _taps(images)).expand(images.shape[1], 1, 4, 4)
+    return functional.conv_transpose2d(images, kernel, stride=2, padding=1, groups=images.shape[1])
+
+
+class _Blur(torch.autograd.Function):
+    """The filter as a linear map that is its own adjoint but for the padding: derivatives of any order are cheap."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        kernel = _taps(images).expand(images.shape[1], 1, 4, 4)
+        with torch.autocast(images.device.type, enabled=False):
+            return functional.conv2d(functional.pad(images, [pad] * 4), kernel, groups=images.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return blur(gradients[0], 3 - ctx.pad), None
+
+
+def blur(images: Tensor, pad: int) -> Tensor:
+    """Filters (B, C, H, W) with `pad` zeros all around, to (B, C, H + 2 pad - 3, W + 2 pad - 3).
+
+    Measured on a CPU, this and a convolution that drops pixels are twice as fast as one with both kernels joined.
+    """
+    made: Tensor = _Blur.apply(images, pad)  # type: ignore[no-untyped-call]
+    return made
+
+
+Pixels = npt.NDArray[np.uint8]
+Rule = Literal["pad", "crop", "stretch"]
+
+
+class Square(BaseModel):
+    """How a photograph becomes square before it is resized; kept with a generator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Rule = Field(
+        "pad",
+        description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
+    )
+
+    @property
+    def made_by(self) -> list[object]:
+        """What the key of a cache gets."""
+        return [["square", self.rule]]
+
+    def apply(self, image: Pixels) -> Pixels:
+        """Returns a photograph (H, W) or (H, W, 3) as a square one, or as it is where it will be stretched."""
+        height, width = image.shape[:2]
+        if self.rule == "stretch" or height == width:
+            return image
+        if self.rule == "crop":
+            top, left, side = (height - (m := min(height, width))) // 2, (width - m) // 2, m
+            return image[top : top + side, left : left + side]
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        around = [(top, side - height - top), (left, side - width - left)]
+        return np.pad(image, [*around, *[(0, 0)] * (image.ndim - 2)], mode="edge")
+
+    def back(self, picture: Pixels, height: int, width: int) -> Pixels:
+        """Returns a square picture at a photograph's size: padding is cut off; a cropped one stays square.
+
+        Args:
+            picture: (R, R) or (R, R, 3) uint8.
+            height: Of the photographs, pixels.
+            width: The same.
+
+        Returns:
+            (height, width) or (height, width, 3); with the rule crop both are the smaller of the two.
+        """
+        if self.rule == "crop":
+            height = width = min(height, width)
+        if self.rule == "pad" and height != width:
+            side = max(height, width)
+            whole = _resized(picture, side, side)
+            top, left = (side - height) // 2, (side - width) // 2
+            return np.ascontiguousarray(whole[top : top + height, left : left + width])
+        return _resized(picture, height, width)
+
+
+def _resized(picture: Pixels, height: int, width: int) -> Pixels:
+    if picture.shape[:2] == (height, width):
+        return picture
+    shrinks = height * width < picture.shape[0] * picture.shape[1]
+    made = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return np.asarray(made, np.uint8)
 
 
 def generator_loss(fake: Tensor) -> Tensor:

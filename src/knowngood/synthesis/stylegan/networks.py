@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from knowngood.synthesis.stylegan.config import NetworksConfig
-from knowngood.synthesis.stylegan.filters import blur, upsample
+from knowngood.synthesis.stylegan.losses import blur, upsample
 
 SLOPE, GAIN = 0.2, math.sqrt(2)
 W_DECAY = 0.995  # of the running mean of w

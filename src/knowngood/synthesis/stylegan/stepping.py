@@ -16,11 +16,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from knowngood.data.copies import seed_of
 from knowngood.errors import TrainingError
-from knowngood.seeding import seed_of
 from knowngood.synthesis.stylegan.augmentations import MOST, augmented
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
-from knowngood.synthesis.stylegan.judges import R1_EVERY, Judge, adam, judges
+from knowngood.synthesis.stylegan.discriminators import R1_EVERY, Judge, adam, judges
 from knowngood.synthesis.stylegan.losses import gradient_penalty, path_lengths, path_penalty
 from knowngood.synthesis.stylegan.networks import Generator, mixed
 

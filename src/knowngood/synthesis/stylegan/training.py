@@ -18,13 +18,12 @@ from PIL import Image
 
 from knowngood.errors import ConfigError
 from knowngood.files import whole_file, write_json
-from knowngood.models.training.finetune import wants_bf16
-from knowngood.models.training.processes import in_processes
-from knowngood.models.training.quieting import quieten
 from knowngood.progress import reporter
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, save_generator
 from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
+from knowngood.training.fine_tuning import wants_bf16
+from knowngood.training.processes import in_processes, quieten
 
 CHECKPOINT, HISTORY, FILM = "work/last.ckpt", "history.json", "film"
 ACROSS, DOWN = 8, 6  # pictures of a grid

@@ -14,17 +14,17 @@ import polars as pl
 import pytest
 import torch
 
-from knowngood.data.augmentations.policy import augment as on_the_fly
-from knowngood.data.augmentations.policy import draw, policy_named
+from knowngood.data import augment as augmenting
+from knowngood.data import copies as making
+from knowngood.data.augment import augment
+from knowngood.data.augment_config import AugmentConfig
+from knowngood.data.augmentation import augment as on_the_fly
+from knowngood.data.augmentation import draw, policy_named
+from knowngood.data.copies import copy_of
 from knowngood.data.images import decode
+from knowngood.data.labels import with_verdicts, without_outliers
 from knowngood.data.loading import load
-from knowngood.data.offline import augment as augmenting
-from knowngood.data.offline import making
-from knowngood.data.offline.augment import augment
-from knowngood.data.offline.config import AugmentConfig
-from knowngood.data.offline.making import copy_of
 from knowngood.data.splits import groups_of, kfold, split, teaches
-from knowngood.data.verdicts import with_verdicts, without_outliers
 from knowngood.errors import ConfigError, DataError, StorageError
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from knowngood.data.augmentations.policy import draw, geometry, policy_named
-from knowngood.data.offline.config import AugmentConfig
-from knowngood.data.offline.making import copy_of
-from knowngood.data.offline.placing import defect_points, moved_boxes, moved_mask, moved_points, share_inside
+from knowngood.data.augment_config import AugmentConfig
+from knowngood.data.augmentation import draw, geometry, policy_named
+from knowngood.data.copies import copy_of, defect_points, moved_boxes, moved_mask, moved_points, share_inside
 
 SIZE = (60, 90)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knowngood.decide.calibration import Calibration
-from knowngood.decide.cascade import cascade_cuts
-from knowngood.decide.threshold import decide
-from knowngood.recipe.cascade.rule import ACCEPTED, PASSED, REJECTED, Rule, edges
+from knowngood.metrics.calibration import Calibration
+from knowngood.metrics.cascade import cascade_cuts
+from knowngood.metrics.thresholds import decide
+from knowngood.recipe.cascade import ACCEPTED, PASSED, REJECTED, Rule, edges
 
 STUDENT, LARGE = Calibration(temperature=0.7, bias=-0.4), Calibration(temperature=2.3, bias=0.9)
 

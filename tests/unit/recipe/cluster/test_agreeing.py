@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from knowngood.recipe.cluster.agreeing import agreed
+from knowngood.recipe.cluster import agreed
 from knowngood.recipe.predicting import SCHEMA
 
 

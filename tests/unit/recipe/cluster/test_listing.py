@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from knowngood.errors import DataError
-from knowngood.recipe.cluster.listing import items_of, listed
-from knowngood.recipe.engine.items import stream
+from knowngood.recipe.cluster import items_of, listed
+from knowngood.recipe.inputs import stream
 from knowngood.scale.parts import Job
 from knowngood.scale.parts import prepared as prepared_parts
 

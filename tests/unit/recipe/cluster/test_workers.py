@@ -15,8 +15,7 @@ import pytest
 
 from knowngood import errors
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cluster.listing import listed
-from knowngood.recipe.cluster.workers import PartScorer, ScoringTask
+from knowngood.recipe.cluster import PartScorer, ScoringTask, listed
 from knowngood.recipe.predicting import predict
 from knowngood.scale.parts import prepared, rows_file
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from knowngood.recipe.engine.flow import ahead, grouped
+from knowngood.recipe.engine import ahead, grouped
 
 
 def test_results_come_in_order_however_long_they_take():

@@ -14,8 +14,8 @@ from PIL import Image
 
 from knowngood.data.images import decode
 from knowngood.errors import DataError, ImageError
-from knowngood.recipe.engine.archives import members
-from knowngood.recipe.engine.items import item_at, stream
+from knowngood.recipe.archives import members
+from knowngood.recipe.inputs import item_at, stream
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_what_archives_and_urls_hold_besides_photographs(folder, wanted, tmp_pat
 
 
 def test_a_member_is_found_again_by_its_number(folder, wanted, tmp_path):
-    from knowngood.recipe.engine.archives import members
+    from knowngood.recipe.archives import members
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, data in {

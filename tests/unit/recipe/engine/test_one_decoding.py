@@ -14,11 +14,9 @@ from knowngood import Recipe
 from knowngood.data.images import decode
 from knowngood.data.pixels import fitted
 from knowngood.data.preprocessing import Preprocessing
-from knowngood.recipe.engine.items import Item
-from knowngood.recipe.engine.pipeline import Engine
-from knowngood.recipe.engine.preparing import Preparing
-from knowngood.recipe.engine.profile import Profile
-from knowngood.recipe.runtimes.choosing import scoring
+from knowngood.recipe.engine import Engine, Preparing, Profile
+from knowngood.recipe.inputs import Item
+from knowngood.recipe.session import scoring
 
 rng = np.random.default_rng(3)
 

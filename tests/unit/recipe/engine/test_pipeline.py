@@ -15,9 +15,9 @@ from knowngood import Recipe
 from knowngood.data.images import decode
 from knowngood.errors import ConfigError, DataError
 from knowngood.models.classifier import Inspector, NetworkConfig
-from knowngood.recipe.engine.items import Item, stream
-from knowngood.recipe.engine.pipeline import Engine
-from knowngood.recipe.runtimes.choosing import scoring
+from knowngood.recipe.engine import Engine
+from knowngood.recipe.inputs import Item, stream
+from knowngood.recipe.session import scoring
 
 
 def items_of(*data: bytes):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from knowngood import Recipe
-from knowngood.decide.threshold import choose_threshold
-from knowngood.recipe.export.parity import certified, compared, complaints, likeness
+from knowngood.metrics.thresholds import choose_threshold
+from knowngood.recipe.parity import certified, compared, complaints, likeness
 from knowngood.recipe.tolerance import Tolerance
 
 LABELS = np.r_[np.zeros(400, np.uint8), np.ones(100, np.uint8)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knowngood.recipe.export.tails import float_nodes, tail_of
+from knowngood.recipe.quantising import float_nodes, tail_of
 
 # image - centre -> conv1 -> relu1 -> conv2 -> sum(relu1, conv2) -> relu2 -> mean -> head; relu1 -> maximum -> head
 GRAPH = {

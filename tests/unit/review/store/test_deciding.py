@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from knowngood.files import write_json
 from knowngood.recipe.digest import decision_digest
 from knowngood.recipe.manifest import RecipeManifest, seal
+from knowngood.review.store.database import address
 from knowngood.review.store.deciding import Decider
-from knowngood.review.store.opening import address
 from knowngood.review.store.record import Record
 
 

@@ -15,11 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from knowngood.errors import ConfigError, ConflictError, StorageError
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.review.store.database import APPEND_ONLY, Base, Database
 from knowngood.review.store.deciding import Decider
 from knowngood.review.store.inspections import Filed
-from knowngood.review.store.opening import Database
 from knowngood.review.store.record import Record
-from knowngood.review.store.schema import APPEND_ONLY, Base
 from knowngood.review.store.verdicts import Said
 
 FileSome = Callable[..., list[int]]

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from knowngood.errors import DataError
-from knowngood.synthesis.judging.likeness import kid
-from knowngood.synthesis.judging.manifolds import among, overlap, strange
-from knowngood.synthesis.judging.memory import memory, spread, vendi
+from knowngood.synthesis.judging import among, kid, memory, overlap, spread, strange, vendi
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from knowngood.synthesis.stylegan.config import NetworksConfig
-from knowngood.synthesis.stylegan.filters import blur, upsample
+from knowngood.synthesis.stylegan.losses import blur, upsample
 from knowngood.synthesis.stylegan.networks import (
     Convolution,
     Dense,

@@ -13,11 +13,10 @@ from lightning.fabric import Fabric
 from pydantic import ValidationError
 
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
+from knowngood.synthesis.stylegan.discriminators import Mixing, ProjectedDiscriminator, clouds, seeing
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
-from knowngood.synthesis.stylegan.losses import discriminator_hinge, generator_hinge
+from knowngood.synthesis.stylegan.losses import Square, discriminator_hinge, generator_hinge
 from knowngood.synthesis.stylegan.networks import deviations
-from knowngood.synthesis.stylegan.projected import Mixing, ProjectedDiscriminator, clouds, seeing
-from knowngood.synthesis.stylegan.squares import Square
 from knowngood.synthesis.stylegan.stepping import Shown, Training
 from knowngood.synthesis.stylegan.training import train_stylegan
 

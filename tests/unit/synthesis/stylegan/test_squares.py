@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knowngood.data.pixels import fit
-from knowngood.synthesis.stylegan.squares import Square
+from knowngood.synthesis.stylegan.losses import Square
 
 
 def bars(height: int, width: int, channels: int = 0) -> np.ndarray:

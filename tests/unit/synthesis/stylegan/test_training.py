@@ -15,13 +15,13 @@ from lightning.fabric import Fabric
 from safetensors.torch import load_file
 
 from knowngood.errors import ConfigError, TrainingError
-from knowngood.models.training.processes import in_processes
 from knowngood.progress import Silent, reporting_to
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
-from knowngood.synthesis.stylegan.squares import Square
+from knowngood.synthesis.stylegan.losses import Square
 from knowngood.synthesis.stylegan.stepping import ADA_EVERY, Shown, Training
 from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+from knowngood.training.processes import in_processes
 
 NETWORKS = NetworksConfig(resolution=32, latent=16, mapping_layers=2, base=128, most=16)
 FACTS = GeneratorFacts(networks=NETWORKS, square=Square(), height=40, width=30, label=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from knowngood.review.store.schema import Base
+from knowngood.review.store.database import Base
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Base.metadata)

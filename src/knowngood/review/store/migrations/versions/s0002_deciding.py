@@ -11,7 +11,7 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from knowngood.recipe.sealed import seal
+from knowngood.recipe.manifest import seal
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,249 @@
+"""Defect scores of images by machines that had not seen them, from cross-validation on features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from knowngood.audit.detectors import checked_features, row_blocks
+from knowngood.data.splits import teaches
+from knowngood.errors import DataError
+from knowngood.metrics.calibration import Calibration, fit_calibration
+from knowngood.progress import track
+from knowngood.scale.mapping import mapped
+from knowngood.training.svm_head import MOST_ROWS, KernelFit, fit_kernel_head, squared_distances
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Rows: TypeAlias = npt.NDArray[np.float32]
+Ids: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OutOfSample:
+    """Calibrated scores of rows by machines that had not seen them.
+
+    Attributes:
+        scores: float64 (N,) probability of being bad; NaN for rows of no fold.
+        calibration: From margins to scores: two numbers, fitted on all out-of-sample margins and given labels.
+        cost: Penalty C that cross-validation chose.
+        width: gamma times the number of features.
+    """
+
+    scores: Floats
+    calibration: Calibration
+    cost: float
+    width: float
+
+
+def out_of_fold_scores(
+    features: Rows,
+    labels: npt.ArrayLike,
+    folds: Ids,
+    seed: int = 0,
+    *,
+    weight: Rows | None = None,
+) -> OutOfSample:
+    """Scores every image with a kernel machine taught on the other folds, and calibrates the scores.
+
+    Args:
+        features: (N, D) float32.
+        labels: (N,) 0 good, 1 bad, as given.
+        folds: int64 (N,) fold in which a row is held out (`data.splits.kfold` keeps lots together); negative
+            for rows that only teach.
+        seed: Decides which rows teach when there are more than the machine can take (8,000).
+        weight: float32 (N,) > 0, how much a row teaches.
+
+    Returns:
+        Scores in the order of the rows. Rows that the chosen 8,000 leave out are scored by one machine a fold, of
+        the same settings.
+
+    Raises:
+        DataError: Features or labels cannot be used, or fewer than two folds hold rows.
+    """
+    rows = np.asarray(checked_features(features, least=4), np.float32)
+    bad, fold = _checked(labels, folds, len(rows))
+    weights = np.ones(len(rows), np.float32) if weight is None else np.asarray(weight, np.float32)
+    fit = fit_kernel_head(rows, bad, weights, fold, seed)
+    margins = _completed(fit, rows, bad, weights, fold)
+    held = np.isfinite(margins)
+    calibration = fit_calibration(margins[held], bad[held].astype(np.uint8))
+    scores = np.full(len(rows), np.nan)
+    scores[held] = calibration.apply(margins[held])
+    return OutOfSample(scores, calibration, fit.cost, fit.width)
+
+
+def _completed(fit: KernelFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: Rows, folds: Ids) -> Floats:
+    """Fills in the margins of rows that were left out because there were too many."""
+    margins = fit.out_of_fold.copy()
+    left = np.isnan(margins) & (folds >= 0)
+    for fold in track(np.unique(folds[left]), "scores out of sample"):
+        teach = fit.rows[teaches(folds[fit.rows], int(fold))]
+        if bad[teach].all() or not bad[teach].any():
+            margins[left & (folds == fold)] = 0.0  # as the kernel head does: no machine can be taught
+            continue
+        scaler = StandardScaler().fit(rows[teach])
+        taught, gamma = scaler.transform(rows[teach]).astype(np.float32), fit.width / rows.shape[1]
+        balanced = weight[teach] * len(teach) / (2 * np.where(bad[teach], bad[teach].sum(), (~bad[teach]).sum()))
+        machine = SVC(C=fit.cost, kernel="precomputed", cache_size=1000)  # libsvm's own kernel takes minutes here
+        machine.fit(np.exp(-gamma * squared_distances(taught, taught)), bad[teach], sample_weight=balanced)
+        ask = np.flatnonzero(left & (folds == fold))
+        blocks = list(row_blocks(ask, max(rows.shape[1], MOST_ROWS)))
+        judge = partial(_margins, scaler, taught, gamma, machine)
+        for block, made in zip(blocks, mapped(judge, (rows[ask[block]] for block in blocks)), strict=True):
+            margins[ask[block]] = made
+    return margins
+
+
+def _margins(scaler: StandardScaler, taught: Rows, gamma: float, machine: SVC, rows: Rows) -> Floats:
+    """Returns the margins of a bounded number of rows by a machine that was taught on the scaled rows `taught`."""
+    asked = scaler.transform(rows).astype(np.float32)
+    return np.asarray(machine.decision_function(np.exp(-gamma * squared_distances(asked, taught))), np.float64)
+
+
+def _checked(labels: npt.ArrayLike, folds: npt.ArrayLike, count: int) -> tuple[npt.NDArray[np.bool_], Ids]:
+    label, fold = np.asarray(labels), np.asarray(folds, np.int64)
+    if label.shape != (count,) or fold.shape != (count,):
+        raise DataError(
+            f"{count} rows of features have labels of shape {label.shape} and folds of shape {fold.shape}.",
+            expected="one label and one fold for each row",
+        )
+    if not np.isin(label, (0, 1)).all():
+        raise DataError("A label is neither 0 (good) nor 1 (bad).", fix="Leave unlabelled images out.")
+    if len(np.unique(fold[fold >= 0])) < 2:
+        raise DataError("Scores out of sample need at least two folds with images.", fix="Raise --folds.")
+    bad = label.astype(bool)
+    if bad.all() or not bad.any():
+        raise DataError(
+            f"All {count} images are labelled {'bad' if bad.all() else 'good'}.",
+            expected="good and bad images",
+            fix="Suspected labels need both; outliers can be found without.",
+        )
+    return bad, fold
+
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Labels: TypeAlias = npt.NDArray[np.uint8]
+Rule: TypeAlias = Literal["confident", "likelier"]
+_CLOSE = 1e-6  # rounding allowed beside a threshold, as the reference implementation does
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """What confident learning doubts; NaN or False for rows without label or score.
+
+    Attributes:
+        score: float64 (N,) in [0, 1], 1 - p(given label), higher = more doubtful. With two classes this orders as
+            the normalised margin (p(given) - p(other) + 1) / 2 does.
+        suspect: bool (N,), confidently of the other class, and that class is the likelier one.
+        other_side: bool (N,), suspects among the images labelled bad that `one_sided` keeps out of `suspect`.
+        suggested_label: uint8 (N,), the other label for suspects (both sides), else the given one.
+        thresholds: float64 (2,), mean p(label) of the images given that label, good then bad.
+        joint: int64 (2, 2), confident joint: rows given, columns true, good then bad.
+        noise: float64 (2,), estimated P(truly the other | given), good then bad.
+    """
+
+    score: Floats
+    suspect: Bools
+    other_side: Bools
+    suggested_label: Labels
+    thresholds: Floats
+    joint: npt.NDArray[np.int64]
+    noise: Floats
+
+    def ranked(self) -> npt.NDArray[np.int64]:
+        """Returns the rows of `suspect`, the most doubtful first."""
+        rows = np.flatnonzero(self.suspect)
+        return rows[np.argsort(-self.score[rows], kind="stable")]
+
+
+def find_suspects(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, *, one_sided: bool = False, rule: Rule = "confident"
+) -> Suspects:
+    """Finds suspected wrong labels.
+
+    A class counts as confident for an image when its probability reaches that class' threshold; of two, the
+    likelier. Images that are confidently of another class than given are suspects, unless the given label is the
+    likelier one all the same.
+
+    Args:
+        scores: (N,) probability of being bad, out of sample, calibrated; NaN where there is none.
+        labels: (N,) 0 good, 1 bad as given; any other value where nobody has said.
+        one_sided: Only bad images hidden among good are expected: suspects among the bad are reported apart, in
+            `other_side`, not dropped.
+        rule: "confident" as above; "likelier" doubts every image whose other class is the likelier one: more of the
+            planted errors found, a few more false alarms (benchmarks/results/outliers_scale.json).
+
+    Returns:
+        Suspects in the order of the rows.
+
+    Raises:
+        DataError: Lengths differ, a score is no probability, or a class is missing.
+
+    Reference:
+        Northcutt et al. 2021, equations 1 and 2; suspects are the off-diagonals of the confident joint, less those
+        whose given label is the likelier one, as in its authors' software.
+    """
+    bad_score, given, known = _checked_suspects(scores, labels)
+    both = np.stack([1 - bad_score, bad_score], axis=1)  # (K, 2), rows with label and score only
+    thresholds = np.array([both[given == c, c].mean() for c in (0, 1)])
+    thresholds = np.maximum(thresholds, 2 * _CLOSE)
+    confident = both >= thresholds - _CLOSE
+    likelier = both.argmax(axis=1)
+    guess = np.where(confident.all(axis=1), likelier, confident.argmax(axis=1))
+    sure = confident.any(axis=1)
+    joint = np.zeros((2, 2), np.int64)
+    np.add.at(joint, (given[sure], guess[sure]), 1)
+    np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
+    at = np.arange(len(given))
+    other_likelier = both[at, 1 - given] > both[at, given] + _CLOSE
+    doubted = other_likelier & sure & (guess != given) if rule == "confident" else other_likelier
+    return _spread_out(known, given, both[at, given], doubted, thresholds, joint, one_sided)
+
+
+def _spread_out(
+    known: Bools,
+    given: npt.NDArray[np.int64],
+    confidence: Floats,
+    doubted: Bools,
+    thresholds: Floats,
+    joint: npt.NDArray[np.int64],
+    one_sided: bool,
+) -> Suspects:
+    """Puts what was found for the known rows back among all rows."""
+    rows = np.flatnonzero(known)
+    score = np.full(len(known), np.nan)
+    score[rows] = 1 - confidence
+    suspect, other = np.zeros(len(known), bool), np.zeros(len(known), bool)
+    suspect[rows] = doubted & ~((given == 1) & one_sided)
+    other[rows] = doubted & (given == 1) & one_sided
+    suggested = np.zeros(len(known), np.uint8)
+    suggested[rows] = np.where(doubted, 1 - given, given)
+    noise = np.array([joint[0, 1] / joint[0].sum(), joint[1, 0] / joint[1].sum()])
+    return Suspects(score, suspect, other, suggested, thresholds, joint, noise)
+
+
+def _checked_suspects(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.int64], Bools]:
+    score = np.asarray(scores, np.float64)
+    label: npt.NDArray[Any] = np.asarray(labels)
+    if score.ndim != 1 or score.shape != label.shape:
+        raise DataError(
+            f"Scores of shape {score.shape} and labels of shape {label.shape} do not pair.", expected="(N,) and (N,)"
+        )
+    known = np.isin(label, (0, 1)) & ~np.isnan(score)
+    beyond = known & ~((score >= 0) & (score <= 1))
+    if beyond.any():
+        raise DataError(
+            f"Score {score[beyond][0]} of row {int(np.argmax(beyond))} is no probability.",
+            expected="calibrated scores in [0, 1]",
+            fix="Calibrate logits first (decide.calibration.fit_calibration).",
+        )
+    given = label[known].astype(np.int64)
+    if len(np.unique(given)) < 2:
+        raise DataError("Suspects need images of both labels with a score.", expected="good and bad images")
+    return score[known], given, known

@@ -1,0 +1,195 @@
+"""An inspector from good photographs alone: remembers what good parts look like and measures how far others are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from knowngood.audit.patchcore import PatchMemory, k_centres
+from knowngood.data.pixels import PixelStore, store_pixels
+from knowngood.data.preprocessing import Preprocessing
+from knowngood.data.records import GOOD, Records
+from knowngood.errors import DataError, WeightsError
+from knowngood.files import whole_file
+from knowngood.metrics.thresholds import threshold_at_overkill
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape
+from knowngood.models.features import features
+from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
+from knowngood.models.weights.files import Weights
+from knowngood.models.weights.search import find
+from knowngood.progress import reporter, track
+from knowngood.training.config import TrainConfig
+from knowngood.training.fit import Clock, Fitted, base_networks, choose_model, preprocessing_of
+
+SHARE = 0.1  # of the patches that are looked at is remembered, up to --memory
+POOL = 50_000  # patches looked at: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
+_BLOCK = 16  # photographs whose patches are in memory together
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted:
+    """Remembers the good training photographs and measures how far all others are from them.
+
+    Args:
+        records: Usable rows with a split in every row; only good rows of train are learned from.
+        config: With `one_class`.
+        folder: For decoded photographs and for the memory; a killed run continues from there.
+
+    Returns:
+        As `fit_inspector`. Training rows have no margin: they are what is remembered.
+
+    Raises:
+        WeightsError: There are no pretrained weights.
+        DataError: Fewer than two good photographs can be learned from.
+    """
+    if not config.pretrained:
+        raise WeightsError("--one-class stands on a pretrained network, and --no-pretrained was given.")
+    preprocessing = preprocessing_of(records, config)
+    clock = Clock()
+    main = choose_model(config)
+    weights = find(main, config.weights)
+    base = base_networks(records, config, {main: weights})[main]
+    channels, height, width = common_shape([base])
+    store = store_pixels(records, folder / "pixels", height, width, channels, preprocessing)
+    for warning in store.warnings(records):
+        reporter().say(warning)
+    clock.lap("decode")
+    job = _Job(records, store, config, folder, preprocessing)
+    notes: dict[str, object] = {"network": main, "input": [channels, height, width], "detector": config.detector}
+    fit = job.nearest if config.detector == "knn" else job.patches
+    classifier, margins = fit(base, weights, notes, clock)
+    inspector = Inspector((classifier.config,))
+    inspector.members = torch.nn.ModuleList([classifier])
+    unseen = np.full(len(records), np.nan)
+    source = {"weights": weights.origin, "licence": weights.licence}
+    return Fitted(inspector, margins, unseen, store.failed, [], notes, source, clock.laps, preprocessing)
+
+
+class _Job:
+    """The photographs of one run: which are learned from, which are scored."""
+
+    def __init__(
+        self,
+        records: Records,
+        store: PixelStore,
+        config: TrainConfig,
+        folder: Path,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self.store, self.config, self.folder, self.records = store, config, folder, records
+        self.preprocessing = preprocessing
+        frame = records.frame
+        sound = ~np.isin(np.arange(len(records)), list(store.failed))
+        good = (frame["label"] == GOOD).fill_null(False).to_numpy()
+        split = frame["split"].to_numpy()
+        self.learn: Rows = np.flatnonzero(sound & good & (split == "train"))
+        self.others: Rows = np.flatnonzero(sound & (split != "train"))
+        self.held: Rows = np.flatnonzero(sound & good & (split == "calibration"))
+        if len(self.learn) < 2 or not len(self.held):
+            raise DataError(
+                f"{len(self.learn)} good images to learn from and {len(self.held)} to set the threshold by.",
+                expected="at least 2 and 1; dozens make a useful inspector",
+                fix="Add good images, or divide anew with --resplit.",
+            )
+
+    def patches(
+        self, base: NetworkConfig, weights: Weights, notes: dict[str, object], clock: Clock
+    ) -> tuple[Classifier, Floats]:
+        """Fits the patch memory; sets the level of its regions by the maps of held-out good photographs."""
+        stages = BACKBONES.get(base.backbone).stages[1:3]  # middle ones: local, yet more than edges
+        config = base.model_copy(update={"head": "patch_memory", "stages": stages, "supports": 1})
+        classifier = Classifier(config)
+        classifier.load_trunk(weights)
+        memory = self._kept() if (self.folder / "memory.safetensors").is_file() else None
+        if memory is None:
+            memory = self._chosen(classifier)
+            with whole_file(self.folder / "memory.safetensors") as scratch:
+                save_file({"memory": memory}, scratch)
+        clock.lap("memory")
+        head = PatchHead(memory.shape[1], len(memory))
+        head.remember(torch.from_numpy(memory))
+        classifier.head, classifier.config = head, config.model_copy(update={"supports": len(memory)})
+
+        def judge(images: Tensor) -> Tensor:
+            distances = head.distances(classifier.patch_maps(images))
+            return torch.stack(
+                [head.margins(distances), smooth_maps(distances, base.height, base.width).amax((1, 2))], dim=1
+            )
+
+        judged = np.full((len(self.records), 2), np.nan, np.float32)
+        judged[self.others] = over_batches(classifier, judge, self.store.pixels, self.others, "scores")
+        level = threshold_at_overkill(
+            judged[self.held, 1], overkill=self.config.overkill_budget, confidence=self.config.confidence
+        ).threshold
+        head.level.fill_(level)
+        notes |= {"patches remembered": len(memory), "patch length": memory.shape[1], "stages": list(stages)}
+        notes["region level"] = level
+        clock.lap("scores")
+        return classifier, judged[:, 0]
+
+    def nearest(
+        self, base: NetworkConfig, weights: Weights, notes: dict[str, object], clock: Clock
+    ) -> tuple[Classifier, Floats]:
+        """Fits the nearest neighbours of whole photographs on their penultimate features, which are cached."""
+        deep = features(
+            self.records,
+            base.backbone,
+            weights=self.config.weights,
+            image_size=self.config.image_size,
+            preprocessing=self.preprocessing,
+        ).rows
+        rows = deep[self.learn]
+        if len(rows) > self.config.memory:
+            rows = rows[k_centres(rows, self.config.memory, np.random.default_rng(self.config.seed))]
+        clock.lap("features")
+        classifier = Classifier(base.model_copy(update={"head": "knn", "supports": len(rows)}))
+        classifier.load_trunk(weights)
+        head = NearestHead(rows.shape[1], len(rows))
+        head.remember(torch.from_numpy(rows))
+        classifier.head = head
+        margins = np.full(len(self.records), np.nan, np.float32)
+        with torch.inference_mode():
+            margins[self.others] = head(torch.from_numpy(deep[self.others])).numpy()
+        notes["images remembered"] = len(rows)
+        clock.lap("scores")
+        return classifier, margins
+
+    def _kept(self) -> Floats | None:
+        """Returns the memory that a killed run had chosen, if it is whole."""
+        with contextlib.suppress(SafetensorError, KeyError):
+            return load_file(self.folder / "memory.safetensors")["memory"]
+        return None
+
+    def _chosen(self, classifier: Classifier) -> Floats:
+        random = np.random.default_rng([self.config.seed, 1])
+        most = self.config.memory
+        detector = PatchMemory(seed=self.config.seed, share=SHARE, most=most, pool=max(POOL, most))
+        return detector.remember(lambda: self._blocks(classifier, max(POOL, most), random))
+
+    def _blocks(self, classifier: Classifier, pool: int, random: np.random.Generator) -> Iterator[Floats]:
+        """Yields patches (B, P, D) of the photographs to learn from: as many of each as fit into the pool."""
+        each = -(-pool // len(self.learn))
+        classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for start in track(range(0, len(self.learn), _BLOCK), "patches"):
+            rows = self.learn[start : start + _BLOCK]
+            images = np.ascontiguousarray(self.store.pixels[rows])
+            with torch.inference_mode():
+                maps = classifier.patch_maps(torch.from_numpy(images))
+            patches = maps.flatten(2).transpose(1, 2).numpy()
+            count = patches.shape[1]
+            if each < count:
+                chosen = np.argsort(random.random((len(rows), count)), axis=1)[:, :each]
+                patches = np.take_along_axis(patches, chosen[..., None], axis=1)
+            yield np.ascontiguousarray(patches)

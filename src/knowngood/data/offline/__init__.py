@@ -1,1 +1,0 @@
-"""Transformed copies of a set's images, written once, instead of transforms on the fly."""

@@ -1,1 +1,0 @@
-"""What a picture is made of, from the back to the front: tape, pocket, body, cathode lines, marking, leads, optics."""

@@ -1,0 +1,377 @@
+"""What the conventional classifiers leave behind: tables, figures, one page."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood.data.loading import loaded
+from knowngood.data.records import BAD, Records
+from knowngood.data.splits import Ids, divided_as, kfold
+from knowngood.data.units import groups_of, with_units
+from knowngood.errors import ConfigError, DataError
+from knowngood.files import check_writable, write_json, write_text
+from knowngood.metrics.calibration import fit_calibration
+from knowngood.metrics.figures import evaluate
+from knowngood.models.classical import (
+    CLASSIFIERS,
+    FittedClassifier,
+    fit_classifier,
+    fit_components,
+    line_through,
+    separating_line,
+)
+from knowngood.models.classical_config import ClassicalConfig
+from knowngood.models.features import Features, features
+from knowngood.parameters import checked_parameters
+from knowngood.progress import reporter
+from knowngood.report.page import page
+from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
+from knowngood.report.sections_figures import Origin, origin_section
+from knowngood.tables import write_table
+from knowngood.workflows.audit import feature_facts
+from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
+from knowngood.workflows.train import CLASS_THRESHOLD
+
+FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet", "pca.parquet", "classical.html"
+
+
+def write_results(
+    folder: Path, rows: list[dict[str, Any]], scores: pl.DataFrame, pca: PcaSummary, facts: dict[str, Any]
+) -> None:
+    """Writes the tables, the page, and last the figures: their presence says that the rest is whole.
+
+    Args:
+        folder: Of the results.
+        rows: As in `Classical.rows`.
+        scores: As in `Classical.scores`.
+        pca: As in `Classical.pca`.
+        facts: Of `facts_of`.
+    """
+    write_table(scores, folder / SCORES)
+    write_table(pca.points, folder / COMPONENTS)
+    data = facts["data"]
+    origin = Origin(
+        facts["command"],
+        facts["config"]["seed"],
+        data,
+        facts["versions"],
+        facts["config"],
+        {"total": facts["seconds"]},
+    )
+    sections = [conventional_section(rows), pca_section(pca, origin.seed), origin_section(origin)]
+    subtitle = f"{facts['created']} · {data['images']:,} images of {data['source']} · {pca.features}"
+    write_text(folder / PAGE, page("Would something simple do as well?", subtitle, sections))
+    found = {
+        "explained": list(pca.explained),
+        "two_components": _line(pca.two),
+        "all_features": _line(pca.whole),
+        "larger_class": pca.larger,
+        "fitted_on": pca.fitted_on,
+        "line": pca.line,
+        "features": pca.features,
+    }
+    write_json(folder / FIGURES, {"rows": rows, "pca": found, **facts})
+
+
+def read_pca(folder: Path) -> PcaSummary:
+    """Returns what the PCA section shows, from the files that `write_results` left."""
+    kept = json.loads((folder / FIGURES).read_text(encoding="utf-8"))["pca"]
+
+    def pair(found: dict[str, float] | None) -> tuple[float, float] | None:
+        return None if found is None else (found["auroc"], found["accuracy"])
+
+    return PcaSummary(
+        points=pl.read_parquet(folder / COMPONENTS),
+        explained=kept["explained"],
+        line=None if kept["line"] is None else tuple(kept["line"]),
+        two=pair(kept["two_components"]),
+        whole=pair(kept["all_features"]),
+        larger=kept["larger_class"],
+        fitted_on=kept["fitted_on"],
+        features=kept["features"],
+    )
+
+
+def facts_of(records: Records, deep: Features, config: ClassicalConfig, command: str, seconds: float) -> dict[str, Any]:
+    """Returns what decided the figures: data, features, configuration, versions, command; JSON types."""
+    return {
+        "features": feature_facts(deep),
+        "data": {
+            "source": records.source,
+            "root": str(records.root),
+            "licence": records.licence,
+            "notes": list(records.notes),
+            "images": len(records),
+        },
+        "config": config.model_dump(mode="json"),
+        "command": command,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _line(line: tuple[float, float] | None) -> dict[str, float] | None:
+    return None if line is None else {"auroc": line[0], "accuracy": line[1]}
+
+
+_TIMED = 64  # images whose features are made anew, to time it
+_WARM = 4
+
+_KEPT = ".judged"  # rows of models that a run which was stopped had finished
+
+Rows = npt.NDArray[np.float32]
+Judged: TypeAlias = tuple[dict[str, Any], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Classical:
+    """Finished conventional classifiers.
+
+    Attributes:
+        folder: With classical.json, classical_scores.parquet, pca.parquet and classical.html.
+        rows: One dict a model and seed: model, kind ("conventional"), seed, cv_auroc, train_accuracy, test (the
+            figures of `Metrics.to_dict()` on the test split), seconds (of choosing and fitting), images_per_second
+            (features included), setting, grid (setting to cross-validated AUC).
+        scores: A row a test image, model and seed: image, model, seed, label, score (0..1).
+        pca: What the PCA section shows; `knowngood.report.sections_experiments.pca_section` makes it.
+        features: What the classifiers were taught on.
+    """
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    scores: pl.DataFrame
+    pca: PcaSummary
+    features: Features
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One seed's division of a set: rows that teach, with their folds, rows that calibrate, rows that test."""
+
+    learn: Ids
+    folds: Ids
+    calibration: Ids
+    test: Ids
+
+
+def classical(
+    data: str | Path | Records,
+    out: str | Path,
+    config: ClassicalConfig | None = None,
+    *,
+    source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+    **options: Any,
+) -> Classical:
+    """Fits conventional classifiers on deep features and tests them on the images that `train` tests on.
+
+    Settings are chosen by cross-validation on the training and validation splits, by lot or near-duplicate; scores
+    are calibrated on the calibration split. Features come from the cache where it has them; a call that was killed goes
+    on with the model and seed that it was at when it is made again.
+
+    Args:
+        data: Folder, manifest, the word of a source, or records.
+        out: Folder for the results; earlier ones are replaced.
+        config: What to do; or give its fields as `options`.
+        source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
+        **options: Fields of `ClassicalConfig`.
+
+    Raises:
+        DataError: One class only, or fewer images (or lots) of a class than folds.
+        UnknownNameError: No such classifier or network.
+        WeightsError: The network's weights are not to be had.
+    """
+    started = time.perf_counter()
+    config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
+    names = _names(config)
+    check_writable(Path(out), folder=True)  # before anything is computed
+    whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
+    whole = with_units(whole, config.unit_from)
+    records = whole.usable()
+    groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]
+    parts = {seed: _part(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
+    deep = features(records, config.backbone, weights=config.weights, image_size=config.image_size)
+    sound = np.atleast_1d(np.isfinite(deep.rows).all(axis=1))
+    parts = {seed: _sound(part, sound) for seed, part in parts.items()}
+    is_bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
+    kept = Path(out) / _KEPT
+    rows, scores = _judge_all(names, records, deep, is_bad, parts, _seconds_an_image(records, config), kept)
+    pca = _pca(records, deep, is_bad, parts[config.seed], sound, config)
+    command = command_for(shown(data), Path(out), config, source, "classical", good=good, bad=bad)
+    write_results(Path(out), rows, scores, pca, facts_of(whole, deep, config, command, time.perf_counter() - started))
+    shutil.rmtree(kept, ignore_errors=True)
+    return Classical(Path(out), rows, scores, pca, deep)
+
+
+def _judge_all(
+    names: list[str],
+    records: Records,
+    deep: Features,
+    bad: npt.NDArray[np.bool_],
+    parts: dict[int, _Part],
+    feature_time: float,
+    kept: Path,
+) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+    """Returns the rows and the scores of every model and seed."""
+    fingerprint, rows, tables = fingerprint_of(records), [], []
+    for seed, part in parts.items():
+        places = [array.tolist() for array in vars(part).values()]
+        for name in names:
+            made_by = [name, seed, fingerprint, deep.origin, deep.size, places]
+            row, scores = _once(kept, made_by, partial(_judged, name, deep.rows, bad, part, seed, feature_time))
+            rows.append(row)
+            tables.append(_score_table(records, part, name, seed, scores))
+            reporter().say(f"{name}, seed {seed}: test AUC {row['test']['auroc']:.4f}")
+    return rows, pl.concat(tables)
+
+
+def _once(kept: Path, made_by: object, make: Callable[[], Judged]) -> Judged:
+    """Returns a row and scores that a run which was stopped has kept, or makes and keeps them."""
+    path = kept / f"{hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:24]}.json"
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return held["row"], np.array(held["scores"], np.float64)
+    row, scores = make()
+    write_json(path, {"row": row, "scores": scores.tolist()})
+    return row, scores
+
+
+def _names(config: ClassicalConfig) -> list[str]:
+    if config.models is None:
+        return CLASSIFIERS.names()
+    names = [name.strip() for name in config.models.split(",") if name.strip()]
+    for name in names:
+        CLASSIFIERS.get(name)
+    if not names:
+        raise ConfigError("--models names no classifier.", expected=", ".join(CLASSIFIERS))
+    return list(dict.fromkeys(names))
+
+
+def _part(records: Records, groups: Ids, config: ClassicalConfig, seed: int) -> _Part:
+    divided = divided_as(records, groups, config, seed)
+    frame = divided.frame
+    known = frame["label"].is_not_null().to_numpy()
+    places = {name: np.flatnonzero(known & (frame["split"] == name).fill_null(False).to_numpy()) for name in _PLACES}
+    learn = np.sort(np.concatenate([places["train"], places["val"]]))
+    counts = divided.with_frame(frame[places["test"]]).counts()
+    if not (counts["good"] and counts["bad"]):
+        raise DataError(
+            f"The test split has {counts['good']} good and {counts['bad']} bad images.",
+            expected="both, to measure anything",
+            fix="Divide anew with --resplit.",
+        )
+    try:
+        folds = kfold(divided.with_frame(frame[learn]), config.folds, seed, groups=groups[learn])
+    except DataError as error:
+        raise DataError(error.what, expected=error.expected, fix=f"{error.fix} Or fewer --folds.") from error
+    return _Part(learn, folds, places["calibration"], places["test"])
+
+
+_PLACES = ("train", "val", "calibration", "test")
+
+
+def _sound(part: _Part, sound: npt.NDArray[np.bool_]) -> _Part:
+    """Leaves out images that could be listed but not decoded."""
+    kept = sound[part.learn]
+    return _Part(
+        part.learn[kept], part.folds[kept], part.calibration[sound[part.calibration]], part.test[sound[part.test]]
+    )
+
+
+def _judged(name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed: int, feature_time: float) -> Judged:
+    """Returns one model's row and its scores of the test images; nothing is fitted on these."""
+    before = time.perf_counter()
+    fitted = fit_classifier(CLASSIFIERS.get(name)(), rows[part.learn], bad[part.learn], part.folds, seed)
+    seconds = time.perf_counter() - before
+    calibration = fit_calibration(fitted.margins(rows[part.calibration]), bad[part.calibration])
+    before = time.perf_counter()
+    margins = fitted.margins(rows[part.test])
+    each = (time.perf_counter() - before) / len(part.test)
+    scores = calibration.apply(margins)
+    taught = calibration.apply(fitted.margins(rows[part.learn]))
+    return {
+        "model": name,
+        "kind": "conventional",
+        "seed": seed,
+        "cv_auroc": fitted.auroc,
+        "train_accuracy": float(np.mean((taught >= CLASS_THRESHOLD) == bad[part.learn])),
+        "test": evaluate(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
+        "seconds": round(seconds, 2),
+        "images_per_second": round(1 / (feature_time + each), 2),
+        "taught": fitted.taught,
+        "setting": _told(fitted.setting),
+        "grid": _grid(fitted),
+    }, scores
+
+
+def _grid(fitted: FittedClassifier) -> list[list[Any]]:
+    tried = ({name: value for name, value in row.items() if name != "auroc"} for row in fitted.table)
+    return [[_told(setting), row["auroc"]] for setting, row in zip(tried, fitted.table, strict=True)]
+
+
+def _told(setting: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in setting.items())
+
+
+def _score_table(records: Records, part: _Part, name: str, seed: int, scores: npt.NDArray[np.float64]) -> pl.DataFrame:
+    frame = records.frame[part.test].select("image", "label")
+    return frame.select("image", model=pl.lit(name), seed=pl.lit(seed), label="label", score=pl.Series(scores))
+
+
+def _seconds_an_image(records: Records, config: ClassicalConfig) -> float:
+    """Times decoding and the network on a few images, past the cache (which keeps nothing without a hash)."""
+    sample = records.frame.with_columns(sha256=pl.lit(None, pl.String))
+    took = []
+    for count in (_WARM, _WARM + _TIMED):
+        few = records.with_frame(sample.head(count))
+        before = time.perf_counter()
+        features(few, config.backbone, weights=config.weights, image_size=config.image_size)
+        took.append((time.perf_counter() - before, len(few)))
+    (first, few_images), (second, images) = took
+    if images > few_images and second > first:  # what building the network costs is in both
+        return (second - first) / (images - few_images)
+    return second / images
+
+
+def _pca(
+    records: Records,
+    deep: Features,
+    bad: npt.NDArray[np.bool_],
+    part: _Part,
+    sound: npt.NDArray[np.bool_],
+    config: ClassicalConfig,
+) -> PcaSummary:
+    """Learns components and line from the training images of the first seed; every real image is shown there."""
+    taught, labels = deep.rows[part.learn], bad[part.learn]
+    components = fit_components(taught, config.seed)
+    real = sound & ~records.frame["generated"].to_numpy()
+    points = components.project(deep.rows[real])
+    frame = records.frame.filter(pl.Series(real)).select("image", "path", "label", "defect")
+    lines = [separating_line(taught, labels, part.folds, components=count, seed=config.seed) for count in (2, None)]
+    return PcaSummary(
+        points=frame.with_columns(pc1=pl.Series(points[:, 0]), pc2=pl.Series(points[:, 1])),
+        explained=components.explained.tolist(),
+        line=line_through(components.project(taught), labels),
+        two=(lines[0].auroc, lines[0].accuracy),
+        whole=(lines[1].auroc, lines[1].accuracy),
+        larger=float(max(labels.mean(), 1 - labels.mean())),
+        fitted_on=len(labels),
+        features=f"{deep.rows.shape[1]:,} penultimate features of {deep.backbone}",
+    )

@@ -1,0 +1,401 @@
+"""The trainings of a comparison, one folder each: those that are finished are taken over, a broken one goes on."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from knowngood.data.augmentation import policy_named
+from knowngood.data.loading import loaded
+from knowngood.data.records import Records
+from knowngood.data.units import groups_of, with_units
+from knowngood.errors import ConfigError, TrainingError
+from knowngood.experiments.compare_config import GROWS, CompareConfig
+from knowngood.experiments.comparison_table import (
+    Outcome,
+    Row,
+    as_table,
+    check_conventional,
+    compare_rows,
+    conventional_rows,
+    describe,
+)
+from knowngood.experiments.training_sets import TrainingSet, VariantOptions, divide, variant_named
+from knowngood.files import check_writable, write_json, write_text
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.classifier import NetworkConfig
+from knowngood.models.cost import cost_of, images_per_second
+from knowngood.models.weights.search import available, find, hub_answers
+from knowngood.parameters import checked_parameters
+from knowngood.progress import reporter
+from knowngood.report.comparison import comparison_page
+from knowngood.tables import write_table
+from knowngood.training.config import Balance, Freeze, TrainConfig
+from knowngood.workflows.runs import command_for, fingerprint_of, open_run, shown, versions
+from knowngood.workflows.train import Trained, check_trainable, train_divided
+
+RANDOM = "random weights"
+_STARTS = "starts.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One row that is to be made."""
+
+    model: str
+    variant: str
+    freeze: Freeze
+    balance: Balance
+    pretrained: bool
+
+    @property
+    def key(self) -> str:
+        """Name of the row and of its folder; it stays the same when other rows join."""
+        parts = [self.model, self.variant]
+        parts += [f"freeze-{self.freeze}"] if self.freeze != "none" else []
+        parts += [f"balance-{self.balance}"] if self.balance != "sampling" else []
+        return ".".join(parts)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A row whose trainings are done."""
+
+    plan: Plan
+    weights: str
+    network: NetworkConfig
+    outcomes: tuple[Outcome, ...]
+
+
+def find_starts(config: CompareConfig, folder: Path) -> dict[str, bool]:
+    """Says for each model whether it starts from pretrained weights; what was decided in a run stays decided.
+
+    Raises:
+        WeightsError: There are none and `require_pretrained` is set.
+    """
+    path = folder / _STARTS
+    known: dict[str, bool] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    hub: bool | None = None
+    for model in config.models:
+        if not config.pretrained:
+            known[model] = False
+        if model in known and (known[model] or not config.require_pretrained):
+            continue
+        here = available(model) is not None
+        if not here and hub is None:
+            hub = hub_answers()
+        if config.require_pretrained or (not here and hub):
+            find(model)
+            here = True
+        known[model] = here
+        if not here:
+            reporter().say(f"{model}: no pretrained weights are to be had here, it starts from random ones")
+    write_json(path, known)
+    return {model: known[model] for model in config.models}
+
+
+def plan_rows(config: CompareConfig, starts: dict[str, bool]) -> tuple[list[Plan], dict[str, str]]:
+    """Returns the rows to make, and those that make no sense with the reason."""
+    plans, left_out = [], {}
+    for variant, model, freeze, balance in product(config.variants, config.models, config.freeze, config.balance):
+        plan = Plan(model, variant, freeze, balance, starts[model])
+        if freeze != "none" and not plan.pretrained:
+            left_out[plan.key] = "frozen layers with random weights would stay random"
+        else:
+            plans.append(plan)
+    return plans, left_out
+
+
+class Trainings:
+    """Makes the trainings of all rows.
+
+    Args:
+        config: Of the comparison.
+        folder: Of the comparison.
+        command: That repeats it, for the reports.
+    """
+
+    def __init__(self, config: CompareConfig, folder: Path, command: str) -> None:
+        self.config, self.folder, self.command = config, folder, command
+        self.pixels = folder / "work" / "pixels"
+        self.failed: dict[str, str] = {}
+        self._done: dict[str, list[Outcome]] = {}
+        self._facts: dict[str, tuple[str, NetworkConfig]] = {}
+        self._stored = ""
+
+    def add(self, divided: Records, plans: Sequence[Plan], seed: int) -> None:
+        """Trains every row on the splits of one seed."""
+        variants = dict.fromkeys(plan.variant for plan in plans)
+        sets = {variant: self._varied(divided, variant, seed) for variant in variants}  # errors before hours of work
+        for variant, training_set in sets.items():
+            self._clear_other_pixels(training_set.records)
+            for plan in plans:
+                if plan.variant == variant and plan.key not in self.failed:
+                    self._train(plan, training_set, seed)
+
+    def made(self, plans: Sequence[Plan]) -> Iterator[Made]:
+        """Yields the rows with an outcome for every seed."""
+        for plan in plans:
+            if plan.key not in self.failed:
+                yield Made(plan, *self._facts[plan.key], tuple(self._done[plan.key]))
+
+    def _varied(self, divided: Records, variant: str, seed: int) -> TrainingSet:
+        options = VariantOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
+        training_set = TrainingSet(divided)
+        for change in variant_named(variant):
+            training_set = change.apply(training_set, options)
+        for said in training_set.changes:
+            reporter().say(f"{variant}, seed {seed}: {said}")
+        return training_set
+
+    def _train(self, plan: Plan, given: TrainingSet, seed: int) -> None:
+        run = self.folder / "models" / plan.key / f"seed-{seed}"
+        reporter().say(f"{plan.key}, seed {seed}")
+        config = train_config(self.config, plan, given.augment, seed)
+        alone = np.arange(len(given.records))  # only heads that are cross-validated ask for groups
+        try:
+            done = train_divided(given.records, alone, run, config, self.command, pixels=self.pixels)
+        except TrainingError as error:
+            self.failed[plan.key] = f"with seed {seed}: {error.what}"
+            reporter().say(f"{plan.key} is left out, {self.failed[plan.key]}")
+            return
+        weights = done.recipe.manifest.provenance["weights"] if plan.pretrained else RANDOM
+        self._facts[plan.key] = (weights, done.recipe.manifest.networks[0])
+        self._done.setdefault(plan.key, []).append(outcome_of(done, seed, given.changes))
+
+    def _clear_other_pixels(self, records: Records) -> None:
+        """Decoded photographs are shared by all that trains on the same images, and are large: others go."""
+        names = json.dumps(records.frame["sha256"].to_list())
+        images = hashlib.sha256(names.encode()).hexdigest()
+        if self._stored and images != self._stored:
+            shutil.rmtree(self.pixels, ignore_errors=True)
+        self._stored = images
+
+
+def train_config(config: CompareConfig, plan: Plan, augment: str, seed: int) -> TrainConfig:
+    """Returns the training of one row with one seed: the preset standard, equal but for what the row is about."""
+    own = {"model", "preset", "augment", "pretrained", "freeze", "balance", "seed"}
+    shared = {
+        name: getattr(config, name) for name in TrainConfig.model_fields if name not in own and hasattr(config, name)
+    }
+    return TrainConfig(
+        model=plan.model,
+        preset="standard",
+        augment=augment,
+        pretrained=plan.pretrained,
+        freeze=plan.freeze,
+        balance=plan.balance,
+        seed=seed,
+        **shared,
+    )
+
+
+def outcome_of(done: Trained, seed: int, changes: tuple[str, ...]) -> Outcome:
+    """Reads the figures of a finished training."""
+    scores = pl.read_parquet(done.folder / "scores.parquet").filter(
+        (pl.col("split") == "test") & pl.col("label").is_not_null() & pl.col("score").is_not_null()
+    )
+    history = tuple(done.metrics["history"])
+    return Outcome(
+        seed=seed,
+        train_accuracy=done.metrics.get("train_as_fitted", done.metrics["train"])["accuracy"],
+        test=done.metrics["test"],
+        scores=scores.select("image", "label", "score"),
+        minutes=sum(row.get("seconds", 0.0) for row in history) / 60,
+        history=history,
+        changes=changes,
+        folder=done.folder,
+    )
+
+
+DOCUMENT = "compare.json"  # the last thing that a comparison writes
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison.
+
+    Attributes:
+        folder: With compare.json, compare.parquet, compare.csv, compare.html and models/, a run for each training.
+        table: A line a row of the comparison, the highest AUC first.
+        document: What compare.json holds: the rows, all pairs, every seed.
+    """
+
+    folder: Path
+    table: pl.DataFrame
+    document: dict[str, Any]
+
+
+def compare(
+    data: str | Path | Records,
+    out: str | Path,
+    config: CompareConfig | None = None,
+    *,
+    source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+    force: bool = False,
+    **options: Any,
+) -> Compared:
+    """Trains several models in the same way on the same splits and says which differences are real.
+
+    A comparison that was killed goes on when the same call is made again, at the epoch that it was at. More models,
+    variants, freezings, balances or seeds may be asked for in a later call: what is finished is taken over.
+
+    Args:
+        data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
+        out: Folder for the comparison.
+        config: What to do; or give its fields as `options`.
+        source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
+        force: Replace whatever comparison is in `out`.
+        **options: Fields of `CompareConfig`.
+
+    Raises:
+        UnknownNameError: No such model, variant or policy; told before anything is read.
+        ConfigError: `out` holds another comparison, or options do not go together.
+        DataError: The photographs cannot be trained on.
+        WeightsError: Pretrained weights are required and not to be had.
+        TrainingError: Not one row could be trained.
+    """
+    config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
+    _check_names(config)
+    folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
+    records = with_units(records, config.unit_from)
+    check_trainable(records)
+    records = records.usable().labelled()
+    finished = _finished(folder, config)
+    there = open_run(folder, config, fingerprint_of(records), force, finished=finished is not None, grows=GROWS)
+    if there and finished is not None:
+        return Compared(folder, as_table(finished), finished)
+    command = command_for(shown(data), folder, config, source, "compare", good=good, bad=bad)
+    starts = find_starts(config, folder)
+    plans, left_out = plan_rows(config, starts)
+    if not plans:
+        raise ConfigError(
+            "No row is left: only pretrained networks can be frozen, and none of these has weights here.",
+            fix="Add none to --freeze, or other --models (knowngood weights lists them).",
+        )
+    trainings = Trainings(config, folder, command)
+    groups = groups_of(records)
+    sets = {seed: divide(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
+    for seed, divided in sets.items():
+        trainings.add(divided, plans, seed)
+    made = list(trainings.made(plans))
+    left_out |= trainings.failed
+    if not made:
+        raise TrainingError(f"No row could be trained: {'; '.join(f'{k} {v}' for k, v in left_out.items())}.")
+    rows = [*_rows(made), *conventional_rows(sets, config, folder)]
+    document = _facts(records, config, command, left_out) | describe(
+        rows, compare_rows(rows, config.confidence), config.confidence
+    )
+    return _written(folder, document)
+
+
+def _check_names(config: CompareConfig) -> None:
+    """Tells of a name that is not known, or a thing that is missing, before the images are read."""
+    for model in config.models:
+        BACKBONES.get(model)
+    policy_named(config.augment)
+    options = VariantOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
+    for name in config.variants:
+        for change in variant_named(name):
+            change.check(options)
+    check_conventional(config)
+
+
+def _finished(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
+    """Returns the document of a comparison that has all that is asked for."""
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = isinstance(document, dict) and document.get("config") == config.model_dump(mode="json")
+    return document if same else None
+
+
+def _rows(made: Sequence[Made]) -> list[Row]:
+    """Adds to the trainings what the networks cost; networks of one shape are measured once."""
+    shapes = {m.network.model_dump_json(): m.network for m in made}
+    speeds = images_per_second(shapes)
+    rows = []
+    for one in made:
+        cost, network = cost_of(one.network), one.network
+        rows.append(
+            Row(
+                key=one.plan.key,
+                kind="network",
+                model=one.plan.model,
+                variant=one.plan.variant,
+                weights=one.weights,
+                pretrained=one.plan.pretrained,
+                outcomes=one.outcomes,
+                freeze=one.plan.freeze,
+                balance=one.plan.balance,
+                parameters=cost.parameters,
+                multiply_adds=cost.multiply_adds,
+                images_per_second=speeds[network.model_dump_json()],
+                input_shape=(network.channels, network.height, network.width),
+            )
+        )
+    return rows
+
+
+def _facts(records: Records, config: CompareConfig, command: str, left_out: dict[str, str]) -> dict[str, Any]:
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    notes = list(records.notes)
+    if config.seeds == 1:
+        notes.append(
+            "One seed: the tests say whether these trained networks differ on other images, not whether the same "
+            "models trained again would. --seeds 3 or more says that too."
+        )
+    if not config.pretrained:
+        notes.append("Every model started from random weights.")
+    return {
+        "command": command,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "data": {
+            "source": records.source,
+            "root": str(records.root),
+            "licence": records.licence,
+            **records.counts(),
+        },
+        "notes": notes,
+        "left_out": left_out,
+        "machine": {
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "gpu": gpu,
+            "threads": torch.get_num_threads(),
+        },
+        "versions": versions(),
+    }
+
+
+def _written(folder: Path, document: dict[str, Any]) -> Compared:
+    document = json.loads(json.dumps(document))  # as it will be read again
+    table = as_table(document)
+    write_table(table, folder / "compare.parquet")
+    write_table(table, folder / "compare.csv")
+    write_text(folder / "compare.html", comparison_page(document))
+    write_json(folder / DOCUMENT, document)  # last: its presence says that the comparison is whole
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    return Compared(folder, table, document)

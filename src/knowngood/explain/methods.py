@@ -1,0 +1,191 @@
+"""Ways of making a map of where a network looked: one function each; add one line to register another.
+
+A map is made of what one layer put out and of what the margin of bad over good owes to it. It is kept raw: nothing
+is scaled to the picture at hand, so that maps of different photographs can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from knowngood.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Needs: TypeAlias = Literal["weights", "gradients", "nothing"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of making maps.
+
+    Attributes:
+        summary: One line for tables and help.
+        needs: What `make` gets besides the layer's output: "weights" of the last layer, bad minus good, (C,);
+            "gradients" of the margin, (B, C, h, w); "nothing": None.
+        make: Takes the output (B, C, h, w) float32 and what it needs; returns raw maps (B, h, w) float32, higher
+            where the photograph looks bad.
+        signed: Whether values below 0 mean something: what speaks for good.
+    """
+
+    summary: str
+    needs: Needs
+    make: Callable[[Tensor, Tensor | None], Tensor]
+    signed: bool = False
+
+
+METHODS: Registry[Method] = Registry(
+    "map method",
+    "knowngood.map_methods",
+    {
+        "cam": "knowngood.explain.methods:CAM",
+        "gradcam": "knowngood.explain.methods:GRADCAM",
+        "gradcam++": "knowngood.explain.methods:GRADCAM_PLUS_PLUS",
+        "layercam": "knowngood.explain.methods:LAYERCAM",
+        "hirescam": "knowngood.explain.methods:HIRESCAM",
+        "eigencam": "knowngood.explain.methods:EIGENCAM",
+    },
+)
+
+
+def cam(output: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns M(x, y) = sum_k w_k f_k(x, y); its average over the picture, plus the bias, is the margin.
+
+    Args:
+        output: (B, C, h, w) of the layer that is averaged.
+        weights: (C,) of the last layer, bad minus good.
+
+    Returns:
+        (B, h, w), signed.
+
+    Reference:
+        Zhou et al. 2016, equations 1 and 2. The weights are those of the margin, bad minus good: of two outputs
+        only their difference decides.
+    """
+    assert weights is not None
+    return torch.einsum("bchw,c->bhw", output, weights)
+
+
+CAM = Method("CAM: exact, for networks that average their last maps; one forward pass", "weights", cam, True)
+
+
+def gradcam(output: Tensor, gradients: Tensor | None) -> Tensor:
+    """Returns relu(sum_k a_k f_k), a_k the gradient of the margin averaged over the picture.
+
+    Args:
+        output: (B, C, h, w).
+        gradients: (B, C, h, w) of the margin.
+
+    Returns:
+        (B, h, w) >= 0.
+
+    Reference:
+        Selvaraju et al. 2017, equations 1 and 2.
+    """
+    assert gradients is not None
+    return torch.einsum("bchw,bc->bhw", output, gradients.mean((2, 3))).relu()
+
+
+GRADCAM = Method("Grad-CAM: any network, any layer", "gradients", gradcam)
+
+
+_EPSILON = 1e-6  # keeps the quotient finite where every gradient is 0
+
+
+def gradcam_plus_plus(output: Tensor, gradients: Tensor | None) -> Tensor:
+    """Returns relu(sum_k a_k f_k) with a_k = sum over places of alpha relu(gradient).
+
+    Args:
+        output: (B, C, h, w).
+        gradients: (B, C, h, w) of the margin.
+
+    Returns:
+        (B, h, w) >= 0.
+
+    Reference:
+        Chattopadhay et al. 2018, equations 10, 11 and 19: alpha = g^2 / (2 g^2 + sum(f) g^3), the exponential of
+        the score taken, for which the higher derivatives are powers of the first.
+    """
+    assert gradients is not None
+    squared = gradients.square()
+    bottom = 2 * squared + output.sum((2, 3), keepdim=True) * squared * gradients + _EPSILON
+    alpha = torch.where(gradients != 0, squared / bottom, 0)
+    weights = (gradients.relu() * alpha).sum((2, 3))
+    return torch.einsum("bchw,bc->bhw", output, weights).relu()
+
+
+GRADCAM_PLUS_PLUS = Method("Grad-CAM++: several faults of one kind", "gradients", gradcam_plus_plus)
+
+
+def hirescam(output: Tensor, gradients: Tensor | None) -> Tensor:
+    """Returns sum_k g_k(x, y) f_k(x, y) times the number of places.
+
+    With global average pooling that is CAM; with a kernel head it is the head's linearisation at this photograph.
+
+    Args:
+        output: (B, C, h, w).
+        gradients: (B, C, h, w) of the margin.
+
+    Returns:
+        (B, h, w), signed; its average is what the margin owes to the layer, to first order.
+
+    Reference:
+        Draelos and Carin 2020, equation 4; times h w here, so that layers of different size share one unit.
+    """
+    assert gradients is not None
+    return (gradients * output).sum(1) * (output.shape[2] * output.shape[3])
+
+
+HIRESCAM = Method("HiResCAM: the margin laid out over the picture, for any head", "gradients", hirescam, True)
+
+
+def layercam(output: Tensor, gradients: Tensor | None) -> Tensor:
+    """Returns relu(sum_k relu(g_k(x, y)) f_k(x, y)).
+
+    Args:
+        output: (B, C, h, w).
+        gradients: (B, C, h, w) of the margin.
+
+    Returns:
+        (B, h, w) >= 0.
+
+    Reference:
+        Jiang et al. 2021, equations 5 and 6.
+    """
+    assert gradients is not None
+    return (gradients.relu() * output).sum(1).relu()
+
+
+LAYERCAM = Method("LayerCAM: fine maps out of early layers", "gradients", layercam)
+
+
+def eigencam(output: Tensor, _: Tensor | None) -> Tensor:
+    """Returns relu of the centred output projected on its first principal direction.
+
+    Args:
+        output: (B, C, h, w).
+        _: Nothing: no class, no gradient.
+
+    Returns:
+        (B, h, w) >= 0.
+
+    Reference:
+        Muhammad and Yeasin 2020, equation 2, on centred output. The sign of a principal direction is open; here it
+        is the one along which the outputs are large.
+    """
+    rows = output.flatten(2).transpose(1, 2)  # (B, h w, C)
+    centred = rows - rows.mean(1, keepdim=True)
+    direction = torch.linalg.svd(centred, full_matrices=False).Vh[:, :1]  # (B, 1, C)
+    along = (centred * direction).sum(2)
+    sign = torch.where((along * rows.sum(2)).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    heat: Tensor = (sign * along).relu().unflatten(1, output.shape[2:])
+    return heat
+
+
+EIGENCAM = Method("EigenCAM: what stands out in the picture, without a class", "nothing", eigencam)

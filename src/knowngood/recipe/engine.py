@@ -1,0 +1,454 @@
+"""Ordered work in threads with bounded windows: nothing is done before it is wanted soon, nothing waits in a loop."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from knowngood.data.images import decoding
+from knowngood.data.pixels import unexpected
+from knowngood.environment import cores
+from knowngood.errors import ConfigError, ImageError, KnownGoodError
+from knowngood.explain.maps import over_picture, stage_names
+from knowngood.explain.regions import FRACTION
+from knowngood.metrics.thresholds import ACCEPT, decide
+from knowngood.models.classifier import Classifier, Inspector, common_shape
+from knowngood.models.heads import smooth_maps
+from knowngood.recipe.bundle import Prediction, Recipe
+from knowngood.recipe.graphs import MapKind, map_kind
+from knowngood.recipe.inputs import Item
+from knowngood.recipe.maps import HeatMap, at_size, level_of, marked, within
+from knowngood.recipe.runtimes import Outputs
+from knowngood.recipe.session import Scoring
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], window: int) -> Iterator[B]:
+    """Yields work(item) for each item, in order, while the pool works on those to come.
+
+    Back-pressure: never more than `window` items are taken and not yet yielded, however slow the consumer is. Where
+    the consumer goes away, what has not begun is cancelled.
+
+    Args:
+        pool: Does the work.
+        work: Called in the pool's threads; what it raises is raised here, in its place.
+        items: Taken one at a time, in the consumer's thread.
+        window: Most items under way.
+    """
+    under_way: deque[Future[B]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) >= window:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def grouped(items: Iterable[A], size: int, counts: Callable[[A], bool]) -> Iterator[list[A]]:
+    """Yields lists of items, in order, each with `size` of those that count (the last with fewer).
+
+    Those that do not count travel with the others; a list grows to four times `size` at most, so that a long stretch
+    of them does not fill the memory.
+    """
+    group: list[A] = []
+    counted = 0
+    for item in items:
+        group.append(item)
+        counted += counts(item)
+        if counted == size or len(group) >= 4 * size:
+            yield group
+            group, counted = [], 0
+    if group:
+        yield group
+
+
+class Profile:
+    """Adds up the seconds that each stage worked, over all its threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds: dict[str, float] = {}
+        self._threads: dict[str, int] = {}
+        self.images = 0
+        self.wall = 0.0
+
+    def stage(self, name: str, threads: int = 1) -> None:
+        """Says that there is a stage, and how many threads share it."""
+        self._seconds.setdefault(name, 0.0)
+        self._threads[name] = threads
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds to a stage."""
+        with self._lock:
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Adds what passes inside to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - began)
+
+    def document(self) -> dict[str, object]:
+        """Returns images, seconds, images/s, and of each stage its seconds, threads and busy share (0..1)."""
+        wall = max(self.wall, 1e-9)
+        return {
+            "images": self.images,
+            "seconds": round(self.wall, 3),
+            "images_per_second": round(self.images / wall, 2),
+            "stages": {
+                name: {
+                    "seconds": round(seconds, 3),
+                    "threads": self._threads.get(name, 1),
+                    "busy": round(min(1.0, seconds / wall / self._threads.get(name, 1)), 4),
+                }
+                for name, seconds in self._seconds.items()
+            },
+        }
+
+
+Map = npt.NDArray[np.float32]
+_SIZES = 32  # sizes of photographs whose matrices are kept
+
+
+class Placing:
+    """Places raw maps over photographs exactly as `Recipe.maps` does, only faster.
+
+    Placing cells, smoothing and stretching are linear and work on rows and columns apart, so all of them together are
+    `down @ raw @ across`. The two matrices are read off by placing maps that are 1 in one row, or in one column.
+
+    Args:
+        inspector: Of the recipe.
+        kind: What its raw maps are.
+    """
+
+    def __init__(self, inspector: Inspector, kind: MapKind) -> None:
+        self.inspector, self.kind = inspector, kind
+        self._known: OrderedDict[tuple[int, int, int, int], tuple[Map, Map]] = OrderedDict()
+
+    def __call__(self, raw: Map, size: tuple[int, int]) -> Map:
+        """Returns a map (height, width) float32 of a raw one (h, w).
+
+        Args:
+            raw: As the graph puts it out.
+            size: Height and width of the photograph in pixels.
+        """
+        down, across = self._matrices((int(raw.shape[0]), int(raw.shape[1])), size)
+        return np.asarray(down @ raw @ across, np.float32)
+
+    def _matrices(self, cells: tuple[int, int], size: tuple[int, int]) -> tuple[Map, Map]:
+        key = (*cells, *size)
+        found = self._known.get(key)
+        if found is None:
+            rows, columns = cells
+            place = self._placer()
+            by_row = torch.eye(rows)[:, :, None].expand(-1, -1, columns).contiguous()
+            by_column = torch.eye(columns)[:, None, :].expand(-1, rows, -1).contiguous()
+            down = np.stack([at_size(one, *size)[:, 0] for one in place(by_row).numpy()], axis=1)
+            across = np.stack([at_size(one, *size)[0] for one in place(by_column).numpy()])
+            found = np.ascontiguousarray(down), np.ascontiguousarray(across)
+            self._known[key] = found
+            while len(self._known) > _SIZES:
+                self._known.popitem(last=False)
+        return found
+
+    def _placer(self) -> Callable[[Tensor], Tensor]:
+        """Returns what brings raw maps (B, h, w) to the size of fitted photographs."""
+        size = common_shape(self.inspector.configs)[1:]
+        if self.kind == "distances":
+            return lambda maps: smooth_maps(maps, *size)
+        member = self.inspector.members[0]
+        assert isinstance(member, Classifier)
+        last = stage_names(member)[-1]
+        return lambda maps: over_picture(member, {last: maps}, size)[last]
+
+
+READ, DECODE, RESIZE = "read", "decode", "resize"
+Known = Callable[[str, str], bool]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """One item on its way.
+
+    Attributes:
+        name: Of the photograph.
+        digest: SHA-256 of its bytes, or of its pixels where it was given as such; None when they could not be read.
+        size: Height and width of the photograph; (0, 0) when it was not decoded.
+        pixels: (C, H, W) uint8; None when it could not be decoded or was known.
+        error: Why it could not be read, or None.
+        reason: Why a person must look at it whatever its score, or None.
+        known: Whether it needs no scoring.
+    """
+
+    name: str
+    digest: str | None
+    size: tuple[int, int] = (0, 0)
+    pixels: npt.NDArray[np.uint8] | None = None
+    error: str | None = None
+    reason: str | None = None
+    known: bool = False
+
+
+class Preparing:
+    """Prepares items in threads.
+
+    Args:
+        recipe: Says what size and what is done first.
+        profile: Is told the time that it takes.
+        known: Given name and digest, says whether a photograph needs no scoring.
+        any_product: Whether photographs are not compared with those that the recipe learned from.
+    """
+
+    def __init__(
+        self, recipe: Recipe, profile: Profile, known: Known | None = None, *, any_product: bool = False
+    ) -> None:
+        self.recipe, self.profile, self.known, self.any_product = recipe, profile, known, any_product
+
+    def __call__(self, item: Item) -> Ready:
+        """Returns the item, prepared; whatever goes wrong with it is in its `error`."""
+        digest = None
+        try:
+            with self.profile.of(READ):
+                data = item.read()
+                digest = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
+            if self.known is not None and self.known(item.name, digest):
+                return Ready(item.name, digest, known=True)
+            with ExitStack() as held:  # its share of the memory for decoding, until it is small
+                with self.profile.of(DECODE):
+                    decoded = held.enter_context(decoding(data, name=item.name))
+                    size = (int(decoded.pixels.shape[0]), int(decoded.pixels.shape[1]))
+                with self.profile.of(RESIZE):
+                    pixels, reason = self.recipe.prepared(decoded, any_product=self.any_product)
+        except ImageError as error:
+            return Ready(item.name, digest, error=error.what)
+        except Exception as error:  # one photograph never costs the others
+            return Ready(item.name, digest, error=unexpected(item.name, error).what)
+        return Ready(item.name, digest, size, pixels, reason=reason)
+
+
+BATCH = 32
+INFER, MAPS = "infer", "maps and regions"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the engine says of one item.
+
+    Attributes:
+        prediction: Score and decision, or the error.
+        digest: SHA-256 of its bytes; None when they could not be read.
+        known: Whether it was passed over because it needed no scoring; the prediction is empty then.
+        heat: Where it looked, if maps were asked for.
+    """
+
+    prediction: Prediction
+    digest: str | None
+    known: bool = False
+    heat: HeatMap | None = None
+
+
+class Engine:
+    """Scores any number of items in bounded memory.
+
+    Threads read, decode and bring to size a few batches ahead of what is computed; the runtime has the next batch
+    waiting while it computes one; maps are placed in threads again. Everything is pulled from the end: where the
+    consumer stops, the whole pipeline stops, and where it goes away, it is taken down.
+
+    Args:
+        scoring: Recipe, runtime and thresholds, from `knowngood.recipe.session.scoring`.
+        maps: Whether heatmaps and regions are wanted.
+        batch: Photographs computed at once.
+        workers: Threads that decode; as many as there are cores by default.
+        fraction: Regions are what lies above this share of a map's maximum.
+        profile: Is told how busy each stage was; a new one by default.
+
+    Attributes:
+        profile: How busy each stage was.
+
+    Raises:
+        ConfigError: Maps are wanted and this recipe has none in a forward pass.
+    """
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        *,
+        maps: bool = False,
+        batch: int = BATCH,
+        workers: int | None = None,
+        fraction: float = FRACTION,
+        profile: Profile | None = None,
+    ) -> None:
+        self.scoring, self.batch, self.fraction = scoring, batch, fraction
+        self.workers = workers or cores()
+        self.profile = profile or Profile()
+        self._placing: Placing | None = None
+        if maps:
+            kind = map_kind(scoring.recipe.inspector)
+            if kind is None or not scoring.runtime.maps:
+                raise ConfigError(
+                    "This recipe has no map in a forward pass.",
+                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a patch memory",
+                    fix="Use `knowngood explain`, which takes gradients.",
+                )
+            self._placing = Placing(scoring.recipe.inspector, kind)
+            self._level = level_of(scoring.recipe.inspector)
+
+    def run(self, items: Iterable[Item], known: Known | None = None) -> Generator[Scored, None, None]:
+        """Yields one result an item, in order; an item that cannot be read gives one with its error.
+
+        Args:
+            items: Taken a few batches ahead of what is yielded.
+            known: Given name and digest, says whether an item needs no scoring.
+        """
+        mapped = self._placing is not None
+        prepare = Preparing(self.scoring.recipe, self.profile, known, any_product=self.scoring.any_product)
+        for stage in (READ, DECODE, RESIZE):
+            self.profile.stage(stage, self.workers)
+        self.profile.stage(INFER)
+        began, busy = time.perf_counter(), self.scoring.runtime.busy
+        pool = ThreadPoolExecutor(self.workers, "knowngood-decode", initializer=_one_thread_each)
+        prepared = ahead(pool, prepare, items, 2 * self.batch + self.workers)
+        groups = _Groups(grouped(prepared, self.batch, lambda one: one.pixels is not None))
+        stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+        try:
+            while True:
+                try:
+                    outputs = next(stream, None)
+                except Exception as error:
+                    if groups.ended or isinstance(error, KnownGoodError) or not groups.pending:
+                        raise  # of the items themselves, or of no photograph
+                    while groups.pending:  # some photograph's fault: each alone, then on with those that follow
+                        yield from self._finished(pool, *self._alone(groups.pending.popleft(), mapped))
+                    stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+                    continue
+                if outputs is None:
+                    return
+                yield from self._finished(pool, *self._sound(groups.pending.popleft(), outputs, mapped))
+                self.profile.wall = time.perf_counter() - began
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self.profile.add(INFER, self.scoring.runtime.busy - busy)
+            self.profile.wall = time.perf_counter() - began
+
+    def _stacked(self, group: list[Ready]) -> npt.NDArray[np.uint8]:
+        pixels = [one.pixels for one in group if one.pixels is not None]
+        return np.stack(pixels) if pixels else np.empty((0, *self.scoring.recipe.input_shape), np.uint8)
+
+    def _sound(self, group: list[Ready], outputs: Outputs, mapped: bool) -> tuple[list[Ready], Outputs]:
+        """Returns a group and its outputs; photographs whose margin is no number are asked about again, alone."""
+        if np.isfinite(outputs.margins).all():
+            return group, outputs
+        return self._alone(group, mapped)
+
+    def _alone(self, group: list[Ready], mapped: bool) -> tuple[list[Ready], Outputs]:
+        """Scores each photograph of a group alone; one that fails, or gets no number, has an error in its place."""
+        kept: list[Ready] = []
+        margins: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+        maps: list[npt.NDArray[np.float32]] = []
+        for one in group:
+            if one.pixels is None:
+                kept.append(one)
+                continue
+            try:
+                outputs = self.scoring.runtime.run(one.pixels[None], maps=mapped)
+                if not np.isfinite(outputs.margins).all():
+                    raise ArithmeticError("the network gives no number (NaN or infinity)")
+            except KnownGoodError:
+                raise
+            except Exception as error:
+                what = f"{one.name!r} cannot be scored: {str(error).strip() or type(error).__name__}."
+                kept.append(replace(one, pixels=None, error=what))
+                continue
+            kept.append(one)
+            margins.append(outputs.margins)
+            if outputs.maps is not None:
+                maps.append(outputs.maps)
+        return kept, Outputs(np.concatenate(margins), np.concatenate(maps) if maps else None)
+
+    def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
+        scores = self.scoring.recipe.manifest.calibration.apply(outputs.margins)
+        reasons = [one.reason for one in group if one.pixels is not None]
+        decisions = decide(scores, self.scoring.thresholds, reasons).tolist()
+        maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)
+        told = iter(zip(scores.tolist(), decisions, maps, strict=False))
+        jobs = []
+        for one in group:
+            if one.pixels is None:
+                jobs.append((one, Prediction.failed(one.name, one.error or "it was scored before"), None))
+            else:
+                score, decision, raw = next(told)
+                jobs.append((one, Prediction(one.name, score, decision, reason=one.reason), raw))
+        self.profile.images += len(group)
+        if self._placing is None:
+            yield from (Scored(said, one.digest, one.known) for one, said, _ in jobs)
+            return
+        self.profile.stage(MAPS, self.workers)
+        yield from ahead(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
+
+    def _mapped(self, job: tuple[Ready, Prediction, npt.NDArray[np.float32] | None]) -> Scored:
+        one, said, raw = job
+        if raw is None or self._placing is None or said.defect_score is None:
+            return Scored(said, one.digest, one.known)
+        with self.profile.of(MAPS):
+            full = within(self._placing(raw, one.size), self.scoring.recipe.manifest.preprocessing)
+            regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
+        heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
+        return Scored(said, one.digest, one.known, heat)
+
+
+class _Groups:
+    """Groups of photographs on their way through a runtime, that outlive a stream that failed.
+
+    Args:
+        groups: Taken as the runtime asks for batches.
+
+    Attributes:
+        pending: Those that were given to the runtime and have no outputs yet.
+        ended: Whether taking the next one failed: then it is not a photograph's fault.
+    """
+
+    def __init__(self, groups: Iterator[list[Ready]]) -> None:
+        self.pending: deque[list[Ready]] = deque()
+        self.ended = False
+        self._groups = groups
+
+    def batches(self, stacked: Callable[[list[Ready]], npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yields the pixels (B, C, H, W) of each group."""
+        while True:
+            self.ended = True
+            group = next(self._groups, None)
+            self.ended = False
+            if group is None:
+                return
+            self.pending.append(group)
+            yield stacked(group)
+
+
+def _one_thread_each() -> None:
+    """Lets a decoding thread do its small resizings itself: a team of threads for each would wait for one another."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="openmp")

@@ -1,0 +1,1 @@
+"""The station's HTTP surface: access, API, KServe, pages."""

@@ -1,1 +1,0 @@
-"""Are made images like real ones, are they new, and did they help?"""

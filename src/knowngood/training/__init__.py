@@ -1,0 +1,1 @@
+"""Fitting an inspector: configuration, batches, fine-tuning, heads."""

@@ -1,0 +1,163 @@
+"""What can be chosen about a training; the field descriptions are the command line's help. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Preset = Literal["quick", "standard", "best"]
+Freeze = Literal["none", "stem", "all-but-head"]
+Balance = Literal["sampling", "weights", "none"]
+Precision = Literal["auto", "bf16", "fp32"]
+
+_ONE_CLASS = ("detector", "memory", "overkill_budget")  # options that say nothing without it
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides what a training does; saved with the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(
+        None, description="Network to train; the best one with weights on this machine if not given."
+    )
+    preset: Preset = Field(
+        "quick",
+        description="quick: frozen network and kernel head, minutes. standard: all layers fine-tuned. "
+        "best: both, longer, combined.",
+    )
+    epochs: int | None = Field(
+        None, ge=0, le=1000, description="Epochs of fine-tuning, 0 for none; the preset's own if not given."
+    )
+    image_size: int | None = Field(
+        None,
+        ge=32,
+        le=2048,
+        description="Side of the square with as many pixels as the network sees; proportions are kept. "
+        "The network's own if not given.",
+    )
+    batch_size: int = Field(32, ge=2, le=4096, description="Images a step.")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights, 1e-3 from random ones.",
+    )
+    weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
+    balance: Balance = Field(
+        "sampling",
+        description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not.",
+    )
+    freeze: Freeze = Field(
+        "none", description="What fine-tuning leaves as it came: nothing, the stem, or all but the head."
+    )
+    augment: str = Field(
+        "standard",
+        description="Transforms in training: none, study, standard, strong, or names joined with +.",
+    )
+    pretrained: bool = Field(True, description="Start from ImageNet weights.")
+    weights: Path | None = Field(None, description="File or folder with the weights to start from.")
+    patience: int = Field(6, ge=1, description="Epochs without a better validation AUC before stopping.")
+    precision: Precision = Field(
+        "auto", description="Arithmetic of training; auto takes bf16 where the machine has it in hardware."
+    )
+    roi: str | None = Field(
+        None,
+        description="Region of interest x0,y0,x1,y1 (several joined with ;): fractions of the photograph, or pixels "
+        "if a number is above 1. Nothing outside it counts.",
+    )
+    mask_leads: bool = Field(
+        False, description="Merge the leads with their surroundings; defects of leads are then not seen."
+    )
+    verdicts: Path | None = Field(
+        None, description="verdicts.csv of an audit, filled in by a person: labels to correct, images to drop."
+    )
+    without: Path | None = Field(
+        None, description="audit.parquet of an audit: its outliers are left out of the training split."
+    )
+    test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
+    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest that chooses epoch and settings.")
+    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
+    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    unit_from: str | None = Field(
+        None,
+        description="What says which photographs show the same part, so that they are never divided: a regex on the "
+        "images' names (its group unit, or first group), a column of the manifest, or none: near copies only.",
+    )
+    escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
+    one_class: bool = Field(
+        False, description="Learn from good images alone; bad ones are for the test. The escape rate is then unknown."
+    )
+    detector: Literal["patch_memory", "knn"] = Field(
+        "patch_memory",
+        description="With --one-class: patch_memory compares patches and draws maps and boxes, knn whole images.",
+    )
+    memory: int = Field(
+        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) that are remembered."
+    )
+    overkill_budget: float = Field(
+        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on good images held out."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the certificate.")
+    review_overkill: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="With it, scores between accept and a reject threshold of this overkill go to review.",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
+    watch: Path | None = Field(
+        None,
+        description="Photograph, or folder of photographs (16 at most), whose Grad-CAMs are kept before training and "
+        "after each epoch of fine-tuning: a film of where attention moves.",
+    )
+    devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
+
+    @field_validator("roi")
+    @classmethod
+    def _names_boxes(cls, roi: str | None) -> str | None:
+        if roi is not None:
+            from knowngood.data.preprocessing import parse_roi
+
+            parse_roi(roi)
+        return roi
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> TrainConfig:
+        if self.preset == "standard" and self.epochs == 0:
+            raise ValueError("the preset standard is fine-tuning alone: it needs --epochs of at least 1")
+        if self.freeze != "none" and not self.pretrained:
+            raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
+        if self.freeze != "none" and not self.fine_tuning_epochs:
+            raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.watch is not None and not self.fine_tuning_epochs:
+            raise ValueError("--watch films fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.watch is not None and self.devices > 1:
+            raise ValueError("--watch films a training in one process: leave --devices out")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_with_one_class(self) -> TrainConfig:
+        if not self.one_class:
+            given = {name for name in _ONE_CLASS if getattr(self, name) != type(self).model_fields[name].default}
+            if given:
+                flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given))
+                raise ValueError(f"{flags} means something with --one-class only")
+            return self
+        if self.preset != "quick" or self.epochs:
+            raise ValueError("--one-class fine-tunes nothing: leave --preset and --epochs out")
+        if self.review_overkill is not None and self.review_overkill >= self.overkill_budget:
+            raise ValueError("with --one-class, --review-overkill has to be below --overkill-budget")
+        return self
+
+    @property
+    def peak_rate(self) -> float:
+        """Learning rate of fine-tuning when the user says nothing: small enough not to undo what was learned."""
+        return self.learning_rate if self.learning_rate is not None else (3e-5 if self.pretrained else 1e-3)
+
+    @property
+    def fine_tuning_epochs(self) -> int:
+        """Epochs that the preset fine-tunes when the user says nothing."""
+        return self.epochs if self.epochs is not None else {"quick": 0, "standard": 8, "best": 12}[self.preset]

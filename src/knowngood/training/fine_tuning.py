@@ -1,0 +1,388 @@
+"""Fine-tunes all layers with Lightning: soft labels, balanced batches, transforms on the fly, averaged weights."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
+
+import lightning.pytorch as pl
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from knowngood.data.augmentation import augment, policy_named
+from knowngood.errors import TrainingError
+from knowngood.files import whole_file, write_json
+from knowngood.metrics.figures import auroc
+from knowngood.models.classifier import Classifier
+from knowngood.progress import reporter
+from knowngood.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
+from knowngood.training.config import Freeze, TrainConfig
+from knowngood.training.processes import Mapped, in_processes, quieten, sent
+
+
+class FineTuning(pl.LightningModule):
+    """One classifier under training.
+
+    Args:
+        classifier: With a linear head; trained in place.
+        config: Rates, policy, seed.
+        steps: Optimiser steps of the whole training.
+        keep_statistics: Whether batch norms go on using the statistics that they came with. With pretrained
+            weights they must: a batch of photographs of one part is nothing like ImageNet, and normalising by it
+            would undo the features, and the head that was fitted on them, at the first step.
+    """
+
+    def __init__(self, classifier: Classifier, config: TrainConfig, steps: int, *, keep_statistics: bool) -> None:
+        super().__init__()
+        self.keep_statistics = keep_statistics
+        self.frozen = freeze(classifier, config.freeze)
+        self.classifier = classifier
+        self.config = config
+        self.steps = max(steps, 1)
+        self.policy = policy_named(config.augment)
+        self.losses: list[float] = []
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def train(self, mode: bool = True) -> FineTuning:
+        """Switches to training, except for batch norms that keep their statistics."""
+        super().train(mode)
+        for layer in self.modules() if self.keep_statistics else self.frozen:
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        return self
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        images, bad, weight = batch
+        key = (self.config.seed, self.current_epoch, index, self.global_rank)
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        logits = self.classifier.logits(augment(images, self.policy, generator)).float()
+        each = functional.cross_entropy(logits, torch.stack([1 - bad, bad], dim=1), reduction="none")
+        loss = (each * weight).sum() / weight.sum()
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}.",
+                expected="a finite loss; the last good epoch is kept",
+                fix="Lower --learning-rate, or set --precision fp32, and start again.",
+            )
+        self.losses.append(loss.item())
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        images, bad, _ = batch
+        self.seen.append((self.classifier(images), bad))
+
+    def configure_optimizers(self) -> Any:
+        head = set(head_parameters(self.classifier))
+        learning = [p for p in self.parameters() if p.requires_grad]
+        groups = []
+        for in_head in (False, True):
+            for decays in (False, True):
+                chosen = [p for p in learning if (p in head) == in_head and (p.ndim > 1) == decays]
+                groups.append(
+                    {
+                        "params": chosen,
+                        "lr": self.config.peak_rate * (5 if in_head else 1),
+                        "weight_decay": self.config.weight_decay if decays else 0.0,
+                    }
+                )
+        optimizer = torch.optim.AdamW(groups)
+        warm = max(1, min(self.steps // 10, 200))
+
+        def rate(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.steps - warm))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def fine_tune(
+    classifier: Classifier,
+    config: TrainConfig,
+    pixels: npt.NDArray[np.uint8],
+    targets: Targets,
+    rows: tuple[Rows, Rows],
+    folder: Path,
+    *,
+    keep_statistics: bool,
+    watcher: Watcher | None = None,
+) -> list[dict[str, float]]:
+    """Trains all layers; leaves the averaged weights of the best validation epoch in `classifier`.
+
+    A `last.ckpt` in `folder` is continued from, with the same batches and transforms as an unbroken run.
+
+    Args:
+        classifier: With a linear head.
+        config: Rates, policy, balance, precision, seed, devices.
+        pixels: (N, C, H, W) uint8 of every split.
+        targets: What the N rows are to be taught.
+        rows: Indices of the training rows and of the validation rows.
+        folder: For checkpoints.
+        keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.
+        watcher: Called with the classifier, in the weights that validation sees, and the epoch.
+
+    Returns:
+        One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate, seconds.
+
+    Raises:
+        TrainingError: The loss is no longer finite.
+        StorageError: The disk is full; the last whole checkpoint stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    given = (config, sent(pixels), targets, rows, folder, keep_statistics, watcher)
+    if config.devices > 1:
+        in_processes(_fit, config.devices, classifier, *given)
+    else:
+        _fit(classifier, *given)
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.load_state_dict(load_file(folder / "best.safetensors"))
+    return read_history(folder)
+
+
+def _fit(
+    classifier: Classifier,
+    config: TrainConfig,
+    pixels: npt.NDArray[np.uint8] | Mapped,
+    targets: Targets,
+    rows: tuple[Rows, Rows],
+    folder: Path,
+    keep_statistics: bool,
+    watcher: Watcher | None,
+) -> None:
+    """Trains in this process, one of `config.devices`; the first leaves best.safetensors and history.json."""
+    pixels = pixels.opened() if isinstance(pixels, Mapped) else pixels
+    epochs = config.fine_tuning_epochs
+    bad = targets.bad[rows[0]] >= 0.5
+    sampler = EpochBatches(
+        bad,
+        config.batch_size,
+        balanced=config.balance == "sampling",
+        seed=config.seed,
+        world=config.devices,
+    )
+    if config.balance == "weights":
+        targets = class_weighted(targets, rows[0])
+    learn, check = (FittedImages(pixels, targets, part) for part in rows)
+    loader = DataLoader(learn, batch_sampler=sampler, collate_fn=as_is)
+    val_loader = DataLoader(check, batch_size=config.batch_size, collate_fn=as_is)
+    steps = len(sampler) * epochs
+    ending = EpochEnd(folder, config.patience, epochs, watcher)
+    decay = 1 - 1 / max(10.0, min(1000.0, len(sampler) / 2))  # averages over about half an epoch
+    quieten()
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision="bf16-mixed" if wants_bf16(config.precision) else "32-true",
+        max_epochs=epochs,
+        callbacks=[ending, WeightAveraging(avg_fn=_Average(decay))],
+        plugins=[WholeCheckpoints()],
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=-1,  # epoch 0: what training has to beat,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    checkpoint = folder / "last.ckpt"
+    module = FineTuning(classifier, config, steps, keep_statistics=keep_statistics)
+    module.train()  # Lightning takes layers in the mode that it finds them in, and a linear probe leaves eval behind
+    with _ctrl_c_stays_ctrl_c():
+        trainer.fit(
+            module,
+            loader,
+            val_loader,
+            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            weights_only=True,
+        )
+
+
+@dataclass(frozen=True)
+class _Average:
+    """Exponential moving average of one tensor; a class, since other processes are sent it and closures cannot be."""
+
+    decay: float
+
+    def __call__(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        return torch.lerp(current, average, self.decay) if average.is_floating_point() else current
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Returns the epochs that a training has behind it; other processes and killed runs leave them in a file."""
+    path = folder / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def wants_bf16(precision: str) -> bool:
+    """Says whether to train in bfloat16: "auto" does where a GPU, or else the processor, has it in hardware."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    supported = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]
+    return any(ask is not None and ask() for ask in supported)
+
+
+@contextlib.contextmanager
+def _ctrl_c_stays_ctrl_c() -> Iterator[None]:
+    """Lightning answers Ctrl-C by leaving the process and by ignoring it from then on; we want our own ending."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+Watcher = Callable[[Classifier, int], None]  # is shown the averaged weights at epoch 0, before training, and after each
+
+
+class EpochEnd(Callback):
+    """After each epoch: measures on validation, keeps the best averaged weights, saves a checkpoint, stops early.
+
+    Stands before the averaging callback, so that its validation hook still sees the averaged weights.
+    """
+
+    def __init__(self, folder: Path, patience: int, epochs: int, watcher: Watcher | None = None) -> None:
+        self.folder = folder
+        self.watcher = watcher
+        self.patience = patience
+        self.epochs = epochs
+        self.history: list[dict[str, float]] = []
+        self._task = 0
+        self._began = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = state["history"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
+        title = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
+        self._task = reporter().start(title, int(trainer.num_training_batches))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        reporter().advance(self._task, note=f"loss {module.losses[-1]:.3f}")
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        margins = _gathered(trainer, module, [m for m, _ in module.seen])
+        bad = _gathered(trainer, module, [b for _, b in module.seen]) >= 0.5
+        module.seen.clear()
+        row = {
+            "epoch": float(0 if trainer.sanity_checking else trainer.current_epoch + 1),
+            "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -margins, margins)))),
+            "val_auroc": auroc(bad, margins) or 0.5,  # one class only: nothing to choose by
+        }
+        if trainer.sanity_checking:
+            if self.history:  # a run that goes on has its epoch 0 already
+                return
+        else:
+            row["train_loss"] = float(np.mean(module.losses))
+            row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+            row["seconds"] = round(time.perf_counter() - self._began, 3)
+            module.losses.clear()
+            reporter().finish(self._task)
+        if self.watcher is not None and trainer.is_global_zero:
+            self.watcher(module.classifier, int(row["epoch"]))
+        self._judge(row, trainer, module)
+        figures = "  ".join(
+            f"{n.replace('_', ' ')} {v:.4f}" for n, v in row.items() if n not in ("epoch", "learning_rate", "seconds")
+        )
+        reporter().say(f"epoch {row['epoch']:.0f}/{self.epochs}  {figures}")
+
+    def _judge(self, row: dict[str, float], trainer: pl.Trainer, module: Any) -> None:
+        """Keeps the averaged weights if they are the best so far, and stops when nothing has improved for long."""
+        best = max((r["val_auroc"] for r in self.history), default=-1.0)
+        self.history.append(row)
+        if trainer.is_global_zero:
+            write_json(self.folder / "history.json", self.history)
+        if row["val_auroc"] > best and trainer.is_global_zero:
+            with whole_file(self.folder / "best.safetensors") as scratch:
+                save_file({n: t.contiguous() for n, t in module.classifier.state_dict().items()}, scratch)
+        since = len(self.history) - 1 - int(np.argmax([r["val_auroc"] for r in self.history]))
+        if since >= self.patience:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all: a kill in the middle leaves the previous epoch's."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with whole_file(Path(path)) as scratch:
+            torch.save(checkpoint, scratch)
+
+
+def _gathered(trainer: pl.Trainer, module: pl.LightningModule, parts: list[Tensor]) -> np.ndarray[Any, Any]:
+    values = torch.cat(parts).float()
+    if trainer.world_size > 1:
+        values = torch.as_tensor(module.all_gather(values)).flatten()
+    return values.cpu().numpy()
+
+
+def freeze(classifier: Classifier, what: Freeze) -> list[nn.Module]:
+    """Stops a part of a network from learning and lets the rest learn.
+
+    Args:
+        classifier: With a linear head; changed in place.
+        what: "none"; "stem", the layers before the first stage; "all-but-head".
+
+    Returns:
+        The frozen layers; their batch norms must keep their statistics.
+    """
+    wanted = {"none": (), "stem": ("stem",), "all-but-head": ("stem", "stages")}[what]
+    frozen = []
+    for name, layer in classifier.trunk.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if own:
+            held = part_of(classifier, name) in wanted
+            for parameter in own:
+                parameter.requires_grad_(not held)
+            if held:
+                frozen.append(layer)
+    return frozen
+
+
+def head_parameters(classifier: Classifier) -> Iterator[nn.Parameter]:
+    """Yields the parameters of the head: the last layer, for VGG also the fully connected ones before it."""
+    for name, layer in classifier.trunk.named_modules():
+        if part_of(classifier, name) == "head":
+            yield from layer.parameters(recurse=False)
+
+
+def part_of(classifier: Classifier, layer: str) -> str:
+    """Returns "stem", "stages" or "head" for a layer of the trunk, by timm's `group_matcher`."""
+    groups = classifier.trunk.group_matcher()
+    stages = groups["blocks"] if isinstance(groups["blocks"], list) else [(groups["blocks"], None)]
+    if re.match(groups["stem"], f"{layer}."):
+        return "stem"
+    return "stages" if any(re.match(pattern, f"{layer}.") for pattern, _ in stages) else "head"

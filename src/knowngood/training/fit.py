@@ -1,0 +1,345 @@
+"""The whole of a training: split photographs in, one inspector with its margins for every photograph out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
+from knowngood.data.preprocessing import Preprocessing, preprocessing_for
+from knowngood.data.records import BAD, Records
+from knowngood.errors import WeightsError
+from knowngood.metrics.calibration import fit_calibration
+from knowngood.metrics.figures import auroc
+from knowngood.models.backbones import BACKBONES
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import (
+    Classifier,
+    Inspector,
+    NetworkConfig,
+    common_shape,
+    input_size,
+    kernel_config,
+    network_for,
+)
+from knowngood.models.features import cached_rows, stages_made_by
+from knowngood.models.weights.files import Weights
+from knowngood.models.weights.search import PREFERRED, available, find, preferred
+from knowngood.progress import reporter
+from knowngood.training.batches import Rows, Targets, targets_of
+from knowngood.training.config import TrainConfig
+from knowngood.training.fine_tuning import Watcher, fine_tune
+from knowngood.training.svm_head import fit_kernel
+from knowngood.wording import counted
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of a training.
+
+    Attributes:
+        inspector: Trained; its margins are not calibrated yet.
+        margins: (N,) float32, the inspector's margin for every row of the records; NaN where decoding failed.
+        honest: (N,) float64, like `margins`, but training rows as scored by a machine that had not seen them
+            where cross-validation gave that; NaN elsewhere.
+        failed: Row to message, for photographs that could not be decoded.
+        history: One row an epoch of fine-tuning; empty without.
+        notes: How settings were chosen, for the report.
+        provenance: Origin and licence of the starting weights.
+        seconds: Stage to seconds.
+        preprocessing: What was done to every photograph first, and has to be done to those that come.
+        features: (N, S) float32, stage features of a frozen network, NaN where decoding failed; None without one.
+    """
+
+    inspector: Inspector
+    margins: npt.NDArray[np.float32]
+    honest: npt.NDArray[np.float64]
+    failed: dict[int, str]
+    history: list[dict[str, float]]
+    notes: dict[str, object]
+    provenance: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    features: npt.NDArray[np.float32] | None = None
+
+
+def choose_model(config: TrainConfig) -> str:
+    """Returns the network to train: the one asked for, else the first preferred one whose weights are here."""
+    if config.model is not None:
+        BACKBONES.get(config.model)
+        return config.model
+    if not config.pretrained:
+        return "resnet18"
+    return preferred()
+
+
+def frozen_models(config: TrainConfig, main: str) -> list[str]:
+    """Returns the networks that get a kernel head: the main one, and for the preset best a second opinion."""
+    if config.preset == "standard" or not config.pretrained:
+        return []
+    others = [name for name in PREFERRED if name != main and config.weights is None and available(name)]
+    return [main, *others[:1]] if config.preset == "best" else [main]
+
+
+def fit_inspector(
+    records: Records,
+    groups: Rows,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    pixels: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Fitted:
+    """Trains an inspector as the preset says.
+
+    Args:
+        records: Usable rows with labels where known and a split in every row.
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        config: What to do.
+        folder: For decoded photographs and checkpoints; a killed run continues from there.
+        pixels: For decoded photographs instead, shared by trainings on the same images.
+        watcher: Is shown the fine-tuned network after each epoch, see `fine_tune`.
+
+    Raises:
+        WeightsError: Pretrained weights are asked for and not to be had.
+        TrainingError: Fine-tuning failed.
+    """
+    main = choose_model(config)
+    if config.preset == "quick" and not config.pretrained:
+        raise WeightsError(
+            "The preset quick stands on a pretrained network, and --no-pretrained was given.",
+            fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
+        )
+    torch.manual_seed(config.seed)
+    preprocessing = preprocessing_of(records, config)
+    clock = Clock()
+    starts: dict[str, Weights | None] = {main: None}
+    if config.pretrained:
+        starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
+    bases = base_networks(records, config, starts)
+    channels, height, width = common_shape(list(bases.values()))
+    store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
+    for warning in store.warnings(records):
+        reporter().say(warning)
+    clock.lap("decode")
+    job = _Job(records, groups, config, store, folder, preprocessing)
+    members: list[Member] = []
+    history: list[dict[str, float]] = []
+    notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
+    for name in frozen_models(config, main):
+        weights = starts[name]
+        assert weights is not None
+        members.append(job.frozen(bases[name], weights, notes))
+        clock.lap(f"frozen {name} and kernel head")
+    if config.fine_tuning_epochs > 0:
+        member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
+        members.append(member)
+        clock.lap("fine-tuning")
+    inspector, combined, honest = combine(members, job.rows("val"), job.targets, notes)
+    combined[list(store.failed)] = np.nan
+    used = [w for w in starts.values() if w is not None]
+    source = {"weights": "; ".join(w.origin for w in used) or "random"}
+    if used:
+        source["licence"] = "; ".join(w.licence for w in used)
+    return Fitted(
+        inspector, combined, honest, store.failed, history, notes, source, clock.laps, preprocessing, job.features
+    )
+
+
+def preprocessing_of(records: Records, config: TrainConfig) -> Preprocessing:
+    """Returns what is done to these photographs before a network sees them.
+
+    Raises:
+        ConfigError: The region of interest does not fit them.
+    """
+    frame = records.frame.filter(records.frame["error"].is_null())
+    sizes = [(int(h), int(w)) for h, w in frame.select("height", "width").iter_rows()]
+    return preprocessing_for(config.roi, config.mask_leads, sizes)
+
+
+def base_networks(
+    records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]
+) -> dict[str, NetworkConfig]:
+    """Returns what each network sees: the photographs' own proportions, at its own size or the one asked for."""
+    sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
+    channels = 3 if needs_colour(records) else 1
+    bases = {}
+    for name, weights in starts.items():
+        height, width = input_size(sizes, config.image_size or BACKBONES.get(name).size)
+        bases[name] = network_for(name, weights, height, width, channels)
+    return bases
+
+
+class _Job:
+    """The photographs of one training and what its members share."""
+
+    def __init__(
+        self,
+        records: Records,
+        groups: Rows,
+        config: TrainConfig,
+        store: PixelStore,
+        folder: Path,
+        preprocessing: Preprocessing,
+    ) -> None:
+        self.records, self.groups, self.config = records, groups, config
+        self.store, self.folder, self.preprocessing = store, folder, preprocessing
+        self.everything = np.arange(len(records))
+        self.features: npt.NDArray[np.float32] | None = None
+        self.targets = targets_of(records)
+
+    def rows(self, split: str) -> Rows:
+        """Returns the decodable, labelled rows of a split."""
+        frame = self.records.frame
+        chosen = (frame["split"] == split).fill_null(False) & frame["label"].is_not_null()
+        rows = np.flatnonzero(chosen.to_numpy())
+        return rows[~np.isin(rows, list(self.store.failed))]
+
+    def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
+        """Fits the kernel head on a pretrained trunk."""
+        config = kernel_config(base)
+        classifier = Classifier(config)
+        classifier.load_trunk(weights)
+        features = self._features(classifier, weights)
+        self.features = features if self.features is None else self.features
+        rows = self.rows("train")
+        if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
+            rows = np.sort(np.concatenate([rows, self.rows("val")]))
+        fit = fit_kernel(features, self.records, self.groups, rows, self.config.seed)
+        classifier.head = fit.head
+        classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
+        with torch.inference_mode():
+            margins = fit.head(torch.from_numpy(features)).numpy()
+        honest = np.full(len(self.records), np.nan)
+        honest[rows] = fit.out_of_fold
+        notes[f"kernel head on {base.backbone}"] = {
+            "cost": fit.cost,
+            "width": fit.width,
+            "supports": len(fit.head.alpha),
+            "grid": fit.table,
+            "rows": len(fit.rows),
+        }
+        return Member(classifier, margins, honest)
+
+    def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
+        """Returns the stage features of every row, from the cache where it has them."""
+        pixels = self.store.pixels
+
+        def compute(rows: Rows, title: str) -> npt.NDArray[np.float32]:
+            return over_batches(classifier, classifier.stage_features, pixels, rows, title)
+
+        made_by = stages_made_by(classifier.config, weights.origin, self.preprocessing)
+        digests = self.records.frame["sha256"].to_list()
+        for row in self.store.failed:
+            digests[row] = None
+        features = np.empty((len(digests), classifier.feature_length), np.float32)
+        cached_rows(digests, made_by, compute, features)
+        return features
+
+    def fine_tuned(
+        self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object], watcher: Watcher | None
+    ) -> tuple[Member, list[dict[str, float]]]:
+        """Fine-tunes all layers, the head started from a linear probe."""
+        classifier = Classifier(base)
+        train = self.rows("train")
+        if weights is not None:
+            classifier.load_trunk(weights)
+            if BACKBONES.get(base.backbone).pooled_head and not (self.folder / "last.ckpt").is_file():
+                start_head(classifier, self.store.pixels, train, self._bad()[train])
+        reporter().say(f"fine-tuning {base.backbone} on {counted(len(train), 'image')}")
+        history = fine_tune(
+            classifier,
+            self.config,
+            self.store.pixels,
+            self.targets,
+            (train, self.rows("val")),
+            self.folder,
+            keep_statistics=weights is not None,
+            watcher=watcher,
+        )
+        margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
+        best = max(history, key=lambda row: row["val_auroc"])
+        notes["fine-tuning"] = {
+            "epochs": len(history),
+            "best epoch": int(best["epoch"]),
+            "val AUC": best["val_auroc"],
+        }
+        return Member(classifier, margins, np.full(len(self.records), np.nan)), history
+
+    def _bad(self) -> npt.NDArray[np.bool_]:
+        return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
+
+
+def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, bad: npt.NDArray[np.bool_]) -> None:
+    """Sets the last layer to a logistic regression on the pretrained features, so that they are not torn up first.
+
+    Reference: Kumar et al. 2022, "Fine-tuning can distort pretrained features", linear probing then fine-tuning.
+    """
+    features = over_batches(classifier, classifier.penultimate, pixels, rows, "linear probe")
+    mean, deviation = features.mean(0), features.std(0) + 1e-6
+    probe = LogisticRegression(C=0.01, class_weight="balanced", max_iter=500)
+    probe.fit((features - mean) / deviation, bad)
+    weight = torch.from_numpy(probe.coef_[0] / deviation).float()
+    offset = float(probe.intercept_[0]) - float(weight @ torch.from_numpy(mean))
+    layer = classifier.head_layer()
+    with torch.no_grad():
+        layer.weight.copy_(torch.stack([-weight / 2, weight / 2]))
+        layer.bias.copy_(torch.tensor([-offset / 2, offset / 2]))
+
+
+class Clock:
+    """Seconds that each stage took."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 2)
+        self._last = now
+
+
+@dataclass(frozen=True)
+class Member:
+    """One classifier of an inspector with its margins for all rows, and for those that folds had not seen."""
+
+    classifier: Classifier
+    margins: npt.NDArray[np.float32]
+    honest: npt.NDArray[np.float64]  # NaN where no fold left the row out
+
+    def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Returns the margins of rows as a machine that had not seen them gives them."""
+        honest = self.honest[rows]
+        return np.where(np.isnan(honest), self.margins[rows].astype(np.float64), honest)
+
+
+def combine(
+    members: list[Member], val: Rows, targets: Targets, notes: dict[str, object]
+) -> tuple[Inspector, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled.
+
+    Validation rows that a member was taught on count with the margin of the fold that had not seen them.
+    """
+    scales = [1.0]
+    bad = targets.bad[val] >= 0.5
+    if len(members) > 1:
+        unseen = [member.unseen(val) for member in members]
+        scales = [1 / fit_calibration(margins, bad).temperature / len(members) for margins in unseen]
+        notes["members, val AUC"] = [auroc(bad, margins) for margins in unseen]
+        both = sum(scale * margins for scale, margins in zip(scales, unseen, strict=True))
+        notes["combined, val AUC"] = auroc(bad, both)
+    inspector = Inspector(tuple(member.classifier.config for member in members))
+    inspector.members = torch.nn.ModuleList([member.classifier for member in members])
+    inspector.scales.copy_(torch.tensor(scales))
+    pairs = list(zip(scales, members, strict=True))
+    combined = np.sum([scale * member.margins for scale, member in pairs], axis=0)
+    honest = np.sum([scale * member.honest for scale, member in pairs], axis=0)  # NaN where any member has none
+    return inspector, combined.astype(np.float32), honest

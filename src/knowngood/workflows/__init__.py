@@ -1,0 +1,1 @@
+"""What the verbs do, from data to a finished folder: train, audit, explain, generate."""

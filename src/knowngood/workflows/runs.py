@@ -1,0 +1,289 @@
+"""What a run writes down of itself: its data, its scores, the versions, the command that repeats it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel
+
+from knowngood.data.records import BAD, GOOD, Records
+from knowngood.errors import ConfigError
+from knowngood.files import storage_errors, write_json
+from knowngood.metrics.thresholds import Thresholds, decide
+from knowngood.progress import reporter
+
+_PACKAGES = (
+    "knowngood",
+    "torch",
+    "timm",
+    "lightning",
+    "scikit-learn",
+    "numpy",
+    "polars",
+    "opencv-python-headless",
+)
+
+
+def score_table(
+    records: Records,
+    scores: npt.NDArray[np.float64],
+    out_of_fold: npt.NDArray[np.float64],
+    thresholds: Thresholds,
+    margins: npt.NDArray[np.float32],
+    reasons: Sequence[str | None] | None = None,
+) -> pl.DataFrame:
+    """Returns a row an image with scores (0..1), decisions and margin; null where there is none.
+
+    Args:
+        records: (N rows).
+        scores: (N,) of the finished recipe, which has learned from some of the images.
+        out_of_fold: (N,) of a machine that has not seen the image; NaN where the run has none.
+        thresholds: Of the decisions.
+        margins: (N,) of the finished recipe.
+        reasons: (N,) why a person must look whatever the score, or None for each; None for no reasons.
+
+    Returns:
+        Columns of the records, `score` and `decision` of the recipe, `out_of_fold_score` and `out_of_fold_decision`,
+        `reason`, `margin`. Images that nothing was learned from have the same in both.
+    """
+    columns = ["image", "path", "split", "label", "defect", "lot", "unit", "machine", "product", "sha256"]
+    why = [None] * len(scores) if reasons is None else list(reasons)
+    return records.frame.select(columns).with_columns(
+        pl.Series("score", scores).fill_nan(None),
+        pl.Series("decision", _decisions(scores, thresholds, why), dtype=pl.String),
+        pl.Series("out_of_fold_score", out_of_fold).fill_nan(None),
+        pl.Series("out_of_fold_decision", _decisions(out_of_fold, thresholds, why), dtype=pl.String),
+        pl.Series("reason", why, dtype=pl.String),
+        pl.Series("margin", margins).fill_nan(None),
+    )
+
+
+def _decisions(
+    scores: npt.NDArray[np.float64], thresholds: Thresholds, reasons: Sequence[str | None]
+) -> list[str | None]:
+    decisions: list[str | None] = [None] * len(scores)
+    known = np.flatnonzero(~np.isnan(scores))
+    decided = decide(scores[known], thresholds, [reasons[int(row)] for row in known]).tolist()
+    for row, decision in zip(known, decided, strict=True):
+        decisions[row] = decision
+    return decisions
+
+
+def unseen(table: pl.DataFrame) -> pl.DataFrame:
+    """Returns a run's scores, `score` and `decision` those of a machine that had not seen the image, where it has them.
+
+    Args:
+        table: scores.parquet of a run, also of one that was made before it had the two columns.
+    """
+    if "out_of_fold_score" not in table.columns:
+        return table
+    known = pl.col("out_of_fold_score").is_not_null()
+    return table.with_columns(
+        pl.when(known).then("out_of_fold_score").otherwise("score").alias("score"),
+        pl.when(known).then("out_of_fold_decision").otherwise("decision").alias("decision"),
+    )
+
+
+def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
+    """Returns source, terms and counts of a divided set, and the hash of its contents."""
+    frame = records.frame
+    counts: dict[str, dict[str, int]] = {}
+    kind = (
+        pl.when(pl.col("label") == GOOD)
+        .then(pl.lit("good"))
+        .otherwise(
+            pl.coalesce(
+                pl.col("defect"),
+                pl.when(pl.col("label") == BAD).then(pl.lit("bad")).otherwise(pl.lit("unlabelled")),
+            )
+        )
+    )
+    grouped = frame.filter(pl.col("split").is_not_null()).group_by("split", kind.alias("kind")).len()
+    for name, what, number in grouped.sort("split", "kind").iter_rows():
+        counts.setdefault(name, {})[what] = number
+    return {
+        "source": records.source,
+        "root": str(records.root),
+        "licence": records.licence,
+        "notes": list(records.notes),
+        "repeated_parts": None if records.repeated is None else records.repeated.to_dict(),
+        "folders": [asdict(fact) for fact in records.folders],
+        **records.passed_over.to_dict(),
+        "images": len(frame),
+        "unreadable": int(frame["error"].is_not_null().sum()),
+        "counts": counts,
+        "sha256": fingerprint,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns what decides a result besides data and configuration: Python, and the packages that compute it."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def command_for(
+    data: object,
+    out: Path | None,
+    config: BaseModel,
+    source: str | None,
+    verb: str = "train",
+    *,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+) -> str:
+    """Returns the command that repeats a run: only options that differ from their defaults; `data` may be several."""
+    named = data if isinstance(data, tuple) else (data,)
+    parts = ["knowngood", *verb.split(), *map(str, named), *(() if out is None else ("--out", str(out)))]
+    if source:
+        parts += ["--source", source]
+    for flag, names in (("--good", good), ("--bad", bad)):
+        parts += [flag, ",".join([names] if isinstance(names, str) else names)] if names else []
+    default = type(config)().model_dump(mode="json")
+    for name, value in config.model_dump(mode="json").items():
+        if value == default[name]:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            parts += [f"--{flag}", ",".join(value) if isinstance(value, list) else str(value)]
+    return shlex.join(parts)
+
+
+def shown(data: str | Path | Records) -> str:
+    """Returns what to call a set of photographs in a command."""
+    return str(data.root if isinstance(data, Records) else data)
+
+
+def count_words(records: Records) -> str:
+    """Returns "30 good, 16 bad"."""
+    counts = records.counts()
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+
+
+CONFIG, FIGURES = "config.json", "metrics.json"  # the first and the last thing that a run writes
+
+
+def open_run(
+    folder: Path,
+    config: BaseModel,
+    fingerprint: str,
+    force: bool,
+    *,
+    finished: bool | None = None,
+    grows: Collection[str] = (),
+) -> bool:
+    """Says whether the run in `folder` is finished; if not, leaves the folder ready to begin or to go on.
+
+    Args:
+        folder: Of the run.
+        config: What the run is to do.
+        fingerprint: Of its data, from `fingerprint_of`.
+        force: Delete whatever run is there.
+        finished: Whether it is finished if it is the same; by default when its figures are there.
+        grows: Fields of `config` in which a run may differ from the one before and still go on with it.
+
+    Raises:
+        ConfigError: The folder holds something else, or another run that took time.
+        StorageError: The folder cannot be made.
+    """
+    kept = {name: value for name, value in _plain(config).items() if name not in grows}
+    wanted: dict[str, Any] = {"config": kept, "data": fingerprint}
+    new = {name: value for name, value in _plain(type(config)()).items() if name in kept}
+    path = folder / CONFIG
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file.", expected="a folder for the run", fix="Choose another --out.")
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if occupied and not path.is_file():
+        raise ConfigError(
+            f"{folder} is not empty and holds no run of knowngood.",
+            expected="an empty folder or none (--force deletes runs, not other files)",
+            fix="Choose another --out.",
+        )
+    if occupied and force:
+        shutil.rmtree(folder)
+    elif occupied:
+        return _go_on(folder, wanted, new, (folder / FIGURES).is_file() if finished is None else finished)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)
+    return False
+
+
+def fingerprint_of(records: Records) -> str:
+    """Returns a hash of the images' bytes, labels and splits, whatever their order."""
+    rows = records.frame.select("image", "sha256", "label", "split").sort("image").rows()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _plain(config: BaseModel) -> dict[str, Any]:
+    """Returns a configuration as JSON types; a path is the same however it is spelled."""
+    paths = {name: os.path.abspath(value) for name, value in config if isinstance(value, Path)}
+    return config.model_dump(mode="json") | paths
+
+
+def _go_on(folder: Path, wanted: dict[str, Any], defaults: dict[str, Any], finished: bool) -> bool:
+    held = _held(folder / CONFIG)
+    held["config"] = defaults | held["config"]  # options that the run was made without
+    if held == wanted:
+        said = "is finished already; --force makes it again" if finished else "is gone on with"
+        reporter().say(f"the run in {folder} {said}")
+        if not finished:
+            _sweep(folder)
+        return finished
+    if _has_results(folder):
+        options = wanted["config"]
+        changed = [name for name in options if held.get("config", {}).get(name) != options[name]]
+        what = f"other options ({', '.join(changed)})" if changed else "other images or labels"
+        raise ConfigError(f"{folder} holds a run with {what}.", fix="Choose another --out, or replace it with --force.")
+    reporter().say(f"the run in {folder} had other options or images and no results yet: it begins anew")
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    write_json(folder / CONFIG, wanted)
+    return False
+
+
+def _held(path: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict) or not {"config", "data"} <= set(held):
+        raise ConfigError(f"{path} is not what knowngood wrote.", fix="Choose another --out.")
+    return held
+
+
+def _has_results(folder: Path) -> bool:
+    """Says whether a run, or one inside it, holds anything that took long: figures, recipe, checkpoint, answer."""
+    return any(
+        next(folder.glob(f"{inside}{kept}"), None)
+        for inside in ("", "models/*/*/")
+        for kept in (FIGURES, "recipe", "work/*.ckpt", "found/*.json")
+    )
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a killed run had half written."""
+    for scratch in folder.glob(".*.tmp"):
+        if scratch.is_dir():
+            shutil.rmtree(scratch, ignore_errors=True)
+        else:
+            scratch.unlink(missing_ok=True)

@@ -1,0 +1,463 @@
+"""What differs when an inspector learned from good images alone: scores, threshold, what is said of escapes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from knowngood import wording
+from knowngood.audit.one_class import fit_one_class
+from knowngood.data.augmentation import policy_named
+from knowngood.data.health import Finding, falsifying
+from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
+from knowngood.data.loading import loaded
+from knowngood.data.records import BAD, GOOD, SPLITS, Records
+from knowngood.data.splits import bads_to_test, divided_as, settle, split_good_only
+from knowngood.data.units import groups_of, suspicion, with_units
+from knowngood.errors import DataError
+from knowngood.files import check_writable, write_json
+from knowngood.metrics.calibration import Calibration, fit_calibration
+from knowngood.metrics.figures import evaluate
+from knowngood.metrics.thresholds import (
+    UNKNOWN,
+    Threshold,
+    choose_threshold,
+    proportion_interval,
+    threshold_at_overkill,
+)
+from knowngood.parameters import checked_parameters
+from knowngood.progress import reporter
+from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.evidence import Evidence
+from knowngood.recipe.manifest import RecipeManifest
+from knowngood.report.run import RunSummary, write_report
+from knowngood.tables import write_table
+from knowngood.training.config import TrainConfig
+from knowngood.training.fit import Fitted, choose_model, fit_inspector, preprocessing_of
+from knowngood.wording import counted
+from knowngood.workflows.input_check import LearnedInputs, learn_inputs
+from knowngood.workflows.maps import audience_of, map_sections
+from knowngood.workflows.repeated_parts import leakage
+from knowngood.workflows.runs import (
+    FIGURES,
+    command_for,
+    count_words,
+    data_facts,
+    fingerprint_of,
+    open_run,
+    score_table,
+    shown,
+    unseen,
+    versions,
+)
+
+ORDINARY = 0.1  # score of the median held-out good unit; the highest that the budget lets pass has 0.5
+
+
+def calibrated(
+    labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
+) -> tuple[Calibration, Threshold]:
+    """Returns what turns margins into scores, and the threshold, from held-out good images alone.
+
+    score = sigmoid((margin - q) / t): q is the margin just above which the overkill budget lets units be rejected,
+    and t puts the median good unit at `ORDINARY`. The guarantee rests on ranks alone, which no rising map changes.
+
+    Args:
+        labels: (N,) of the calibration split; bad rows are passed over.
+        margins: (N,) distances, higher is more abnormal.
+        config: Budgets and confidence.
+    """
+    good = margins[labels == GOOD]
+
+    def chosen(values: npt.NDArray[np.float64], budget: float) -> Threshold:
+        return threshold_at_overkill(values, overkill=budget, confidence=config.confidence)
+
+    middle, cut = float(np.median(good)), chosen(good, config.overkill_budget).threshold
+    spread = max(cut - middle, 1e-3 * abs(cut), 1e-6)  # copies of one image have no spread
+    temperature = spread / float(np.log(1 / ORDINARY - 1))
+    calibration = Calibration(temperature=temperature, bias=-cut / temperature, note=_note(len(good)))
+    scores = calibration.apply(good)
+    threshold = chosen(scores, config.overkill_budget)
+    if config.review_overkill is None:
+        return calibration, threshold
+    upper = chosen(scores, config.review_overkill)
+    sentence = (
+        f"{threshold.sentence} Between the two cuts a person looks; of the goods at most "
+        f"{wording.percent(upper.certified_overkill_rate)} are rejected unseen."
+    )
+    reject = max(threshold.threshold, upper.threshold)
+    return calibration, replace(threshold, reject_from=reject, sentence=sentence)
+
+
+def escapes(test: dict[str, Any] | None) -> str:
+    """Returns what can honestly be said of the escape rate: measured on the test split, or unknown."""
+    if test is None or not test["n_bad"]:
+        return UNKNOWN
+    missed, bads = test["confusion"]["fn"], test["n_bad"]
+    interval = wording.percent_range(proportion_interval(missed, bads))
+    return (
+        f"escape rate: {missed} of {wording.counted(bads, 'bad test image')} escaped, {wording.percent(missed / bads)} "
+        f"(exact 95 % interval {interval}); measured on these defects only, and not certified"
+    )
+
+
+def _note(goods: int) -> str:
+    return (
+        f"From {wording.counted(goods, 'held-out good image')}: a score of {ORDINARY:g} is an ordinary good unit, 0.5 "
+        "is where the overkill budget cuts. Scores order units; they are no probabilities."
+    )
+
+
+CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        folder: With recipe/, metrics.json, report.html, scores.parquet and records.parquet.
+        recipe: Ready to score.
+        metrics: What metrics.json holds.
+    """
+
+    folder: Path
+    recipe: Recipe
+    metrics: dict[str, Any]
+
+
+def train(
+    data: str | Path | Records,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    source: str | None = None,
+    good: Sequence[str] = (),
+    bad: Sequence[str] = (),
+    force: bool = False,
+    **options: Any,
+) -> Trained:
+    """Trains an inspector on a set of photographs and writes everything needed to trust it.
+
+    A run that was killed goes on when the same call is made again. A run that is finished is returned as it is.
+
+    Args:
+        data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
+        out: Folder for the run.
+        config: What to do; or give its fields as `options`.
+        source: Data source, when it should not be guessed.
+        good: Names of folders, or values of a label column, that mean good.
+        bad: The same for bad.
+        force: Replace whatever run is in `out`.
+        **options: Fields of `TrainConfig`.
+
+    Raises:
+        DataError: The photographs cannot be trained on (one class only, too few, nothing readable).
+        ConfigError: `out` holds another run, or an option is impossible.
+        WeightsError: Pretrained weights are asked for and not to be had.
+    """
+    config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
+    choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
+    folder = Path(out)
+    check_writable(folder, folder=True)  # before anything is computed
+    records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
+    records = with_units(records, config.unit_from)
+    reporter().say(f"{counted(len(records), 'image')}, {count_words(records)} (source: {records.source})")
+    for sentence in (f"Licence of the data: {records.licence}" if records.licence else None, *records.notes):
+        if sentence:
+            reporter().say(sentence)
+    if config.verdicts is None:
+        check_trainable(records, config.one_class)
+        divided = _divided(records, groups_of(records), config)
+    else:
+        records, divided = _corrected(records, read_verdicts(config.verdicts), config)
+    warnings = falsifying(_as_given(records, config), groups_of(records))
+    if config.without is not None:
+        before, divided = len(divided), without_outliers(divided, config.without)
+        reporter().say(f"{counted(before - len(divided), 'outlier')} left out of training")
+    command = command_for(shown(data), folder, config, source, good=good, bad=bad)
+    return train_divided(divided, groups_of(divided), folder, config, command, force=force, warnings=warnings)
+
+
+def train_divided(
+    divided: Records,
+    groups: npt.NDArray[np.int64],
+    folder: Path,
+    config: TrainConfig,
+    command: str,
+    *,
+    force: bool = False,
+    pixels: Path | None = None,
+    warnings: Sequence[Finding] = (),
+) -> Trained:
+    """Trains as `train` does, on a set that is divided already.
+
+    Args:
+        divided: With a split in every row that is to be used.
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        folder: For the run.
+        config: What to do; its shares of the splits are not looked at.
+        command: What to type to run it again, for the report.
+        force: Replace whatever run is in `folder`.
+        pixels: Folder for decoded photographs that other runs share; otherwise the run keeps its own and clears it.
+        warnings: What makes figures untrue, for the top of the report; what is suspected of repeated parts is added.
+
+    Raises:
+        ConfigError: `folder` holds another run.
+        WeightsError: Pretrained weights are asked for and not to be had.
+        TrainingError: Fine-tuning failed.
+    """
+    started = time.perf_counter()
+    preprocessing_of(divided, config)  # a region that does not fit is told before anything is written
+    fingerprint = fingerprint_of(divided)
+    if open_run(folder, config, fingerprint, force):
+        return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
+    audience = audience_of(config.watch)
+    kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
+    placed = divided.with_frame(divided.frame.filter(kept))
+    write_table(divided.frame, folder / "records.parquet")
+    if config.one_class:
+        fitted = fit_one_class(placed, config, folder / "work")
+    else:
+        goes_on = (folder / "work" / "last.ckpt").is_file()
+        film = None if audience is None else audience.film(folder, goes_on=goes_on)
+        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
+    learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
+    recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
+    if learned.warning is not None:
+        reporter().say(learned.warning)
+    metrics["warnings"] = _warnings(placed, groups[kept.to_numpy()], fitted, metrics, warnings, config)
+    metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
+    recipe.save(folder / "recipe")
+    write_table(table, folder / "scores.parquet")
+    extra = map_sections(recipe, table) + (audience.sections(folder, fitted.history) if audience else [])
+    write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
+    write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    return Trained(folder, recipe, metrics)
+
+
+def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfig) -> Records:
+    if not config.one_class:
+        return divided_as(records, groups, config, config.seed)
+    return split_good_only(
+        records,
+        test=config.test,
+        calibration=config.val + config.calibration,  # nothing is chosen on val: it helps to set the threshold
+        seed=config.seed,
+        keep_given=not config.resplit,
+        groups=groups,
+    )
+
+
+def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
+    """Takes verdicts over after the division, so that they move nothing; returns the corrected records, and divided."""
+    corrected = with_verdicts(records, said)
+    reporter().say(f"{said.height} verdicts taken over, {len(records) - len(corrected)} images dropped")
+    check_trainable(corrected, config.one_class)
+    try:
+        before = _divided(records, groups_of(records), config)
+    except DataError:  # only the verdicts make it a set that can be divided
+        return corrected, _divided(corrected, groups_of(corrected), config)
+    divided = settle(
+        with_verdicts(before, said),
+        before,
+        test=config.test,
+        val=0 if config.one_class else config.val,
+        calibration=config.val + config.calibration if config.one_class else config.calibration,
+        seed=config.seed,
+        classes=(GOOD,) if config.one_class else (GOOD, BAD),
+    )
+    return corrected, bads_to_test(divided) if config.one_class else divided
+
+
+def _as_given(records: Records, config: TrainConfig) -> Records:
+    """Returns the records with the splits that are kept."""
+    if not config.resplit:
+        return records
+    return records.with_frame(records.frame.with_columns(split=pl.lit(None, pl.String)))
+
+
+def _warnings(
+    placed: Records,
+    groups: npt.NDArray[np.int64],
+    fitted: Fitted,
+    metrics: dict[str, Any],
+    known: Sequence[Finding],
+    config: TrainConfig,
+) -> list[dict[str, Any]]:
+    """Returns what makes a figure untrue, as JSON types; adds to the data facts what repeated parts would change."""
+    found = [{**asdict(one), "examples": list(one.examples)} for one in known]
+    repeated = placed.repeated
+    if repeated is None or not (repeated.units or repeated.suspected_images):
+        return found
+    measured = None
+    if fitted.features is not None and not config.one_class:
+        measured = leakage(fitted.features, placed, groups, config.seed)
+    metrics["data"]["repeated_parts"]["estimate"] = measured
+    if sentence := suspicion(repeated):
+        sentence += f" {measured['sentence']}" if measured else ""
+        examples = [name for members in repeated.suspected_examples for name in members]
+        code, count = "repeated-parts-suspected", repeated.suspected_images
+        found.append({"severity": "warning", "code": code, "message": sentence, "count": count, "examples": examples})
+    return found
+
+
+def check_trainable(records: Records, one_class: bool = False) -> None:
+    """Looks whether there is something to learn from.
+
+    Raises:
+        DataError: Nothing can be read, or one class only (without `one_class`: no good image).
+    """
+    usable = records.usable()
+    if not len(usable):
+        first = records.frame["error"].drop_nulls().to_list()
+        raise DataError(
+            f"None of the {len(records)} images can be read; the first says: {first[0] if first else 'no image'}",
+            fix="Run `knowngood check` on the folder.",
+        )
+    broken = len(records) - len(usable)
+    if broken:
+        reporter().say(f"{broken} images cannot be read and are left out (`knowngood check` lists them)")
+    counts = usable.counts()
+    if not counts["good"] or not (counts["bad"] or one_class):
+        missing = "bad" if counts["good"] else "good"
+        alone = "--one-class learns from good images alone. Or add some, " if counts["good"] else "Add some, "
+        raise DataError(
+            f"There is no {missing} image among the {len(usable)} readable ones.",
+            expected="both good and bad images: a folder good/ beside folders named after defects",
+            fix=f"{alone}or check the names of the folders with `knowngood check`.",
+        )
+
+
+def _judge(
+    placed: Records,
+    divided: Records,
+    fitted: Fitted,
+    config: TrainConfig,
+    fingerprint: str,
+    folder: Path,
+    learned: LearnedInputs,
+) -> tuple[Recipe, dict[str, Any], pl.DataFrame]:
+    """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
+    frame = placed.frame
+    as_fitted = fitted.margins.astype(np.float64)
+    margins = np.where(np.isnan(fitted.honest), as_fitted, fitted.honest)  # of machines that had not seen the image
+    ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
+    labels = frame["label"].fill_null(GOOD).to_numpy()
+    held = ok & (frame["split"] == "calibration").to_numpy()
+    judge = calibrated if config.one_class else _calibrated
+    calibration, threshold = judge(labels[held], margins[held], config)
+    scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, margins)
+    fitted_on = frame["split"].is_in(["train", *(() if config.fine_tuning_epochs or config.one_class else ("val",))])
+    unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.honest)] = np.nan
+    metrics: dict[str, Any] = {}
+    for name in SPLITS:
+        rows = ok & (frame["split"] == name).to_numpy()
+        if rows.any():
+            unseen_ = ~np.isnan(unseen_scores[rows])
+            shown = unseen_scores[rows][unseen_] if unseen_.any() else scores[rows]
+            metrics[name] = figures(labels[rows][unseen_ | ~unseen_.any()], shown, threshold, config)
+            if name == "train":
+                metrics[name]["out_of_fold"] = bool(unseen_.any())
+                metrics["train_as_fitted"] = figures(labels[rows], scores[rows], threshold, config)
+    metrics["threshold"] = threshold.to_dict()
+    if config.one_class:
+        metrics["threshold"]["escape_rate"] = escapes(metrics.get("test"))
+    metrics["calibration_fit"] = calibration.model_dump()
+    metrics["input_check"] = learned.figures
+    metrics["data"] = data_facts(divided, fingerprint)
+    metrics["training"] = fitted.notes
+    metrics["history"] = fitted.history
+    manifest = RecipeManifest(
+        kind="one-class" if config.one_class else "classifier",
+        name=folder.name,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        networks=fitted.inspector.configs,
+        preprocessing=fitted.preprocessing,
+        calibration=calibration,
+        threshold=metrics["threshold"],
+        metrics={k: v for k, v in metrics.items() if k in SPLITS},
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        data=metrics["data"],
+        licences=tuple(filter(None, (placed.licence, fitted.provenance.get("licence")))),
+        provenance=fitted.provenance,
+        versions=versions(),
+        weights_sha256="",
+        input_check=learned.check.facts,
+    )
+    table = score_table(placed, scores, unseen_scores, threshold.pair, fitted.margins, learned.reasons)
+    seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
+    evidence = Evidence.of(labels[held], margins[held], seen)
+    return Recipe(manifest, fitted.inspector, evidence, learned.check), metrics, table
+
+
+def _applied(calibration: Calibration, margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns scores (N,) of margins (N,), NaN where there is none."""
+    scores = np.full(len(margins), np.nan)
+    readable = ~np.isnan(margins)
+    scores[readable] = calibration.apply(margins[readable])
+    return scores
+
+
+def _calibrated(
+    labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
+) -> tuple[Calibration, Threshold]:
+    """Returns what turns margins into scores and the threshold on these, from the calibration split."""
+    calibration = fit_calibration(margins, labels)
+    return calibration, choose_threshold(
+        labels,
+        calibration.apply(margins),
+        escape_budget=config.escape_budget,
+        overkill_budget=config.review_overkill,
+        confidence=config.confidence,
+    )
+
+
+def figures(
+    labels: npt.NDArray[np.uint8], scores: npt.NDArray[np.float64], threshold: Threshold, config: TrainConfig
+) -> dict[str, Any]:
+    """Returns one split's figures.
+
+    Escape rate, overkill rate, the confusion matrix and what begins with `at_threshold_` are counted at the recipe's
+    threshold; accuracy, balanced accuracy, F1 and precision from score 0.5 (`class_threshold`), as the literature does.
+    """
+    document = evaluate(
+        labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
+    ).to_dict()
+    cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
+    usual = evaluate(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
+    for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
+        for key in (name, f"{name}_ci"):
+            document["at_threshold_" + key] = document[key]
+            document[key] = usual[key]
+    if config.one_class:  # its scores order units, they are no probabilities
+        document |= dict.fromkeys(("ece", "ece_ci", "brier", "brier_ci"))
+    return document | {"class_threshold": cut}
+
+
+def _summary(
+    folder: Path, command: str, config: TrainConfig, fitted: Fitted, metrics: dict[str, Any], table: pl.DataFrame
+) -> RunSummary:
+    return RunSummary(
+        title=f"{folder.name}: {fitted.notes['network']} on {metrics['data']['source']}",
+        command=command,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        metrics=metrics,
+        history=fitted.history,
+        versions=versions(),
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        scores=unseen(table),
+    )

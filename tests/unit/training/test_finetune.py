@@ -1,0 +1,140 @@
+"""Fine-tuning: it learns, repeats itself, goes on after being stopped, and stops on a loss that is not finite."""
+
+import numpy as np
+import pytest
+import torch
+
+from knowngood.errors import TrainingError
+from knowngood.models.backbones import BACKBONES, Backbone
+from knowngood.models.classifier import Classifier, NetworkConfig
+from knowngood.progress import Silent, reporting_to
+from knowngood.training.batches import Targets
+from knowngood.training.config import TrainConfig
+from knowngood.training.fine_tuning import fine_tune
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    """A residual network of half a million weights, registered as any third party would."""
+    BACKBONES.register("tiny", Backbone("test_resnet", "timm's own network for tests"))
+    yield
+    BACKBONES.unregister("tiny")
+
+
+def photographs(count: int = 320) -> tuple[np.ndarray, Targets]:
+    """Grey noise; the bad third has a bright square."""
+    random = np.random.default_rng(0)
+    pixels = random.normal(100, 12, (count, 1, SIDE, SIDE))
+    bad = np.arange(count) % 3 == 0
+    for row in np.flatnonzero(bad):
+        y, x = random.integers(2, SIDE - 10, 2)
+        pixels[row, 0, y : y + 8, x : x + 8] += 70
+    targets = Targets(bad.astype(np.float32), np.ones(count, np.float32))
+    return np.clip(pixels, 0, 255).astype(np.uint8), targets
+
+
+def run(folder, epochs=5, keep=False, **options):
+    torch.manual_seed(0)
+    classifier = Classifier(NetworkConfig(backbone="tiny", height=SIDE, width=SIDE, channels=1))
+    usual = {"batch_size": 16, "learning_rate": 1e-3, "augment": "flip", "precision": "fp32"}
+    config = TrainConfig(epochs=epochs, **{**usual, **options})
+    pixels, targets = photographs()
+    rows = np.arange(len(pixels))
+    history = fine_tune(classifier, config, pixels, targets, (rows[:240], rows[240:]), folder, keep_statistics=keep)
+    return classifier, history
+
+
+class Stopper(Silent):
+    """Presses Ctrl-C when a message comes by."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def start(self, title: str, total: int | None) -> int:
+        if title.startswith(self.at):
+            raise KeyboardInterrupt
+        return 0
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("unbroken"))
+
+
+def test_it_learns_a_square(unbroken):
+    _, history = unbroken
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3, 4, 5]
+    assert max(row["val_auroc"] for row in history) > 0.95
+    assert history[-1]["train_loss"] < history[1]["train_loss"]
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(unbroken, tmp_path):
+    with reporting_to(Stopper("epoch 3/")), pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert (tmp_path / "last.ckpt").is_file()
+    classifier, history = run(tmp_path)
+    for ours, theirs in zip(history, unbroken[1], strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(np.isclose(ours[k], theirs[k], atol=1e-5) for k in ours if k != "seconds")
+    for name, tensor in classifier.state_dict().items():
+        assert torch.allclose(tensor.float(), unbroken[0].state_dict()[name].float(), atol=1e-5), name
+
+
+def test_the_best_epoch_is_kept_not_the_last(unbroken):
+    classifier, history = unbroken
+    pixels, targets = photographs()
+    with torch.inference_mode():
+        margins = classifier.eval()(torch.from_numpy(pixels[240:])).numpy()
+    from sklearn.metrics import roc_auc_score
+
+    best = max(row["val_auroc"] for row in history)
+    assert roc_auc_score(targets.bad[240:], margins) == pytest.approx(best, abs=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(tmp_path, monkeypatch):
+    def broken(*_):
+        return torch.full((16,), float("nan"))
+
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda *a, **k: broken())
+    with pytest.raises(TrainingError, match="learning-rate"):
+        run(tmp_path)
+    assert (tmp_path / "best.safetensors").is_file()  # epoch 0 is whole
+
+
+def test_patience_ends_a_training_that_no_longer_improves(tmp_path):
+    _, history = run(tmp_path, epochs=30, patience=2)
+    scores = [row["val_auroc"] for row in history]
+    assert len(history) < 31
+    assert len(history) - 1 - int(np.argmax(scores)) == 2
+
+
+def test_class_weights_change_what_is_learned(unbroken, tmp_path):
+    weighted = run(tmp_path / "weights", epochs=1, balance="weights")[1]
+    plain = run(tmp_path / "none", epochs=1, balance="none")[1]
+    assert not np.isclose(weighted[-1]["train_loss"], plain[-1]["train_loss"], atol=1e-4)
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    """Halves of the same batches, gradients averaged: the same losses to within rounding."""
+    pixels, targets = photographs(160)
+    stored = np.memmap(tmp_path / "pixels.u8", np.uint8, "w+", shape=pixels.shape)
+    stored[:] = pixels
+    stored.flush()
+    rows = np.arange(160)
+    histories, states = [], []
+    for devices, batch in ((1, 16), (2, 8)):
+        torch.manual_seed(0)
+        classifier = Classifier(NetworkConfig(backbone="resnet18", height=SIDE, width=SIDE, channels=1))
+        config = TrainConfig(epochs=1, batch_size=batch, devices=devices, augment="none", precision="fp32", seed=3)
+        folder = tmp_path / str(devices)
+        rows_of = (rows[:120], rows[120:])
+        histories.append(fine_tune(classifier, config, stored, targets, rows_of, folder, keep_statistics=True))
+        states.append(classifier.state_dict())
+    for one, two in zip(*histories, strict=True):
+        for name in ("train_loss", "val_loss"):
+            if name in one:
+                assert two[name] == pytest.approx(one[name], abs=1e-3), name
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, atol=1e-3, rtol=1e-3)

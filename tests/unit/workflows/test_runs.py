@@ -1,0 +1,55 @@
+"""A run's folder: what is begun anew, gone on with, returned, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knowngood.errors import ConfigError
+from knowngood.training.config import TrainConfig
+from knowngood.workflows.runs import CONFIG, FIGURES, open_run
+
+FIRST, OTHER = TrainConfig(), TrainConfig(seed=1)
+
+
+def test_begun_gone_on_with_and_finished(tmp_path: Path) -> None:
+    run = tmp_path / "deep" / "run"
+    assert open_run(run, FIRST, "data", False) is False
+    (run / "work").mkdir()
+    (run / ".recipe.12ab.tmp").mkdir()
+    (run / ".scores.parquet.12ab.tmp").touch()
+    assert open_run(run, FIRST, "data", False) is False
+    assert sorted(p.name for p in run.iterdir()) == [CONFIG, "work"]
+    (run / FIGURES).write_text("{}")
+    assert open_run(run, FIRST, "data", False) is True
+
+
+@pytest.mark.parametrize("result", [FIGURES, "recipe/recipe.json", "work/last.ckpt"])
+def test_results_are_never_replaced_without_being_asked(tmp_path: Path, result: str) -> None:
+    open_run(tmp_path, FIRST, "data", False)
+    (tmp_path / result).parent.mkdir(exist_ok=True)
+    (tmp_path / result).write_text("hours of work")
+    with pytest.raises(ConfigError, match=r"other options \(seed\)"):
+        open_run(tmp_path, OTHER, "data", False)
+    with pytest.raises(ConfigError, match="other images or labels"):
+        open_run(tmp_path, FIRST, "other data", False)
+    assert (tmp_path / result).read_text() == "hours of work"
+    assert open_run(tmp_path, OTHER, "data", True) is False
+    assert [p.name for p in tmp_path.iterdir()] == [CONFIG]
+
+
+def test_a_start_without_results_gives_way(tmp_path: Path) -> None:
+    open_run(tmp_path, FIRST, "data", False)
+    (tmp_path / "work" / "pixels").mkdir(parents=True)
+    assert open_run(tmp_path, OTHER, "data", False) is False
+    assert open_run(tmp_path, OTHER, "data", False) is False
+    assert not (tmp_path / "work" / "pixels").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"config": {}}'])
+def test_a_strange_config_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises(ConfigError, match="not what knowngood wrote"):
+        open_run(tmp_path, FIRST, "data", False)
+    assert (tmp_path / CONFIG).read_text() == text
