@@ -30,7 +30,7 @@ import polars as pl
 from knowngood.data.records import BAD, GOOD
 from knowngood.files import write_json
 from knowngood.metrics.comparisons import compare_repeats
-from knowngood.synthesis.writing import TAUGHT
+from knowngood.synthesis.writing import TRAINING_IMAGES
 
 HERE = Path(__file__).parent
 SHARED = "--resolution 32 --base 1024 --bads 60 --projector resnet50 --join-kimg 2 --tick 2"
@@ -68,7 +68,7 @@ def against(arm: list[float], plain: list[float]) -> dict[str, Any]:
 
 def learned_from(arm: str, seed: int, given: argparse.Namespace) -> list[int]:
     """How many bads and good parts the networks were shown: validation and calibration take theirs first."""
-    labels = pl.read_parquet(folder_of(arm, seed, given) / TAUGHT)["label"]
+    labels = pl.read_parquet(folder_of(arm, seed, given) / TRAINING_IMAGES)["label"]
     return [int((labels == label).sum()) for label in (BAD, GOOD)]
 
 

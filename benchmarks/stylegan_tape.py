@@ -3,7 +3,7 @@
 KID is measured after each tick on features of EfficientNet-Lite0 at 128 px, 500 samples against 500 held-out bads, and
 at the end on features of VGG-16 too: a projected discriminator looks through neither, unless --projector says so.
 Beside it stand the KIDs of the training bads, of good parts, of blurred bads and of the untrained network against the
-same held-out bads. The grid of fixed latents and the film are kept in the run; the last grid is committed.
+same held-out bads. The grid of fixed latents and the animation are kept in the run; the last grid is committed.
 
     python benchmarks/stylegan_tape.py --kimg 160
     python benchmarks/stylegan_tape.py --kimg 200 --discriminator residual
@@ -166,7 +166,7 @@ def main() -> None:
     }
     write_json(given.out, document)
     if given.out.resolve().parent == RESULTS.resolve():  # what is committed stands in the docs as a picture too
-        grid = sorted((given.run / "film").glob("*.png"))[-1]
+        grid = sorted((given.run / "samples").glob("*.png"))[-1]
         (IMAGES / f"{given.out.stem.replace('_', '-')}.png").write_bytes(grid.read_bytes())
     print(json.dumps({name: document[name] for name in ("references", "untrained", "final", "minutes")}, indent=1))
 

@@ -194,7 +194,7 @@ def test_networks_may_do_the_doubting(run_cli, parts, tmp_path):
     assert "training 3 of 3" in tuned.err
     assert json.loads((tmp_path / "tuned" / "audit.json").read_text())["fine_tuned_epochs"] == 1
     first, second = (pl.read_parquet(tmp_path / name / "audit.parquet") for name in ("plain", "tuned"))
-    assert (first["out_of_sample_score"] != second["out_of_sample_score"]).any()
+    assert (first["out_of_fold_score"] != second["out_of_fold_score"]).any()
     assert first["outlier"].equals(second["outlier"])
     assert not list((tmp_path / "tuned").glob("*.work"))
     assert plain.json["images"] == tuned.json["images"]

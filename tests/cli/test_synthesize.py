@@ -38,7 +38,7 @@ def made(run_cli, boxed, tmp_path_factory):
 
 def test_what_was_made_is_told(made, run_cli, boxed):
     out, told = made
-    assert (told["made"], told["maker"]) == (24, "transplant")
+    assert (told["made"], told["generator"]) == (24, "transplant")
     assert told["counts"]["train"]["generated"] == 24
     assert all(told["counts"][name]["generated"] == 0 for name in ("val", "calibration", "test"))
     again = run_cli("synthesize", "transplant", boxed, "--count", "24", "--out", out)
@@ -138,9 +138,9 @@ def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
     assert taught.code == 0, taught.err
     assert "kimg 0.032" in taught.err
     assert f"knowngood synthesize sample {run}" in taught.out
-    assert len(list((run / "film").glob("*.png"))) == 3
+    assert len(list((run / "samples").glob("*.png"))) == 3
     told = run_cli("synthesize", "sample", run, "--count", "6", "--truncation", "0.7", "--out", out, "--json").json
-    assert (told["made"], told["maker"]) == (6, "stylegan")
+    assert (told["made"], told["generator"]) == (6, "stylegan")
     facts = json.loads(pl.read_parquet(out / "manifest.parquet")["facts"][0])
     assert facts == {"truncation": 0.7, "kimg": 0.032}
     one = ("--models", "resnet18", "--epochs", "1", "--image-size", "32", "--no-pretrained")

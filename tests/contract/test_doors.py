@@ -140,7 +140,7 @@ def test_the_station_which_files_and_replays_them(trained_run, photographs, want
         assert row["input_reason"] == wanted[str(path)].reason
         assert station.replay(row)["agrees"]
         if begin is not None:
-            assert (row["reason"], row["doubt"]) == (begin, 2.0)
+            assert (row["reason"], row["priority"]) == (begin, 2.0)
     station.record.close()
 
 

@@ -103,7 +103,7 @@ def audit_table(
 
     Returns:
         Columns image, label, ocsvm_score, ocsvm_outlier, iforest_score, iforest_outlier, outlier (both), those of
-        `detectors`, out_of_sample_score (probability of being bad), suspect_score (0..1, higher = more doubtful),
+        `detectors`, out_of_fold_score (probability of being bad), suspect_score (0..1, higher = more doubtful),
         suspect, suspect_other_side, suggested_label (null unless doubted), rare, good_distance, bad_distance,
         duplicate_of (first near-duplicate), opposing (a near-duplicate with the other label). With one class only,
         what needs both is null. Above 60,000 images `ocsvm_chunking` stands in for the exact one-class machine, above
@@ -122,7 +122,7 @@ def audit_table(
     copies = find_copies(clusters, labels, rows)
     images = frame["image"]
     columns["duplicate_of"] = _named(images, copies.first)
-    columns["opposing"] = _named(images, copies.partner)
+    columns["conflicting_duplicate"] = _named(images, copies.partner)
     return pl.DataFrame([series.alias(name) for name, series in columns.items()])
 
 
@@ -174,7 +174,7 @@ def _doubt_columns(
     suspect, other = found.suspect & ~rare, found.other_side & ~rare
     suggested = pl.Series(found.suggested_label).set(pl.Series(~(suspect | other)), None)
     values: dict[str, Any] = {
-        "out_of_sample_score": scores,
+        "out_of_fold_score": scores,
         "suspect_score": found.score,
         "suspect": suspect,
         "suspect_other_side": other,
@@ -188,7 +188,7 @@ def _doubt_columns(
 
 
 _DOUBTS: dict[str, Any] = {
-    "out_of_sample_score": pl.Float64,
+    "out_of_fold_score": pl.Float64,
     "suspect_score": pl.Float64,
     "suspect": pl.Boolean,
     "suspect_other_side": pl.Boolean,

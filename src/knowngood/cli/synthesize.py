@@ -62,7 +62,7 @@ def train(
 ) -> None:
     """Teach a StyleGAN the bad images of the training split. A call that was killed goes on when it is given again.
 
-    A grid of the same samples is kept at each tick: look at film/, and stop when it gets no better.
+    A grid of the same samples is kept at each tick: look at samples/, and stop when it gets no better.
     """
     with at_work():
         from knowngood.workflows.generate import train_generator
@@ -73,7 +73,7 @@ def train(
         answer_json({"out": str(done.folder), "images": done.figures["images"], "last": last})
         return
     typer.echo(f"Learned from {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
-    typer.echo(f"Look: {done.folder / 'film'}")
+    typer.echo(f"Look: {done.folder / 'samples'}")
     typer.echo(f"Make images: knowngood synthesize sample {done.folder} --count 3000 --out DIR")
 
 
@@ -134,7 +134,7 @@ def sample(  # noqa: PLR0913, PLR0917  (an option each)
 
 def _tell(done: GeneratedSet, json: bool) -> None:
     if json:
-        facts = {"manifest": str(done.manifest), "maker": done.maker, "made": done.made, "counts": done.counts}
+        facts = {"manifest": str(done.manifest), "generator": done.generator, "made": done.made, "counts": done.counts}
         answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
         return
     show_made(f"{done.made} images made", done.counts, done.notes)
@@ -156,7 +156,7 @@ def judge(
     bad: Bad = None,
     json: Json = False,
 ) -> None:
-    """Judge made bad images against real ones that their maker did not see; test images are not looked at.
+    """Judge made bad images against real ones that their generator did not see; test images are not looked at.
 
     Give the splits and --seed that they were made with. drop.csv lists copies, repeats and broken ones.
     """

@@ -48,7 +48,7 @@ from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.pictures import thumbnail
 from knowngood.report.sections_experiments import classifier_section
 from knowngood.report.sections_inspector import pictures
-from knowngood.synthesis.writing import taught_in
+from knowngood.synthesis.writing import training_images_of
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
@@ -59,7 +59,7 @@ from knowngood.workflows.generate import divided_by
 from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
 
 _SHOWN, _PAIRS = 48, 24
-_NUMBER = "The number is the distance to the nearest bad that the maker knew, in those of new real bads (median 1)."
+_NUMBER = "The number is the distance to the nearest bad that the generator knew, in those of new real bads (median 1)."
 
 
 def judge_page(document: dict[str, Any], table: pl.DataFrame, unseen: Records) -> str:
@@ -97,7 +97,7 @@ def _likeness(document: dict[str, Any]) -> Section:
     body = render("sections/study_step.html", sentences=[], columns=columns, rows=rows, plain=True, link=None)
     lead = (
         "KID is nought for images that cannot be told from real ones. Precision: how many lie among the real bads; "
-        "recall: how many real bads lie among them. Real bads that the maker knew show what is possible."
+        "recall: how many real bads lie among them. Real bads that the generator knew show what is possible."
     )
     return Section("likeness", "Likeness", body, lead)
 
@@ -107,7 +107,7 @@ def _grid(shown: pl.DataFrame, unseen: Records) -> Section:
     real = unseen.frame.head(_SHOWN // 2).with_columns(score=pl.lit(None, pl.Float64))
     groups = [
         ("Made", "over the whole set", shown.height, pictures(shown.gather_every(step).head(_SHOWN))),
-        ("Real", "bads that the maker did not see", len(unseen), pictures(real)),
+        ("Real", "bads that the generator did not see", len(unseen), pictures(real)),
     ]
     return Section("pictures", "Look at them", render("sections/mistakes.html", groups=groups), _NUMBER)
 
@@ -170,7 +170,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
         JSON-ready: `table` (a row a regime, seed and arm), `arms`, `effects` with sentences, `verdict`, `notes`.
 
     Raises:
-        DataError: The test has too few images, or a set was made by a maker that learned from test images.
+        DataError: The test has too few images, or a set was made by a generator that learned from test images.
         WeightsError: The network's weights are not to be had.
     """
     divided = divided.labelled()
@@ -187,7 +187,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
             reporter().say(f"classifier with {regime} real bads, seed {seed}")
             rows += trial.rows(regime, seed)
     shutil.rmtree(folder / "trial.work" / "sets", ignore_errors=True)
-    done = helped(rows, trial.labels, given[0].maker)
+    done = helped(rows, trial.labels, given[0].generator)
     return done | {
         "counts": counts,
         "seeds": config.seeds,
@@ -237,7 +237,7 @@ class _Trial:
         chosen = chosen_for(regime, self.given)
         for name, one in chosen.items():
             self._say_if_it_knew_more(regime, name, one)
-        first = frozenset().union(*(one.taught or frozenset() for one in chosen.values()))
+        first = frozenset().union(*(one.training_images or frozenset() for one in chosen.values()))
         fine = self.config.preset == "standard"
         records = thinned(self.divided, regime, first, seed, whole_val=fine)
         key = hashlib.sha256(json.dumps([self._facts, regime, seed]).encode()).hexdigest()[:16]
@@ -256,7 +256,7 @@ class _Trial:
     def _say_if_it_knew_more(self, regime: str, name: str, one: GivenSet) -> None:
         if regime == ALL or one.knew() <= int(regime):
             return
-        knew = "an unknown number of bad images" if one.taught is None else counted(one.knew(), "bad image")
+        knew = "an unknown number of bad images" if one.training_images is None else counted(one.knew(), "bad image")
         said = f"{name} learned from {knew}, more than the {regime} of that row: an upper bound of what it can do."
         self.notes += [said] if said not in self.notes else []
 
@@ -327,7 +327,7 @@ class Judged:
 
     Attributes:
         folder: With judge.json, judge.parquet, drop.csv and judge.html.
-        table: A row a made image: the nearest image that its maker knew, distances, and why to drop it, or null.
+        table: A row a made image: the nearest image that its generator knew, distances, and why to drop it, or null.
         document: What judge.json holds: `sentences`, `likeness`, `memory`, `variety`, `broken`, `drop`, and
             `classifier` where it was asked.
     """
@@ -348,7 +348,7 @@ def judge(
     bad: Sequence[str] = (),
     **options: Any,
 ) -> Judged:
-    """Judges made bad images against real ones that their maker did not see; test images are not looked at.
+    """Judges made bad images against real ones that their generator did not see; test images are not looked at.
 
     Args:
         generated: Folder or manifest of made images.
@@ -361,7 +361,7 @@ def judge(
         **options: Fields of `JudgeConfig`.
 
     Raises:
-        DataError: There are no made bad images, or too few real bads that their maker did not see.
+        DataError: There are no made bad images, or too few real bads that their generator did not see.
         WeightsError: The network's weights are not to be had.
     """
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
@@ -373,7 +373,7 @@ def judge(
     place = Path(generated)
     found = read_generated(place)
     made = Records(found.drop("parent"), "manifest", place.absolute())
-    sets = sets_of(made, divided, taught_in(place), config.most, config.seed)
+    sets = sets_of(made, divided, training_images_of(place), config.most, config.seed)
     try:
         parts, notes = _at_one_size(sets, config, folder / "work")
         deep, parts, rows = _features(parts, config)

@@ -1,4 +1,4 @@
-"""The sets that made images are judged against: real bads that their maker knew, and others, goods, blurred bads."""
+"""The sets that generated images are compared with: bads seen and unseen by the generator, goods, blurred bads."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from knowngood.errors import DataError, ImageError, KnownGoodError
 from knowngood.experiments.synthesis_config import ALL
 from knowngood.experiments.training_sets import read_generated, spread_over_defects, with_generated
 from knowngood.files import storage_errors
-from knowngood.synthesis.generators import open_maker
-from knowngood.synthesis.writing import taught_in, write_set
+from knowngood.synthesis.generators import open_image_generator
+from knowngood.synthesis.writing import training_images_of, write_set
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-LEAST = 5  # real bads that the maker did not know: fewer say nothing about likeness
+LEAST = 5  # real bads that the generator did not know: fewer say nothing about likeness
 _GOODS = 1000  # a reference point needs no more
 BLUR = 0.04  # standard deviation of the blur, share of the shorter side
 
@@ -38,7 +38,7 @@ class Sets:
 
     Attributes:
         made: The made images.
-        known: Real bads that the maker learned from.
+        known: Real bads that the generator learned from.
         unseen: Real bads that it did not learn from: the measure of likeness.
         good: Real good images.
         notes: How they came about.
@@ -57,12 +57,12 @@ def sets_of(made: Records, divided: Records, taught: pl.DataFrame | None, most: 
     Args:
         made: Made images, labelled; only the bad ones are judged.
         divided: Photographs with splits; test images are left out.
-        taught: What the maker learned from; None takes the whole training split for it.
+        taught: What the generator learned from; None takes the whole training split for it.
         most: Images of each kind.
         seed: Which are drawn where there are more.
 
     Raises:
-        DataError: No made image is bad, or too few real bads were kept from the maker.
+        DataError: No made image is bad, or too few real bads were kept from the generator.
     """
     frame = divided.frame.filter(
         ~pl.col("generated") & pl.col("split").is_in(["train", "val", "calibration"]) & pl.col("error").is_null()
@@ -75,20 +75,20 @@ def sets_of(made: Records, divided: Records, taught: pl.DataFrame | None, most: 
         raise DataError("None of the made images is labelled bad.", expected="made bad images")
     if taught is not None and bads.height and not known.height:
         raise DataError(
-            "The made images were made of other photographs: none of these real bads taught their maker.",
+            "The made images were made of other photographs: their generator learned from none of these real bads.",
             expected="the photographs, and the splits and --seed, that they were made with",
         )
     if unseen.height < LEAST or known.height < 2:
         raise DataError(
-            f"Of {bads.height} real bad images outside of the test {known.height} taught the maker and {unseen.height} "
-            "did not.",
-            expected=f"at least 2 and {LEAST}: likeness is measured on real bads that the maker did not see",
-            fix="A larger --val and --calibration, for the maker's training too; or the splits that it was made with.",
+            f"Of {bads.height} real bad images outside of the test {known.height} were used to train the generator and "
+            f"{unseen.height} were not.",
+            expected=f"at least 2 and {LEAST}: likeness is measured on real bads that the generator did not see",
+            fix="Train the generator with a larger --val and --calibration, or give the splits it was trained with.",
         )
     whose = unseen["split"].unique().sort().to_list()
-    notes = [f"Likeness is measured against {unseen.height} real bads that the maker did not see ({', '.join(whose)})."]
+    notes = [f"Likeness is measured against {unseen.height} real bads unseen by the generator ({', '.join(whose)})."]
     if taught is None:
-        notes.append("What the maker learned from is not written down: the whole training split is taken for it.")
+        notes.append("What the generator learned from is not written down: the whole training split is taken for it.")
     goods = frame.filter((pl.col("label") == GOOD) & ~learned)
     return Sets(
         made.with_frame(_some(shown, most, seed)),
@@ -160,19 +160,19 @@ class GivenSet:
 
     Attributes:
         place: Folder or manifest.
-        maker: Name of its arm.
-        taught: SHA-256 of the bads that its maker learned from; None where that is not written down.
+        generator: Name of its arm.
+        training_images: SHA-256 of the bads that its generator learned from; None where that is not written down.
         bads: How many bad images it holds.
     """
 
     place: Path
-    maker: str
-    taught: frozenset[str] | None
+    generator: str
+    training_images: frozenset[str] | None
     bads: int
 
     def knew(self) -> int:
-        """Returns how many bads its maker learned from; a set that does not say is taken to know all."""
-        return 1 << 60 if self.taught is None else len(self.taught)
+        """Returns how many bads its generator learned from; a set that does not say is taken to know all."""
+        return 1 << 60 if self.training_images is None else len(self.training_images)
 
 
 @dataclass(frozen=True)
@@ -200,29 +200,30 @@ def given_set(place: Path) -> GivenSet:
     bads = int((frame["label"] == BAD).sum())
     if not bads:
         raise DataError(f"None of the images in {str(place)!r} is labelled bad.", expected="made bad images")
-    taught = taught_in(place)
+    taught = training_images_of(place)
     known = None if taught is None else frozenset(taught.filter(pl.col("label") == BAD)["sha256"].drop_nulls())
-    return GivenSet(place, _maker_of(place), known, bads)
+    return GivenSet(place, _generator_of(place), known, bads)
 
 
-def _maker_of(place: Path) -> str:
+def _generator_of(place: Path) -> str:
     try:
         about = json.loads(((place if place.is_dir() else place.parent) / ABOUT).read_text(encoding="utf-8"))
-        return str(about["config"]["maker"])
+        config = about["config"]
+        return str(config["generator"] if "generator" in config else config["maker"])  # as 0.1 wrote it
     except (OSError, ValueError, KeyError, TypeError):
         return "generated"
 
 
 def chosen_for(regime: str, given: Sequence[GivenSet]) -> dict[str, GivenSet]:
-    """Returns for each maker the set to use in a regime: taught on as many bads as there are, or else on fewest.
+    """Returns for each generator the set to use in a regime: taught on as many bads as there are, or else on fewest.
 
-    What can be made here, anew of the bads of the regime, is not taken from a set whose maker knew more.
+    What can be made here, anew of the bads of the regime, is not taken from a set whose generator knew more.
     """
     room = 1 << 61 if regime == ALL else int(regime)
     chosen: dict[str, GivenSet] = {}
     for one in sorted(given, key=lambda each: each.knew()):
-        if one.knew() <= room or (one.maker not in chosen and one.maker not in OURS):
-            chosen[one.maker] = one
+        if one.knew() <= room or (one.generator not in chosen and one.generator not in OURS):
+            chosen[one.generator] = one
     return chosen
 
 
@@ -232,7 +233,7 @@ def thinned(divided: Records, regime: str, first: frozenset[str], seed: int, *, 
     Args:
         divided: With splits.
         regime: A number, or "all".
-        first: SHA-256 of bads that are kept before others: those that a maker learned from.
+        first: SHA-256 of bads that are kept before others: those that a generator learned from.
         seed: Which others are kept; every defect keeps its share.
         whole_val: Whether bads of the split val stay (they choose an epoch), or go too (they would teach).
     """
@@ -242,7 +243,7 @@ def thinned(divided: Records, regime: str, first: frozenset[str], seed: int, *, 
     bads = frame.filter((pl.col("split") == "train") & (pl.col("label") == BAD))
     known = bads.filter(pl.col("sha256").is_in(list(first)))
     if known.height > int(regime):
-        known = known.clear()  # the maker saw more than there are: these are drawn as if it had seen none
+        known = known.clear()  # the generator saw more than there are: these are drawn as if it had seen none
     others = bads.join(known, on="image", how="anti")
     kept = pl.concat([known["image"], spread_over_defects(others, int(regime) - known.height, seed)]).to_list()
     goes = (pl.col("label") == BAD) & (
@@ -258,9 +259,9 @@ def arms_of(
 
     Args:
         records: With splits, thinned.
-        given: Maker to the set that was brought.
+        given: ImageGenerator to the set that was brought.
         count: Images that each arm adds.
-        seed: Of the makers.
+        seed: Of the generators.
         work: Folder for what is made here.
     """
     places: dict[str, Path] = {}
@@ -269,8 +270,8 @@ def arms_of(
         if name in given:
             continue
         try:
-            maker = open_maker(name, records, seed)
-            places[name] = write_set(name, maker, work / name, count, seed, force=True).folder
+            generator = open_image_generator(name, records, seed)
+            places[name] = write_set(name, generator, work / name, count, seed, force=True).folder
         except KnownGoodError as refused:
             left_out[name] = refused.what
     places |= {name: one.place for name, one in given.items()}

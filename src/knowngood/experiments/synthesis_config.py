@@ -41,7 +41,8 @@ class TrialConfig(BaseModel):
         None, ge=1, description="With --classifier: images that each arm adds; as many as there are, 1000 at most."
     )
     also: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field(
-        (), description="With --classifier: further made sets, with commas: of other makers, or taught on fewer bads."
+        (),
+        description="With --classifier: further made sets, with commas: of other generators, or taught on fewer bads.",
     )
     augment: str = Field("none", description="With --preset standard: transforms on the fly in every arm.")
 

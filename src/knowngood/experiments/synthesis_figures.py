@@ -47,7 +47,7 @@ def _likeness(document: dict[str, Any]) -> str:
 def _memory(document: dict[str, Any]) -> str:
     found = document["memory"]
     nearer = found["nearer"]
-    said = f"A made image is nearer to a bad that its maker knew than a new real bad is with a chance of {nearer:.2f}"
+    said = f"A made image is nearer to a bad its generator learned from than a new real bad is: chance {nearer:.2f}"
     if nearer > BY_HEART:
         return f"{said} (0.5 is as new as real ones): much of it is learned by heart."
     return f"{said} (0.5 is as new as real ones, 1 is learned by heart)."
@@ -79,7 +79,7 @@ Rows: TypeAlias = npt.NDArray[np.float32]
 Ids: TypeAlias = npt.NDArray[np.int64]
 NAMES = {
     "made": "the made images",
-    "known": "real bads that the maker knew",
+    "known": "real bads that the generator knew",
     "good": "real good images",
     "blurred": "real bads, heavily blurred",
 }
@@ -214,13 +214,13 @@ _RESAMPLES = 300  # of the test images, for the error of an overkill
 FIGURES = {"auroc": 1, "overkill": -1}  # and which way is better
 
 
-def helped(rows: Sequence[dict[str, Any]], labels: Labels, maker: str) -> dict[str, Any]:
+def helped(rows: Sequence[dict[str, Any]], labels: Labels, generator: str) -> dict[str, Any]:
     """Compares every arm with the arm without made images, of the same regime and seeds.
 
     Args:
         rows: A row a regime, seed and arm, with the margins (T,) of the test images.
         labels: (T,) of the test images.
-        maker: Whose images the verdict is about.
+        generator: Whose images the verdict is about.
 
     Returns:
         `arms` (means over seeds with intervals), `effects`, `verdict` and `notes`.
@@ -238,7 +238,7 @@ def helped(rows: Sequence[dict[str, Any]], labels: Labels, maker: str) -> dict[s
         notes.append(f"With {bads} bad test images a TPR of {100 * TPR:g} % means that none may escape: one decides.")
     if len(effects) > 1:
         notes.append(f"{len(effects)} differences at 95 %: about one in twenty would seem real by chance.")
-    return {"arms": arms, "effects": effects, "verdict": _verdict(effects, maker), "notes": notes}
+    return {"arms": arms, "effects": effects, "verdict": _verdict(effects, generator), "notes": notes}
 
 
 def _of(rows: Sequence[dict[str, Any]], regime: str, arm: str) -> dict[int, dict[str, Any]]:
@@ -320,13 +320,13 @@ def _clauses(one: dict[str, Any]) -> str:
     return f"{first}, AUC {auc['difference']:+.4f} ({low} to {high})"
 
 
-def _verdict(effects: Sequence[dict[str, Any]], maker: str) -> str:
-    """Says in one sentence whether the images of a maker helped beside all real bads, or else beside the most."""
-    own = [one for one in effects if one["arm"] == maker]
+def _verdict(effects: Sequence[dict[str, Any]], generator: str) -> str:
+    """Says in one sentence whether the images of a generator helped beside all real bads, or else beside the most."""
+    own = [one for one in effects if one["arm"] == generator]
     if not own:
-        return f"Cannot tell whether the images of {maker} help: no pair of trainings was possible."
+        return f"Cannot tell whether the images of {generator} help: no pair of trainings was possible."
     one = max(own, key=lambda each: float("inf") if each["regime"] == ALL else int(each["regime"]))
     beside = "all real bads" if one["regime"] == ALL else f"{one['regime']} real bads"
-    said = f"{one['added']} images of {maker} beside {beside}"
+    said = f"{one['added']} images of {generator} beside {beside}"
     said = f"Cannot tell whether {said} help" if one["outcome"] == "cannot tell" else f"{said} {one['outcome']}"
     return f"{said}: {_clauses(one)}; {one['seeds']} paired seeds, 95 % intervals."

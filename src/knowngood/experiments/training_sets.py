@@ -27,8 +27,8 @@ from knowngood.files import cache_folder
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
 from knowngood.registry import Registry
-from knowngood.synthesis.generators import open_maker
-from knowngood.synthesis.writing import taught_in, write_set
+from knowngood.synthesis.generators import open_image_generator
+from knowngood.synthesis.writing import training_images_of, write_set
 from knowngood.wording import counted
 
 LEAST = 2  # of each class in each split: DeLong's test needs two, and so does a calibration
@@ -255,7 +255,7 @@ def with_generated(
         The larger set, and what was done in a sentence.
 
     Raises:
-        DataError: They cannot be read, have no labels, or their maker learned from test images.
+        DataError: They cannot be read, have no labels, or their generator learned from test images.
     """
     made = read_generated(place)
     frame = records.frame
@@ -280,12 +280,12 @@ def with_generated(
 
 
 def _learning(place: Path, held_out: pl.DataFrame) -> str:
-    """Says what is known of the images that the maker of images without parents learned from.
+    """Says what is known of the images that the generator of images without parents learned from.
 
     Raises:
         DataError: It learned from test images.
     """
-    taught = taught_in(place)
+    taught = training_images_of(place)
     if taught is None:
         return "; what they were made from is not known here: let it be no test images"
     seen = held_out.filter(pl.col("sha256").is_in(taught["sha256"].drop_nulls().to_list()))
@@ -296,7 +296,7 @@ def _learning(place: Path, held_out: pl.DataFrame) -> str:
             expected="a generator that learned from the training split of these splits",
             fix="Make them anew with the seed and the splits that they are compared with.",
         )
-    return f"; their maker learned from {seen.height} held-out images (none of the test)" if seen.height else ""
+    return f"; their generator learned from {seen.height} held-out images (none of the test)" if seen.height else ""
 
 
 def read_generated(place: Path) -> pl.DataFrame:
@@ -351,11 +351,11 @@ class Transplant:
         Raises:
             DataError: No bad training image says where its defect is.
         """
-        maker = open_maker("transplant", given.records, options.seed)
-        count = int((maker.taught["label"] == BAD).sum())
-        key = json.dumps([maker.identity, options.seed, count], sort_keys=True)
+        generator = open_image_generator("transplant", given.records, options.seed)
+        count = int((generator.training_images["label"] == BAD).sum())
+        key = json.dumps([generator.identity, options.seed, count], sort_keys=True)
         place = cache_folder("transplants") / hashlib.sha256(key.encode()).hexdigest()[:16]
-        made = write_set("transplant", maker, place, count, options.seed)
+        made = write_set("transplant", generator, place, count, options.seed)
         both, said = with_generated(given.records, made.folder, called="generated/transplant")
         return replace(given, records=both, changes=(*given.changes, f"transplants: {said}"))
 

@@ -25,7 +25,7 @@ from knowngood.recipe.digest import decision_digest
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.predicting import say_unchecked
 from knowngood.review.settings import Settings
-from knowngood.review.station import FILES, Job, Station, doubt_of, tidy
+from knowngood.review.station import FILES, Job, Station, review_priority, tidy
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
 from knowngood.workflows.runs import unseen
@@ -249,9 +249,9 @@ def in_background(*works: Callable[[], object]) -> threading.Thread:
 def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: int) -> Filed:
     score = float(row["score"])
     found = row.get("reason")  # runs before recipes knew their own photographs have none
-    doubt, reason = doubt_of(score, cuts, row["label"], found)
+    priority, reason = review_priority(score, cuts, row["label"], found)
     if row["split"] == "train" and reason == "review band":
-        doubt, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
+        priority, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
     decision = str(decide([score], cuts, [found])[0])
     return Filed(
         unit=_unit(row) or row["sha256"][:12],
@@ -266,7 +266,7 @@ def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: in
         machine=tidy(row["machine"]),
         source="out-of-fold" if row["split"] == "train" else "data",
         who=station.settings.user,
-        doubt=doubt,
+        priority=priority,
         reason=reason,
         input_reason=found,
     )

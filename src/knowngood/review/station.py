@@ -28,7 +28,7 @@ from knowngood.review.store.record import Record
 from knowngood.review.workers import Worker
 
 
-def doubt_of(
+def review_priority(
     score: float, cuts: Thresholds, label: int | None = None, reason: str | None = None
 ) -> tuple[float | None, str]:
     """Returns how much a person's look is worth and why; None where none is needed.
@@ -297,12 +297,12 @@ class Station:
         )
         if isinstance(one, str) or not isinstance(score, float):
             error = one if isinstance(one, str) else str(score)
-            return replace(row, error=tidy(error, _WORDS), doubt=1.0, reason="cannot be read")
+            return replace(row, error=tidy(error, _WORDS), priority=1.0, reason="cannot be read")
         decision = str(decide([score], cuts, [one.reason])[0])
         row = replace(row, defect_score=score, decision=decision, input_reason=one.reason)
         row = replace(row, brightness=one.brightness, contrast=one.contrast, sharpness=one.sharpness)
-        doubt, reason = doubt_of(score, cuts, job.label, one.reason)
-        return replace(row, doubt=doubt, reason=reason)
+        priority, reason = review_priority(score, cuts, job.label, one.reason)
+        return replace(row, priority=priority, reason=reason)
 
     def _scored(self, prepared: Sequence[Prepared | str], digests: Sequence[str]) -> list[float | str | None]:
         """Returns the score of each that could be prepared, or why it has none; None for the others."""
@@ -338,7 +338,7 @@ class Station:
                 plain = replace(rows[0], image=rows[0].sha256, unit=rows[0].sha256[:12], lot=None, machine=None)
                 plain = replace(plain, defect_score=None, decision=None, region=None, brightness=None, contrast=None)
                 error_row = "The record refuses what came with this photograph: names, lot or machine."
-                plain = replace(plain, sharpness=None, error=error_row, doubt=1.0, reason="cannot be filed")
+                plain = replace(plain, sharpness=None, error=error_row, priority=1.0, reason="cannot be filed")
                 return [(self.record.inspections.file([plain], [(images[0][0], None, images[0][2])])[0], plain)]
         return [self._filed([row], [image])[0] for row, image in zip(rows, images, strict=True)]
 
@@ -421,7 +421,7 @@ class Station:
 
     def _kept(self, job: Job, row: Filed) -> tuple[str, str | None, int]:
         place = job.place
-        wanted = bool(job.data) and (self.settings.keep == "all" or row.doubt is not None)
+        wanted = bool(job.data) and (self.settings.keep == "all" or row.priority is not None)
         if place is None and wanted:
             place = str(self.shelf.put(row.sha256, job.data))
         return row.sha256, place, len(job.data)

@@ -1,4 +1,4 @@
-"""What an audit holds against images, put before a person: outliers, suspected labels, opposing copies."""
+"""What an audit holds against images, put before a person: outliers, suspected labels, conflicting duplicates."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def queue_audit(record: Record, audit: Path, scoring: str) -> int:
     rows = []
     for row in inspected:
         if row["image"] in doubted:
-            doubt, reason = doubted[row["image"]]
-            rows.append((row["id"], doubt, f"generated; {reason}" if row["generated"] else reason))
+            priority, reason = doubted[row["image"]]
+            rows.append((row["id"], priority, f"generated; {reason}" if row["generated"] else reason))
     return record.queue.add(rows)
 
 
@@ -52,7 +52,7 @@ def _doubt(row: dict[str, Any]) -> tuple[float, str] | None:
     score = float(row["suspect_score"] or 0.0)
     if row["suspect"]:
         return AUDITED + 1 + score, "audit: suspected label"
-    if row.get("opposing"):
+    if row.get("conflicting_duplicate"):
         return AUDITED + 0.5 + score / 2, "audit: a copy with the other label"
     return (AUDITED + score / 2, "audit: outlier") if row["outlier"] else None
 

@@ -1,4 +1,4 @@
-"""What can be chosen about makers; the field descriptions are the command line's help. Imports little."""
+"""What can be chosen about generators; the field descriptions are the command line's help. Imports little."""
 
 from __future__ import annotations
 

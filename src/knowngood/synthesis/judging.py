@@ -44,7 +44,7 @@ class Memory:
 
 
 def memory(samples: Rows, taught: Rows, unseen: Rows | None = None) -> Memory:
-    """Compares samples with the images that their maker learned from.
+    """Compares samples with the images that their generator learned from.
 
     Args:
         samples: (M, D) features.

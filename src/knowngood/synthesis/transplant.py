@@ -254,8 +254,8 @@ class Transplant:
     def __init__(self, records: Records, parameters: TransplantParameters, seed: int, regions: Regions | None = None):
         self._parameters, self._seed = parameters, seed
         self._donors, self.notes = donors_of(records, regions)
-        self.taught = learned_from(records, GOOD, BAD)
-        goods = self.taught.filter(pl.col("label") == GOOD).select("image")
+        self.training_images = learned_from(records, GOOD, BAD)
+        goods = self.training_images.filter(pl.col("label") == GOOD).select("image")
         self._hosts = goods.join(records.frame, on="image", how="left", maintain_order="left").select(
             "image", "path", "product", "width", "height"
         )
@@ -266,7 +266,7 @@ class Transplant:
 
     @classmethod
     def open(cls, source: Records | Path, parameters: Any, seed: int) -> Transplant:
-        """Returns the maker.
+        """Returns the generator.
 
         Raises:
             DataError: No defect has a known place, all cover too much of their image, or there is no good image.
@@ -278,7 +278,7 @@ class Transplant:
     def identity(self) -> dict[str, Any]:
         """Returns parameters, images, and how each defect is cut."""
         cut = [[donor.sha256, donor.cut_by] for donor in self._donors]
-        return {**self._parameters.model_dump(), "defects": cut, "images": self.taught["sha256"].to_list()}
+        return {**self._parameters.model_dump(), "defects": cut, "images": self.training_images["sha256"].to_list()}
 
     def make(self, numbers: Sequence[int]) -> list[Made]:
         """Returns the transplants of these numbers."""

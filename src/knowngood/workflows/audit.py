@@ -246,7 +246,7 @@ def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
             defect=pl.lit(None, pl.String),
             why=pl.lit(name),
             label=pl.when(pl.col("label") == 1).then(pl.lit("bad")).otherwise(pl.lit("good")),
-            score=pl.col("out_of_sample_score").cast(pl.Float64),
+            score=pl.col("out_of_fold_score").cast(pl.Float64),
         )
         for name, rows in lists_of(table).items()
     ]

@@ -24,13 +24,13 @@ from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.synthesis.config import TransplantParameters
-from knowngood.synthesis.generators import open_maker
+from knowngood.synthesis.generators import open_image_generator
 from knowngood.synthesis.stylegan.config import FEWEST, NetworksConfig, Widths
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, open_generator
 from knowngood.synthesis.stylegan.losses import Square
 from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.transplant import Bools, Regions, Transplant
-from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
+from knowngood.synthesis.writing import TRAINING_IMAGES, GeneratedSet, write_set
 from knowngood.tables import write_table
 from knowngood.workflows.generate_config import Division, GeneratorConfig, TransplantConfig
 from knowngood.workflows.runs import FIGURES, fingerprint_of, open_run, versions
@@ -44,7 +44,7 @@ class TrainedGan:
     """A finished training of a generator.
 
     Attributes:
-        folder: With generator.safetensors, generator.json, history.json, metrics.json, film/ and film.gif.
+        folder: With generator.safetensors, generator.json, history.json, metrics.json, samples/ and samples.gif.
         generator: Ready to make pictures.
         figures: What is in metrics.json.
     """
@@ -87,7 +87,7 @@ def train_generator(
         TrainingError: A loss is no longer finite.
         WeightsError: There are no weights for the network that a projected discriminator looks through.
     """
-    from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+    from knowngood.synthesis.stylegan.training import train_stylegan, write_animation
 
     config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
     if config.discriminator != "residual":
@@ -117,9 +117,9 @@ def train_generator(
     facts = _facts(learned, defects, config, 3 if needs_colour(divided) else 1, notes)
     shown = {name: _shown(divided.with_frame(frame), facts, folder / "work") for name, frame in frames.items()}
     taught = pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
-    write_table(taught, folder / TAUGHT)
+    write_table(taught, folder / TRAINING_IMAGES)
     history = train_stylegan(shown, facts, folder, config, watcher)
-    write_film(folder)
+    write_animation(folder)
     figures = {
         "images": learned.height,
         "class": config.class_,
@@ -290,8 +290,8 @@ def transplant(
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     divided = divided_by(records, config)
     parameters = TransplantParameters(**config.model_dump(include=set(TransplantParameters.model_fields)))
-    maker = Transplant(divided, parameters, config.seed, regions)
-    return write_set("transplant", maker, out, count, config.seed, beside=divided, force=force)
+    generator = Transplant(divided, parameters, config.seed, regions)
+    return write_set("transplant", generator, out, count, config.seed, beside=divided, force=force)
 
 
 def sample(
@@ -304,7 +304,7 @@ def sample(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    maker: str = "stylegan",
+    generator: str = "stylegan",
     force: bool = False,
     **parameters: Any,
 ) -> GeneratedSet:
@@ -320,9 +320,9 @@ def sample(
         source: Data source of `data`, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        maker: Registered maker that reads the run.
+        generator: Registered generator that reads the run.
         force: Replace the generated set that is in `out`.
-        **parameters: Of the maker.
+        **parameters: Of the generator.
 
     Raises:
         ConfigError: There is no such run, `out` holds something else, or a parameter is impossible.
@@ -334,19 +334,19 @@ def sample(
     if not place.is_dir():
         raise ConfigError(f"There is no run in {run}.", fix="knowngood synthesize train DATA --out RUN")
     check_writable(Path(out), folder=True)  # before anything is computed
-    opened = open_maker(maker, place, seed, **parameters)
+    opened = open_image_generator(generator, place, seed, **parameters)
     beside = None
     if data is not None:
         whole = loaded(data, source, good=good, bad=bad, out=out)
         beside = divided_by(whole, Division(seed=seed))
         held_out = beside.frame.filter(beside.frame["split"] != "train")["sha256"].drop_nulls().to_list()
-        seen = opened.taught.filter(opened.taught["sha256"].is_in(held_out)).height
+        seen = opened.training_images.filter(opened.training_images["sha256"].is_in(held_out)).height
         if seen:
             raise ConfigError(
                 f"The generator learned from {seen} images that are held out in these splits.",
                 fix="Give the splits (and --seed) that it was trained with, or train it anew.",
             )
-    return write_set(maker, opened, out, count, seed, beside=beside, force=force)
+    return write_set(generator, opened, out, count, seed, beside=beside, force=force)
 
 
 def divided_by(records: Records, config: Division) -> Records:

@@ -13,13 +13,13 @@ import polars as pl
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, GOOD
 from knowngood.errors import DataError, ImageError
-from knowngood.explain.history import Film, read_film
+from knowngood.explain.cam_history import CamRecorder, read_cam_history
 from knowngood.explain.regions import FRACTION
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.recipe.predicting import pictures
-from knowngood.report.film import Watched, film_section, write_film
+from knowngood.report.cam_history import CamHistory, cam_history_section, write_cam_history
 from knowngood.report.maps import map_section
 from knowngood.report.page import Section
 from knowngood.report.pictures import Pixels
@@ -98,11 +98,11 @@ def _readable(path: str) -> bool:
 
 
 MOST = 16
-FOLDER = "watch"
+FOLDER = "cam_history"
 
 
 @dataclass(frozen=True)
-class Audience:
+class CamHistoryImages:
     """The watched photographs.
 
     Attributes:
@@ -113,11 +113,11 @@ class Audience:
     names: tuple[str, ...]
     photographs: tuple[Pixels, ...]
 
-    def film(self, folder: Path, *, goes_on: bool) -> Film:
+    def recorder(self, folder: Path, *, goes_on: bool) -> CamRecorder:
         """Returns what keeps their maps in `folder / "watch"`, emptied unless the training goes on with one there."""
         if not goes_on:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        return Film(folder / FOLDER, self.photographs)
+        return CamRecorder(folder / FOLDER, self.photographs)
 
     def sections(self, folder: Path, history: Sequence[Mapping[str, float]]) -> list[Section]:
         """Draws the film of a finished training and returns the report's section.
@@ -127,16 +127,16 @@ class Audience:
             history: Its epochs.
         """
         place = folder / FOLDER
-        frames = read_film(place)
+        frames = read_cam_history(place)
         if not frames:
             return []
         kept = max(history, key=lambda row: row["val_auroc"])["epoch"]
-        film = Watched(self.names, self.photographs, frames, int(kept))
-        write_film(film, place)
-        return [film_section(film, place)]
+        shown = CamHistory(self.names, self.photographs, frames, int(kept))
+        write_cam_history(shown, place)
+        return [cam_history_section(shown, place)]
 
 
-def audience_of(place: Path | None) -> Audience | None:
+def cam_history_images(place: Path | None) -> CamHistoryImages | None:
     """Reads the photographs that are to be watched; of more than 16 it takes 16 over the whole list.
 
     Raises:
@@ -158,4 +158,4 @@ def audience_of(place: Path | None) -> Audience | None:
             reporter().say(f"not watched: {error.what}")
     if not photographs:
         raise DataError(f"None of the photographs of --watch can be read; the first says: {troubles[0]}")
-    return Audience(tuple(names), tuple(photographs))
+    return CamHistoryImages(tuple(names), tuple(photographs))

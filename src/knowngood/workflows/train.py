@@ -46,7 +46,7 @@ from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Fitted, choose_model, fit_inspector, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
-from knowngood.workflows.maps import audience_of, map_sections
+from knowngood.workflows.maps import cam_history_images, map_sections
 from knowngood.workflows.repeated_parts import leakage
 from knowngood.workflows.runs import (
     FIGURES,
@@ -222,7 +222,7 @@ def train_divided(
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
-    audience = audience_of(config.watch)
+    watched = cam_history_images(config.watch)
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
@@ -230,8 +230,8 @@ def train_divided(
         fitted = fit_one_class(placed, config, folder / "work")
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
-        film = None if audience is None else audience.film(folder, goes_on=goes_on)
-        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
+        history = None if watched is None else watched.recorder(folder, goes_on=goes_on)
+        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=history)
     learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
     if learned.warning is not None:
@@ -240,7 +240,7 @@ def train_divided(
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
-    extra = map_sections(recipe, table) + (audience.sections(folder, fitted.history) if audience else [])
+    extra = map_sections(recipe, table) + (watched.sections(folder, fitted.history) if watched else [])
     write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
     write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
     shutil.rmtree(folder / "work", ignore_errors=True)

@@ -69,7 +69,7 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         "outlier": [True, False, False, False],
         "suspect": [False, True, None, False],
         "suspect_score": [0.2, 0.9, 0.1, None],
-        "opposing": [None, None, None, "good/good_001.png"],
+        "conflicting_duplicate": [None, None, None, "good/good_001.png"],
     }
     pl.DataFrame(columns).write_parquet(tmp_path / "audit.parquet")
     assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 3

@@ -31,7 +31,7 @@ def test_it_learns_from_the_training_split_alone(divided: Records, tmp_path: Pat
     done = train_generator(divided, tmp_path, **FEW)
     bad = divided.frame.filter((pl.col("split") == "train") & (pl.col("label") == BAD))
     assert done.figures["images"] == bad.height
-    assert set(pl.read_parquet(tmp_path / "taught.parquet")["image"]) == set(bad["image"])
+    assert set(pl.read_parquet(tmp_path / "training_images.parquet")["image"]) == set(bad["image"])
     written = sample(tmp_path, tmp_path / "samples", 5)
     made = load(written.folder)
     assert made.frame["generated"].all()
@@ -70,7 +70,7 @@ def test_good_photographs_first_and_defects_told(divided: Records, tmp_path: Pat
     done = train_generator(divided, tmp_path, **FEW, good_kimg=0.032, freeze=1, by_defect=True)
     assert done.figures["history"][-1]["kimg"] == 0.064
     assert done.generator.facts.defects == ("chip", "scratch")
-    taught = pl.read_parquet(tmp_path / "taught.parquet")
+    taught = pl.read_parquet(tmp_path / "training_images.parquet")
     assert set(taught["label"]) == {0, 1}
     written = sample(tmp_path, tmp_path / "samples", 4, defect="scratch")
     assert set(load(written.folder).frame["defect"]) == {"scratch"}

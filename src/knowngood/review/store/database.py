@@ -151,7 +151,7 @@ class Queued(Base):
 
     __tablename__ = "queue"
     inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
-    doubt: Mapped[float] = mapped_column(Float(53))
+    priority: Mapped[float] = mapped_column("doubt", Float(53))  # in 0.1 the column had another name: kept
     reason: Mapped[str] = mapped_column(String(40))
     passes: Mapped[int] = mapped_column(Integer, default=0)  # how often it was skipped: skipped ones come last
     settled: Mapped[int] = mapped_column(Integer, default=0)

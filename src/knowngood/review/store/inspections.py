@@ -39,7 +39,7 @@ class Filed:
         error: Why it could not be read.
         source: "api", "kserve", "watch", "data" or "out-of-fold".
         who: That sent it.
-        doubt: How much a person's look is worth, higher first; None when none is needed.
+        priority: How much a person's look is worth, higher first; None when none is needed.
         reason: Why a person should look.
         input_reason: Why the decision is "review" whatever the score, such as "not this product: ..."; else None.
     """
@@ -61,7 +61,7 @@ class Filed:
     error: str | None = None
     source: str = "api"
     who: str = ""
-    doubt: float | None = None
+    priority: float | None = None
     reason: str = ""
     input_reason: str | None = None
 
@@ -92,11 +92,11 @@ class Inspections:
             numbers: list[int] = []
             for row in rows:
                 values = asdict(row) | {"at": at, "region": None if row.region is None else json.dumps(row.region)}
-                doubt, reason = values.pop("doubt"), values.pop("reason")
+                priority, reason = values.pop("priority"), values.pop("reason")
                 made = connection.execute(insert(Inspection).values(**values).returning(Inspection.id)).scalar_one()
                 numbers.append(made)
-                if doubt is not None:
-                    queued = {"inspection_id": made, "doubt": doubt, "reason": reason, "passes": 0, "settled": 0}
+                if priority is not None:
+                    queued = {"inspection_id": made, "priority": priority, "reason": reason, "passes": 0, "settled": 0}
                     connection.execute(insert(Queued).values(**queued))
         return numbers
 
@@ -226,6 +226,6 @@ def _whole() -> Select[Any]:
         *(Revision.hash.label("revision"), Revision.name.label("recipe"), Revision.weights_sha256),
         *(Revision.scoring, Revision.digest, Revision.signed_by),
     )
-    queue = (Queued.doubt, Queued.reason, Queued.settled)
+    queue = (Queued.priority, Queued.reason, Queued.settled)
     joined = select(Inspection.__table__, *revision, *queue).join(Revision, Revision.id == Inspection.revision_id)
     return joined.outerjoin(Queued, Queued.inspection_id == Inspection.id)

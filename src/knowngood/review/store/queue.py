@@ -25,21 +25,21 @@ class Queue:
         self.held = held
 
     def add(self, rows: Sequence[tuple[int, float, str]]) -> int:
-        """Puts inspections into the queue: (inspection, doubt, reason) each; what was settled stays settled.
+        """Puts inspections into the queue: (inspection, priority, reason) each; what was settled stays settled.
 
         Returns:
             How many wait that did not before, or wait with a bigger doubt now.
         """
         values = [
-            {"inspection_id": number, "doubt": doubt, "reason": reason[:40], "passes": 0, "settled": 0}
-            for number, doubt, reason in rows
+            {"inspection_id": number, "priority": priority, "reason": reason[:40], "passes": 0, "settled": 0}
+            for number, priority, reason in rows
         ]
         changed = 0
         with self.database.writing() as connection:
             for value in values:
                 add = either(connection, Queued).values(**value)
-                more = {"doubt": add.excluded.doubt, "reason": add.excluded.reason}
-                open_still = and_(Queued.settled == 0, Queued.doubt < add.excluded.doubt)
+                more = {"priority": add.excluded.priority, "reason": add.excluded.reason}
+                open_still = and_(Queued.settled == 0, Queued.priority < add.excluded.priority)
                 made = add.on_conflict_do_update(index_elements=["inspection_id"], set_=more, where=open_still)
                 changed += len(connection.execute(made.returning(Queued.inspection_id)).all())
         return changed
@@ -61,16 +61,16 @@ class Queue:
                 first = (
                     select(Queued.inspection_id)
                     .where(Queued.settled == 0, free)
-                    .order_by(Queued.passes, Queued.doubt.desc(), Queued.inspection_id)
+                    .order_by(Queued.passes, Queued.priority.desc(), Queued.inspection_id)
                     .limit(count - have)
                     .with_for_update(skip_locked=True)
                 )
                 taken = update(Queued).where(Queued.inspection_id.in_(first))
                 connection.execute(taken.values(holder=holder, held_until=until))
-            columns = (Inspection.__table__, Queued.doubt, Queued.reason, Queued.passes)
+            columns = (Inspection.__table__, Queued.priority, Queued.reason, Queued.passes)
             query = select(*columns).join(Inspection, Inspection.id == Queued.inspection_id).where(mine)
             found = connection.execute(
-                query.order_by(Queued.passes, Queued.doubt.desc(), Queued.inspection_id)
+                query.order_by(Queued.passes, Queued.priority.desc(), Queued.inspection_id)
             ).mappings()
             return [as_row(row) for row in found]
 

@@ -113,7 +113,7 @@ def test_the_biggest_doubt_is_handed_out_first_and_skipped_ones_last(record: Rec
 
 def test_a_bigger_doubt_moves_an_image_forward_unless_it_is_settled(record: Record, file_some: FileSome) -> None:
     a, b = file_some(0.5, 0.6)
-    unseen = file_some(0.1, doubt=None)[0]
+    unseen = file_some(0.1, priority=None)[0]
     record.verdicts.say(Said(b, "good", "ann"))
     new = [(a, 3.0, "audit"), (b, 3.0, "audit"), (unseen, 2.0, "audit")]
     assert record.queue.add(new) == 2

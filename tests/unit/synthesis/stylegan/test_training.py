@@ -20,7 +20,7 @@ from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
 from knowngood.synthesis.stylegan.losses import Square
 from knowngood.synthesis.stylegan.stepping import ADA_EVERY, Shown, Training
-from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+from knowngood.synthesis.stylegan.training import train_stylegan, write_animation
 from knowngood.training.processes import in_processes
 
 NETWORKS = NetworksConfig(resolution=32, latent=16, mapping_layers=2, base=128, most=16)
@@ -56,9 +56,9 @@ def test_it_moves_towards_what_it_is_shown(tmp_path: Path) -> None:
         {"bad": shown(value=30)}, FACTS, dark, config(kimg=0.3, tick_kimg=0.15, ema_kimg=0.02, r1=0.0, path_length=0.0)
     )
     assert bright > open_generator(dark).pictures(0, range(16)).mean() + 60
-    film = write_film(tmp_path)
+    film = write_animation(tmp_path)
     assert film is not None
-    assert len(list((tmp_path / "film").glob("*.png"))) == 3
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 3
 
 
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Film:
+class CamRecorder:
     """Called after each epoch with the network that validation saw; writes epoch_000.npz, epoch_001.npz ...
 
     Each file holds `margins` (N,) and, for every stage, `map:NAME` (N, H, W) at the network's size, all float32, raw
@@ -57,7 +57,7 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Frame:
+class CamFrame:
     """One epoch of a film.
 
     Attributes:
@@ -71,7 +71,7 @@ class Frame:
     maps: dict[str, Map]
 
 
-def read_film(folder: Path) -> list[Frame]:
+def read_cam_history(folder: Path) -> list[CamFrame]:
     """Returns the epochs that a folder holds, in order."""
     frames = []
     for path in folder.glob("epoch_*.npz"):
@@ -81,5 +81,5 @@ def read_film(folder: Path) -> list[Frame]:
         with np.load(path, allow_pickle=False) as held:
             arrays: dict[str, Any] = {name: held[name] for name in held.files}
         maps = {name.removeprefix("map:"): one for name, one in arrays.items() if name.startswith("map:")}
-        frames.append(Frame(int(match[1]), arrays["margins"], maps))
+        frames.append(CamFrame(int(match[1]), arrays["margins"], maps))
     return sorted(frames, key=lambda frame: frame.epoch)
