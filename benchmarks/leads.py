@@ -29,6 +29,7 @@ import leads_figures
 import numpy as np
 import polars as pl
 import torch
+from leads_attention import PARTS, stage_attention
 from leads_page import write_page
 from leads_summary import summary
 from safetensors.torch import load_file, save_file
@@ -39,7 +40,6 @@ from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.preprocessing import find_leads
 from knowngood.data.records import Records
-from knowngood.explain.attention import PARTS, stage_attention
 from knowngood.explain.regions import best_iou, pointing_hit
 from knowngood.files import sha256_of, whole_file, write_json
 from knowngood.lookalike.generate import MANIFEST

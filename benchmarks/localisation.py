@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from faithfulness import faithfulness
 from magnetic_tile import DATA, manifest
 from torch.nn import functional
 
@@ -31,7 +32,6 @@ from knowngood.data.images import decode, read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
-from knowngood.explain.faithfulness import faithfulness
 from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
 from knowngood.explain.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.files import write_json
@@ -113,7 +113,7 @@ def by_method(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[s
 
 
 def faithful(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[str, float]:
-    """Mean margins while marked places go and come; see `knowngood.explain.faithfulness`."""
+    """Returns the mean raw scores while marked places are removed and restored; see `faithfulness`."""
     inspector, made = recipe.inspector, []
 
     def score(batch: torch.Tensor) -> torch.Tensor:

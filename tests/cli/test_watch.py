@@ -58,7 +58,7 @@ def test_every_epoch_and_every_stage_is_kept(run: Path) -> None:
     assert {len(frame.maps) for frame in frames} == {4}
     last = [frame.maps["bn2"] if "bn2" in frame.maps else list(frame.maps.values())[-1] for frame in frames]
     assert all(one.shape == last[0].shape and one.shape[0] == 2 for one in last)
-    assert not np.array_equal(frames[0].margins, frames[1].margins)
+    assert not np.array_equal(frames[0].raw_scores, frames[1].raw_scores)
     assert all((heat >= 0).all() and np.isfinite(heat).all() for frame in frames for heat in frame.maps.values())
 
 
@@ -81,7 +81,7 @@ def test_a_stopped_training_goes_on_with_its_history(run: Path, parts: Path, wat
     for ours, theirs in zip(
         read_cam_history(folder / "cam_history"), read_cam_history(run / "cam_history"), strict=True
     ):
-        np.testing.assert_allclose(ours.margins, theirs.margins, atol=1e-3)
+        np.testing.assert_allclose(ours.raw_scores, theirs.raw_scores, atol=1e-3)
 
 
 def test_watching_changes_nothing_of_the_training(run: Path, parts: Path, tmp_path: Path) -> None:

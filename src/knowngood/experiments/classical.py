@@ -37,9 +37,8 @@ from knowngood.models.classical_config import ClassicalConfig
 from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
-from knowngood.report.page import page
-from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
-from knowngood.report.sections_figures import Origin, origin_section
+from knowngood.report.experiments import PcaSummary, conventional_section, pca_section
+from knowngood.report.page import Origin, origin_section, page
 from knowngood.tables import write_table
 from knowngood.workflows.audit import feature_facts
 from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
@@ -147,7 +146,7 @@ class Classical:
             figures of `Metrics.to_dict()` on the test split), seconds (of choosing and fitting), images_per_second
             (features included), setting, grid (setting to cross-validated AUC).
         scores: A row a test image, model and seed: image, model, seed, label, score (0..1).
-        pca: What the PCA section shows; `knowngood.report.sections_experiments.pca_section` makes it.
+        pca: What the PCA section shows; `knowngood.report.experiments.pca_section` makes it.
         features: What the classifiers were taught on.
     """
 

@@ -32,11 +32,11 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
 from knowngood.registry import Registry
 from knowngood.report.comparison import comparison_sections
+from knowngood.report.experiments import conventional_section
 from knowngood.report.page import Section, exact_rate, render
 from knowngood.report.pictures import thumbnail
-from knowngood.report.run import RunSummary
-from knowngood.report.sections_experiments import conventional_section
-from knowngood.report.sections_inspector import decisions, verdict
+from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_verdict import decisions, verdict
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import choose_model
 from knowngood.wording import counted
@@ -327,7 +327,7 @@ class ConventionalStep:
         return {"auroc": {row["model"]: row["test"]["auroc"] for row in done.rows if row["seed"] == config.seed}}
 
     def sections(self, material: Material, found: Found) -> list[Section]:
-        from knowngood.report.sections_experiments import pca_section
+        from knowngood.report.experiments import pca_section
 
         folder = material.folder / CONVENTIONAL_FOLDER
         kept: dict[str, Any] = json.loads((folder / FIGURES).read_text(encoding="utf-8"))

@@ -44,10 +44,9 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
+from knowngood.report.experiments import classifier_section
 from knowngood.report.page import Picture, Section, page, render
-from knowngood.report.pictures import thumbnail
-from knowngood.report.sections_experiments import classifier_section
-from knowngood.report.sections_inspector import pictures
+from knowngood.report.pictures import row_pictures, thumbnail
 from knowngood.synthesis.writing import training_images_of
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
@@ -106,8 +105,8 @@ def _grid(shown: pl.DataFrame, unseen: Records) -> Section:
     step = max(1, shown.height // _SHOWN)
     real = unseen.frame.head(_SHOWN // 2).with_columns(score=pl.lit(None, pl.Float64))
     groups = [
-        ("Made", "over the whole set", shown.height, pictures(shown.gather_every(step).head(_SHOWN))),
-        ("Real", "bads that the generator did not see", len(unseen), pictures(real)),
+        ("Made", "over the whole set", shown.height, row_pictures(shown.gather_every(step).head(_SHOWN))),
+        ("Real", "bads that the generator did not see", len(unseen), row_pictures(real)),
     ]
     return Section("pictures", "Look at them", render("sections/mistakes.html", groups=groups), _NUMBER)
 
@@ -121,7 +120,7 @@ def _copies(shown: pl.DataFrame) -> Section:
     ]
     repeats = shown.filter(pl.col("drop").str.starts_with("repeat").fill_null(False))
     if repeats.height:
-        groups.append(("Repeats", "of an earlier made image", repeats.height, pictures(repeats.head(_PAIRS))))
+        groups.append(("Repeats", "of an earlier made image", repeats.height, row_pictures(repeats.head(_PAIRS))))
     body = render("sections/mistakes.html", groups=groups)
     return Section("copies", "Learned by heart?", body, _NUMBER)
 
@@ -139,7 +138,7 @@ def _pairs(rows: pl.DataFrame, most: int = _PAIRS) -> Sequence[Picture]:
 def _broken(shown: pl.DataFrame) -> Section:
     rows = shown.filter(pl.col("drop").str.starts_with("broken").fill_null(False))
     rows = rows.sort("real_distance", descending=True)
-    groups = [("Broken", "the farthest from all real bads first", rows.height, pictures(rows.head(_SHOWN)))]
+    groups = [("Broken", "the farthest from all real bads first", rows.height, row_pictures(rows.head(_SHOWN)))]
     return Section("broken", "Broken, or of a kind that is not real", render("sections/mistakes.html", groups=groups))
 
 

@@ -1,4 +1,4 @@
-"""A history of maps through training as pictures: a strip of epochs, a strip of stages, and an animation."""
+"""The CAM history of a training as pictures: a strip of epochs, a strip of stages, and an animation."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _COLUMNS, _FRAMES = 13, 60  # epochs shown at most; the first and the last alway
 _PAUSE, _LAST_PAUSE = 700, 2000  # milliseconds
 _EMBEDDED = 4_000_000  # bytes of an animation that the page takes in; a larger one stays beside it
 _NOTE = (
-    "Grad-CAM. Every picture is scaled to itself: compare places, not colours. Under each: the margin of bad over "
-    "good; nothing: no place speaks for bad."
+    "Grad-CAM. Every picture is scaled to itself: compare places, not colours. Under each: the raw score, bad "
+    "minus good; none: no place with evidence for bad."
 )
 
 
 @dataclass(frozen=True)
 class CamHistory:
-    """What a history is made of.
+    """Photographs and their maps, epoch by epoch.
 
     Attributes:
         names: Of the photographs.
@@ -72,7 +72,7 @@ def epoch_strip(history: CamHistory) -> Pixels:
         cells = [small, *(_cell(small, frame, history.last, index) for frame in frames)]
         name = words(history.names[index], sum(cell.shape[1] for cell in cells), 13)
         rows.append(under([name, beside(_headed(history, cells, frames) if index == 0 else cells)], 2))
-    return _noted(f"Where {history.last} looked, epoch by epoch", rows)
+    return _noted(f"Grad-CAM of {history.last}, epoch by epoch", rows)
 
 
 def stage_strip(history: CamHistory) -> Pixels:
@@ -87,7 +87,7 @@ def stage_strip(history: CamHistory) -> Pixels:
             cells = [_labelled(left, stage), *(_cell(small, frame, stage, index) for frame in frames)]
             rows.append(beside(_headed(history, cells, frames) if place == 0 else cells))
         blocks.append(under([words(history.names[index], rows[0].shape[1], 14), *rows]))
-    return _noted("Where each stage looked, epoch by epoch", blocks)
+    return _noted("Grad-CAM of each stage, epoch by epoch", blocks)
 
 
 def still(history: CamHistory, frame: CamFrame) -> Pixels:
@@ -126,7 +126,7 @@ def cam_history_section(history: CamHistory, folder: Path) -> Section:
         count=wording.counted(len(history.names), "photograph"),
         kept=history.kept,
     )
-    lead = "Grad-CAMs of the watched photographs before training and after each epoch, of the averaged weights."
+    lead = "Grad-CAMs of these photographs before training and after each epoch, with the averaged weights."
     return Section("cam-history", "CAM history", body, lead)
 
 
@@ -140,15 +140,15 @@ def _small(photograph: Pixels, side: int) -> Pixels:
 
 
 def _cell(small: Pixels, frame: CamFrame, stage: str, index: int) -> Pixels:
-    """Returns one overlay with its margin under it."""
+    """Returns one overlay with its raw score under it."""
     values: Map = frame.maps[stage][index]
     painted = scale_of([values]).over(small, at_size(values, *small.shape[:2]))
-    nothing = "" if values.max() > 0 else ", nothing"
-    return _labelled(painted, f"{frame.margins[index]:+.2f}{nothing}")
+    nothing = "" if values.max() > 0 else ", none"
+    return _labelled(painted, f"{frame.raw_scores[index]:+.2f}{nothing}")
 
 
-def _labelled(picture: Pixels, said: str) -> Pixels:
-    return under([picture, words(said, picture.shape[1], 12)], 1)
+def _labelled(picture: Pixels, caption: str) -> Pixels:
+    return under([picture, words(caption, picture.shape[1], 12)], 1)
 
 
 def _headed(history: CamHistory, cells: Sequence[Pixels], frames: Sequence[CamFrame]) -> list[Pixels]:
@@ -160,8 +160,8 @@ def _headed(history: CamHistory, cells: Sequence[Pixels], frames: Sequence[CamFr
 
 
 def _epoch(history: CamHistory, frame: CamFrame) -> str:
-    said = f"epoch {frame.epoch}" if frame.epoch else "before training"
-    return f"{said} (kept)" if frame.epoch == history.kept else said
+    caption = f"epoch {frame.epoch}" if frame.epoch else "before training"
+    return f"{caption} (kept)" if frame.epoch == history.kept else caption
 
 
 def _noted(title: str, rows: Sequence[Pixels]) -> Pixels:

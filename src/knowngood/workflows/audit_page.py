@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from knowngood.report.experiments import removal
 from knowngood.report.page import Section, page, render
-from knowngood.report.sections_experiments import removal
-from knowngood.report.sections_inspector import pictures
+from knowngood.report.pictures import row_pictures
 from knowngood.wording import counted
 
 _SHOWN, _FEWER = 48, 16
@@ -123,4 +123,4 @@ def _group(
 ) -> tuple[Any, ...]:
     shown = rows.head(most).with_columns(score=pl.col(number))
     title = name or counted(rows.height, "image")
-    return (f"{title}: {rows.height}" if name else title, said, rows.height, pictures(shown))
+    return (f"{title}: {rows.height}" if name else title, said, rows.height, row_pictures(shown))

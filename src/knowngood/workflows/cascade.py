@@ -45,7 +45,7 @@ from knowngood.recipe.inputs import stream
 from knowngood.recipe.parity import Held, held_images
 from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
 from knowngood.report.page import Section, page, render
-from knowngood.report.sections_inspector import pictures
+from knowngood.report.pictures import row_pictures
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import choose_model
 from knowngood.workflows.cascade_config import CascadeConfig
@@ -157,7 +157,7 @@ def _figures(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _group(name: str, rows: pl.DataFrame) -> tuple[Any, ...]:
-    return (f"{name}: {rows.height}", "", rows.height, pictures(rows.head(_SHOWN)))
+    return (f"{name}: {rows.height}", "", rows.height, row_pictures(rows.head(_SHOWN)))
 
 
 def _percent(share: float | None) -> str:

@@ -40,7 +40,8 @@ from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.evidence import Evidence
 from knowngood.recipe.manifest import RecipeManifest
-from knowngood.report.run import RunSummary, write_report
+from knowngood.report.run import write_report
+from knowngood.report.run_summary import RunSummary
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Fitted, choose_model, fit_inspector, preprocessing_of

@@ -9,8 +9,8 @@ from PIL import Image
 
 from knowngood import wording
 from knowngood.report.chart import linear
+from knowngood.report.experiments import MOST_POINTS, PcaSummary, _ends, pca_section
 from knowngood.report.page import page
-from knowngood.report.sections_experiments import MOST_POINTS, PcaSummary, _ends, pca_section
 
 HOSTILE = '"><script>alert(1)</script>.png'
 
