@@ -166,7 +166,7 @@ def main() -> None:
     }
     write_json(given.out, document)
     if given.out.resolve().parent == RESULTS.resolve():  # what is committed stands in the docs as a picture too
-        grid = sorted((given.run / "samples").glob("*.png"))[-1]
+        grid = sorted((given.run / "grids").glob("*.png"))[-1]
         (IMAGES / f"{given.out.stem.replace('_', '-')}.png").write_bytes(grid.read_bytes())
     print(json.dumps({name: document[name] for name in ("references", "untrained", "final", "minutes")}, indent=1))
 

@@ -138,7 +138,7 @@ def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
     assert taught.code == 0, taught.err
     assert "kimg 0.032" in taught.err
     assert f"knowngood synthesize sample {run}" in taught.out
-    assert len(list((run / "samples").glob("*.png"))) == 3
+    assert len(list((run / "grids").glob("*.png"))) == 3
     told = run_cli("synthesize", "sample", run, "--count", "6", "--truncation", "0.7", "--out", out, "--json").json
     assert (told["made"], told["generator"]) == (6, "stylegan")
     facts = json.loads(pl.read_parquet(out / "manifest.parquet")["facts"][0])

@@ -62,7 +62,7 @@ def train(
 ) -> None:
     """Teach a StyleGAN the bad images of the training split. A call that was killed goes on when it is given again.
 
-    A grid of the same samples is kept at each tick: look at samples/, and stop when it gets no better.
+    A grid of the same samples is kept at each tick: look at grids/, and stop when it gets no better.
     """
     with at_work():
         from knowngood.workflows.generate import train_generator
@@ -73,7 +73,7 @@ def train(
         answer_json({"out": str(done.folder), "images": done.figures["images"], "last": last})
         return
     typer.echo(f"Learned from {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
-    typer.echo(f"Look: {done.folder / 'samples'}")
+    typer.echo(f"Look: {done.folder / 'grids'}")
     typer.echo(f"Make images: knowngood synthesize sample {done.folder} --count 3000 --out DIR")
 
 

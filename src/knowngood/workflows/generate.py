@@ -44,7 +44,7 @@ class TrainedGan:
     """A finished training of a generator.
 
     Attributes:
-        folder: With generator.safetensors, generator.json, history.json, metrics.json, samples/ and samples.gif.
+        folder: With generator.safetensors, generator.json, history.json, metrics.json, grids/ and grids.gif.
         generator: Ready to make pictures.
         figures: What is in metrics.json.
     """

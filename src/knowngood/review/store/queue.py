@@ -38,8 +38,8 @@ class Queue:
         with self.database.writing() as connection:
             for value in values:
                 add = either(connection, Queued).values(**value)
-                more = {"priority": add.excluded.priority, "reason": add.excluded.reason}
-                open_still = and_(Queued.settled == 0, Queued.priority < add.excluded.priority)
+                more = {"doubt": add.excluded.doubt, "reason": add.excluded.reason}
+                open_still = and_(Queued.settled == 0, Queued.priority < add.excluded.doubt)
                 made = add.on_conflict_do_update(index_elements=["inspection_id"], set_=more, where=open_still)
                 changed += len(connection.execute(made.returning(Queued.inspection_id)).all())
         return changed

@@ -25,7 +25,7 @@ from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
 from knowngood.training.fine_tuning import wants_bf16
 from knowngood.training.processes import in_processes, quieten
 
-CHECKPOINT, HISTORY, GRIDS = "work/last.ckpt", "history.json", "samples"
+CHECKPOINT, HISTORY, GRIDS = "work/last.ckpt", "history.json", "grids"
 ACROSS, DOWN = 8, 6  # pictures of a grid
 _GRIDS_MS = 250
 Watcher = Callable[[TrainedGenerator, float], dict[str, float]]  # averaged generator, kimg; adds to the history
@@ -43,7 +43,7 @@ def train_stylegan(
     Args:
         shown: Photographs by the name of their phase: "good" where `good_kimg` asks for them, and `config.class_`.
         facts: What the pictures will be, with the sizes of the networks.
-        folder: For work/last.ckpt, generator.safetensors, history.json and samples/.
+        folder: For work/last.ckpt, generator.safetensors, history.json and grids/.
         config: Everything else.
         watcher: Asked after each tick.
 
@@ -168,7 +168,7 @@ class _Telling:
         return TrainedGenerator(self.training.average, facts)
 
     def grid(self) -> None:
-        """Adds a picture of the same latents to samples/."""
+        """Adds a picture of the same latents to grids/."""
         pictures = self.generator().pictures(self.training.config.seed, range(ACROSS * DOWN))
         path = self.folder / GRIDS / f"{round(self.kimg * 1000):09d}.png"
         with whole_file(path) as scratch:
@@ -182,11 +182,11 @@ def grid_of(pictures: npt.NDArray[np.uint8], across: int) -> npt.NDArray[np.uint
 
 
 def write_animation(folder: Path) -> Path | None:
-    """Joins the grids to one animation, samples.gif; returns None where there are fewer than two."""
+    """Joins the grids to one animation, grids.gif; returns None where there are fewer than two."""
     paths = sorted((folder / GRIDS).glob("*.png"))
     if len(paths) < 2:
         return None
     frames = [Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE) for path in paths]
-    with whole_file(folder / "samples.gif") as scratch:
+    with whole_file(folder / "grids.gif") as scratch:
         frames[0].save(scratch, format="GIF", save_all=True, append_images=frames[1:], duration=_GRIDS_MS, loop=0)
-    return folder / "samples.gif"
+    return folder / "grids.gif"

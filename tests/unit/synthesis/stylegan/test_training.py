@@ -58,7 +58,7 @@ def test_it_moves_towards_what_it_is_shown(tmp_path: Path) -> None:
     assert bright > open_generator(dark).pictures(0, range(16)).mean() + 60
     film = write_animation(tmp_path)
     assert film is not None
-    assert len(list((tmp_path / "samples").glob("*.png"))) == 3
+    assert len(list((tmp_path / "grids").glob("*.png"))) == 3
 
 
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
