@@ -92,10 +92,10 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
             works.append(lambda: queue_audit(station.record, audit, station.scoring))
         if judged is not None:
-            from knowngood.review.verdict_files import queue_judged, read_judged
+            from knowngood.review.verdict_files import queue_generated, read_judgement
 
-            read_judged(judged)  # a wrong folder is told before anything is served
-            works.append(lambda: queue_judged(station, judged))
+            read_judgement(judged)  # a wrong folder is told before anything is served
+            works.append(lambda: queue_generated(station, judged))
         serving.in_background(*works)
         watcher = None
         if watch is not None:
@@ -106,7 +106,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
         def started() -> None:
             typer.echo(f"knowngood: http://{host}:{port} serves {station.inspector.name}; Ctrl-C ends it", err=True)
-            for line in serving.unsigned_notes(station):
+            for line in serving.approval_notes(station):
                 typer.echo(f"knowngood: {line}", err=True)
             if watcher is not None:
                 watcher.start()

@@ -1,4 +1,4 @@
-"""Photographs of many senders are scored together; who comes when too many wait is told to come back."""
+"""Batches the photographs of many senders; requests beyond the queue's size are refused (HTTP 503)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deep features of photographs as the recipe's first network sees them, taken off the pass that scores them."""
+"""A loaded recipe that scores, embeds and explains photographs; deep features come from the scoring pass itself."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Prepared:
         brightness: Mean grey level, 0..255.
         contrast: Standard deviation of the grey levels.
         sharpness: Mean absolute step between neighbours, in grey levels.
-        reason: Why a person must look at it whatever its score, or None.
+        reason: Why a review is needed whatever the score, or None.
     """
 
     fitted: Pixels
@@ -173,7 +173,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where a recipe looks in a photograph.
+    """The map of one photograph.
 
     Attributes:
         heat: The map, at the photograph's size or, of a large one, reduced to `_DRAWN` pixels.
@@ -203,7 +203,7 @@ class Inspector:
 
     Args:
         recipe: Loaded.
-        any_product: Whether photographs are not compared with those that the recipe learned from.
+        any_product: Whether the input check against the training photographs is off.
     """
 
     def __init__(self, recipe: Recipe, *, any_product: bool = False) -> None:
@@ -246,9 +246,9 @@ class Inspector:
             return self.embedder.rows(np.stack([one.fitted for one in prepared]))
 
     def explain(self, images: Sequence[bytes], names: Sequence[str], max_pixels: int) -> Iterator[Explanation | None]:
-        """Yields where the recipe looks in photographs, in order; None where this recipe draws no maps.
+        """Yields the maps of photographs, in order; None where the recipe draws no maps.
 
-        Few pixels are held at once, whatever the photographs' sizes are.
+        At most about 16 million pixels are in memory at once.
 
         Raises:
             ImageError: One of them cannot be read.

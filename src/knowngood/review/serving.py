@@ -67,8 +67,8 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     return station
 
 
-def unsigned_notes(station: Station) -> list[str]:
-    """Returns what should be said of the sign-off of what is served, a sentence each."""
+def approval_notes(station: Station) -> list[str]:
+    """Returns notes on the approval of the revision that is served, a sentence each."""
     number, revisions = station.last["id"], station.record.revisions
     newer = revisions.waiting(station.scoring, number)
     notes = [] if revisions.signed(number) else [f"revision {number} is served and nobody has approved it"]
@@ -78,7 +78,7 @@ def unsigned_notes(station: Station) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Says whether only this computer can reach a host name or address."""
+    """Returns whether a host name or address can be reached from this computer only."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -86,7 +86,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host(station: Station, host: str) -> None:
-    """Looks whether a host may be served on.
+    """Checks that the station may listen on a host.
 
     Raises:
         ConfigError: Others can reach it, and nobody has a token.
@@ -222,14 +222,14 @@ def inspect_data(
 
 
 def label_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Returns what a table of records says of each readable image, as the record keeps it."""
+    """Returns the labels of the readable images of a table, as rows of the record."""
     readable = frame.filter(pl.col("sha256").is_not_null() & pl.col("error").is_null())
     columns = ("image", "sha256", "label", "defect", "split", "generated")
     return readable.select(columns).with_columns(pl.col("generated").cast(pl.Int8)).to_dicts()
 
 
 def in_background(*works: Callable[[], object]) -> threading.Thread:
-    """Does long work one after the other beside the server; what goes wrong is said, not raised."""
+    """Runs long work in a thread beside the server, one piece after the other; errors are reported, not raised."""
 
     def run(all_of: Iterable[Callable[[], object]]) -> None:
         for work in all_of:
@@ -248,10 +248,10 @@ def in_background(*works: Callable[[], object]) -> threading.Thread:
 
 def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: int) -> Filed:
     score = float(row["score"])
-    found = row.get("reason")  # runs before recipes knew their own photographs have none
+    found = row.get("reason")  # older runs have no such column
     priority, reason = review_priority(score, cuts, row["label"], found)
     if row["split"] == "train" and reason == "review band":
-        priority, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
+        priority, reason = None, ""  # of training images only label issues are worth a review
     decision = str(decide([score], cuts, [found])[0])
     return Filed(
         unit=_unit(row) or row["sha256"][:12],

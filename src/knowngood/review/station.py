@@ -1,4 +1,4 @@
-"""How much a person's look at a photograph is worth."""
+"""The station: a recipe, its record, and what is done with a photograph that arrives."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from knowngood.review.workers import Worker
 def review_priority(
     score: float, cuts: Thresholds, label: int | None = None, reason: str | None = None
 ) -> tuple[float | None, str]:
-    """Returns how much a person's look is worth and why; None where none is needed.
+    """Returns the priority of a review and its reason; None and "" where no review is needed.
 
-    A label that the score contradicts comes first (above 2), then the review band (1 to 2, the middle highest),
-    then what was rejected, nearest to the threshold first (0 to 1), since that is where good parts are thrown away.
+    A label that the score contradicts comes first (above 2), then the review band (1 to 2, its middle highest), then
+    rejected units (0 to 1), nearest to the threshold first, because good units are lost there.
 
     Args:
         score: In 0..1.
         cuts: Of the recipe.
-        label: What a data set says, if it does.
-        reason: Why a person must look whatever the score, such as "not this product: ..."; it counts as 2.
+        label: 0 or 1 of a data set, or None.
+        reason: Why a review is needed whatever the score, such as "not this product: ..."; priority 2.
     """
     if reason is not None:
         return 2.0, reason.partition(":")[0]
@@ -88,7 +88,7 @@ class Shelf:
         return place
 
     def check(self) -> None:
-        """Looks whether the disk takes a photograph, by writing one that is not kept.
+        """Checks that the disk takes a photograph, by writing a temporary file.
 
         Raises:
             StorageError: It does not.
@@ -122,7 +122,7 @@ def bytes_at(place: str | None, sha256: str) -> bytes:
 
 log = logging.getLogger("knowngood.review")
 
-_REMEMBERED = 64_000_000  # bytes of maps
+_MAP_CACHE = 64_000_000  # bytes of maps
 _FRESH = 2.0  # seconds after which another station's new revision is seen
 NAMES, FILES, _WORDS = 200, 400, 1000  # letters of a unit's or lot's name, of a file's, of an error
 
@@ -140,7 +140,7 @@ class Job:
         source: "api", "kserve", "watch" or "data".
         who: Sent it.
         place: Where the bytes lie already; None when they were sent.
-        label: 0 or 1 where a data set says it.
+        label: 0 or 1 of a data set, or None.
         error: Why there are no bytes, where there are none.
     """
 
@@ -207,7 +207,7 @@ class Station:
 
     @property
     def revision(self) -> Row:
-        """The revision that is served now; what another station was told is seen after two seconds.
+        """The revision that is served now; a change by another station is seen after two seconds.
 
         Raises:
             UnsignedError: The last one that might be served was refused.
@@ -220,11 +220,11 @@ class Station:
     def move_threshold(self, accept_below: float, reject_from: float, who: str, why: str) -> Row:
         """Adds a revision with other cuts; it is served when it is approved, or at once where nobody has to."""
         row = self.record.revisions.change(self.last, accept_below, reject_from, who, why)
-        self.look_again()
+        self.refresh_revision()
         return row
 
-    def look_again(self) -> None:
-        """Asks the record anew what is served, without waiting until the old answer is too old."""
+    def refresh_revision(self) -> None:
+        """Makes the next use of `revision` read the record, without waiting for the two seconds."""
         self._asked_at = float("-inf")
 
     def served(self) -> Row | None:
@@ -351,7 +351,7 @@ class Station:
         return bytes_at(self.record.inspections.place_of(sha256), sha256)
 
     def explained(self, row: Row, data: bytes) -> Explanation | None:
-        """Returns where the recipe looks in a photograph, remembered for a while; None where it draws no maps.
+        """Returns the map of a photograph from the cache or anew; None where the recipe draws no maps.
 
         Raises:
             ImageError: The photograph cannot be read.
@@ -360,17 +360,17 @@ class Station:
             if row["sha256"] in self._explained:
                 return self._explained[row["sha256"]]
         explained = next(self.inspector.explain([data], [row["image"]], self.settings.max_pixels))
-        self._remember(row["sha256"], explained)
+        self._cache_map(row["sha256"], explained)
         return explained
 
     def replay(self, row: Row) -> Row:
-        """Repeats an inspection of the record with the cuts of its time, and says whether it agrees.
+        """Repeats an inspection of the record with its own thresholds, and compares the results.
 
         Returns:
             then, now (score and decision each), agrees, and why not when it could not be repeated.
         """
         then = {"defect_score": row["defect_score"], "decision": row["decision"]}
-        told = {
+        result = {
             "inspection": row["id"],
             "unit": row["unit"],
             "at": row["at"],
@@ -381,15 +381,15 @@ class Station:
         if row["scoring"] != self.scoring:
             same = "the same weights, decided otherwise" if row["weights_sha256"] == self._weights else row["recipe"]
             why = f"another recipe made it: {same}, revision {row['revision'][:12]}"
-            return told | {"now": None, "agrees": None, "why": why}
+            return result | {"now": None, "agrees": None, "why": why}
         try:
             one = self.inspector.prepare(self.bytes_of(row["sha256"]), row["image"], self.settings.max_pixels)
         except ImageError as error:
-            return told | {"now": None, "agrees": row["error"] is not None, "why": error.what}
+            return result | {"now": None, "agrees": row["error"] is not None, "why": error.what}
         except DataError as error:
-            return told | {"now": None, "agrees": None, "why": error.what}
+            return result | {"now": None, "agrees": None, "why": error.what}
         except Exception as error:  # what stopped it then stops it now
-            return told | {"now": None, "agrees": row["error"] is not None, "why": type(error).__name__}
+            return result | {"now": None, "agrees": row["error"] is not None, "why": type(error).__name__}
         score = self.inspector.score([one])[0]
         cuts = Thresholds(row["accept_below"], row["reject_from"])
         decision = str(decide([score], cuts, [one.reason])[0])
@@ -400,7 +400,7 @@ class Station:
         if row["source"] == "out-of-fold":
             why = "then by networks that had not trained on it, now by the recipe, which has"
         agrees = near and decision == row["decision"]
-        return told | {"now": {"defect_score": score, "decision": decision}, "agrees": agrees, "why": why}
+        return result | {"now": {"defect_score": score, "decision": decision}, "agrees": agrees, "why": why}
 
     @property
     def _weights(self) -> str:
@@ -427,7 +427,7 @@ class Station:
         return row.sha256, place, len(job.data)
 
     def _with_regions(self, jobs: Sequence[Job], rows: list[Filed]) -> list[Filed]:
-        """Explains what was sent and not accepted; a data set's images are explained when a person looks at them."""
+        """Adds regions to photographs that were sent and not accepted; others get theirs when a person opens them."""
         places = [
             n
             for n, (job, row) in enumerate(zip(jobs, rows, strict=True))
@@ -439,7 +439,7 @@ class Station:
                 [jobs[n].data for n in places], [rows[n].image for n in places], self.settings.max_pixels
             )
             for n, explained in zip(places, found, strict=True):
-                self._remember(rows[n].sha256, explained)
+                self._cache_map(rows[n].sha256, explained)
                 boxed[n] = replace(rows[n], region=None if explained is None else explained.box)
         except Exception as error:
             log.warning("photographs cannot be explained", exc_info=error)
@@ -447,11 +447,11 @@ class Station:
                 boxed = [self._with_regions([job], [row])[0] for job, row in zip(jobs, rows, strict=True)]
         return boxed
 
-    def _remember(self, digest: str, explained: Explanation | None) -> None:
+    def _cache_map(self, digest: str, explained: Explanation | None) -> None:
         with self._explaining:
             self._bytes += _size(explained) - (_size(self._explained.pop(digest)) if digest in self._explained else 0)
             self._explained[digest] = explained
-            while self._bytes > _REMEMBERED:
+            while self._bytes > _MAP_CACHE:
                 self._bytes -= _size(self._explained.popitem(last=False)[1])
 
 

@@ -18,9 +18,9 @@ from knowngood.data.loading import load
 from knowngood.errors import DataError, UnsignedError
 from knowngood.recipe.bundle import Recipe
 from knowngood.review.inbox import Watcher
-from knowngood.review.serving import inspect_data, open_station, take_over_run, unsigned_notes
+from knowngood.review.serving import approval_notes, inspect_data, open_station, take_over_run
 from knowngood.review.station import Station
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 from knowngood.review.verdict_files import queue_audit
 from knowngood.review.web.factory import make_app
 
@@ -46,9 +46,9 @@ def test_data_are_inspected_once_and_corrections_go_back_into_training(
     assert inspect_data(station, parts) == len(records)
     assert inspect_data(station, parts) == 0
     row = next(r for r in station.record.labels.scored(station.scoring) if r["image"] == "good/good_003.png")
-    station.record.verdicts.say(Said(row["id"], "bad", "ann", defect="crack"))
+    station.record.verdicts.add(NewVerdict(row["id"], "bad", "ann", defect="crack"))
     other = next(r for r in station.record.labels.scored(station.scoring) if r["image"] == "chip/chip_001.png")
-    station.record.verdicts.say(Said(other["id"], "drop", "ann"))
+    station.record.verdicts.add(NewVerdict(other["id"], "drop", "ann"))
     with TestClient(make_app(station), base_url="http://localhost") as client:
         assert "good/good_003.png" in client.get("/data").text
         (tmp_path / "verdicts.csv").write_bytes(client.get("/data/verdicts.csv").content)
@@ -80,7 +80,7 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         (names[3], "audit: a copy with the other label"),
         (names[0], "audit: outlier"),
     ]
-    station.record.verdicts.say(Said(rows[0]["id"], "good", "ann"), "tab")
+    station.record.verdicts.add(NewVerdict(rows[0]["id"], "good", "ann"), "tab")
     assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 0  # what is judged stays so
     pl.DataFrame({"image": ["x"]}).write_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="columns"):
@@ -97,34 +97,34 @@ def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None
     source = next((parts / "chip").iterdir())
     whole = source.read_bytes()
     (folder / "lot7" / "part.png").write_bytes(whole[:100])
-    assert watcher.look() == 0  # it has just come
+    assert watcher.scan() == 0  # it has just come
     (folder / "lot7" / "part.png").write_bytes(whole)
-    assert watcher.look() == 0  # it has grown
-    assert watcher.look() == 1
-    assert watcher.look() == 0
+    assert watcher.scan() == 0  # it has grown
+    assert watcher.scan() == 1
+    assert watcher.scan() == 0
     row = station.record.inspections.search()[0]
     assert (row["unit"], row["lot"], row["source"], row["error"]) == ("part", "lot7", "watch", None)
     assert (folder / "lot7" / "part.png").read_bytes() == whole
     again = Watcher(station, folder)  # the station was started anew
-    assert [again.look(), again.look()] == [0, 0]
+    assert [again.scan(), again.scan()] == [0, 0]
     shutil.copy(next((parts / "good").iterdir()), folder / "other.png")
-    assert [again.look(), again.look()] == [0, 1]
+    assert [again.scan(), again.scan()] == [0, 1]
 
 
 def approve(station: Station, row: dict[str, Any], *, agrees: bool = True) -> None:
     old = station.last["id"]
     station.record.revisions.sign(old, row["id"], agrees=agrees, result={}, who="eve", why="")
-    station.look_again()
+    station.refresh_revision()
 
 
 def test_a_revision_is_served_when_it_is_approved_and_still_is_after_a_start(trained_run: Path, tmp_path: Path) -> None:
     first = open_station(trained_run, tmp_path / "r.db", user="ann")
     moved = first.move_threshold(0.1, 0.9, "ann", "a band")
     assert first.revision["id"] != moved["id"]
-    assert "waits for a sign-off" in unsigned_notes(first)[0]
+    assert "waits for a sign-off" in approval_notes(first)[0]
     approve(first, moved)
     assert first.revision == moved
-    assert unsigned_notes(first) == []
+    assert approval_notes(first) == []
     first.record.close()
     second = open_station(trained_run, tmp_path / "r.db", user="bob")
     assert second.revision["hash"] == moved["hash"]
@@ -135,7 +135,7 @@ def test_unsigned_serves_the_newest_and_says_so(trained_run: Path, tmp_path: Pat
     station = open_station(trained_run, tmp_path / "r.db", user="ann", unsigned=True)
     moved = station.move_threshold(0.1, 0.9, "ann", "a band")
     assert station.revision == moved
-    assert "nobody has approved" in unsigned_notes(station)[0]
+    assert "nobody has approved" in approval_notes(station)[0]
     station.record.close()
 
 
@@ -180,10 +180,10 @@ def test_what_a_camera_drops_while_nothing_is_served_is_inspected_later(
     folder.mkdir()
     shutil.copy(next((parts / "chip").iterdir()), folder / "a.png")
     watcher = Watcher(station, folder)
-    watcher.look()
+    watcher.scan()
     approve(station, station.revision, agrees=False)
     with pytest.raises(UnsignedError):
-        watcher.look()
+        watcher.scan()
     approve(station, station.last)
-    assert watcher.look() == 1
-    assert watcher.look() == 0
+    assert watcher.scan() == 1
+    assert watcher.scan() == 0

@@ -32,7 +32,7 @@ def camera(tmp_path: Path) -> Path:
 
 def looks(watcher: Watcher, count: int = 12) -> int:
     """Looks so often; returns how many photographs were inspected."""
-    return sum(watcher.look() for _ in range(count))
+    return sum(watcher.scan() for _ in range(count))
 
 
 def photographs(parts: Path) -> Iterator[bytes]:
@@ -152,7 +152,7 @@ class Breaking(Watcher):
     def look(self) -> int:
         if self.raises is not None:
             raise self.raises
-        return super().look()
+        return super().scan()
 
 
 def until(true: Callable[[], bool]) -> None:

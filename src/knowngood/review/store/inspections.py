@@ -1,4 +1,4 @@
-"""Files what recipes said of photographs, and tells the story of a unit or a lot."""
+"""Inspections: adds them, and returns the history of a unit or a lot."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Filed:
         error: Why it could not be read.
         source: "api", "kserve", "watch", "data" or "out-of-fold".
         who: That sent it.
-        priority: How much a person's look is worth, higher first; None when none is needed.
-        reason: Why a person should look.
+        priority: Place in the review queue, higher first; None when no review is needed.
+        reason: Why a review is needed.
         input_reason: Why the decision is "review" whatever the score, such as "not this product: ..."; else None.
     """
 
@@ -114,7 +114,7 @@ class Inspections:
     def known(self, scoring: str) -> set[tuple[str, str]]:
         """Returns (image, sha256) of the photographs that a recipe with these scores has inspected.
 
-        The bytes alone would not do: two units may look the same to the last bit, and each has its own inspection.
+        Not the bytes alone: two units may have equal photographs, and each has its own inspection.
         """
         query = select(Inspection.image, Inspection.sha256).join(Revision).where(Revision.scoring == scoring)
         with self.database.reading() as connection:
@@ -160,7 +160,7 @@ class Inspections:
             return sorted(connection.execute(query).scalars(), key=lambda lot: lot or "")
 
     def story(self, unit: str, lot: str | None = ANY_LOT) -> list[Row]:
-        """Returns everything inspected and said of one unit, oldest first: inspections, each with its verdicts.
+        """Returns the inspections of one unit, oldest first, each with its verdicts.
 
         Args:
             unit: Its name.
@@ -171,15 +171,15 @@ class Inspections:
             if lot is None or lot != ANY_LOT:
                 query = query.where(Inspection.lot.is_(None) if lot is None else Inspection.lot == lot)
             rows = [as_row(found) for found in connection.execute(query).mappings()]
-            said = select(Verdict.__table__).where(Verdict.inspection_id.in_([row["id"] for row in rows]))
-            verdicts = [as_row(found) for found in connection.execute(said.order_by(Verdict.id)).mappings()]
+            query = select(Verdict.__table__).where(Verdict.inspection_id.in_([row["id"] for row in rows]))
+            verdicts = [as_row(found) for found in connection.execute(query.order_by(Verdict.id)).mappings()]
         undone = {verdict["undoes"] for verdict in verdicts}
         for row in rows:
             row["verdicts"] = [v | {"undone": v["id"] in undone} for v in verdicts if v["inspection_id"] == row["id"]]
         return rows
 
     def labels_of(self, sha256: str) -> list[Row]:
-        """Returns what data sets say of a photograph."""
+        """Returns the labels of a photograph in the data sets of the record."""
         with self.database.reading() as connection:
             query = select(Label.__table__).where(Label.sha256 == sha256)
             return [dict(found) for found in connection.execute(query).mappings()]
@@ -208,7 +208,7 @@ class Inspections:
 
 
 def either(connection: Connection, table: Any) -> Any:
-    """Returns the INSERT of this database, which knows ON CONFLICT."""
+    """Returns the INSERT statement of this database's dialect, which has ON CONFLICT."""
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 

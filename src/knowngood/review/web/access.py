@@ -93,9 +93,9 @@ def one_of(*roles: str) -> Callable[..., Person]:
 
 
 def may_approve_own(request: Request) -> bool:
-    """Says whether who asks may approve a revision that they made: where it is allowed, and where there is nobody else.
+    """Returns whether a person may approve their own revision: where that is allowed, or where there is nobody else.
 
-    An unprotected station on this computer knows one person only, without a token; the record tells of own approvals.
+    An unprotected station on this computer knows one person only, without a token; the record marks own approvals.
     """
     return station_of(request).settings.allow_own_approval or getattr(request.state, "by_nobody", False)
 
@@ -112,8 +112,8 @@ class KnownFirst(APIRoute):
         async def known_first(request: Request) -> Response:
             await run_in_threadpool(lambda: by_token_or_page(request, person_of(request)))
             if request.headers.get("content-type", "").startswith("multipart/form-data"):
-                with contextlib.suppress(ValueError, HTTPException):  # told by the route itself
-                    await request.form()  # here, so that a full disk is told as such
+                with contextlib.suppress(ValueError, HTTPException):  # reported by the route itself
+                    await request.form()  # here, so that a full disk is reported as such
             return await answer(request)
 
         return known_first
@@ -145,11 +145,11 @@ async def same_page(request: Request) -> None:
     """
     if request.headers.get("authorization"):
         return  # no other site can send one; whether it is a good one is `person_of`'s question
-    said = request.headers.get("x-csrf-token")
-    if said is None and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        said = str((await request.form()).get("csrf", ""))
+    sent = request.headers.get("x-csrf-token")
+    if sent is None and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        sent = str((await request.form()).get("csrf", ""))
     wanted = csrf_of(request)
-    if not wanted or not hmac.compare_digest(wanted.encode(), (said or "").encode("utf-8", "replace")):
+    if not wanted or not hmac.compare_digest(wanted.encode(), (sent or "").encode("utf-8", "replace")):
         raise HTTPException(403, "The page is too old, or the request is not from it. Load it again.")
 
 

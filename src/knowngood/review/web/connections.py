@@ -3,7 +3,7 @@
 uvicorn itself limits only how long a connection idles after an answer. Here a connection has a time for its head, a
 least speed for its body, and a time in which its answer has to be taken; there are so many at most, of one address and
 in all. One more than that ends the one that has waited longest without a whole request. Only where all of them are
-being worked on is the new one told so, and even then it is answered about health.
+being worked on is the new one refused, and even then it is answered about health.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Limits:
         speed: Bytes a second of a body after that, on average.
         taking: Seconds in which a client has to take some of its answer.
         rest: Bytes of a body that are read and thrown away after the answer was given, so that it arrives.
-        every: Seconds between two looks at a connection.
+        every: Seconds between two checks of a connection.
     """
 
     total: int = 512
@@ -58,16 +58,16 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts it, and makes room for it."""
         super().connection_made(transport)
-        self._since: float | None = self.loop.time()  # when the head or the body began; None between two requests
+        self._since: float | None = self.loop.time()  # when the head or the body started; None between two requests
         self._partial = False  # whether a part of a head is there
         self._got = 0  # bytes of the body
         self._answered: float | None = None  # when a request was answered that is still being sent
         self._taken: tuple[int, float] = (0, self.loop.time())  # bytes of the answer that wait to be taken, since when
-        self._timer = self.loop.call_later(self.limits.every, self._look)
+        self._timer = self.loop.call_later(self.limits.every, self._check)
         self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends its watch."""
+        """Stops its timer."""
         self._timer.cancel()
         super().connection_lost(exc)
 
@@ -127,10 +127,10 @@ class BoundedProtocol(H11Protocol):
                 self.transport.abort()
                 return
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Ends it where it takes too long."""
         now = self.loop.time()
-        self._timer = self.loop.call_later(self.limits.every, self._look)
+        self._timer = self.loop.call_later(self.limits.every, self._check)
         waits = self.transport.get_write_buffer_size()
         if not waits or waits != self._taken[0]:
             self._taken = (waits, now)
@@ -154,11 +154,11 @@ class BoundedProtocol(H11Protocol):
 
     def _too_slow(self) -> None:
         if not self.cycle.response_started:
-            told = b"The request came too slowly."
-            headers = [("content-type", "text/plain"), ("connection", "close"), ("content-length", str(len(told)))]
+            answer = b"The request came too slowly."
+            headers = [("content-type", "text/plain"), ("connection", "close"), ("content-length", str(len(answer)))]
             for event in (
                 h11.Response(status_code=408, headers=headers),
-                h11.Data(data=told),
+                h11.Data(data=answer),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
@@ -185,7 +185,7 @@ def _health_only(app: Any) -> Any:
         if scope["type"] != "http" or scope["path"] in HEALTH:
             await app(scope, receive, send)
             return
-        told = {"error": {"what": "Too many connections.", "expected": None, "fix": "Come again in a moment."}}
-        await JSONResponse(told, 503, {"retry-after": "1", "connection": "close"})(scope, receive, send)
+        answer = {"error": {"what": "Too many connections.", "expected": None, "fix": "Try again in a moment."}}
+        await JSONResponse(answer, 503, {"retry-after": "1", "connection": "close"})(scope, receive, send)
 
     return answer

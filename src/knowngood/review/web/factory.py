@@ -92,7 +92,7 @@ def _known_error(request: Request, error: Exception) -> Response:
     if isinstance(error, (StorageError, RecipeError)):  # its words name places of this machine
         log.warning("a request was refused: %s", error.what)
         return _answer(
-            request, status, _NO_STORE, None, "Come again in a moment; the station's log says more.", headers
+            request, status, _NO_STORE, None, "Try again in a moment; the station's log has the details.", headers
         )
     return _answer(request, status, error.what, error.expected, error.fix, headers)
 

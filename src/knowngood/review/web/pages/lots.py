@@ -1,4 +1,4 @@
-"""Lots: first-pass yield, the map of one, and the control charts that tell of drift."""
+"""Lots: first-pass yield, the map of one, and the control charts for drift."""
 
 from __future__ import annotations
 

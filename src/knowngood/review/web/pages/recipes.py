@@ -66,7 +66,7 @@ def sign(
     result = {"split": split, "figures": told.figures, "p_value": told.p_value, "flipped": len(told.flipped)}
     own = may_approve_own(request)
     station.record.revisions.sign(old, new, agrees=agrees, result=result, who=person.name, why=why.strip(), own=own)
-    station.look_again()
+    station.refresh_revision()
     return RedirectResponse("/recipes", 303)
 
 

@@ -19,7 +19,7 @@ SETS = {
     "calibration": "calibration images",
     "test": "test images",
     "held-out": "calibration and test images",
-    "judged": "images that people judged",
+    "verdicts": "images with a verdict",
     "all": "everything with a label",
 }
 CONFIDENCE = 0.95
@@ -65,10 +65,10 @@ def cell(
     rows = [row for row in rows_of(station, of) if row["label"] == label]
     reasons = [row["input_reason"] for row in rows]
     decided: list[str] = decide([row["defect_score"] for row in rows], cuts, reasons).tolist() if rows else []
-    inside = [row for row, said in zip(rows, decided, strict=True) if said == decision]
+    inside = [row for row, found in zip(rows, decided, strict=True) if found == decision]
     inside.sort(key=lambda row: row["defect_score"], reverse=decision == "accept")
-    said = f"{'bad' if label else 'good'}, {decision}"
-    return shown(request, "pictures.html", person, rows=inside[:_SHOWN], total=len(inside), said=said)
+    caption = f"{'bad' if label else 'good'}, {decision}"
+    return shown(request, "pictures.html", person, rows=inside[:_SHOWN], total=len(inside), caption=caption)
 
 
 @router.post("/threshold", dependencies=[FromPage])
@@ -89,7 +89,7 @@ def rows_of(station: Station, name: str) -> list[Row]:
     rows = [row for row in station.record.labels.scored(station.scoring) if not row["generated"]]
     if name == "all":
         return rows
-    if name == "judged":
+    if name == "verdicts":
         return [row for row in rows if row["split"] is None and row["given"] is None]
     if name == "held-out":
         return [row for row in rows if row["split"] in _NO_TRAINING]

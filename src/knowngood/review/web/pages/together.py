@@ -64,7 +64,7 @@ def copies(
         total=len(groups),
         contradict=sum(one.contradict for one in groups),
         across=sum(one.across for one in groups),
-        looked=view.copies is not None,
+        searched=view.copies is not None,
         left_out=view.left_out,
         more=start + PAGE if start + PAGE < len(groups) else None,
         before=max(0, start - PAGE) if start else None,
@@ -76,5 +76,5 @@ def _why(together: Overview) -> str:
     if done < everything:
         return f"Photographs are being compared: {done} of {everything}. Load the page again in a while."
     if together.view.known is None:
-        return "The photographs are being looked at. Load the page again in a moment."
-    return "Fewer than three labelled photographs can be read: serve with --data, or judge some."
+        return "The photographs are being compared. Load the page again in a moment."
+    return "Fewer than three labelled photographs can be read: serve with --data, or give some verdicts."
