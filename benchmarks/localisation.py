@@ -27,13 +27,13 @@ from faithfulness import faithfulness
 from magnetic_tile import DATA, manifest
 from torch.nn import functional
 
+from knowngood.cam.maps import heat_of, layer_maps, method_for, placed_maps
+from knowngood.cam.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.cli.output import at_work
 from knowngood.data.images import decode, read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
-from knowngood.explain.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size

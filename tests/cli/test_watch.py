@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowngood.explain.cam_history import read_cam_history
+from knowngood.cam.history import read_cam_history
 from knowngood.progress import Silent, reporting_to
 from knowngood.workflows.train import train
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from knowngood import wording
-from knowngood.explain.cam_history import CamFrame
+from knowngood.cam.history import CamFrame
 from knowngood.files import whole_file
 from knowngood.recipe.maps import Map, at_size
 from knowngood.report.page import Section, render

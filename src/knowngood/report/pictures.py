@@ -16,9 +16,9 @@ import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
 from knowngood import wording
+from knowngood.cam.regions import Region
 from knowngood.data.images import decoding
 from knowngood.errors import ImageError
-from knowngood.explain.regions import Region
 from knowngood.recipe.maps import HeatMap, Map, at_size
 from knowngood.report.page import Picture
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from knowngood.errors import ConfigError, UnknownNameError
-from knowngood.explain.maps import (
+from knowngood.cam.maps import (
     LayerOutputs,
     cells_of,
     heat_of,
@@ -18,7 +17,8 @@ from knowngood.explain.maps import (
     placed_maps,
     stage_names,
 )
-from knowngood.explain.methods import METHODS
+from knowngood.cam.methods import METHODS
+from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig
 from knowngood.recipe.maps import at_size
 
@@ -48,7 +48,7 @@ def test_layers_have_names() -> None:
 def test_cam_without_pooling_says_what_to_use_instead() -> None:
     with pytest.raises(ConfigError, match="gradcam"):
         method_for(network("vgg16"), "cam")
-    with pytest.raises(ConfigError, match="kernel head"):
+    with pytest.raises(ConfigError, match="SVM head"):
         method_for(network(head="kernel", stages=(3, 4), supports=3), "cam")
     with pytest.raises(ConfigError, match="last stage"):
         layer_maps(network(), noise(), METHODS.get("cam"), "all")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from knowngood.cam.maps import layer_maps, method_for
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import layer_maps, method_for
 from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.recipe.graphs import MarginAndMap
 
@@ -21,7 +21,7 @@ def test_margin_and_map_equal_classifier_and_cam_also_as_a_saved_graph(backbone:
     with torch.no_grad():
         for module in (MarginAndMap(classifier), graph):
             margins, heat = module(images)
-            torch.testing.assert_close(margins, wanted.margins, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(margins, wanted.raw_scores, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(heat, next(iter(wanted.maps.values())), atol=1e-4, rtol=1e-4)
 
 
