@@ -37,7 +37,7 @@ from knowngood.files import write_json
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.weights.search import find
-from knowngood.synthesis.judging import kid
+from knowngood.synthesis.likeness import kid
 from knowngood.synthesis.stylegan.generators import TrainedGenerator
 from knowngood.synthesis.stylegan.losses import Square
 from knowngood.workflows.generate import train_generator

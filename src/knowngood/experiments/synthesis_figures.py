@@ -16,7 +16,7 @@ from knowngood.experiments.synthesis_arms import ALONE, NONE, joined
 from knowngood.experiments.synthesis_config import ALL
 from knowngood.metrics.comparisons import Combined, auroc_covariance, compare_auroc, over_seeds
 from knowngood.metrics.figures import fpr_at_tpr
-from knowngood.synthesis.judging import K, Memory, Strange, kid, memory, overlap, spread, strange, vendi
+from knowngood.synthesis.likeness import K, Memory, Strange, kid, memory, overlap, spread, strange, vendi
 from knowngood.wording import counted, percent
 
 BY_HEART, ODD = 0.75, 0.05  # nearer to taught images than three of four real ones; one in twenty
@@ -49,7 +49,7 @@ def _memory(document: dict[str, Any]) -> str:
     nearer = found["nearer"]
     said = f"A made image is nearer to a bad its generator learned from than a new real bad is: chance {nearer:.2f}"
     if nearer > BY_HEART:
-        return f"{said} (0.5 is as new as real ones): much of it is learned by heart."
+        return f"{said} (0.5 is as new as real ones): much of it is memorised."
     return f"{said} (0.5 is as new as real ones, 1 is learned by heart)."
 
 

@@ -1,4 +1,4 @@
-"""Generators of images: each file is one way to make bad images from few; add one line to register another."""
+"""The contract of image generators and their registry: add one line to `GENERATORS` to register another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Made:
         mask: bool (H, W), where the defect is, or None where that is not known.
         boxes: Of the defects, (x0, y0, x1, y1) in pixels, half-open; empty where they are not known.
         parents: Names (column `image`) of the photographs that it shows parts of, the one that gave the defect first;
-            empty for a generator that learned from many. Where a parent does not train, the image does not either.
+            empty for a generator that was trained on many. Where a parent does not train, the image does not either.
         facts: How it was made, as JSON types; the seed and the number are added by who writes it.
 
     Raises:
@@ -64,9 +64,9 @@ class ImageGenerator(Protocol):
 
     - image k depends on what it was opened on, its parameters, the seed and k alone, not on what else is made in the
       same call or was made before: it can be made again. (Networks may round by one grey level in other batches.)
-    - it looks at photographs of the split train and at no others, whatever it is opened on;
+    - it uses photographs of the split train and no others, whatever it is opened on;
     - `make` gives one `Made` a number, in their order, all of one colour depth; it writes and prints nothing;
-    - `identity` tells one generator from another: equal identities and seeds give equal images.
+    - `identity` identifies a generator: equal identities and seeds give equal images.
     """
 
     summary: ClassVar[str]
@@ -78,12 +78,12 @@ class ImageGenerator(Protocol):
         """Returns the generator, ready to make.
 
         Args:
-            source: As `opened_on` says. Of photographs only those of the split train are looked at.
+            source: As `opened_on` says. Only photographs of the split train are used.
             parameters: An instance of `cls.parameters`.
             seed: With the number it decides all that is drawn.
 
         Raises:
-            DataError: Nothing can be made of these; says what to do.
+            DataError: Nothing can be generated from these.
             ConfigError: The folder holds no such run.
         """
         ...
@@ -95,12 +95,12 @@ class ImageGenerator(Protocol):
 
     @property
     def training_images(self) -> pl.DataFrame:
-        """Returns the photographs it learned from: columns image, sha256 (String), label (UInt8)."""
+        """Returns the photographs that it was trained on: columns image, sha256 (String), label (UInt8)."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Returns sentences that the reader of the images should know; the licence of what it learned from too."""
+        """Returns notes for users of the images, such as the licence of the training images."""
         ...
 
     def make(self, numbers: Sequence[int]) -> list[Made]:

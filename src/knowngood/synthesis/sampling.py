@@ -35,7 +35,7 @@ class StyleGan:
         """Returns the generator.
 
         Raises:
-            ConfigError: The folder holds no generator, or it knows no such defect.
+            ConfigError: The folder holds no generator, or it was not trained with this defect.
         """
         assert isinstance(source, Path)
         generator = open_generator(source)
@@ -43,13 +43,13 @@ class StyleGan:
         if wanted is not None and wanted not in known:
             raise ConfigError(
                 f"The generator in {source} cannot be asked for the defect {wanted!r}.",
-                expected=", ".join(known) if known else "a generator that was taught with --by-defect",
+                expected=", ".join(known) if known else "a generator that was trained with --by-defect",
                 fix="Leave --defect out, or train with --by-defect.",
             )
         learned = training_images_of(source)
         if learned is None:
             raise ConfigError(
-                f"{source / TRAINING_IMAGES} is missing: what the generator learned from is not known.",
+                f"{source / TRAINING_IMAGES} is missing: the training images of the generator are not recorded.",
                 fix="Finish the training: knowngood synthesize train DATA --out RUN",
             )
         return cls(generator, sha256_of(source / WEIGHTS), learned, generator.facts.notes, parameters, seed)

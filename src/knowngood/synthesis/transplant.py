@@ -109,12 +109,12 @@ def donors_of(records: Records, regions: Regions | None = None) -> tuple[list[Do
             donors.append(Donor.of_row(row, shown))
     if not donors:
         raise DataError(
-            f"None of the {frame.height} bad training images says where its defect is.",
+            f"None of the {frame.height} bad training images has a mask or box of its defect.",
             expected="a mask or a box in the manifest (columns mask, box), or a recipe that points it out",
-            fix="--recipe RUN of a `knowngood train` on these photographs: its maps say where it looked.",
+            fix="--recipe RUN of a `knowngood train` on these photographs: its maps locate the defects.",
         )
-    said = f"{without} of {frame.height} bad training images do not say where their defect is, and gave none."
-    return donors, (said,) if without else ()
+    note = f"{without} of {frame.height} bad training images have no mask or box of their defect and were not used."
+    return donors, (note,) if without else ()
 
 
 def boxed(boxes: Sequence[Sequence[float]], shape: tuple[int, int]) -> Bools:
@@ -135,7 +135,7 @@ def blended(host: Pixels, piece: Pixels, inside: Bools, how: Blend, feather: flo
 
     Args:
         host: uint8 (H, W) or (H, W, 3).
-        piece: Of the same shape; looked at near `inside` only.
+        piece: Of the same shape; compared near `inside` only.
         inside: bool (H, W), where the piece is laid.
         how: "poisson" keeps the piece's differences between neighbours and takes the brightness at its edge from the
             host; "feather" keeps its values but for one brightness, and mixes over the edge.
@@ -229,7 +229,7 @@ def _harmonic(boundary: Floats, region: Bools) -> Floats:
 
 INSIDE = 0.9  # share of the defect that has to be in the picture
 _SURE = 0.15  # response from which two pictures are believed to be shifted: noise stays below, parts are above
-_TRIES = 8  # places that are looked at; the one whose surroundings fit best is taken
+_TRIES = 8  # places that are tried; the one with the best match of the surroundings is taken
 
 
 class _Placed(NamedTuple):

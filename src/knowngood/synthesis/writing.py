@@ -84,7 +84,7 @@ def write_set(
 ) -> GeneratedSet:
     """Writes the images 0 to count - 1 of a generator as a set that `load`, `train` and `compare` take.
 
-    Every image is marked generated and is of the split train. A call that was killed goes on when it is made again.
+    Every image is marked generated and is of the split train. A call that was killed resumes when it is repeated.
 
     Args:
         name: Of the generator.
@@ -102,23 +102,22 @@ def write_set(
     """
     if count < 1:
         raise ConfigError(f"--count is {count}.", expected="1 or more")
-    held = MadeSet(Path(out), MADE_BY, "generated set", ("made*",))
+    made_set = MadeSet(Path(out), MADE_BY, "generated set", ("made*",))
     if beside is not None:
-        held.check_place(beside)
+        made_set.check_place(beside)
     about = _about(name, generator, count, seed, beside)
-    if not held.open(about, force):
+    if not made_set.open(about, force):
         jobs = [_Job(number) for number in range(count)]
         folder = _folder(beside)
-        work = partial(_make_chunk, held, folder, generator)
-        held.make_all(chunked(jobs, CHUNK), work, 1, f"Making images ({name})")
-        _finish(held, name, generator, seed, held.rows(chunked(jobs, CHUNK)), about, beside)
-    told = held.about()
-    assert told is not None
-    return GeneratedSet(held.out, name, told["made"], told["counts"], tuple(told["notes"]))
+        work = partial(_make_chunk, made_set, folder, generator)
+        made_set.make_all(chunked(jobs, CHUNK), work, 1, f"Making images ({name})")
+        _finish(made_set, name, generator, seed, made_set.rows(chunked(jobs, CHUNK)), about, beside)
+    about = made_set.about() or {}
+    return GeneratedSet(made_set.out, name, about["made"], about["counts"], tuple(about["notes"]))
 
 
 def training_images_of(place: Path) -> pl.DataFrame | None:
-    """Returns what the generator of a written set learned from (image, sha256, label), where the set says so."""
+    """Returns the training images of a set's generator (image, sha256, label), or None where they are not recorded."""
     folder = place if place.is_dir() else place.parent
     file = next((folder / name for name in (TRAINING_IMAGES, _AS_0_1) if (folder / name).is_file()), None)
     return None if file is None else pl.read_parquet(file)
@@ -135,9 +134,9 @@ def _folder(beside: Records | None) -> str:
 def _about(name: str, generator: ImageGenerator, count: int, seed: int, beside: Records | None) -> dict[str, Any]:
     identity = hashlib.sha256(json.dumps(generator.identity, sort_keys=True).encode()).hexdigest()
     rows = [] if beside is None else beside.frame.select("image", "sha256", "label", "split").sort("image").rows()
-    told = f"Its generated images were made by {name} and are no photographs; the manifest says how each was made."
+    note = f"Its generated images were made by {name} and are no photographs; the manifest says how each was made."
     if beside is None:
-        told += " Photographs are not listed in it."
+        note += " Photographs are not listed in it."
     return {
         "version": VERSION,
         "config": {"generator": name, "seed": seed, "count": count},
@@ -147,18 +146,18 @@ def _about(name: str, generator: ImageGenerator, count: int, seed: int, beside: 
             "good": int((generator.training_images["label"] != BAD).sum()),
         },
         "licence": None if beside is None else beside.licence,
-        "notes": list(dict.fromkeys([*(beside.notes if beside is not None else ()), told, *generator.notes])),
+        "notes": list(dict.fromkeys([*(beside.notes if beside is not None else ()), note, *generator.notes])),
     }
 
 
-def _make_chunk(held: MadeSet, folder: str, generator: ImageGenerator, chunk: Sequence[_Job]) -> int:
+def _make_chunk(made_set: MadeSet, folder: str, generator: ImageGenerator, chunk: Sequence[_Job]) -> int:
     numbers = [job.number for job in chunk]
     made = generator.make(numbers)
     if len(made) != len(numbers):
         raise DataError(f"The generator was asked for {len(numbers)} images and made {len(made)}.")
-    with storage_errors(held.out):
-        rows = [_written(held.out, name_of(folder, number), one, number) for number, one in zip(numbers, made)]  # noqa: B905
-        write_json(notes_of(held.notes, chunk), rows)
+    with storage_errors(made_set.out):
+        rows = [_written(made_set.out, name_of(folder, number), one, number) for number, one in zip(numbers, made)]  # noqa: B905
+        write_json(notes_of(made_set.notes, chunk), rows)
     return len(chunk)
 
 
@@ -180,7 +179,7 @@ def _written(out: Path, name: str, made: Made, number: int) -> dict[str, Any]:
 
 
 def _finish(
-    held: MadeSet,
+    made_set: MadeSet,
     name: str,
     generator: ImageGenerator,
     seed: int,
@@ -195,9 +194,9 @@ def _finish(
     parts = [typed(made, SCHEMA)]
     if beside is not None:
         known = beside.frame.select("lot", "machine", "product", made_from="image")
-        told = made.join(known, on="made_from", how="left", maintain_order="left")
-        parts = [original_rows(beside, SCHEMA), typed(told, SCHEMA)]
-    with whole_file(held.out / TRAINING_IMAGES) as scratch:
+        joined = made.join(known, on="made_from", how="left", maintain_order="left")
+        parts = [original_rows(beside, SCHEMA), typed(joined, SCHEMA)]
+    with whole_file(made_set.out / TRAINING_IMAGES) as scratch:
         generator.training_images.write_parquet(scratch)
     frame = pl.concat(parts)
-    held.finish(frame, about | {"made": len(rows), "counts": counts_of(frame)})
+    made_set.finish(frame, about | {"made": len(rows), "counts": counts_of(frame)})

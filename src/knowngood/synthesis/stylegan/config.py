@@ -33,7 +33,7 @@ class SynthesisConfig(Widths):
         0.0,
         ge=0,
         le=100_000,
-        description="Before them, thousands of good photographs: how parts look is learned from the many.",
+        description="Before them, thousands of good photographs: the network learns the look of parts from them.",
     )
     freeze: int = Field(
         0,
@@ -41,7 +41,9 @@ class SynthesisConfig(Widths):
         le=6,
         description="After --good-kimg, blocks of the discriminator, finest first, that stay as they are.",
     )
-    by_defect: bool = Field(False, description="Tell the networks each photograph's defect; samples can name one.")
+    by_defect: bool = Field(
+        False, description="Condition the networks on each photograph's defect; samples can name one."
+    )
     shape: Literal["pad", "crop", "stretch"] = Field(
         "pad",
         description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
@@ -54,7 +56,7 @@ class SynthesisConfig(Widths):
         10.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
     projector: str | None = Field(
-        None, description="Network that a projected discriminator looks through; the first at hand if not given."
+        None, description="Feature network of a projected discriminator; the first at hand if not given."
     )
     batch_size: int = Field(16, ge=4, le=1024, description="Photographs a step.")
     learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
@@ -68,7 +70,10 @@ class SynthesisConfig(Widths):
     )
     mixing: float = Field(0.9, ge=0, le=1, description="Share of the samples whose styles are mixed.")
     ada_target: float = Field(
-        0.6, ge=0, lt=1, description="Overfitting at which the discriminator's augmentation is held; 0 for none."
+        0.6,
+        ge=0,
+        lt=1,
+        description="Overfitting at which the discriminator's augmentation is kept constant; 0 for none.",
     )
     ada_kimg: float = Field(
         100.0, gt=0, description="Thousands of photographs in which its probability may move from 0 to 1."
@@ -95,7 +100,7 @@ class SynthesisConfig(Widths):
         if self.batch_size // self.devices < 4:
             raise ValueError("every device needs 4 photographs a step")
         if self.freeze and not self.good_kimg:
-            raise ValueError("--freeze is about what --good-kimg has taught")
+            raise ValueError("--freeze needs --good-kimg")
         if self.discriminator == "projected" and (self.r1 or self.freeze):
             raise ValueError("--r1 and --freeze are about a residual discriminator")
         if self.projector is not None and self.discriminator == "residual":

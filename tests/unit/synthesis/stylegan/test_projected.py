@@ -84,7 +84,7 @@ def test_the_finest_mixed_maps_depend_on_the_coarsest_and_keep_their_spread() ->
 
 def test_what_it_sees_through_is_neither_trained_nor_saved() -> None:
     training = Training(config(), NETWORKS, Fabric(accelerator="cpu", devices=1))
-    judge = training.judges[0].network
+    judge = training.discriminators[0].network
     assert isinstance(judge, ProjectedDiscriminator)
     trunk = judge._seen_by[0]
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
@@ -148,7 +148,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     training = Training(config(discriminator="both", join_kimg=0.008), NETWORKS, fabric)  # two steps of four
-    residual, projected = training.judges
+    residual, projected = training.discriminators
     assert (residual.name, projected.name) == ("residual", "projected")
     at_first = projected.network.heads[0].score.weight.detach().clone()
     moved = []

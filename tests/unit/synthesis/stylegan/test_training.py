@@ -94,13 +94,13 @@ def test_good_parts_come_first_and_frozen_blocks_stay(tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     training = Training(config(), NETWORKS, fabric)
     training.freeze(1)
-    before = [p.clone() for layer in training.judges[0].network.finest(1) for p in layer.parameters()]
-    rest = training.judges[0].network.close.weight.clone()
+    before = [p.clone() for layer in training.discriminators[0].network.finest(1) for p in layer.parameters()]
+    rest = training.discriminators[0].network.close.weight.clone()
     for number in range(3):
         training.step(shown(), number)
-    after = [p for layer in training.judges[0].network.finest(1) for p in layer.parameters()]
+    after = [p for layer in training.discriminators[0].network.finest(1) for p in layer.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert not torch.equal(rest, training.judges[0].network.close.weight)
+    assert not torch.equal(rest, training.discriminators[0].network.close.weight)
     history = train_stylegan(
         {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze=1)
     )
@@ -158,8 +158,8 @@ def steps(folder, config, networks):
         training.step(shown, number)
     parts = {}
     state = training.state()
-    state |= {name: weights for name, (weights, _) in state["judges"].items()}
-    for network in ("generator", "average", *(judge.name for judge in training.judges)):
+    state |= {name: weights for name, (weights, _) in state["discriminators"].items()}
+    for network in ("generator", "average", *(discriminator.name for discriminator in training.discriminators)):
         parts |= {f"{network}.{name}": value.contiguous() for name, value in state[network].items()}
     parts.pop("generator.mapping.average")  # each has seen its own; the averaged generator has their mean
     save_file(parts, folder / f"{fabric.global_rank}.safetensors")
