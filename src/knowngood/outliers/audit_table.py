@@ -106,8 +106,8 @@ def audit_table(
         `detectors`, out_of_fold_score (probability of being bad), suspect_score (0..1, higher = more likely a wrong
         label), suspect, suspect_other_side, suggested_label (null unless suspected), rare, good_distance, bad_distance,
         duplicate_of (first near-duplicate), conflicting_duplicate (a near-duplicate with the other label). Columns that
-        need both classes are null where there is one. Above 60,000 images `ocsvm_chunking` stands in for the exact one-class machine, above
-        200,000 `ocsvm_nystroem`.
+        need both classes are null where there is one. Above 60,000 images `ocsvm_chunking` replaces the exact
+        one-class SVM, above 200,000 `ocsvm_nystroem`.
 
     Raises:
         DataError: Lengths differ, or the features cannot be used.

@@ -110,7 +110,7 @@ def find_rare(features: Features, labels: npt.ArrayLike, suspects: Bools, *, k: 
     """Finds rare defects.
 
     The rule: an image labelled **bad** is **rare** when it is far from good, and either a suspect (classifiers fitted
-    on the others score it as good, because they have seen nothing like it) or alone among the bad. A suspected bad image
+    on the others score it as good, as they have seen nothing like it) or alone among the bad. A suspected bad image
     that is *not* far from good lies among the good ones: its label is what is wrong. *Far from good*: the distance
     to the k-th nearest trusted good image is above that of 99 % of these images among themselves; trusted means no
     suspect, so that bad images hidden in good do not widen the radius. *Alone*: the k-th nearest other bad image is

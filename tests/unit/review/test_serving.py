@@ -61,7 +61,8 @@ def test_data_are_inspected_once_and_corrections_go_back_into_training(
     assert again.counts()["bad"] == records.counts()["bad"]
 
 
-def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("conflict", ["conflicting_duplicate", "opposing"])  # "opposing" in audits of version 0.1
+def test_findings_of_an_audit_come_first(station: Station, trained_run: Path, tmp_path: Path, conflict: str) -> None:
     take_over_run(station, trained_run)
     names = ["good/good_001.png", "chip/chip_002.png", "good/good_003.png", "good/good_004.png"]
     columns: dict[str, list[object]] = {
@@ -69,7 +70,7 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         "outlier": [True, False, False, False],
         "suspect": [False, True, None, False],
         "suspect_score": [0.2, 0.9, 0.1, None],
-        "conflicting_duplicate": [None, None, None, "good/good_001.png"],
+        conflict: [None, None, None, "good/good_001.png"],
     }
     pl.DataFrame(columns).write_parquet(tmp_path / "audit.parquet")
     assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 3

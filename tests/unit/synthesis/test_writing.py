@@ -154,3 +154,12 @@ def test_nothing_of_somebody_else_is_replaced(made, boxed, parts, tmp_path):
 def test_a_run_that_is_not_there_is_said(tmp_path):
     with pytest.raises(ConfigError, match="no run"):
         sample(tmp_path / "nothing", tmp_path / "out")
+
+
+def test_a_set_of_version_0_1_says_what_its_generator_learned_from(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"image": ["a.png"], "sha256": ["0"], "label": [1]}, schema_overrides={"label": pl.UInt8})
+    rows.write_parquet(tmp_path / "taught.parquet")
+    known = training_images_of(tmp_path)
+    assert known is not None
+    assert known.equals(rows)
+    assert training_images_of(tmp_path / "nothing") is None
