@@ -1,4 +1,4 @@
-"""Watches a folder into which a camera drops photographs: each is inspected once, when it is whole."""
+"""Watches a folder into which a camera writes photographs: each is inspected once, when it is complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Mark = tuple[int, int]
 
 @dataclass
 class _File:
-    """What is remembered of a file.
+    """State of one file.
 
     Attributes:
         mark: Size in bytes and time of the last change, ns.
@@ -42,7 +42,7 @@ class _File:
 
 
 class Watcher(Worker):
-    """Inspects photographs that a camera drops into a folder. Folders in it are lots, a file's name is its unit.
+    """Worker that inspects the photographs of a folder. Folders in it are lots, a file's name is its unit.
 
     A file counts as complete when its size and time are unchanged for two scans **and** its end marker is there. One
     that stays without its end (empty ones included) is waited for; after `patience` it is filed once, as
@@ -100,7 +100,7 @@ class Watcher(Worker):
         return count
 
     def _inspect(self, found: Sequence[tuple[Path, Job]]) -> int:
-        """Files those that are not in the record; returns how many."""
+        """Inspects those that are not in the record; returns how many."""
         keys = {path: (job.image, hashlib.sha256(job.data).hexdigest()) for path, job in found}
         known = self.station.record.inspections.known_of(
             self.station.scoring, "watch", [digest for _, digest in keys.values()]

@@ -35,7 +35,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Embedder:
-    """What the head of a recipe's first network sees of each photograph: what it decides by.
+    """Deep features: the input of the head of a recipe's first network, taken from its forward pass.
 
     Args:
         recipe: Loaded.
@@ -93,7 +93,7 @@ _SHARD = 512  # rows that are written to the cache at once
 
 
 class DeepFeatures:
-    """Rows by the SHA-256 of their photographs; any thread may ask.
+    """Deep features by the SHA-256 of their photographs, in memory and in the feature cache; thread-safe.
 
     Args:
         made_by: Everything that decides a row besides the photograph, see `FeatureCache`.
@@ -106,7 +106,7 @@ class DeepFeatures:
         self._unkept: dict[str, Rows] = {}
 
     def add(self, digests: Sequence[str], rows: Rows) -> None:
-        """Takes rows (N, D) in; they are on the disk after `flush`, or when there are many."""
+        """Adds rows (N, D); they are written to the cache by `flush`, or when there are many."""
         with self._lock:
             for digest, row in zip(digests, rows, strict=True):
                 if digest not in self._rows and np.isfinite(row).all():
@@ -132,7 +132,7 @@ class DeepFeatures:
         return [place for place, _ in found], rows
 
     def flush(self) -> None:
-        """Writes what the cache lacks; a full disk costs the rows, not the station."""
+        """Writes new rows to the cache; on a full disk they are dropped."""
         with self._lock:
             digests, rows = list(self._unkept), list(self._unkept.values())
             self._unkept.clear()
@@ -154,7 +154,7 @@ _RECENT = 16  # maps that the colours of the next one are scaled by, so that pic
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photograph that was read and brought to size.
+    """A decoded and preprocessed photograph.
 
     Attributes:
         fitted: (C, H, W) uint8, as the networks see it.
@@ -199,7 +199,7 @@ class Explanation:
 
 
 class Inspector:
-    """A recipe at work: one thread scores at a time.
+    """A loaded recipe behind a lock: one thread scores at a time.
 
     Args:
         recipe: Loaded.
@@ -215,11 +215,11 @@ class Inspector:
 
     @property
     def name(self) -> str:
-        """What the recipe is called."""
+        """Name of the recipe."""
         return self.recipe.manifest.name
 
     def prepare(self, data: bytes, name: str, max_pixels: int) -> Prepared:
-        """Reads a photograph.
+        """Decodes and preprocesses a photograph.
 
         Raises:
             ImageError: It cannot be read, or has more than `max_pixels`.

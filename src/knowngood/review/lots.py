@@ -1,4 +1,4 @@
-"""Has something drifted? Lot by lot, on control charts: scores, features, brightness, contrast and sharpness."""
+"""Drift from lot to lot on control charts (scores, features, brightness, contrast, sharpness), and maps of lots."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class _Running:
         self.base, self.count, self.mean = base, 0, 0.0
 
     def after(self, distance: float) -> tuple[float, bool]:
-        """Takes one more lot in; returns the running mean and whether it is beyond its alarm line."""
+        """Adds one lot; returns the running mean and whether it is beyond its alarm line."""
         self.count += 1
         self.mean += WEIGHT * (distance - self.mean)
         variance = WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * self.count))
@@ -177,7 +177,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class LotMap:
-    """A lot's units where they lay.
+    """A lot's units at their places.
 
     Attributes:
         cells: Rows of the grid from the top, each from the left; None where there is no unit.

@@ -1,4 +1,4 @@
-"""Which photographs of the data sets are copies of each other, those that do harm first."""
+"""Copies among the photographs of data sets, neighbours by deep features, and distances between lots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from knowngood.review.store.inspections import Row
 
 @dataclass(frozen=True)
 class Copies:
-    """Photographs that are copies of each other, byte for byte or nearly.
+    """A group of photographs with equal bytes, or that are near-duplicates.
 
     Attributes:
         rows: With id, unit, image, label, defect and split.
@@ -169,7 +169,7 @@ class Known:
 
     @cached_property
     def plane(self) -> Plane | None:
-        """The map; None for fewer than three photographs."""
+        """The two-dimensional map; None for fewer than three photographs."""
         if len(self.rows) < 3:
             return None
         components = fit_components(self.features)

@@ -101,7 +101,7 @@ def check_host(station: Station, host: str) -> None:
 def serve(
     station: Station, host: str = "127.0.0.1", port: int = 8080, *, started: Callable[[], None] | None = None
 ) -> None:
-    """Answers until it is stopped (Ctrl-C, SIGTERM); requests that were accepted are finished and filed first.
+    """Serves until it is stopped (Ctrl-C, SIGTERM); accepted requests are finished first.
 
     Args:
         station: To serve.
@@ -153,7 +153,7 @@ def server_of(app: Any, host: str = "127.0.0.1", port: int = 8080, *, started: C
 
 
 def take_over_run(station: Station, run: Path) -> int:
-    """Fills record and queue from the run that made the recipe: its images, labels, splits and scores, nothing anew.
+    """Fills record and queue from the recipe's own run: its images, labels, splits and scores; nothing is scored again.
 
     Scores of images that it trained on are from networks that had not seen them, where the run has such.
 
@@ -195,7 +195,7 @@ def inspect_data(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
 ) -> int:
-    """Inspects the photographs of a data set that this recipe has not inspected, and takes its labels over.
+    """Inspects the photographs of a data set that this recipe has not inspected, and records the labels of all.
 
     Args:
         station: To inspect with.

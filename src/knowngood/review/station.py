@@ -89,7 +89,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found and filed.
+    """The result of one photograph.
 
     Attributes:
         number: Of the inspection in the record.
@@ -103,7 +103,7 @@ class Outcome:
 
 
 class Station:
-    """A recipe, a record, and the work between them.
+    """A recipe and a record: inspects photographs, adds them to the record, repeats inspections.
 
     Args:
         recipe: To serve.
@@ -186,7 +186,7 @@ class Station:
         return f" (changed since revision {row['id']}, which is approved: {', '.join(changed[:6])}{more})"
 
     def inspect(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Inspects photographs and files them; what goes wrong with one is filed with that one and costs no other.
+        """Inspects photographs and adds them to the record; an error of one is recorded with it and affects no other.
 
         Returns:
             An outcome a job, in order.
@@ -258,7 +258,7 @@ class Station:
         return scores
 
     def _filed(self, rows: Sequence[Filed], images: Sequence[tuple[str, str | None, int]]) -> list[tuple[int, Filed]]:
-        """Files rows in one transaction, or, where the record refuses one of them, one by one."""
+        """Adds rows in one transaction, or one by one where the record refuses one of them."""
         try:
             return list(zip(self.record.inspections.file(rows, images), rows, strict=True))
         except StorageError:

@@ -93,7 +93,7 @@ def queue_generated(station: Station, folder: Path) -> int:
 
 
 def read_judgement(folder: Path) -> tuple[pl.DataFrame, str]:
-    """Reads a judgement: its table, and the absolute place of the made images.
+    """Returns the table of `synthesize judge`, and the absolute path of the generated images.
 
     Raises:
         DataError: The folder holds none.

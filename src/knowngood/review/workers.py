@@ -32,23 +32,23 @@ class Worker:
         self._alive_at = time.monotonic()
 
     def step(self) -> object:
-        """Does the work once."""
+        """Runs the work once."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begins to work."""
+        """Starts the worker."""
         self._alive_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, daemon=True, name=self.name)
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Ends it, and waits so many seconds for the step that is being done."""
+        """Stops the worker; waits at most `timeout` seconds for the current step."""
         self.done.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
     def ensure(self) -> bool:
-        """Starts a thread that has died anew; returns whether it was alive."""
+        """Restarts a thread that has died; returns whether it was alive."""
         dead = self._thread is not None and not self._thread.is_alive() and not self.done.is_set()
         if dead:
             log.error("the worker %s has died and is started anew", self.name)
@@ -61,7 +61,7 @@ class Worker:
 
     @property
     def working(self) -> bool:
-        """Whether its thread lives and its last step succeeded, or it was not started."""
+        """Whether the thread runs and its last step succeeded, or the worker was not started."""
         if self._thread is None:
             return True
         return self._thread.is_alive() and self.failed is None and time.monotonic() - self._alive_at < _STUCK

@@ -50,7 +50,7 @@ _Key = Mapped[int]
 
 
 class Base(DeclarativeBase):
-    """Root of the tables."""
+    """Base class of the tables."""
 
 
 class User(Base):
@@ -76,7 +76,7 @@ class Session(Base):
 
 
 class Revision(Base):
-    """A recipe as it was served: everything of it that decides, by hash, its two cuts, and who made it so."""
+    """A recipe as it was served: hashes of everything that decides, its two thresholds, and who changed them."""
 
     __tablename__ = "revisions"
     id: _Key = mapped_column(Integer, primary_key=True)
@@ -97,7 +97,7 @@ class Revision(Base):
 
 
 class Image(Base):
-    """Where the bytes of a photograph lie; the hash is their name everywhere else."""
+    """Where the bytes of a photograph are; other tables refer to them by the hash."""
 
     __tablename__ = "images"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -286,7 +286,7 @@ class Database:
             raise _closed(self.url, "all connections to it are busy") from error
 
     def close(self) -> None:
-        """Gives all connections back."""
+        """Closes all connections."""
         self.engine.dispose()
 
     def _migrate(self) -> None:

@@ -19,7 +19,7 @@ ANY_LOT = "\n"  # no lot is called so: names have no control characters
 
 @dataclass(frozen=True)
 class Filed:
-    """One inspection on its way into the record.
+    """One inspection to add to the record.
 
     Attributes:
         unit: Name of the part; the file's name without ending unless it was given.

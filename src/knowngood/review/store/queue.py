@@ -81,7 +81,7 @@ class Queue:
             return int(connection.execute(mine.values(held_until=now(self.hold_seconds))).rowcount)
 
     def give_back(self, holder: str, number: int | None = None, *, skip: bool = False) -> int:
-        """Frees images of a holder.
+        """Frees images of a window.
 
         Args:
             holder: Of the images.

@@ -55,5 +55,5 @@ class Record:
             connection.execute(made.on_conflict_do_update(index_elements=["station"], set_={"at": made.excluded.at}))
 
     def close(self) -> None:
-        """Gives all connections back."""
+        """Closes all connections."""
         self.database.close()

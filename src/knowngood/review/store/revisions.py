@@ -1,4 +1,4 @@
-"""Recipes as they were served: each is a revision with who, when and why, named by a hash of all that decides.
+"""Revisions: recipes as they were served, with author, time, reason, and a hash of everything that decides.
 
 Revisions with the same `scoring` hash differ in their two cuts only, and give equal scores; a station serves one of
 those whose scores its recipe's folder gives.

@@ -17,7 +17,7 @@ from knowngood.review.store.inspections import Box, Row, as_row
 
 @dataclass(frozen=True)
 class NewVerdict:
-    """A verdict on its way into the record.
+    """A verdict to add to the record.
 
     Attributes:
         inspection_id: What it is about.
@@ -80,7 +80,7 @@ class Verdicts:
             return before
 
     def undo(self, who: str, holder: str, *, key: str | None = None, seconds: float = 120.0) -> Row | None:
-        """Takes back the last verdict of a person by a row of its own, and hands the image back to them.
+        """Undoes the last verdict of a person by a row of its own, and assigns the image to them again.
 
         Args:
             who: Whose last verdict.

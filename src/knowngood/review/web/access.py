@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: a token, a signed-in browser, or the person at this computer."""
+"""Authentication and roles: by token, by a signed-in browser, or as the person at this computer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COOKIE, LOCAL = "kg_session", "kg_local"
 
 
 class SignInError(Exception):
-    """A page was asked for by nobody: they are led to the sign-in."""
+    """A page was requested without authentication; the answer leads to the sign-in."""
 
 
 def station_of(request: Request) -> Station:
@@ -138,7 +138,7 @@ def new_local(request: Request) -> str | None:
 
 
 async def same_page(request: Request) -> None:
-    """Refuses a change that no page of ours has asked for.
+    """Refuses a change that does not come from one of the station's own pages (CSRF).
 
     Raises:
         HTTPException: 403.
@@ -157,7 +157,7 @@ FromPage = Depends(same_page)
 
 
 def by_token_or_page(request: Request, person: Known) -> Person:
-    """Refuses a request to the API that lives on a signed-in browser's cookie: only tokens and this computer may.
+    """Refuses an API request that is authenticated by a browser's cookie: the API takes tokens, or this computer.
 
     Raises:
         HTTPException: 403.

@@ -1,4 +1,4 @@
-"""Figures for Prometheus."""
+"""The JSON API, OpenAPI models, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RETRY = 1  # seconds after which a refused sender may come again
 
 
 class Ascii(JSONResponse):
-    """JSON in ASCII: whatever text somebody sent can be answered with."""
+    """JSON response in ASCII, so that any text of a request can be repeated in it."""
 
     def render(self, content: Any) -> bytes:
         """Returns the bytes."""
@@ -124,7 +124,7 @@ async def inspect(
     machine: Name = None,
     heatmap: Annotated[bool, Form(description="Whether to return the CAM heatmaps as PNG.")] = False,
 ) -> Answer:
-    """Inspects photographs and files them; the answer comes when they are in the record."""
+    """Inspects photographs and adds them to the record; answers when they are in it."""
     settings = station.settings
     if len(images) > settings.max_images:
         raise HTTPException(413, f"{len(images)} photographs in one request; at most {settings.max_images} are taken.")

@@ -1,4 +1,4 @@
-"""Connections within bounds: who sends nothing, or slowly, never keeps others out.
+"""Limits of connections: idle and slow clients cannot keep others out.
 
 uvicorn itself limits only how long a connection idles after an answer. Here a connection has a time for its head, a
 least speed for its body, and a time in which its answer has to be taken; there are so many at most, of one address and
@@ -25,7 +25,7 @@ _IDLE, _HEAD, _BODY, _WORK = range(4)  # how far a connection's request has come
 
 @dataclass(frozen=True)
 class Limits:
-    """What a connection may take.
+    """Limits of one connection.
 
     Attributes:
         total: Connections at once.
@@ -51,12 +51,12 @@ class Limits:
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection; see the module."""
+    """Protocol of one connection, with limits of time."""
 
     limits: ClassVar[Limits] = Limits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Counts it, and makes room for it."""
+        """Counts the connection, and closes an idle one where there are too many."""
         super().connection_made(transport)
         self._since: float | None = self.loop.time()  # when the head or the body started; None between two requests
         self._partial = False  # whether a part of a head is there
@@ -72,7 +72,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes of a head or a body."""
+        """Receives bytes of a head or a body."""
         if self._since is None:
             self._since = self.loop.time()
         if self.conn.their_state is h11.IDLE:
@@ -85,7 +85,7 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
 
     def handle_events(self) -> None:
-        """Notes when a head ends and a body begins."""
+        """Records when a head ends and a body starts."""
         before = self.conn.their_state
         super().handle_events()
         self._partial = self._partial and self.conn.their_state is h11.IDLE
@@ -93,7 +93,7 @@ class BoundedProtocol(H11Protocol):
             self._since, self._got, self._answered = self.loop.time(), 0, None
 
     def on_response_complete(self) -> None:
-        """Notes that the answer was given."""
+        """Records that the answer was sent."""
         if self.conn.their_state is h11.SEND_BODY:  # answered before its body was there
             self._answered, self._got = self.loop.time(), 0
         else:
@@ -102,7 +102,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def stage(self) -> int:
-        """How far the request has come: nothing, a part of its head, a part of its body, all of it."""
+        """State of the request: nothing received, part of the head, part of the body, complete."""
         their = self.conn.their_state
         if their is h11.SEND_BODY:
             return _BODY
@@ -128,7 +128,7 @@ class BoundedProtocol(H11Protocol):
                 return
 
     def _check(self) -> None:
-        """Ends it where it takes too long."""
+        """Closes the connection where it takes too long."""
         now = self.loop.time()
         self._timer = self.loop.call_later(self.limits.every, self._check)
         waits = self.transport.get_write_buffer_size()
@@ -168,7 +168,7 @@ class BoundedProtocol(H11Protocol):
 
 
 def room_for_connections() -> None:
-    """Raises this process's limit of open files so far that all connections, and the record's, fit under it."""
+    """Raises this process's limit of open files to what all connections and the record need."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

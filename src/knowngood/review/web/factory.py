@@ -1,4 +1,4 @@
-"""Puts the station's web application together."""
+"""Creates the station's web application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands before every request: its size, where it comes from, how often; and what goes with every answer."""
+"""Middleware of every request: limits of size, origin and rate, and the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger("knowngood.review")
 
 
 class Rate:
-    """A bucket of tokens for each sender: so many a second, twice as many at once.
+    """Token bucket for each sender: a rate per second and a burst of twice that.
 
     Args:
         rate: Requests a second.
@@ -59,7 +59,7 @@ class Rate:
 
 
 class Guard:
-    """ASGI middleware; see the module.
+    """ASGI middleware with the limits of the settings.
 
     Args:
         app: Behind it.
@@ -136,7 +136,7 @@ class Guard:
 
 
 class _TooLargeError(Exception):
-    """The body went on after its limit."""
+    """The request body is larger than its limit."""
 
 
 class _Counted:

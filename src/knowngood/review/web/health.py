@@ -1,4 +1,4 @@
-"""Is the station ready? Asked of everything that has to work for a photograph to be inspected and kept."""
+"""Readiness: checks everything that is needed to inspect a photograph and to keep it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Health:
             return "The record or the disk does not answer."
 
     async def keep_working(self) -> None:
-        """Starts workers that have died anew, for ever."""
+        """Restarts dead workers until it is cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             self.batcher.ensure()

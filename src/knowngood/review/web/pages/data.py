@@ -1,4 +1,4 @@
-"""Data: what is in the set, what people corrected, and the corrections as files that `train` takes."""
+"""Data: the images with their labels, corrections by people, and these as files for `train`."""
 
 from __future__ import annotations
 

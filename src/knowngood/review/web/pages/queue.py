@@ -25,7 +25,7 @@ Key = Annotated[str | None, Field(max_length=64, pattern=r"^[0-9a-zA-Z-]+$")]
 
 
 class Window(BaseModel):
-    """Who asks."""
+    """One browser window."""
 
     model_config = ConfigDict(extra="forbid")
     tab: Tab
@@ -44,20 +44,20 @@ class VerdictForm(Window):
 
 
 class Skipped(Window):
-    """An image that is put back."""
+    """An image that is skipped."""
 
     inspection: int = Field(gt=0, lt=1 << 31)
 
 
 class Undone(Window):
-    """The last verdict is taken back."""
+    """Undo of the last verdict."""
 
     key: Key = None
 
 
 @router.get("/")
 def home() -> Response:
-    """Leads to the queue."""
+    """Redirects to the queue."""
     return RedirectResponse("/queue", 303)
 
 
@@ -73,7 +73,7 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
 
 @router.post("/queue/next", dependencies=[FromPage])
 def take(station: AtStation, person: Worker, window: Window) -> dict[str, Any]:
-    """Hands out images."""
+    """Assigns images to the window."""
     return _state(station, person, window.tab)
 
 
@@ -106,14 +106,14 @@ def give_verdict(request: Request, station: AtStation, person: Worker, given: Ve
 
 @router.post("/queue/skip", dependencies=[FromPage])
 def skip(station: AtStation, person: Worker, skipped: Skipped) -> dict[str, Any]:
-    """Puts an image behind all others."""
+    """Moves an image to the end of the queue."""
     station.record.queue.give_back(holder_of(person, skipped.tab), skipped.inspection, skip=True)
     return _state(station, person, skipped.tab)
 
 
 @router.post("/queue/undo", dependencies=[FromPage])
 def undo(request: Request, station: AtStation, person: Worker, undone: Undone) -> dict[str, Any]:
-    """Takes back the last verdict of this person and hands its image to them again."""
+    """Undoes the last verdict of this person and assigns its image to them again."""
     holder = holder_of(person, undone.tab)
     row = station.record.verdicts.undo(person.name, holder, key=undone.key, seconds=station.record.queue.hold_seconds)
     if row is None:
@@ -126,13 +126,13 @@ def undo(request: Request, station: AtStation, person: Worker, undone: Undone) -
 
 @router.post("/queue/keep", dependencies=[FromPage])
 def keep(station: AtStation, person: Worker, window: Window) -> dict[str, int]:
-    """Hears that a window is still open."""
+    """Renews the assignment of the images of an open window."""
     return {"held": station.record.queue.keep(holder_of(person, window.tab))}
 
 
 @router.post("/queue/release", dependencies=[FromPage])
 def release(station: AtStation, person: Worker, tab: Annotated[str, Form(max_length=64)]) -> dict[str, int]:
-    """Takes the images of a closed window back."""
+    """Frees the images of a closed window."""
     return {"freed": station.record.queue.give_back(holder_of(person, tab))}
 
 

@@ -1,4 +1,4 @@
-"""Recipes: revisions, requalification on a golden set with a person's word, and whether people agree."""
+"""Recipes: revisions, requalification on a golden set, approvals, and the agreement of people."""
 
 from __future__ import annotations
 

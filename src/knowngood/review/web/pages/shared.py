@@ -1,4 +1,4 @@
-"""What all pages share: templates, pictures of the record, the error page."""
+"""Parts of all pages: templates, pictures of the record, the error page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threshold: move it, see what it would cost, save it with a reason."""
+"""The threshold page: change the thresholds, see the consequences, save them with a reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_TRAINING = ("calibration", "test", "val")
 
 @router.get("/threshold")
 def page(request: Request, station: AtStation, person: Known) -> Response:
-    """Shows the page; its figures come as numbers and are counted in the browser."""
+    """Shows the page; the browser fetches the scores and computes the figures."""
     counts = {name: len(rows_of(station, name)) for name in SETS}
     chosen = next((name for name in SETS if counts[name]), "all")
     revision = station.served() or station.last
@@ -79,7 +79,7 @@ def save(
     high: Annotated[float, Form(allow_inf_nan=False)],
     why: Annotated[str, Form(max_length=1000)],
 ) -> Response:
-    """Saves the cuts as a new revision, which is served when it is approved."""
+    """Saves the thresholds as a new revision, which is served when it is approved."""
     station.move_threshold(low, high, person.name, why)
     return RedirectResponse("/recipes", 303)
 

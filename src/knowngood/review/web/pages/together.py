@@ -1,4 +1,4 @@
-"""Data, all at once: the map of the photographs, and the copies among them."""
+"""Views over all data: the map of the photographs, and the copies among them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = 4  # of a coordinate: finer than a screen
 
 @router.get("/data/map")
 def page(request: Request, person: Known, together: Together) -> Response:
-    """Shows the map; its points come as numbers and are drawn in the browser."""
+    """Shows the map; the browser fetches and draws the points."""
     view = together.view
     shown_now = 0 if view.known is None or view.known.plane is None else len(view.known.rows)
     why = "" if shown_now else _why(together)

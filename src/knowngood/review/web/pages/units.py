@@ -1,4 +1,4 @@
-"""Units: search, and the whole story of one."""
+"""Units: search, and the history of one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def search(
 
 @router.get("/units/of/{number}", dependencies=[Anybody])
 def of(station: AtStation, number: int) -> Response:
-    """Leads to the unit of an inspection."""
+    """Redirects to the unit of an inspection."""
     row = inspection(station, number)
     return _story_of(row["unit"], row["lot"])
 
