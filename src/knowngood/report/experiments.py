@@ -83,7 +83,7 @@ def _scatter(pca: PcaSummary, shown: pl.DataFrame) -> Markup:
     x = _axis(f"first component ({share[0]} of the variance)", shown["pc1"])
     y = _axis(f"second component ({share[1]})", shown["pc2"])
     chart = Chart(x, y, width=900, height=560)
-    if pca.line is not None and len(ends := _ends(pca.line, x, y)) == 2:
+    if pca.line is not None and len(ends := line_ends(pca.line, x, y)) == 2:
         chart.line(ends, "cut")
     size = 3.6 if shown.height <= _CROWD else 2.8
     for row in shown.sort("label").iter_rows(named=True):
@@ -101,7 +101,7 @@ def _axis(title: str, values: pl.Series) -> Axis:
     return linear(title, low - room, high + room)
 
 
-def _ends(line: tuple[float, float, float], x: Axis, y: Axis) -> list[Point]:
+def line_ends(line: tuple[float, float, float], x: Axis, y: Axis) -> list[Point]:
     """Returns where a x + b y + c = 0 enters and leaves the chart."""
     a, b, c = line
     ends = []

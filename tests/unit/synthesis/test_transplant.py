@@ -96,7 +96,7 @@ def test_boxes_give_boxes_and_no_mask(tmp_path):
 
 def test_without_a_place_it_is_refused_and_a_map_may_give_one(tmp_path):
     records = draw(tmp_path, SPOTS["middle"], by="nothing")
-    with pytest.raises(DataError, match="says where its defect is") as refused:
+    with pytest.raises(DataError, match="mask or box") as refused:
         open_image_generator("transplant", records)
     assert "--recipe" in str(refused.value)
 
