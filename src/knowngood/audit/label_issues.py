@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from knowngood.audit.detectors import checked_features, row_blocks
-from knowngood.data.splits import teaches
+from knowngood.data.splits import trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.calibration import Calibration, fit_calibration
 from knowngood.progress import track
@@ -83,7 +83,7 @@ def _completed(fit: KernelFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: R
     margins = fit.out_of_fold.copy()
     left = np.isnan(margins) & (folds >= 0)
     for fold in track(np.unique(folds[left]), "scores out of sample"):
-        teach = fit.rows[teaches(folds[fit.rows], int(fold))]
+        teach = fit.rows[trains_on(folds[fit.rows], int(fold))]
         if bad[teach].all() or not bad[teach].any():
             margins[left & (folds == fold)] = 0.0  # as the kernel head does: no machine can be taught
             continue

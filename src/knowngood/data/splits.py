@@ -189,7 +189,7 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
     Returns:
         int64 (N,), fold 0..folds-1 in which the image is held out; negative for images that are never held out
         (unlabelled, unreadable or generated): -1 teaches always, -2 - k not while fold k is held out, since it is a
-        copy of an image there. `teaches` reads them.
+        copy of an image there. `trains_on` reads them.
 
     Raises:
         ConfigError: Fewer than two folds.
@@ -209,7 +209,7 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
     return result
 
 
-def teaches(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
+def trains_on(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
     """Returns which rows (N,) may teach while `fold` is held out: not its own, and no generated copies of them."""
     return np.asarray(~np.isin(folds, (fold, -2 - fold)), np.bool_)
 

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.data.splits import Ids, teaches
+from knowngood.data.splits import Ids, trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.figures import auroc
 from knowngood.progress import track
@@ -285,12 +285,12 @@ def fit_classifier(kind: Conventional, features: Any, bad: Bools, folds: Ids, se
     chosen = _at_most(kind.most_rows, bad, np.random.default_rng(seed))
     rows, bad, folds = rows[chosen], bad[chosen], folds[chosen]
     numbers = np.unique(folds[folds >= 0])
-    smallest = min((int(teaches(folds, int(fold)).sum()) for fold in numbers), default=len(rows))
+    smallest = min((int(trains_on(folds, int(fold)).sum()) for fold in numbers), default=len(rows))
     table = []
     for setting in track(kind.settings(smallest), kind.summary):
         areas = []  # a fold at a time: margins of different machines need not be of one scale
         for fold in numbers:
-            teach, hold = teaches(folds, int(fold)), folds == fold
+            teach, hold = trains_on(folds, int(fold)), folds == fold
             if bad[teach].any() and not bad[teach].all():  # else the fold holds every example of a class
                 margins = margins_of(_fitted(kind, setting, rows[teach], bad[teach], seed), rows[hold])
                 areas.append(auroc(bad[hold], margins))
@@ -389,7 +389,7 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
     """
     rows, areas, right = checked_rows(features), [], []
     for fold in np.unique(folds[folds >= 0]):
-        teach, hold = teaches(folds, int(fold)), folds == fold
+        teach, hold = trains_on(folds, int(fold)), folds == fold
         if bad[teach].all() or not bad[teach].any():
             continue  # the fold holds every example of a class
         learned, asked = rows[teach], rows[hold]

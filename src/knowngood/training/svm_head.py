@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import kfold_up_to, teaches
+from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.metrics.figures import auroc
 from knowngood.models.heads import KernelHead
 from knowngood.progress import track
@@ -138,7 +138,7 @@ def _out_of_fold(
 ) -> npt.NDArray[np.float64]:
     margins = np.zeros(len(bad))
     for fold in np.unique(folds[folds >= 0]):
-        fit, hold = np.flatnonzero(teaches(folds, int(fold))), np.flatnonzero(folds == fold)
+        fit, hold = np.flatnonzero(trains_on(folds, int(fold))), np.flatnonzero(folds == fold)
         if bad[fit].all() or not bad[fit].any():
             continue  # a fold that holds every example of a class cannot be learned from the others
         machine = SVC(C=cost, kernel="precomputed", cache_size=1000)

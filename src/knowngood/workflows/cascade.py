@@ -164,7 +164,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
-TAUGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
+DISTILLATION_WEIGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
 RECORDS, SCORES, PAGE = "records.parquet", "scores.parquet", "cascade.html"
 BUDGETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # escape rates whose cost is shown
 _ZONES = (("accepted_by_student", ACCEPTED), ("passed_on", PASSED), ("rejected_by_student", REJECTED))
@@ -268,7 +268,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
     label = pl.coalesce("probability", pl.col("label").cast(pl.Float64))
     soft = pl.when((pl.col("split") == "train") & pl.col("taught").is_not_null() & label.is_not_null())
     taught = frame.join(said, on="image", how="left", maintain_order="left").with_columns(
-        probability=soft.then(TAUGHT * pl.col("taught") + (1 - TAUGHT) * label)
+        probability=soft.then(DISTILLATION_WEIGHT * pl.col("taught") + (1 - DISTILLATION_WEIGHT) * label)
         .otherwise(pl.col("probability"))
         .cast(pl.Float32)
     )

@@ -24,7 +24,7 @@ from knowngood.data.copies import copy_of
 from knowngood.data.images import decode
 from knowngood.data.labels import with_verdicts, without_outliers
 from knowngood.data.loading import load
-from knowngood.data.splits import groups_of, kfold, split, teaches
+from knowngood.data.splits import groups_of, kfold, split, trains_on
 from knowngood.errors import ConfigError, DataError, StorageError
 
 
@@ -247,8 +247,8 @@ def test_no_copy_teaches_while_its_source_is_held_out(made):
     assert (folds[~generated] >= 0).all()
     for image, source in records.frame.filter("generated").select("image", "made_from").iter_rows():
         out = int(folds[row[source]])
-        assert not teaches(folds, out)[row[image]]
-        assert teaches(folds, (out + 1) % 3)[row[image]]
+        assert not trains_on(folds, out)[row[image]]
+        assert trains_on(folds, (out + 1) % 3)[row[image]]
 
 
 def test_what_a_person_said_of_an_image_holds_for_its_copies(made, tmp_path):
