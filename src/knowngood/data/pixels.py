@@ -34,7 +34,7 @@ class Prepares(Protocol):
     """Changes a photograph before it is fitted to a network's size."""
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_key(self) -> list[object]:
         """What the key of a cache gets."""
         ...
 
@@ -277,7 +277,9 @@ def store_pixels(
         StorageError: The folder's disk is full.
     """
     names = [digest or path for digest, path in records.frame.select("sha256", "path").iter_rows()]
-    key = hashlib.sha256(json.dumps([names, height, width, channels, *preprocessing.made_by]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([names, height, width, channels, *preprocessing.cache_key]).encode()).hexdigest()[
+        :24
+    ]
     data, facts = folder / f"{key}.u8", folder / f"{key}.json"
     shape = (len(names), channels, height, width)
     if not (data.is_file() and facts.is_file()):

@@ -40,7 +40,7 @@ class Preprocessing(BaseModel):
         return boxes
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_key(self) -> list[object]:
         """What the key of a cache gets: nothing where nothing is done, so that older caches stay good."""
         return [self.model_dump(mode="json")] if self.roi or self.mask_leads else []
 

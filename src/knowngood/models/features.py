@@ -41,12 +41,12 @@ class FeatureCache:
     """Feature rows of one way of making them.
 
     Args:
-        made_by: Everything that decides a row besides the photograph: network, weights, sizes, stages (JSON types).
+        cache_key: Everything that decides a row besides the photograph: network, weights, sizes, stages (JSON types).
         folder: Where the shards are; the user's cache by default.
     """
 
-    def __init__(self, made_by: object, folder: Path | None = None) -> None:
-        key = hashlib.sha256(json.dumps([FORMAT, made_by], sort_keys=True).encode()).hexdigest()[:24]
+    def __init__(self, cache_key: object, folder: Path | None = None) -> None:
+        key = hashlib.sha256(json.dumps([FORMAT, cache_key], sort_keys=True).encode()).hexdigest()[:24]
         self.folder = (folder or cache_folder("features")) / key
         self._places: dict[str, tuple[Path, int]] = {}
         self._read: set[Path] = set()
@@ -196,7 +196,7 @@ def features(
     if into is not None:
         tables[0] = into
     compute = in_shards(here) if elsewhere is None else there
-    computed = cached_tables(digests, maker.made_by, compute, tables)
+    computed = cached_tables(digests, maker.cache_key, compute, tables)
     names = enumerate(digest or path for digest, path in zip(digests, paths, strict=True))
     size, seen = (maker.config.height, maker.config.width), tables[1] if stages else None
     messages = {row: failed[name] for row, name in names if name in failed}
@@ -218,10 +218,10 @@ def write_features(records: Records, made: Features, target: Path) -> None:
 
 
 def cached_rows(
-    digests: Sequence[str | None], made_by: object, compute: Callable[[Indices, str], Rows], into: Rows
+    digests: Sequence[str | None], cache_key: object, compute: Callable[[Indices, str], Rows], into: Rows
 ) -> int:
     """Fills a table of features as `cached_tables` does, for one way of making them, `SHARD` rows at a time."""
-    return cached_tables(digests, [made_by], in_shards(lambda indices, title: [compute(indices, title)]), [into])
+    return cached_tables(digests, [cache_key], in_shards(lambda indices, title: [compute(indices, title)]), [into])
 
 
 def in_shards(compute: Callable[[Indices, str], Sequence[Rows]]) -> Computes:
@@ -236,13 +236,13 @@ def in_shards(compute: Callable[[Indices, str], Sequence[Rows]]) -> Computes:
 
 
 def cached_tables(
-    digests: Sequence[str | None], made_by: Sequence[object], compute: Computes, into: Sequence[Rows]
+    digests: Sequence[str | None], cache_key: Sequence[object], compute: Computes, into: Sequence[Rows]
 ) -> int:
     """Fills tables of features from the cache, and computes and keeps what the cache lacks, equal bytes once.
 
     Args:
         digests: (N) SHA-256 of each photograph; None for one whose row must not be kept.
-        made_by: For each table everything else that decides a row (JSON types).
+        cache_key: For each table everything else that decides a row (JSON types).
         compute: Takes indices (M,), yields some of them in order with their rows (m, D) for each table; NaN rows are
             not kept.
         into: For each table (N, D) to fill.
@@ -250,7 +250,7 @@ def cached_tables(
     Returns:
         How many photographs were computed.
     """
-    caches = [FeatureCache(one) for one in made_by]
+    caches = [FeatureCache(one) for one in cache_key]
     lacking = sorted({int(i) for cache in caches for i in cache.missing(digests)})
     first: dict[str | int, int] = {}
     original = {i: first.setdefault(digests[i] or i, i) for i in lacking}
@@ -296,11 +296,13 @@ class FeatureMaker:
         return self.config.head == "kernel"
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_key(self) -> list[object]:
         """For each kind of row what decides it besides the photograph: the keys of their caches."""
         linear = self.config.model_copy(update={"head": "linear", "stages": (), "supports": 0})
-        keys: list[object] = [["penultimate", linear.model_dump(mode="json"), self.origin, *self.preprocessing.made_by]]
-        return [*keys, stages_made_by(self.config, self.origin, self.preprocessing)] if self.stages else keys
+        keys: list[object] = [
+            ["penultimate", linear.model_dump(mode="json"), self.origin, *self.preprocessing.cache_key]
+        ]
+        return [*keys, stages_cache_key(self.config, self.origin, self.preprocessing)] if self.stages else keys
 
     def rows(self, paths: Sequence[str], title: str) -> tuple[list[Rows], dict[int, str]]:
         """Returns features, and why some photographs have none.
@@ -356,7 +358,7 @@ def maker_for(
     return FeatureMaker(kernel_config(base) if stages else base, known, preprocessing)
 
 
-def stages_made_by(config: NetworkConfig, origin: str, preprocessing: Preprocessing = AS_IT_IS) -> object:
+def stages_cache_key(config: NetworkConfig, origin: str, preprocessing: Preprocessing = AS_IT_IS) -> object:
     """Returns what decides a row of stage features besides the photograph: the key of their cache.
 
     Args:
@@ -365,7 +367,7 @@ def stages_made_by(config: NetworkConfig, origin: str, preprocessing: Preprocess
         preprocessing: What is done to the photographs first.
     """
     shape = [config.channels, config.height, config.width]
-    return [config.model_dump(mode="json"), origin, shape, *preprocessing.made_by]
+    return [config.model_dump(mode="json"), origin, shape, *preprocessing.cache_key]
 
 
 def tensors_digest(weights: Weights) -> str:

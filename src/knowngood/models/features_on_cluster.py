@@ -80,7 +80,7 @@ class PartFeatures(PartWorker[FeatureTask]):
         """
         listed = list_of(Path(self.task.out), number)
         first = listed.filter(FIRST)
-        made, failed = self._made_by().rows(first["path"].to_list(), f"part {number}")
+        made, failed = self._open_maker().rows(first["path"].to_list(), f"part {number}")
         if len(failed) == len(first):
             self.refuse_unreadable(number, failed[0])
         computed = first.select("sha256").with_columns(
@@ -91,7 +91,7 @@ class PartFeatures(PartWorker[FeatureTask]):
             return computed.insert_column(0, first["image"])
         return listed.select("image", "sha256").join(computed, on="sha256", how="left", maintain_order="left")
 
-    def _made_by(self) -> FeatureMaker:
+    def _open_maker(self) -> FeatureMaker:
         if self._maker is None:
             import torch
 
@@ -209,7 +209,7 @@ def spread_features(
     """
     weights = None if weights is None else weights.absolute()
     tensors = tensors_digest(find(maker.config.backbone, weights))
-    work = (made_by(maker, tensors), config.part)
+    work = (described(maker, tensors), config.part)
     job = prepared(folder, *work, lambda: listed(records, config.part), fresh=fresh, replace=replace)
     task = FeatureTask(
         out=str(folder),
@@ -224,14 +224,14 @@ def spread_features(
     return done
 
 
-def made_by(maker: FeatureMaker, tensors: str) -> str:
+def described(maker: FeatureMaker, tensors: str) -> str:
     """Returns in words what makes features, with a revision of it.
 
     Args:
         maker: What makes them.
         tensors: SHA-256 of the weights' tensors.
     """
-    key = json.dumps([maker.made_by, tensors], sort_keys=True)
+    key = json.dumps([maker.cache_key, tensors], sort_keys=True)
     network = f"{maker.config.backbone} at {maker.config.height} x {maker.config.width}"
     return f"features of {network} ({hashlib.sha256(key.encode()).hexdigest()[:12]})"
 

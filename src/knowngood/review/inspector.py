@@ -53,8 +53,8 @@ class Embedder:
         self._narrowing: Tensor | None = None
         manifest = recipe.manifest
         networks = manifest.networks[0].model_dump(mode="json")
-        self.made_by: list[object] = ["head input", WIDE, manifest.weights_sha256, networks]
-        self.made_by += manifest.preprocessing.made_by
+        self.cache_key: list[object] = ["head input", WIDE, manifest.weights_sha256, networks]
+        self.cache_key += manifest.preprocessing.cache_key
 
     @contextmanager
     def taking(self) -> Iterator[list[Rows]]:
@@ -96,11 +96,11 @@ class DeepFeatures:
     """Rows by the SHA-256 of their photographs; any thread may ask.
 
     Args:
-        made_by: Everything that decides a row besides the photograph, see `FeatureCache`.
+        cache_key: Everything that decides a row besides the photograph, see `FeatureCache`.
     """
 
-    def __init__(self, made_by: object) -> None:
-        self._cache = FeatureCache(made_by)
+    def __init__(self, cache_key: object) -> None:
+        self._cache = FeatureCache(cache_key)
         self._lock = threading.Lock()
         self._rows: OrderedDict[str, Rows] = OrderedDict()
         self._unkept: dict[str, Rows] = {}

@@ -13,7 +13,7 @@ from knowngood.scale.connecting import connected, look
 from knowngood.scale.mapping import mapping_by
 from knowngood.scale.parts import TRIES
 from knowngood.scale.spreading import room
-from knowngood.scale.workers import Told, same_versions, versions
+from knowngood.scale.workers import PartStatus, same_versions, versions
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -73,13 +73,13 @@ class _Cluster:
         return result
 
 
-def _answered(function: Callable[[P], R], piece: P, cores: int, wanted: dict[str, str]) -> tuple[R | None, Told]:
+def _answered(function: Callable[[P], R], piece: P, cores: int, wanted: dict[str, str]) -> tuple[R | None, PartStatus]:
     """Returns a result, or in words why there is none."""
     from threadpoolctl import threadpool_limits
 
     try:
         same_versions(wanted)
         with threadpool_limits(cores):
-            return function(piece), Told(0)
+            return function(piece), PartStatus(0)
     except KnownGoodError as error:
-        return None, Told.of(0, error)
+        return None, PartStatus.of(0, error)

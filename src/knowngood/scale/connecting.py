@@ -47,7 +47,7 @@ def connected(address: str | None = None, cpus: int | None = None, store: int | 
     os.environ.update(_QUIET)
     address = address or os.environ.get("RAY_ADDRESS")
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        _hushed()
+        _silence_logs()
         yield sys.modules["ray"]
         return
     here = address in (None, "local")
@@ -60,7 +60,7 @@ def connected(address: str | None = None, cpus: int | None = None, store: int | 
             more |= {"_node_ip_address": LOOPBACK, "dashboard_host": LOOPBACK}
         with _no_head_of_a_dashboard() if here else contextlib.nullcontext():
             ray.init(address or "local", **more)
-        _hushed()
+        _silence_logs()
         try:
             yield ray
         finally:
@@ -119,7 +119,7 @@ def _reread_tokens() -> None:
         raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _hushed() -> None:
+def _silence_logs() -> None:
     """Keeps Ray Data's bars and notes off the terminal; they stay in Ray's own logs."""
     from ray.data import DataContext
 

@@ -13,7 +13,7 @@ from knowngood.errors import ConfigError
 from knowngood.progress import reporter
 from knowngood.scale.connecting import connected
 from knowngood.scale.parts import Job, missing, rows_file, swept
-from knowngood.scale.workers import PartWorker, Task, Told
+from knowngood.scale.workers import PartWorker, Task, PartStatus
 
 BLOCKS = 10_000  # pieces that Ray Data hands out
 
@@ -107,7 +107,9 @@ def _done(ray: Any, worker: type[PartWorker[Any]], task: Task, job: Job, wanted:
     return workers
 
 
-def _results(ray: Any, worker: type[PartWorker[Any]], task: Task, wanted: list[int], workers: int) -> Iterator[Told]:
+def _results(
+    ray: Any, worker: type[PartWorker[Any]], task: Task, wanted: list[int], workers: int
+) -> Iterator[PartStatus]:
     """Yields what is said of each part, as it gets done."""
     from ray.data import ActorPoolStrategy
 
@@ -121,4 +123,4 @@ def _results(ray: Any, worker: type[PartWorker[Any]], task: Task, wanted: list[i
         compute=ActorPoolStrategy(size=min(workers, len(wanted)), max_tasks_in_flight_per_actor=2),
     )  # Ray Data starts lost workers again and repeats their parts by itself; `begun` puts an end to it
     for row in done.iter_rows():
-        yield Told(**row)
+        yield PartStatus(**row)

@@ -77,7 +77,7 @@ T = TypeVar("T", bound=Task)
 
 
 @dataclass(frozen=True)
-class Told:
+class PartStatus:
     """What is said of a part that is done, or of why it cannot be.
 
     Attributes:
@@ -97,11 +97,11 @@ class Told:
     fix: str = ""
 
     @classmethod
-    def of(cls, part: int, error: KnownGoodError) -> Told:
+    def of(cls, part: int, error: KnownGoodError) -> PartStatus:
         """Returns what is said of an error."""
         return cls(part, 0, type(error).__name__, error.what, error.expected or "", error.fix or "")
 
-    def checked(self) -> Told:
+    def checked(self) -> PartStatus:
         """Returns itself.
 
         Raises:
@@ -132,16 +132,16 @@ class PartWorker(ABC, Generic[T]):
         """
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what is said of the parts numbered batch["part"]: a column an attribute of `Told`."""
-        told = [asdict(self.told_of(int(number))) for number in batch["part"]]
+        """Returns what is said of the parts numbered batch["part"]: a column an attribute of `PartStatus`."""
+        told = [asdict(self.status_of(int(number))) for number in batch["part"]]
         return {name: np.array([one[name] for one in told]) for name in told[0]}
 
-    def told_of(self, number: int) -> Told:
+    def status_of(self, number: int) -> PartStatus:
         """Returns what is said of a part, which is done unless it is whole already."""
         try:
-            return Told(number, self._done(number))
+            return PartStatus(number, self._done(number))
         except KnownGoodError as error:
-            return Told.of(number, error)
+            return PartStatus.of(number, error)
 
     def _done(self, number: int) -> int:
         out, target = Path(self.task.out), rows_file(Path(self.task.out), number)

@@ -35,7 +35,7 @@ from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
 from knowngood.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
 from knowngood.training.config import Freeze, TrainConfig
-from knowngood.training.processes import Mapped, in_processes, quieten, sent
+from knowngood.training.processes import Mapped, in_processes, silence_logs, sent
 
 
 class FineTuning(pl.LightningModule):
@@ -187,7 +187,7 @@ def _fit(
     steps = len(sampler) * epochs
     ending = EpochEnd(folder, config.patience, epochs, watcher)
     decay = 1 - 1 / max(10.0, min(1000.0, len(sampler) / 2))  # averages over about half an epoch
-    quieten()
+    silence_logs()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=config.devices,

@@ -29,7 +29,7 @@ from knowngood.models.classifier import (
     kernel_config,
     network_for,
 )
-from knowngood.models.features import cached_rows, stages_made_by
+from knowngood.models.features import cached_rows, stages_cache_key
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import PREFERRED, available, find, preferred
 from knowngood.progress import reporter
@@ -235,12 +235,12 @@ class _Job:
         def compute(rows: Rows, title: str) -> npt.NDArray[np.float32]:
             return over_batches(classifier, classifier.stage_features, pixels, rows, title)
 
-        made_by = stages_made_by(classifier.config, weights.origin, self.preprocessing)
+        cache_key = stages_cache_key(classifier.config, weights.origin, self.preprocessing)
         digests = self.records.frame["sha256"].to_list()
         for row in self.store.failed:
             digests[row] = None
         features = np.empty((len(digests), classifier.feature_length), np.float32)
-        cached_rows(digests, made_by, compute, features)
+        cached_rows(digests, cache_key, compute, features)
         return features
 
     def fine_tuned(

@@ -154,7 +154,7 @@ class Receiving:
                     self.to.say(message)
 
 
-def quieten() -> None:
+def silence_logs() -> None:
     """Leaves of Lightning's messages, in this process, the errors only."""
     for name in (
         "lightning.pytorch",

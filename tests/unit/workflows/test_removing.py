@@ -11,7 +11,7 @@ from knowngood.data.loading import load
 from knowngood.data.splits import groups_of, split
 from knowngood.errors import DataError
 from knowngood.models.classifier import kernel_config, network_for
-from knowngood.models.features import FeatureCache, features, stages_made_by
+from knowngood.models.features import FeatureCache, features, stages_cache_key
 from knowngood.models.weights.search import available, find
 from knowngood.workflows import removal as removing
 from knowngood.workflows.removal import AS_IT_IS, PART, changed, changes, doubts, removal_trial
@@ -49,7 +49,7 @@ def noisy(tmp_path_factory):
         stages[:, :WIDTH] = random.normal(size=(COUNT, WIDTH))
         stages[truth & ~hidden_kind, :TELLING] += 2
         stages[hidden_kind, TELLING : 2 * TELLING] += 2
-        FeatureCache(stages_made_by(config, weights.origin)).add(digests, stages)
+        FeatureCache(stages_cache_key(config, weights.origin)).add(digests, stages)
         plain = random.normal(size=(COUNT, 1280)).astype(np.float32)
         FeatureCache(["penultimate", base.model_dump(mode="json"), weights.origin]).add(digests, plain)
         lines = [f"{n},{'bad' if t else 'good'}" for n, t, w in zip(names, truth, wrong, strict=True) if w]
