@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from knowngood.data.images import ImageSource, decoding, refuse_extremes
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
-from knowngood.files import storage_errors, whole_file, write_json
+from knowngood.files import cache_key, storage_errors, whole_file, write_json
 from knowngood.progress import track
 
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -277,9 +276,7 @@ def store_pixels(
         StorageError: The folder's disk is full.
     """
     names = [digest or path for digest, path in records.frame.select("sha256", "path").iter_rows()]
-    key = hashlib.sha256(json.dumps([names, height, width, channels, *preprocessing.cache_key]).encode()).hexdigest()[
-        :24
-    ]
+    key = cache_key(names, height, width, channels, *preprocessing.cache_key)
     data, facts = folder / f"{key}.u8", folder / f"{key}.json"
     shape = (len(names), channels, height, width)
     if not (data.is_file() and facts.is_file()):

@@ -33,7 +33,7 @@ class TrialConfig(BaseModel):
     )
     seeds: int = Field(3, ge=3, le=100, description="With --classifier: trainings of each arm, paired.")
     preset: Literal["quick", "standard"] = Field(
-        "quick", description="With --classifier: quick is a frozen network and a kernel head, standard fine-tuning."
+        "quick", description="With --classifier: quick is a frozen network and an SVM head, standard fine-tuning."
     )
     model: str | None = Field(None, description="With --classifier: network to train; --backbone if not given.")
     epochs: int | None = Field(None, ge=1, le=1000, description="With --classifier: epochs of the preset standard.")

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.heads import KernelHead, NearestHead, PatchHead, patch_maps, pool_stages
+from knowngood.models.heads import NearestHead, PatchHead, SvmHead, patch_maps, pool_stages
 from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
 
 _Mean = Annotated[float, Field(ge=-10, le=10)]
@@ -79,9 +79,9 @@ class Classifier(nn.Module):
             _move_strides(self.trunk, backbone.strided_1x1)
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        self.head: KernelHead | PatchHead | NearestHead | None = None
+        self.head: SvmHead | PatchHead | NearestHead | None = None
         if config.head == "kernel":
-            self.head = KernelHead(self.feature_length, config.supports)
+            self.head = SvmHead(self.feature_length, config.supports)
         elif config.head == "patch_memory":
             self.head = PatchHead(self.feature_length // 2, config.supports)
             self.trunk.prune_intermediate_layers(list(config.stages), prune_norm=True)  # later stages are not asked
@@ -90,7 +90,7 @@ class Classifier(nn.Module):
 
     @property
     def feature_length(self) -> int:
-        """Number of stage features that a kernel head sees."""
+        """Number of stage features that an SVM head sees."""
         channels = [stage["num_chs"] for stage in self.trunk.feature_info]
         return int(2 * sum(channels[index] for index in self.config.stages))
 
@@ -204,8 +204,8 @@ def network_for(backbone: str, weights: Weights | None, height: int, width: int,
     return NetworkConfig.model_validate(described)
 
 
-def kernel_config(base: NetworkConfig) -> NetworkConfig:
-    """Returns the configuration with a kernel head that sees several stages; it has no support vectors yet."""
+def svm_config(base: NetworkConfig) -> NetworkConfig:
+    """Returns the configuration with an SVM head that sees several stages; it has no support vectors yet."""
     stages = BACKBONES.get(base.backbone).stages
     stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
     return base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import DataError, WeightsError
-from knowngood.files import check_writable
+from knowngood.files import cache_key, check_writable
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.features import FeatureMaker, Rows, maker_for, tensors_digest
 from knowngood.models.weights.search import find
@@ -231,9 +229,8 @@ def described(maker: FeatureMaker, tensors: str) -> str:
         maker: What makes them.
         tensors: SHA-256 of the weights' tensors.
     """
-    key = json.dumps([maker.cache_key, tensors], sort_keys=True)
     network = f"{maker.config.backbone} at {maker.config.height} x {maker.config.width}"
-    return f"features of {network} ({hashlib.sha256(key.encode()).hexdigest()[:12]})"
+    return f"features of {network} ({cache_key(maker.cache_keys, tensors)[:12]})"
 
 
 def copied(files: list[Path]) -> int:

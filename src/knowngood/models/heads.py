@@ -26,7 +26,7 @@ def pool_stages(maps: list[Tensor]) -> Tensor:
     return torch.cat([p.float() for p in parts], dim=1)
 
 
-class KernelHead(nn.Module):
+class SvmHead(nn.Module):
     """A support-vector machine with an RBF kernel on standardised stage features, as plain tensors.
 
     margin(x) = sum_i alpha_i * exp(-gamma * ||(x - mean) / scale - s_i||^2) + offset, positive for bad.
@@ -36,7 +36,7 @@ class KernelHead(nn.Module):
         supports: Number S of support vectors.
 
     Reference:
-        Cortes & Vapnik 1995; the fitted values come from scikit-learn's SVC (`fit_kernel_head`).
+        Cortes & Vapnik 1995; the fitted values come from scikit-learn's SVC (`fit_svm_head`).
     """
 
     mean: Tensor

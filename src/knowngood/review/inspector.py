@@ -22,7 +22,7 @@ from knowngood.errors import ConfigError, DataError, StorageError
 from knowngood.models.batching import over_batches
 from knowngood.models.classifier import Classifier
 from knowngood.models.features import FeatureCache
-from knowngood.models.heads import KernelHead
+from knowngood.models.heads import SvmHead
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.report.pictures import Scale, as_colour, as_grey, boxed, scale_of
@@ -78,7 +78,7 @@ class Embedder:
 
     def _rows(self, seen: Tensor) -> Rows:
         rows = seen.float().mean((2, 3)) if seen.ndim == 4 else seen.float()
-        if isinstance(self._head, KernelHead):
+        if isinstance(self._head, SvmHead):
             rows = (rows - self._head.mean) / self._head.scale
         if rows.shape[1] > WIDE:
             if self._narrowing is None:

@@ -13,7 +13,7 @@ from knowngood.errors import ConfigError
 from knowngood.progress import reporter
 from knowngood.scale.connecting import connected
 from knowngood.scale.parts import Job, missing, rows_file, swept
-from knowngood.scale.workers import PartWorker, Task, PartStatus
+from knowngood.scale.workers import PartStatus, PartWorker, Task
 
 BLOCKS = 10_000  # pieces that Ray Data hands out
 

@@ -25,7 +25,7 @@ class TrainConfig(BaseModel):
     )
     preset: Preset = Field(
         "quick",
-        description="quick: frozen network and kernel head, minutes. standard: all layers fine-tuned. "
+        description="quick: frozen network and SVM head, minutes. standard: all layers fine-tuned. "
         "best: both, longer, combined.",
     )
     epochs: int | None = Field(

@@ -35,7 +35,7 @@ from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
 from knowngood.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
 from knowngood.training.config import Freeze, TrainConfig
-from knowngood.training.processes import Mapped, in_processes, silence_logs, sent
+from knowngood.training.processes import Mapped, in_processes, sent, silence_logs
 
 
 class FineTuning(pl.LightningModule):

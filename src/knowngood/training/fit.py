@@ -26,8 +26,8 @@ from knowngood.models.classifier import (
     NetworkConfig,
     common_shape,
     input_size,
-    kernel_config,
     network_for,
+    svm_config,
 )
 from knowngood.models.features import cached_rows, stages_cache_key
 from knowngood.models.weights.files import Weights
@@ -36,7 +36,7 @@ from knowngood.progress import reporter
 from knowngood.training.batches import Rows, Targets, targets_of
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import Watcher, fine_tune
-from knowngood.training.svm_head import fit_kernel
+from knowngood.training.svm_head import fit_svm_on
 from knowngood.wording import counted
 
 
@@ -81,7 +81,7 @@ def choose_model(config: TrainConfig) -> str:
 
 
 def frozen_models(config: TrainConfig, main: str) -> list[str]:
-    """Returns the networks that get a kernel head: the main one, and for the preset best a second opinion."""
+    """Returns the networks that get an SVM head: the main one, and for the preset best a second opinion."""
     if config.preset == "standard" or not config.pretrained:
         return []
     others = [name for name in PREFERRED if name != main and config.weights is None and available(name)]
@@ -137,7 +137,7 @@ def fit_inspector(
         weights = starts[name]
         assert weights is not None
         members.append(job.frozen(bases[name], weights, notes))
-        clock.lap(f"frozen {name} and kernel head")
+        clock.lap(f"frozen {name} and SVM head")
     if config.fine_tuning_epochs > 0:
         member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
         members.append(member)
@@ -203,8 +203,8 @@ class _Job:
         return rows[~np.isin(rows, list(self.store.failed))]
 
     def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
-        """Fits the kernel head on a pretrained trunk."""
-        config = kernel_config(base)
+        """Fits the SVM head on a pretrained trunk."""
+        config = svm_config(base)
         classifier = Classifier(config)
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
@@ -212,14 +212,14 @@ class _Job:
         rows = self.rows("train")
         if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
-        fit = fit_kernel(features, self.records, self.groups, rows, self.config.seed)
+        fit = fit_svm_on(features, self.records, self.groups, rows, self.config.seed)
         classifier.head = fit.head
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
         with torch.inference_mode():
             margins = fit.head(torch.from_numpy(features)).numpy()
         honest = np.full(len(self.records), np.nan)
         honest[rows] = fit.out_of_fold
-        notes[f"kernel head on {base.backbone}"] = {
+        notes[f"SVM head on {base.backbone}"] = {
             "cost": fit.cost,
             "width": fit.width,
             "supports": len(fit.head.alpha),

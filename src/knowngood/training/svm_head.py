@@ -1,4 +1,4 @@
-"""Fits the kernel head: an RBF support-vector machine on the stage features of a frozen trunk."""
+"""Fits the SVM head: an RBF support-vector machine on the stage features of a frozen trunk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.metrics.figures import auroc
-from knowngood.models.heads import KernelHead
+from knowngood.models.heads import SvmHead
 from knowngood.progress import track
 from knowngood.training.batches import Rows, targets_of
 
@@ -25,7 +25,7 @@ _GRID = tuple((cost, width) for cost in (1.0, 5.0, 25.0) for width in (0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class KernelFit:
+class SvmFit:
     """A fitted head and how its settings were found.
 
     Attributes:
@@ -37,7 +37,7 @@ class KernelFit:
         rows: Rows that were used; all, unless there are more than `MOST_ROWS`.
     """
 
-    head: KernelHead
+    head: SvmHead
     cost: float
     width: float
     table: list[dict[str, float]]
@@ -45,8 +45,8 @@ class KernelFit:
     rows: npt.NDArray[np.int64]
 
 
-def fit_kernel(features: npt.NDArray[np.float32], records: Records, groups: Rows, rows: Rows, seed: int) -> KernelFit:
-    """Fits a kernel head on some rows of a set.
+def fit_svm_on(features: npt.NDArray[np.float32], records: Records, groups: Rows, rows: Rows, seed: int) -> SvmFit:
+    """Fits an SVM head on some rows of a set.
 
     Args:
         features: (N, S) stage features.
@@ -59,16 +59,16 @@ def fit_kernel(features: npt.NDArray[np.float32], records: Records, groups: Rows
     bad = targets_of(records).bad
     sure = np.where((bad > 0.1) & (bad < 0.9), UNSURE, 1.0).astype(np.float32)
     labels = (records.frame["label"] == BAD).fill_null(False).to_numpy()
-    return fit_kernel_head(features[rows], labels[rows], sure[rows], folds, seed)
+    return fit_svm_head(features[rows], labels[rows], sure[rows], folds, seed)
 
 
-def fit_kernel_head(
+def fit_svm_head(
     features: Features,
     bad: npt.NDArray[np.bool_],
     weight: npt.NDArray[np.float32],
     folds: npt.NDArray[np.int64],
     seed: int,
-) -> KernelFit:
+) -> SvmFit:
     """Chooses cost and kernel width by cross-validation on the training rows alone, then fits on all of them.
 
     Args:
@@ -91,7 +91,7 @@ def fit_kernel_head(
     squared = squared_distances(standard, standard)
     held = folds_ >= 0
     table, margins = [], {}
-    for cost, width in track(_GRID, "kernel head"):
+    for cost, width in track(_GRID, "SVM head"):
         kernel = np.exp(-width / features.shape[1] * squared)
         margins[cost, width] = _out_of_fold(kernel, bad_, weight_, folds_, cost)
         table.append({"cost": cost, "width": width, "auroc": auroc(bad_[held], margins[cost, width][held]) or 0.5})
@@ -99,7 +99,7 @@ def fit_kernel_head(
     cost, width = best["cost"], best["width"]
     machine = SVC(C=cost, kernel="precomputed", cache_size=1000)
     machine.fit(np.exp(-width / features.shape[1] * squared), bad_, sample_weight=weight_)
-    head = KernelHead(features.shape[1], len(machine.support_))
+    head = SvmHead(features.shape[1], len(machine.support_))
     head.mean.copy_(torch.from_numpy(scaler.mean_).float())
     head.scale.copy_(torch.from_numpy(scaler.scale_).float())
     head.support.copy_(torch.from_numpy(standard[machine.support_]))
@@ -108,7 +108,7 @@ def fit_kernel_head(
     head.gamma.fill_(width / features.shape[1])
     scored = np.full(len(bad), np.nan)
     scored[rows[held]] = margins[cost, width][held]
-    return KernelFit(head, cost, width, table, scored, rows)
+    return SvmFit(head, cost, width, table, scored, rows)
 
 
 def _at_most(bad: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.NDArray[np.int64]:

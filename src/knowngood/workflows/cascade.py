@@ -192,7 +192,7 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
     """Gives a trained recipe a cascade, which `predict` uses from then on.
 
     The student learns on the training split of the run, from labels blended with the large network's scores: with
-    fine-tuning these are its targets, for a kernel head what the large network doubts teaches less. Where the recipe
+    fine-tuning these are its targets, for an SVM head what the large network doubts teaches less. Where the recipe
     has an export that runs here, the student is exported alike. How certain the student must be is chosen on images
     that neither network learned from (validation, and out-of-fold scores of training images where both have kernel
     heads); the threshold of the whole is certified on the calibration split; what the student may reject is set on
@@ -349,7 +349,7 @@ def _honest_scores(run: Path, home: Path) -> _Scores:
     """Returns the scores that both runs have kept of images which neither network had learned from."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
     kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
-    splits = ["train", "val"] if kernels else ["val"]  # of kernel heads the tables hold out-of-fold scores
+    splits = ["train", "val"] if kernels else ["val"]  # of SVM heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])
     return _Scores(*(kept[name].to_numpy() for name in ("label", "student", "score")))

@@ -10,7 +10,7 @@ from PIL import Image
 from knowngood.data.loading import load
 from knowngood.data.splits import groups_of, split
 from knowngood.errors import DataError
-from knowngood.models.classifier import kernel_config, network_for
+from knowngood.models.classifier import network_for, svm_config
 from knowngood.models.features import FeatureCache, features, stages_cache_key
 from knowngood.models.weights.search import available, find
 from knowngood.workflows import removal as removing
@@ -42,7 +42,7 @@ def noisy(tmp_path_factory):
         digests.append(hashlib.sha256((root / "set" / name).read_bytes()).hexdigest())
         names.append(name)
     base = network_for(MODEL, weights, 32, 32, 1)
-    config = kernel_config(base)
+    config = svm_config(base)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KNOWNGOOD_CACHE", str(root / "cache"))
         stages = np.zeros((COUNT, 944), np.float32)
