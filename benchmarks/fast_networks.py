@@ -36,7 +36,7 @@ from engine import BATCH, pictures, read, timed
 from knowngood.data.loading import load
 from knowngood.data.pixels import fit
 from knowngood.data.records import BAD
-from knowngood.data.splits import divided_as
+from knowngood.data.splits import split
 from knowngood.data.units import groups_of
 from knowngood.environment import versions_of
 from knowngood.files import write_json
@@ -81,7 +81,7 @@ def register_fronts() -> None:
 def accuracy(given: argparse.Namespace) -> dict[str, Any]:
     records = load("elpv").usable()
     groups = groups_of(records)
-    divided = [divided_as(records, groups, TrainConfig(), seed) for seed in range(given.seeds)]
+    divided = [split(records, TrainConfig(), seed=seed, groups=groups) for seed in range(given.seeds)]
     bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
     found: dict[str, Any] = {}
     margins: dict[str, list[np.ndarray]] = {}

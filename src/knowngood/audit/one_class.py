@@ -21,8 +21,7 @@ from knowngood.errors import DataError, WeightsError
 from knowngood.files import whole_file
 from knowngood.metrics.thresholds import threshold_at_overkill
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, over_batches
 from knowngood.models.features import features
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.weights.files import Weights

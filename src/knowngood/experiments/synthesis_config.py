@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from knowngood.workflows.generate_config import Division
+from knowngood.data.config import SplitConfig
 
 ALL = "all"
 
@@ -54,7 +54,7 @@ class TrialConfig(BaseModel):
         return tuple(dict.fromkeys(value))
 
 
-class JudgeConfig(Division, TrialConfig):
+class JudgeConfig(SplitConfig, TrialConfig):
     """Everything that decides how made images are judged."""
 
     backbone: str = Field("resnet50", description="Pretrained network in whose features they are judged.")

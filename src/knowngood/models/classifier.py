@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
+import numpy as np
+import numpy.typing as npt
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -18,10 +20,12 @@ from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.heads import NearestHead, PatchHead, SvmHead, patch_maps, pool_stages
 from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
+from knowngood.progress import track
 
 _Mean = Annotated[float, Field(ge=-10, le=10)]
 _Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 _Stage = Annotated[int, Field(ge=0, le=31)]
+BATCH = 32  # photographs at a time where nobody says otherwise
 
 
 class NetworkConfig(BaseModel):
@@ -194,6 +198,43 @@ class Inspector(nn.Module):
         """Returns the margin (B,) of images (B, C, H, W) uint8."""
         margins = torch.stack([member(images) for member in self.members])
         return (self.scales[:, None] * margins).sum(0)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Returns where a network's tensors are."""
+    tensor: Tensor = next(iter(network.state_dict().values()))
+    return tensor.device
+
+
+def over_batches(
+    network: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    pixels: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
+    title: str,
+) -> npt.NDArray[np.float32]:
+    """Returns function(images) for the given rows, joined.
+
+    Float32, so that a score does not depend on which other photographs share its batch.
+
+    Args:
+        network: Put into evaluation mode and channels-last order.
+        function: Takes (B, C, H, W) uint8 and returns (B, ...) float.
+        pixels: (N, C, H, W) uint8.
+        rows: Which rows of `pixels`, in the order of the result.
+        title: Shown beside the progress bar.
+
+    Returns:
+        (len(rows), ...) float32.
+    """
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = device_of(network)
+    parts = []
+    with torch.inference_mode():
+        for start in track(range(0, len(rows), BATCH), title):
+            batch = np.ascontiguousarray(pixels[rows[start : start + BATCH]])
+            parts.append(function(torch.from_numpy(batch).to(device)).float().cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def network_for(backbone: str, weights: Weights | None, height: int, width: int, channels: int) -> NetworkConfig:

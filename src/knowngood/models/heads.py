@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from knowngood.models.distances import squared_distances
+
 
 def pool_stages(maps: list[Tensor]) -> Tensor:
     """Returns the average and the maximum of every map, side by side.
@@ -58,8 +60,7 @@ class SvmHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Returns the margins (B,) of feature rows (B, D)."""
         standard = (features - self.mean) / self.scale
-        squared = standard.square().sum(1, keepdim=True) - 2 * standard @ self.support.T + self.support.square().sum(1)
-        return torch.exp(-self.gamma * squared.clamp_min(0)) @ self.alpha + self.offset
+        return torch.exp(-self.gamma * squared_distances(standard, self.support)) @ self.alpha + self.offset
 
 
 STRANGEST = 0.01  # share of an image's patches, the strangest ones, whose mean distance is its score
@@ -132,11 +133,6 @@ class MemoryHead(nn.Module):
         self.centre.copy_(rows.double().mean(0))
         self.memory.copy_(rows - self.centre)
 
-    def squared(self, rows: Tensor, memory: Tensor) -> Tensor:
-        """Returns squared distances of centred rows (N, D) to a piece of the memory (K, D): (N, K)."""
-        far = memory.square().sum(1) - 2 * rows @ memory.T
-        return (far + rows.square().sum(1, keepdim=True)).clamp_min(0)
-
     def pieces(self) -> list[Tensor]:
         """Returns the memory in pieces of bounded size."""
         return list(torch.split(self.memory, _AT_ONCE))
@@ -156,7 +152,7 @@ class PatchHead(MemoryHead):
     def distances(self, maps: Tensor) -> Tensor:
         """Returns each patch's distance to the nearest remembered one, (B, h, w), for patch maps (B, D, h, w)."""
         rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) - self.centre
-        nearest = [self.squared(rows, piece).amin(1) for piece in self.pieces()]
+        nearest = [squared_distances(rows, piece).amin(1) for piece in self.pieces()]
         return torch.stack(nearest).amin(0).sqrt().reshape(maps.shape[0], *maps.shape[2:])
 
     def margins(self, distances: Tensor) -> Tensor:
@@ -178,5 +174,5 @@ class NearestHead(MemoryHead):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Returns the margins (B,) of feature rows (B, D)."""
-        far = self.squared(rows - self.centre, self.memory)
+        far = squared_distances(rows - self.centre, self.memory)
         return far.topk(min(NEAREST, len(self.memory)), dim=1, largest=False)[0][:, -1].sqrt()

@@ -19,7 +19,6 @@ from knowngood.errors import WeightsError
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.batching import over_batches
 from knowngood.models.classifier import (
     Classifier,
     Inspector,
@@ -27,6 +26,7 @@ from knowngood.models.classifier import (
     common_shape,
     input_size,
     network_for,
+    over_batches,
     svm_config,
 )
 from knowngood.models.features import cached_rows, stages_cache_key

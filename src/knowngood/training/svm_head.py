@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.metrics.figures import auroc
+from knowngood.models.distances import squared_distances
 from knowngood.models.heads import SvmHead
 from knowngood.progress import track
 from knowngood.training.batches import Rows, targets_of
@@ -120,13 +121,6 @@ def _at_most(bad: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.NDA
         random.permutation(np.flatnonzero(~bad))[: MOST_ROWS - wanted_bad],
     ]
     return np.sort(np.concatenate(kept))
-
-
-def squared_distances(rows: Features, others: Features) -> Features:
-    """Returns squared Euclidean distances (N, M) of rows (N, D) from others (M, D), as one matrix product."""
-    norms, other = np.square(rows).sum(1), np.square(others).sum(1)
-    squared: Features = np.maximum(norms[:, None] + other - 2 * rows @ others.T, 0)
-    return squared
 
 
 def _out_of_fold(

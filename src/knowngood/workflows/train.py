@@ -22,7 +22,7 @@ from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
-from knowngood.data.splits import bads_to_test, divided_as, settle, split_good_only
+from knowngood.data.splits import bads_to_test, good_only_shares, settle, split, split_good_only
 from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
@@ -248,16 +248,9 @@ def train_divided(
 
 
 def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfig) -> Records:
-    if not config.one_class:
-        return divided_as(records, groups, config, config.seed)
-    return split_good_only(
-        records,
-        test=config.test,
-        calibration=config.val + config.calibration,  # nothing is chosen on val: it helps to set the threshold
-        seed=config.seed,
-        keep_given=not config.resplit,
-        groups=groups,
-    )
+    if config.one_class:
+        return split_good_only(records, good_only_shares(config), seed=config.seed, groups=groups)
+    return split(records, config, seed=config.seed, groups=groups)
 
 
 def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
@@ -272,9 +265,7 @@ def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tup
     divided = settle(
         with_verdicts(before, said),
         before,
-        test=config.test,
-        val=0 if config.one_class else config.val,
-        calibration=config.val + config.calibration if config.one_class else config.calibration,
+        good_only_shares(config) if config.one_class else config,
         seed=config.seed,
         classes=(GOOD,) if config.one_class else (GOOD, BAD),
     )

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from knowngood.data.loading import load
-from knowngood.data.splits import groups_of, split
+from knowngood.data.splits import Shares, groups_of, split
 from knowngood.errors import DataError
 from knowngood.models.classifier import network_for, svm_config
 from knowngood.models.features import FeatureCache, features, stages_cache_key
@@ -128,7 +128,7 @@ def test_labels_outside_the_training_part_decide_nothing(noisy):
     records = load(root / "set").usable()
     deep = features(records, MODEL, image_size=32, stages=True)
     groups = groups_of(records)
-    divided = split(records, seed=0, groups=groups, keep_given=False)
+    divided = split(records, Shares(resplit=True), groups=groups)
     part = np.flatnonzero(divided.frame["split"].is_in(PART).to_numpy())
 
     def arms(rows):
