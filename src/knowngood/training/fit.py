@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from knowngood.data.augmentation import policy_named
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
@@ -73,11 +74,19 @@ class Fitted:
 def choose_model(config: TrainConfig) -> str:
     """Returns the network to train: the one asked for, else the first preferred one whose weights are here."""
     if config.model is not None:
-        BACKBONES.get(config.model)
         return config.model
-    if not config.pretrained:
-        return "resnet18"
-    return preferred()
+    return preferred() if config.pretrained else "resnet18"
+
+
+def check_names(config: TrainConfig) -> None:
+    """Looks whether the network and the transforms that a configuration names are registered.
+
+    Raises:
+        UnknownNameError: One is not.
+    """
+    if config.model is not None:
+        BACKBONES.get(config.model)
+    policy_named(config.augment)
 
 
 def frozen_models(config: TrainConfig, main: str) -> list[str]:
@@ -96,6 +105,7 @@ def fit_inspector(
     *,
     pixels: Path | None = None,
     watcher: Watcher | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Fitted:
     """Trains an inspector as the preset says.
 
@@ -106,11 +116,15 @@ def fit_inspector(
         folder: For decoded photographs and checkpoints; a killed run continues from there.
         pixels: For decoded photographs instead, shared by trainings on the same images.
         watcher: Is shown the fine-tuned network after each epoch, see `fine_tune`.
+        preprocessing: Of `preprocessing_of`, where the caller has it already.
 
     Raises:
+        ConfigError: The region of interest does not fit the photographs.
+        UnknownNameError: No such network.
         WeightsError: Pretrained weights are asked for and not to be had.
         TrainingError: Fine-tuning failed.
     """
+    check_names(config)
     main = choose_model(config)
     if config.preset == "quick" and not config.pretrained:
         raise WeightsError(
@@ -118,11 +132,12 @@ def fit_inspector(
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    preprocessing = preprocessing_of(records, config)
+    preprocessing = preprocessing or preprocessing_of(records, config)
     clock = Clock()
+    frozen = frozen_models(config, main)
     starts: dict[str, Weights | None] = {main: None}
     if config.pretrained:
-        starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
+        starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen])}
     bases = base_networks(records, config, starts)
     channels, height, width = common_shape(list(bases.values()))
     store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
@@ -133,7 +148,7 @@ def fit_inspector(
     members: list[Member] = []
     history: list[dict[str, float]] = []
     notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
-    for name in frozen_models(config, main):
+    for name in frozen:
         weights = starts[name]
         assert weights is not None
         members.append(job.frozen(bases[name], weights, notes))

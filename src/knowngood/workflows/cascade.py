@@ -47,7 +47,7 @@ from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import choose_model
+from knowngood.training.fit import check_names
 from knowngood.workflows.cascade_config import CascadeConfig
 from knowngood.workflows.runs import command_for, unseen
 from knowngood.workflows.train import train_divided
@@ -286,7 +286,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
         },
     )
     command = command_for(run, None, config, None, verb="cascade")
-    choose_model(wanted)  # a name that is not known is told before a student is replaced
+    check_names(wanted)  # before a student is replaced
     train_divided(records, groups_of(records), home, wanted, command, force=_is_of_other_options(home, wanted))
 
 

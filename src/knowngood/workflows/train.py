@@ -17,7 +17,6 @@ import polars as pl
 
 from knowngood import wording
 from knowngood.audit.one_class import fit_one_class
-from knowngood.data.augmentation import policy_named
 from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
 from knowngood.data.loading import loaded
@@ -43,7 +42,7 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Fitted, choose_model, fit_inspector, preprocessing_of
+from knowngood.training.fit import Fitted, check_names, fit_inspector, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
 from knowngood.workflows.maps import audience_of, map_sections
@@ -167,7 +166,7 @@ def train(
         WeightsError: Pretrained weights are asked for and not to be had.
     """
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
-    choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
+    check_names(config)  # before the images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -218,7 +217,9 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
-    preprocessing_of(divided, config)  # a region that does not fit is told before anything is written
+    preprocessing = preprocessing_of(
+        divided, config
+    )  # a region that does not fit is refused before anything is written
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
@@ -227,11 +228,19 @@ def train_divided(
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
-        fitted = fit_one_class(placed, config, folder / "work")
+        fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
         film = None if audience is None else audience.film(folder, goes_on=goes_on)
-        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
+        fitted = fit_inspector(
+            placed,
+            groups[kept.to_numpy()],
+            config,
+            folder / "work",
+            pixels=pixels,
+            watcher=film,
+            preprocessing=preprocessing,
+        )
     learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
     if learned.warning is not None:
