@@ -164,9 +164,7 @@ def falsifying(records: Records, groups: Ids) -> tuple[Finding, ...]:
     equal = _divided(exact, splits)
     tested = [row for row in equal if splits[row] == "test"]
     whole = sum(split == "test" for split in splits)
-    message = (
-        f"{_images(tested)} of the {whole} in the test split {_are(len(tested))} byte for byte in another split as well"
-    )
+    message = f"{_images(tested)} of the {whole} in the test split {_are(len(tested))} byte for byte in another split"
     if not tested:
         message = f"{_images(equal, 'is')} byte for byte in two of the splits that the data came with"
     add("error", "duplicates-across-splits", f"{message}: the figures are too good. {_ANEW}", equal)

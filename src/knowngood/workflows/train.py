@@ -217,9 +217,7 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
-    preprocessing = preprocessing_of(
-        divided, config
-    )  # a region that does not fit is refused before anything is written
+    preprocessing = preprocessing_of(divided, config)  # checks the region, before anything is written
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
