@@ -150,8 +150,8 @@ def _copies_folder(records: Records) -> str:
 def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str, Any]:
     columns = ["image", "sha256", "label", "split", "mask", "box"]
     rows = records.frame.select(columns).sort("image").rows()
-    told = "Part of the training images are transformed copies; the manifest says of what and how."
-    notes = list(dict.fromkeys([*records.notes, told]))
+    note = "Part of the training images are transformed copies; the manifest says of what and how."
+    notes = list(dict.fromkeys([*records.notes, note]))
     if unreadable:
         notes.append(f"{counted(unreadable, 'image')} that cannot be read left out.")
     return {

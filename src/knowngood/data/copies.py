@@ -149,7 +149,7 @@ def _grid(box: Box) -> Floats:
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
-TRIES = 50  # draws for a defect that will not stay in the picture; then the best of them is taken, and said
+TRIES = 50  # draws for a defect that will not stay in the picture; then the best of them is taken and reported
 _PHOTO, _MASK = 2, 3  # compression
 
 

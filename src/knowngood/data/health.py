@@ -59,7 +59,7 @@ class Health:
 
     Attributes:
         records: What was read.
-        findings: Empty when nothing is to be said.
+        findings: Empty when nothing was found.
     """
 
     records: Records

@@ -339,7 +339,7 @@ def _written(layout: _Layout, values: dict[int, tuple[int, int, bytes]]) -> byte
 
 
 def _pointed(handle: BinaryIO, layout: _Layout, directory: _Directory, name: str) -> bytes:
-    """Returns the whole file with its header pointing at one directory: for kinds whose data cannot be told apart."""
+    """Returns the whole file with its header pointing at one directory, where pages share their data."""
     if layout.size > _MAX_BYTES:
         raise ImageError(f"{name} cannot be taken out of a file of that size.", expected="at most 1 GiB")
     handle.seek(0)

@@ -80,8 +80,8 @@ def split(
     """Gives every usable, labelled image a split.
 
     Splits that the source gave are kept; those it did not give are carved out of its training part.
-    Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
-    What is guaranteed when labels or photographs change is said on top of this module.
+    Unlabelled test images stay in the test, and labelled ones are carved beside them, so that there are test figures.
+    What is guaranteed when labels or photographs change is described on top of this module.
     Generated images go to train, and so does all that is grouped with them. Copies that say what they were made
     from decide nothing: they train where all that they show parts of does, and otherwise they are left out.
 

@@ -140,8 +140,8 @@ def identities(records: Records, groups: Ids) -> list[str]:
     rows = records.frame.select(pl.coalesce("lot", "unit", content).alias("name"), content.alias("own"))
     least = rows.with_columns(group=pl.Series(groups, dtype=pl.Int64)).group_by("group").agg(pl.all().min())
     shared = pl.col("name").is_duplicated()  # groups that divide a lot or a unit must not all fall into one part
-    told = least.select("group", pl.when(shared).then(pl.col("name") + " " + pl.col("own")).otherwise("name"))
-    found = dict(told.iter_rows())
+    named = least.select("group", pl.when(shared).then(pl.col("name") + " " + pl.col("own")).otherwise("name"))
+    found = dict(named.iter_rows())
     return [found.get(group, "") for group in range(int(groups.max(initial=-1)) + 1)]
 
 
@@ -292,8 +292,8 @@ def _both(given: RepeatedParts, found: RepeatedParts) -> RepeatedParts:
 def _noted(records: Records, *, tell: bool) -> Records:
     """Adds what the reader of the set should know to its notes, and tells it, once."""
     assert records.repeated is not None
-    said = [kept_together(records.repeated), suspicion(records.repeated)]
-    new = [one for one in said if one and one not in records.notes]
+    sentences = [kept_together(records.repeated), suspicion(records.repeated)]
+    new = [one for one in sentences if one and one not in records.notes]
     for sentence in new if tell else ():
         reporter().say(sentence)
     return replace(records, notes=(*records.notes, *new))

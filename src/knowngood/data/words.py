@@ -144,7 +144,7 @@ class LabelNames:
         return bool(self.good or self.bad)
 
     def label_of(self, *names: str) -> Literal["good", "bad"] | None:
-        """Returns what was said of the thing that has these names, or None; remembers which names were of use."""
+        """Returns the label given for any of these names, or None; remembers which of the given names matched."""
         own = {folded(name) for name in names}
         for label, given in (("bad", self.bad), ("good", self.good)):
             for name in given:

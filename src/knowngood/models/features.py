@@ -125,7 +125,7 @@ class Features:
     def of(self, rows: Indices) -> Features:
         """Returns the features of some rows (M,), in that order."""
         place = {int(row): new for new, row in enumerate(rows)}
-        failed = {place[row]: said for row, said in self.failed.items() if row in place}
+        failed = {place[row]: message for row, message in self.failed.items() if row in place}
         stages = None if self.stages is None else self.stages[rows]
         return replace(self, rows=self.rows[rows], stages=stages, failed=failed)
 
@@ -177,7 +177,7 @@ def features(
 
     def here(missing: Indices, title: str) -> list[Rows]:
         made, errors = maker.rows([paths[i] for i in missing], title)
-        failed.update({digests[missing[place]] or paths[missing[place]]: said for place, said in errors.items()})
+        failed.update({digests[missing[place]] or paths[missing[place]]: message for place, message in errors.items()})
         return made
 
     def there(missing: Indices) -> Iterator[tuple[Indices, list[Rows]]]:
@@ -185,7 +185,7 @@ def features(
         start = 0
         for made, errors in elsewhere.rows(maker, records.with_frame(records.frame[missing])) if len(missing) else ():
             some = missing[start : start + len(made[0])]
-            failed.update({digests[some[place]] or paths[some[place]]: said for place, said in errors.items()})
+            failed.update({digests[some[place]] or paths[some[place]]: message for place, message in errors.items()})
             start += len(some)
             yield some, made
 

@@ -51,7 +51,7 @@ KINDS = ("features", "stages")  # columns
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureTask(Task):
-    """What every worker is told.
+    """What every worker needs to know.
 
     Attributes:
         network: What to build.
@@ -278,7 +278,7 @@ class OnCluster:
         done = spread_features(records, maker, self.folder, self._config, weights=self._weights, replace=True)
         for file in done.files:
             frame = pl.read_parquet(file)
-            errors = {place: said for place, said in enumerate(frame["error"]) if said is not None}
+            errors = {place: error for place, error in enumerate(frame["error"]) if error is not None}
             yield [frame[kind].to_numpy() for kind in KINDS if kind in frame.columns], errors
 
     def clear(self) -> None:

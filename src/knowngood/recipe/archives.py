@@ -13,7 +13,7 @@ from typing import IO
 from knowngood.data.images import MAX_BYTES
 from knowngood.data.pages import is_tiff, page_bytes, pages_in
 from knowngood.data.records import PassedOver
-from knowngood.data.sources.walking import HEAD, Verdict, hidden_within, judged, text_of
+from knowngood.data.sources.walking import HEAD, Verdict, classify_file, hidden_within, text_of
 from knowngood.errors import DataError, ImageError
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -78,7 +78,7 @@ def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
                 head = b"" if handle is None else handle.read(HEAD)  # noqa: B023  (called at once)
                 return head
 
-            verdict = judged(name.rsplit("/", 1)[-1], first)
+            verdict = classify_file(name.rsplit("/", 1)[-1], first)
             if verdict.taken in ("photograph", "unread"):
                 yield name, verdict, partial(_from_tar, name, member, handle, head)
             else:
@@ -97,7 +97,7 @@ def _of_zip(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
             name = text_of(member.filename)
             if member.is_dir() or hidden_within(name):
                 continue
-            verdict = judged(name.rsplit("/", 1)[-1], partial(_first, archive, member))
+            verdict = classify_file(name.rsplit("/", 1)[-1], partial(_first, archive, member))
             if verdict.taken in ("photograph", "unread"):
                 yield name, verdict, partial(_from_zip, name, archive, member)
             else:

@@ -62,14 +62,14 @@ class _Cluster:
 
     def _taken(self, reference: Any) -> Any:
         try:
-            result, told = self._ray.get(reference)
+            result, status = self._ray.get(reference)
         except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.OutOfMemoryError) as error:
             raise ConfigError(
                 f"A piece of the work has cost {TRIES} workers.",
                 expected="enough memory for each worker",
                 fix="More --worker-cores make fewer workers share a machine's memory; the same command tries again.",
             ) from error
-        told.checked()
+        status.checked()
         return result
 
 

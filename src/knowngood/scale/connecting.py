@@ -163,9 +163,9 @@ def look(address: str | None) -> None:
             [sys.executable, "-c", _TRY, address], check=True, capture_output=True, text=True, timeout=ANSWER
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-        said = error.stderr or ""  # bytes after a time-out, whatever was asked for
-        said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-        if "InvalidAuthToken" in said:
+        output = error.stderr or ""  # bytes after a time-out, whatever was asked for
+        output = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
+        if "InvalidAuthToken" in output:
             raise ConfigError(
                 f"The Ray cluster at {address} asks for a token.",
                 expected="the token of its head, as Ray's page on token authentication says",
@@ -173,7 +173,7 @@ def look(address: str | None) -> None:
             ) from error
         if isinstance(error, subprocess.TimeoutExpired):
             raise _silent(address, f"no answer of a Ray cluster within {ANSWER:.0f} s") from error
-        raise _silent(address, (said.strip().splitlines() or ["Ray ended without a word"])[-1]) from error
+        raise _silent(address, (output.strip().splitlines() or ["Ray ended without a word"])[-1]) from error
 
 
 def _silent(address: str, why: str) -> ConfigError:

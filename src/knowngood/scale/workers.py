@@ -1,4 +1,4 @@
-"""What every worker on a cluster does: one part after the other, rows written whole, errors told in words."""
+"""What every worker on a cluster does: one part after the other, rows written whole, errors returned as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import polars as pl
 from knowngood import errors
 from knowngood.environment import versions_of
 from knowngood.errors import ConfigError, DataError, KnownGoodError, RecipeError
-from knowngood.scale.parts import begun, rows_file
+from knowngood.scale.parts import note_attempt, rows_file
 from knowngood.tables import write_table
 
 # What decides the last bit of a row, besides what makes it.
@@ -58,7 +58,7 @@ def same_versions(wanted: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every worker is told.
+    """What every worker needs to know.
 
     Attributes:
         out: Folder of the parts.
@@ -78,7 +78,7 @@ T = TypeVar("T", bound=Task)
 
 @dataclass(frozen=True)
 class PartStatus:
-    """What is said of a part that is done, or of why it cannot be.
+    """The status of a part: how many rows are done, or why it cannot be done.
 
     Attributes:
         part: Its number.
@@ -98,7 +98,7 @@ class PartStatus:
 
     @classmethod
     def of(cls, part: int, error: KnownGoodError) -> PartStatus:
-        """Returns what is said of an error."""
+        """Returns the status of a part that ended in an error."""
         return cls(part, 0, type(error).__name__, error.what, error.expected or "", error.fix or "")
 
     def checked(self) -> PartStatus:
@@ -132,12 +132,12 @@ class PartWorker(ABC, Generic[T]):
         """
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what is said of the parts numbered batch["part"]: a column an attribute of `PartStatus`."""
-        told = [asdict(self.status_of(int(number))) for number in batch["part"]]
-        return {name: np.array([one[name] for one in told]) for name in told[0]}
+        """Returns the status of the parts numbered batch["part"], a column for each attribute of `PartStatus`."""
+        statuses = [asdict(self.status_of(int(number))) for number in batch["part"]]
+        return {name: np.array([one[name] for one in statuses]) for name in statuses[0]}
 
     def status_of(self, number: int) -> PartStatus:
-        """Returns what is said of a part, which is done unless it is whole already."""
+        """Does a part unless it is complete already, and returns its status."""
         try:
             return PartStatus(number, self._done(number))
         except KnownGoodError as error:
@@ -150,7 +150,7 @@ class PartWorker(ABC, Generic[T]):
         same_versions(self.task.versions)
         if not out.is_dir():
             raise unseen(f"folder {out}", "--out")
-        begun(out, number)
+        note_attempt(out, number)
         frame = self.rows_of(number)
         write_table(frame, target)
         return len(frame)

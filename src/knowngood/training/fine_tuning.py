@@ -134,7 +134,7 @@ def fine_tune(
         classifier: With a linear head.
         config: Rates, policy, balance, precision, seed, devices.
         pixels: (N, C, H, W) uint8 of every split.
-        targets: What the N rows are to be taught.
+        targets: Of the N rows.
         rows: Indices of the training rows and of the validation rows.
         folder: For checkpoints.
         keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.

@@ -350,7 +350,9 @@ def _judge(
     """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
     frame = placed.frame
     as_fitted = fitted.margins.astype(np.float64)
-    margins = np.where(np.isnan(fitted.honest), as_fitted, fitted.honest)  # of machines that had not seen the image
+    margins = np.where(
+        np.isnan(fitted.out_of_fold), as_fitted, fitted.out_of_fold
+    )  # of machines that had not seen the image
     ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
     labels = frame["label"].fill_null(GOOD).to_numpy()
     held = ok & (frame["split"] == "calibration").to_numpy()
@@ -358,7 +360,7 @@ def _judge(
     calibration, threshold = judge(labels[held], margins[held], config)
     scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, margins)
     fitted_on = frame["split"].is_in(["train", *(() if config.fine_tuning_epochs or config.one_class else ("val",))])
-    unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.honest)] = np.nan
+    unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.out_of_fold)] = np.nan
     metrics: dict[str, Any] = {}
     for name in SPLITS:
         rows = ok & (frame["split"] == name).to_numpy()

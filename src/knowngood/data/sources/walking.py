@@ -13,7 +13,7 @@ from knowngood.data.pages import pages_of
 from knowngood.data.records import PassedOver
 from knowngood.errors import DataError
 
-HEAD = 64  # bytes from which the kind of a file is told
+HEAD = 64  # bytes from which the kind of a file is found
 _SYSTEM_FILES = frozenset(["thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"])
 _SYSTEM_FOLDERS = frozenset(["__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir"])
 _UNFINISHED = frozenset([".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart"])
@@ -82,7 +82,7 @@ def image_kind(head: bytes) -> str | None:
     return None
 
 
-def judged(name: str, head: Callable[[], bytes]) -> Verdict:
+def classify_file(name: str, head: Callable[[], bytes]) -> Verdict:
     """Decides on one file by its ending, and by its first bytes where the ending is none that is known.
 
     Args:
@@ -147,7 +147,7 @@ class Walker:
     """Finds photographs and remembers what it passed over.
 
     Args:
-        root: Names of passed-over files are told below it; by default below the folder that is walked.
+        root: Names of passed-over files are given below it; by default below the folder that is walked.
         sniff: Look at the first bytes of files whose ending is not known; without, only known endings count.
         expected: Endings, in lower case, of files that belong beside the photographs and are not counted.
 
@@ -194,7 +194,7 @@ class Walker:
             seen.add(real)
             for file in sorted(files):
                 path = Path(here, file)
-                verdict = judged(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
+                verdict = classify_file(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
                 name = relative_name(path, self.root or folder)
                 if verdict.taken == "photograph":
                     if verdict.reason:
