@@ -231,9 +231,11 @@ def head_of(path: Path) -> bytes:
 def folders_in(path: Path) -> list[Path]:
     """Returns the visible folders right inside `path`, sorted by name; none when it cannot be listed."""
     try:
-        return sorted(p for p in path.iterdir() if not is_hidden(p.name, folder=True) and p.is_dir())
+        with os.scandir(path) as entries:  # says what is a folder without a look at each file
+            names = [entry.name for entry in entries if not is_hidden(entry.name, folder=True) and entry.is_dir()]
     except OSError:
         return []
+    return [path / name for name in sorted(names)]
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
