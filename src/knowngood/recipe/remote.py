@@ -82,13 +82,13 @@ def remote_items(url: str, passed_over: PassedOver | None = None) -> Iterator[tu
             for file in sorted(files):
                 inside = f"{folder}/{file}"
                 name = f"{scheme}://{inside.lstrip('/')}"
-                verdict = classify_file(file, partial(_head, system, inside))
-                if verdict.taken == "photograph":
+                file_kind = classify_file(file, partial(_head, system, inside))
+                if file_kind.taken == "photograph":
                     yield from _pages(system, inside, name)
-                elif verdict.taken == "unread":
-                    yield name, partial(_refuse, name, verdict.reason)
-                elif verdict.taken == "other" and passed_over is not None:
-                    passed_over.add(verdict.reason, name)
+                elif file_kind.taken == "unread":
+                    yield name, partial(_refuse, name, file_kind.reason)
+                elif file_kind.taken == "other" and passed_over is not None:
+                    passed_over.add(file_kind.reason, name)
     except DataError:
         raise
     except Exception as error:  # every protocol has its own

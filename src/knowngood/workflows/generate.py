@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from knowngood.data.config import GeneratorConfig, SplitConfig, TransplantConfig
+from knowngood.data.config import SplitConfig
 from knowngood.data.loading import loaded, refuse_in_data
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
@@ -33,6 +33,7 @@ from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.transplant import Bools, Regions, Transplant
 from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
 from knowngood.tables import write_table
+from knowngood.workflows.generate_config import GeneratorConfig, TransplantConfig
 from knowngood.workflows.runs import FIGURES, fingerprint_of, open_run, versions
 
 MOST_GOOD = 20_000  # good photographs that are looked at first, at most

@@ -42,7 +42,7 @@ Taken: TypeAlias = Literal["photograph", "unread", "other", "hidden"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FileKind:
     """Whether a file is taken as a photograph.
 
     Attributes:
@@ -82,7 +82,7 @@ def image_kind(head: bytes) -> str | None:
     return None
 
 
-def classify_file(name: str, head: Callable[[], bytes]) -> Verdict:
+def classify_file(name: str, head: Callable[[], bytes]) -> FileKind:
     """Decides on one file by its ending, and by its first bytes where the ending is none that is known.
 
     Args:
@@ -90,30 +90,30 @@ def classify_file(name: str, head: Callable[[], bytes]) -> Verdict:
         head: Returns its first `HEAD` bytes; asked only when the ending does not decide. An `OSError` counts as none.
     """
     if is_hidden(name):
-        return Verdict("hidden")
+        return FileKind("hidden")
     ending = os.path.splitext(name)[1].lower()
     if ending in SUFFIXES:
-        return Verdict("photograph")
+        return FileKind("photograph")
     if ending in _UNFINISHED or name.endswith("~"):
-        return Verdict("other", f"the ending {ending or '~'} of a file that is still being written")
+        return FileKind("other", f"the ending {ending or '~'} of a file that is still being written")
     if ending in _DOCUMENTS:
-        return Verdict("other", f"the ending {ending}, which photographs do not have")
+        return FileKind("other", f"the ending {ending}, which photographs do not have")
     shown = _ending_words(ending)
     try:
         first = head()
     except OSError:
-        return Verdict("unread", f"{shown}, and it cannot be opened")
+        return FileKind("unread", f"{shown}, and it cannot be opened")
     kind = image_kind(first)
     if kind is not None:
-        return Verdict("photograph", f"{shown}, but it is a {kind} by its first bytes")
+        return FileKind("photograph", f"{shown}, but it is a {kind} by its first bytes")
     if first[4:8] == b"ftyp":
         brand = first[8:12].decode("ascii", "replace")
-        return Verdict(
+        return FileKind(
             "unread", f"{shown}: {'AVIF' if brand.startswith('avi') else 'HEIC'} is not read (save it as PNG or JPEG)"
         )
     if not ending and first and _is_text(first):
-        return Verdict("other", "text without an ending")
-    return Verdict("unread", f"{shown}, which is not read (save it as PNG, TIFF or JPEG)")
+        return FileKind("other", "text without an ending")
+    return FileKind("unread", f"{shown}, which is not read (save it as PNG, TIFF or JPEG)")
 
 
 def _ending_words(ending: str) -> str:
@@ -194,19 +194,19 @@ class Walker:
             seen.add(real)
             for file in sorted(files):
                 path = Path(here, file)
-                verdict = classify_file(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
+                file_kind = classify_file(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
                 name = relative_name(path, self.root or folder)
-                if verdict.taken == "photograph":
-                    if verdict.reason:
-                        self.odd.add(verdict.reason, name)
+                if file_kind.taken == "photograph":
+                    if file_kind.reason:
+                        self.odd.add(file_kind.reason, name)
                     pages, remark = pages_of(path)
                     if remark is not None:
                         self.passed_over.add(remark, name)
                     yield from map(Found, pages)
-                elif verdict.taken == "unread":
-                    yield Found(path, verdict.reason)
-                elif verdict.taken == "other" and not file.lower().endswith(self.expected):
-                    self.passed_over.add(verdict.reason, name)
+                elif file_kind.taken == "unread":
+                    yield Found(path, file_kind.reason)
+                elif file_kind.taken == "other" and not file.lower().endswith(self.expected):
+                    self.passed_over.add(file_kind.reason, name)
 
     def notes(self) -> tuple[str, ...]:
         """Returns a sentence for each kind of photograph that was taken in spite of its ending."""
