@@ -447,8 +447,8 @@ def _check_enough(
         groups = int((counts[:, label] > 0).sum())
         if groups < need:
             raise DataError(
-                f"The {int(totals[label])} {name} images are of only {groups} lots or units (or sets of copies), which "
-                "are never divided.",
+                f"The {int(totals[label])} {name} images are of only {counted(groups, 'lot or unit', 'lots or units')} "
+                "(or sets of copies), and none of these is ever divided.",
                 expected=f"at least {need}, one for each of {', '.join(parts)}",
                 fix="Add images of other lots, or leave the column lot out.",
             )

@@ -141,7 +141,7 @@ def test_unreadable_rows_are_left_out() -> None:
         (made(3, {}), "no bad"),
         (made(0, {"chip": 9}), "no good"),
         (made(2, {"chip": 1}), "3 images are too few"),
-        (made(50, {"chip": 20}, lots=1), "only 1 lots"),
+        (made(50, {"chip": 20}, lots=1), "only 1 lot or unit"),
         (made(50, {"chip": 20}, split=["train"] * 50 + ["test"] * 20), "no bad"),
     ],
 )
