@@ -15,10 +15,11 @@ from knowngood.audit.detectors import checked_features, row_blocks
 from knowngood.data.splits import trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.calibration import Calibration, fit_calibration
+from knowngood.models.classical import MOST_ROWS
 from knowngood.models.distances import squared_distances
 from knowngood.progress import track
 from knowngood.scale.mapping import mapped
-from knowngood.training.svm_head import MOST_ROWS, SvmFit, fit_svm_head
+from knowngood.training.svm_head import SvmFit, fit_svm_head
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = npt.NDArray[np.float32]

@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.metrics.figures import auroc
+from knowngood.models.classical import MOST_ROWS, at_most
 from knowngood.models.distances import squared_distances
 from knowngood.models.heads import SvmHead
 from knowngood.progress import track
@@ -21,7 +22,6 @@ from knowngood.training.batches import Rows, targets_of
 Features = npt.NDArray[np.float32]
 FOLDS = 4
 UNSURE = 0.3  # weight of a photograph whose annotators were between sure and sure (0.1 < P(bad) < 0.9)
-MOST_ROWS = 8000  # the kernel matrix of more would take minutes and over 0.5 GB
 _GRID = tuple((cost, width) for cost in (1.0, 5.0, 25.0) for width in (0.5, 1.0))
 
 
@@ -34,7 +34,7 @@ class SvmFit:
         cost: Penalty C of the chosen machine.
         width: gamma times the number of features.
         table: One row a setting: cost, width, out-of-fold AUC.
-        out_of_fold: (N,) margins of rows that the machine which scored them had not seen; NaN for rows left out.
+        out_of_fold: (N,) out-of-fold margins; NaN for rows that were not held out.
         rows: Rows that were used; all, unless there are more than `MOST_ROWS`.
     """
 
@@ -53,7 +53,7 @@ def fit_svm_on(features: npt.NDArray[np.float32], records: Records, groups: Rows
         features: (N, S) stage features.
         records: (N rows).
         groups: (N,) what belongs together in cross-validation, from `groups_of`.
-        rows: Which of them teach; generated ones teach and are never held out.
+        rows: Which of them train; generated ones train and are never held out.
         seed: Of the folds.
     """
     folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=groups[rows])
@@ -76,13 +76,13 @@ def fit_svm_head(
         features: (N, D) float32.
         bad: (N,) bool.
         weight: (N,) > 0; balancing of the classes is done here, on top of it.
-        folds: (N,) fold numbers that keep lots together; negative for rows that only teach, see `splits.kfold`.
+        folds: (N,) fold numbers that keep lots together; negative for rows that only train, see `splits.kfold`.
         seed: Decides which good rows are used when there are too many.
 
     Returns:
         The fitted head. Reference: Cortes & Vapnik 1995; settings with C and gamma as scikit-learn's SVC.
     """
-    rows = _at_most(bad, np.random.default_rng(seed))
+    rows = at_most(MOST_ROWS, bad, np.random.default_rng(seed))
     bad_, folds_ = bad[rows], folds[rows]
     counts = np.where(bad_, bad_.sum(), (~bad_).sum())
     weight_ = weight[rows] * len(rows) / (2 * counts)
@@ -90,12 +90,12 @@ def fit_svm_head(
     scaler.scale_ = np.where(scaler.scale_ < 1e-6, 1.0, scaler.scale_)
     standard = scaler.transform(features[rows]).astype(np.float32)
     squared = squared_distances(standard, standard)
-    held = folds_ >= 0
+    tested = folds_ >= 0
     table, margins = [], {}
     for cost, width in track(_GRID, "SVM head"):
         kernel = np.exp(-width / features.shape[1] * squared)
         margins[cost, width] = _out_of_fold(kernel, bad_, weight_, folds_, cost)
-        table.append({"cost": cost, "width": width, "auroc": auroc(bad_[held], margins[cost, width][held]) or 0.5})
+        table.append({"cost": cost, "width": width, "auroc": auroc(bad_[tested], margins[cost, width][tested]) or 0.5})
     best = max(table, key=lambda row: row["auroc"])
     cost, width = best["cost"], best["width"]
     machine = SVC(C=cost, kernel="precomputed", cache_size=1000)
@@ -108,19 +108,8 @@ def fit_svm_head(
     head.offset.fill_(float(machine.intercept_[0]))
     head.gamma.fill_(width / features.shape[1])
     scored = np.full(len(bad), np.nan)
-    scored[rows[held]] = margins[cost, width][held]
+    scored[rows[tested]] = margins[cost, width][tested]
     return SvmFit(head, cost, width, table, scored, rows)
-
-
-def _at_most(bad: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.NDArray[np.int64]:
-    if len(bad) <= MOST_ROWS:
-        return np.arange(len(bad))
-    wanted_bad = min(int(bad.sum()), MOST_ROWS // 2)
-    kept = [
-        random.permutation(np.flatnonzero(bad))[:wanted_bad],
-        random.permutation(np.flatnonzero(~bad))[: MOST_ROWS - wanted_bad],
-    ]
-    return np.sort(np.concatenate(kept))
 
 
 def _out_of_fold(
