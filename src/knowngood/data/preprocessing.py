@@ -90,8 +90,6 @@ def filled(image: Pixels, inside: Mask) -> Pixels:
     Reference:
         Knutsson and Westin 1993, normalised convolution (two box filters), with a weight for the mean added.
     """
-    import cv2
-
     weight = inside.astype(np.float32)
     mean = image[inside].mean(axis=0, dtype=np.float64).astype(np.float32)
     known = np.where(inside if image.ndim == 2 else inside[..., None], image, 0).astype(np.float32)
