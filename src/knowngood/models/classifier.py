@@ -1,4 +1,4 @@
-"""From uint8 photographs to one margin a photograph: normalisation, trunk, head; and several of these as one."""
+"""From uint8 photographs to one raw score a photograph: normalisation, trunk, head; and several of these as one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NetworkConfig(BaseModel):
     )
     supports: int = Field(0, ge=0, le=10_000_000, description="Support vectors, or remembered rows, of the head.")
     stages: tuple[_Stage, ...] = Field(
-        (), max_length=16, description="Stages that an SVM head or a patch memory sees, rising."
+        (), max_length=16, description="Stages that an SVM head or a PatchCore head sees, rising."
     )
 
     @field_validator("stages")
@@ -144,11 +144,11 @@ class Classifier(nn.Module):
         return outputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the margin, (B,) float32, uncalibrated: bad over good, or how far from all that is remembered."""
+        """Returns the raw score, (B,) float32, not calibrated: a difference of logits or a distance, higher = bad."""
         if self.head is not None:
             seen = {"kernel": self.stage_features, "patch_memory": self.patch_maps, "knn": self.penultimate}
-            margin: Tensor = self.head(seen[self.config.head](images))
-            return margin
+            raw: Tensor = self.head(seen[self.config.head](images))
+            return raw
         logits = self.logits(images).float()
         return logits[:, 1] - logits[:, 0]
 
@@ -175,7 +175,7 @@ class Classifier(nn.Module):
 
 
 class Inspector(nn.Module):
-    """One classifier, or several whose scaled margins are added: margin = sum_i scale_i * margin_i.
+    """One classifier, or several whose scaled raw scores are added: sum_i scale_i * raw_score_i.
 
     Args:
         configs: Members; images come at the size of the largest, the others make them smaller.
@@ -195,9 +195,9 @@ class Inspector(nn.Module):
         return tuple(member.config for member in self.members if isinstance(member, Classifier))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the margin (B,) of images (B, C, H, W) uint8."""
-        margins = torch.stack([member(images) for member in self.members])
-        return (self.scales[:, None] * margins).sum(0)
+        """Returns the raw score (B,) of images (B, C, H, W) uint8."""
+        raw = torch.stack([member(images) for member in self.members])
+        return (self.scales[:, None] * raw).sum(0)
 
 
 def device_of(network: nn.Module) -> torch.device:

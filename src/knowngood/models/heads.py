@@ -1,4 +1,4 @@
-"""What turns a trunk's maps into one margin: a linear layer on the average, or a kernel machine on several stages."""
+"""Heads, which turn a trunk's maps into one raw score: SVM on several stages, PatchCore, nearest neighbours."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pool_stages(maps: list[Tensor]) -> Tensor:
 class SvmHead(nn.Module):
     """A support-vector machine with an RBF kernel on standardised stage features, as plain tensors.
 
-    margin(x) = sum_i alpha_i * exp(-gamma * ||(x - mean) / scale - s_i||^2) + offset, positive for bad.
+    raw_score(x) = sum_i alpha_i * exp(-gamma * ||(x - mean) / scale - s_i||^2) + offset, positive for bad.
 
     Args:
         features: Length D of a feature row.
@@ -58,7 +58,7 @@ class SvmHead(nn.Module):
         self.register_buffer("gamma", torch.ones(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Returns the margins (B,) of feature rows (B, D)."""
+        """Returns the raw scores (B,) of feature rows (B, D)."""
         standard = (features - self.mean) / self.scale
         return torch.exp(-self.gamma * squared_distances(standard, self.support)) @ self.alpha + self.offset
 
@@ -141,7 +141,7 @@ class MemoryHead(nn.Module):
 class PatchHead(MemoryHead):
     """An image is as abnormal as its strangest patches are far from what is remembered.
 
-    margin = mean of the largest `STRANGEST` of the image's patch distances, any number from 0, in the unit of the
+    raw score = mean of the largest `STRANGEST` of the image's patch distances, any number from 0, in the unit of the
     features; higher is more abnormal.
 
     Reference:
@@ -156,23 +156,23 @@ class PatchHead(MemoryHead):
         return torch.stack(nearest).amin(0).sqrt().reshape(maps.shape[0], *maps.shape[2:])
 
     def margins(self, distances: Tensor) -> Tensor:
-        """Returns the margins (B,) of patch distances (B, h, w)."""
+        """Returns the raw scores (B,) of patch distances (B, h, w)."""
         near = distances.flatten(1)
         return near.topk(strangest(near.shape[1], STRANGEST), dim=1)[0].mean(1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Returns the margins (B,) of patch maps (B, D, h, w)."""
+        """Returns the raw scores (B,) of patch maps (B, D, h, w)."""
         return self.margins(self.distances(maps))
 
 
 class NearestHead(MemoryHead):
-    """margin = Euclidean distance to the `NEAREST`-th nearest remembered photograph, any number from 0.
+    """raw score = Euclidean distance to the `NEAREST`-th nearest remembered photograph, any number from 0.
 
     Reference:
         Ramaswamy et al. 2000, definition 2.1.
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Returns the margins (B,) of feature rows (B, D)."""
+        """Returns the raw scores (B,) of feature rows (B, D)."""
         far = squared_distances(rows - self.centre, self.memory)
         return far.topk(min(NEAREST, len(self.memory)), dim=1, largest=False)[0][:, -1].sqrt()

@@ -292,13 +292,13 @@ class EpochEnd(Callback):
         reporter().advance(self._task, note=f"loss {module.losses[-1]:.3f}")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
-        margins = _gathered(trainer, module, [m for m, _ in module.seen])
+        raw = _gathered(trainer, module, [m for m, _ in module.seen])
         bad = _gathered(trainer, module, [b for _, b in module.seen]) >= 0.5
         module.seen.clear()
         row = {
             "epoch": float(0 if trainer.sanity_checking else trainer.current_epoch + 1),
-            "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -margins, margins)))),
-            "val_auroc": auroc(bad, margins) or 0.5,  # one class only: nothing to choose by
+            "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -raw, raw)))),
+            "val_auroc": auroc(bad, raw) or 0.5,  # one class only: nothing to choose by
         }
         if trainer.sanity_checking:
             if self.history:  # a run that goes on has its epoch 0 already

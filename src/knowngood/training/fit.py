@@ -1,4 +1,4 @@
-"""The whole of a training: split photographs in, one inspector with its margins for every photograph out."""
+"""The whole of a training: split photographs in, one inspector with its raw scores of every photograph out."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Fitted:
     """What came out of a training.
 
     Attributes:
-        inspector: Trained; its margins are not calibrated yet.
-        margins: (N,) float32, the inspector's margin for every row of the records; NaN where decoding failed.
-        out_of_fold: (N,) float64, like `margins`, but training rows as scored by a machine that had not seen them
+        inspector: Trained; its raw scores are not calibrated yet.
+        margins: (N,) float32, the inspector's raw score of every row of the records; NaN where decoding failed.
+        out_of_fold: (N,) float64, like `margins`, but training rows scored out of fold
             where cross-validation gave that; NaN elsewhere.
         failed: Row to message, for photographs that could not be decoded.
         history: One row an epoch of fine-tuning; empty without.
@@ -324,14 +324,14 @@ class Clock:
 
 @dataclass(frozen=True)
 class Member:
-    """One classifier of an inspector with its margins for all rows, and for those that folds had not seen."""
+    """One classifier of an inspector with its raw scores of all rows, and out-of-fold ones where there are such."""
 
     classifier: Classifier
     margins: npt.NDArray[np.float32]
     out_of_fold: npt.NDArray[np.float64]  # NaN where no fold left the row out
 
     def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Returns the margins of rows as a machine that had not seen them gives them."""
+        """Returns the raw scores of rows, out-of-fold ones where there are such."""
         out_of_fold = self.out_of_fold[rows]
         return np.where(np.isnan(out_of_fold), self.margins[rows].astype(np.float64), out_of_fold)
 
@@ -339,9 +339,9 @@ class Member:
 def combine(
     members: list[Member], val: Rows, targets: Targets, notes: dict[str, object]
 ) -> tuple[Inspector, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled.
+    """Adds the members' raw scores, each in units of its own validation temperature; one member passes unscaled.
 
-    Validation rows that a member was trained on count with the margin of the fold that had not seen them.
+    Validation rows that a member was trained on count with their out-of-fold raw score.
     """
     scales = [1.0]
     bad = targets.bad[val] >= 0.5

@@ -34,7 +34,7 @@ class SvmFit:
         cost: Penalty C of the chosen machine.
         width: gamma times the number of features.
         table: One row a setting: cost, width, out-of-fold AUC.
-        out_of_fold: (N,) out-of-fold margins; NaN for rows that were not held out.
+        out_of_fold: (N,) out-of-fold raw scores; NaN for rows that were not held out.
         rows: Rows that were used; all, unless there are more than `MOST_ROWS`.
     """
 
@@ -91,11 +91,11 @@ def fit_svm_head(
     standard = scaler.transform(features[rows]).astype(np.float32)
     squared = squared_distances(standard, standard)
     tested = folds_ >= 0
-    table, margins = [], {}
+    table, raw = [], {}
     for cost, width in track(_GRID, "SVM head"):
         kernel = np.exp(-width / features.shape[1] * squared)
-        margins[cost, width] = _out_of_fold(kernel, bad_, weight_, folds_, cost)
-        table.append({"cost": cost, "width": width, "auroc": auroc(bad_[tested], margins[cost, width][tested]) or 0.5})
+        raw[cost, width] = _out_of_fold(kernel, bad_, weight_, folds_, cost)
+        table.append({"cost": cost, "width": width, "auroc": auroc(bad_[tested], raw[cost, width][tested]) or 0.5})
     best = max(table, key=lambda row: row["auroc"])
     cost, width = best["cost"], best["width"]
     machine = SVC(C=cost, kernel="precomputed", cache_size=1000)
@@ -108,7 +108,7 @@ def fit_svm_head(
     head.offset.fill_(float(machine.intercept_[0]))
     head.gamma.fill_(width / features.shape[1])
     scored = np.full(len(bad), np.nan)
-    scored[rows[tested]] = margins[cost, width][tested]
+    scored[rows[tested]] = raw[cost, width][tested]
     return SvmFit(head, cost, width, table, scored, rows)
 
 
@@ -119,12 +119,12 @@ def _out_of_fold(
     folds: npt.NDArray[np.int64],
     cost: float,
 ) -> npt.NDArray[np.float64]:
-    margins = np.zeros(len(bad))
+    raw = np.zeros(len(bad))
     for fold in np.unique(folds[folds >= 0]):
         fit, hold = np.flatnonzero(trains_on(folds, int(fold))), np.flatnonzero(folds == fold)
         if bad[fit].all() or not bad[fit].any():
             continue  # a fold that holds every example of a class cannot be learned from the others
         machine = SVC(C=cost, kernel="precomputed", cache_size=1000)
         machine.fit(kernel[np.ix_(fit, fit)], bad[fit], sample_weight=weight[fit])
-        margins[hold] = machine.decision_function(kernel[np.ix_(hold, fit)])
-    return margins
+        raw[hold] = machine.decision_function(kernel[np.ix_(hold, fit)])
+    return raw
