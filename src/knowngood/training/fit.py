@@ -124,48 +124,102 @@ def fit_inspector(
         WeightsError: Pretrained weights are asked for and not to be had.
         TrainingError: Fine-tuning failed.
     """
-    check_names(config)
-    main = choose_model(config)
     if config.preset == "quick" and not config.pretrained:
         raise WeightsError(
             "The preset quick stands on a pretrained network, and --no-pretrained was given.",
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    preprocessing = preprocessing or preprocessing_of(records, config)
     clock = Clock()
-    frozen = frozen_models(config, main)
-    starts: dict[str, Weights | None] = {main: None}
-    if config.pretrained:
-        starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen])}
-    bases = base_networks(records, config, starts)
-    channels, height, width = common_shape(list(bases.values()))
-    store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
-    for warning in store.warnings(records):
-        reporter().say(warning)
+    start = start_training(records, config, pixels or folder / "pixels", preprocessing)
     clock.lap("decode")
-    job = _Job(records, groups, config, store, folder, preprocessing)
+    store, main = start.store, start.main
+    job = _Job(records, groups, config, store, folder, start.preprocessing)
     members: list[Member] = []
     history: list[dict[str, float]] = []
-    notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
-    for name in frozen:
-        weights = starts[name]
+    notes: dict[str, object] = {"network": main, "input": list(start.shape)}
+    for name in frozen_models(config, main):
+        weights = start.weights[name]
         assert weights is not None
-        members.append(job.frozen(bases[name], weights, notes))
+        members.append(job.frozen(start.bases[name], weights, notes))
         clock.lap(f"frozen {name} and SVM head")
     if config.fine_tuning_epochs > 0:
-        member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
+        member, history = job.fine_tuned(start.bases[main], start.weights[main], notes, watcher)
         members.append(member)
         clock.lap("fine-tuning")
     inspector, combined, out_of_fold = combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
-    used = [w for w in starts.values() if w is not None]
-    source = {"weights": "; ".join(w.origin for w in used) or "random"}
-    if used:
-        source["licence"] = "; ".join(w.licence for w in used)
     return Fitted(
-        inspector, combined, out_of_fold, store.failed, history, notes, source, clock.laps, preprocessing, job.features
+        inspector,
+        combined,
+        out_of_fold,
+        store.failed,
+        history,
+        notes,
+        start.provenance,
+        clock.laps,
+        start.preprocessing,
+        job.features,
     )
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from: networks, their weights, and the photographs at the networks' size.
+
+    Attributes:
+        main: Name of the network that is trained.
+        weights: Network to its starting weights; None for random ones.
+        bases: Network to its configuration with a linear head.
+        shape: Channels, height and width of the photographs.
+        store: Of all rows of the records.
+        preprocessing: What was done to the photographs.
+    """
+
+    main: str
+    weights: Mapping[str, Weights | None]
+    bases: Mapping[str, NetworkConfig]
+    shape: tuple[int, int, int]
+    store: PixelStore
+    preprocessing: Preprocessing
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Origin and licence of the starting weights."""
+        used = [weights for weights in self.weights.values() if weights is not None]
+        source = {"weights": "; ".join(weights.origin for weights in used) or "random"}
+        return source | ({"licence": "; ".join(weights.licence for weights in used)} if used else {})
+
+
+def start_training(
+    records: Records, config: TrainConfig, pixels: Path, preprocessing: Preprocessing | None = None
+) -> Start:
+    """Finds networks and weights, decodes the photographs, and reports what the user should know of them.
+
+    Args:
+        records: Usable rows.
+        config: Of the training.
+        pixels: Folder for decoded photographs; those that are there are used.
+        preprocessing: Of `preprocessing_of`, where the caller has it already.
+
+    Raises:
+        ConfigError: The region of interest does not fit the photographs.
+        UnknownNameError: No such network.
+        WeightsError: Pretrained weights are asked for and not to be had.
+    """
+    check_names(config)
+    main = choose_model(config)
+    preprocessing = preprocessing or preprocessing_of(records, config)
+    weights: dict[str, Weights | None] = {main: None}
+    if config.pretrained:
+        weights = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
+    bases = base_networks(records, config, weights)
+    shape = common_shape(list(bases.values()))
+    channels, height, width = shape
+    store = store_pixels(records, pixels, height, width, channels, preprocessing)
+    for warning in store.warnings(records):
+        reporter().say(warning)
+    return Start(main, weights, bases, shape, store, preprocessing)
 
 
 def preprocessing_of(records: Records, config: TrainConfig) -> Preprocessing:
