@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from knowngood.cam.regions import FRACTION
 from knowngood.data.config import SplitConfig
 from knowngood.data.loading import loaded, refuse_in_data
 from knowngood.data.pixels import needs_colour, store_pixels
@@ -18,7 +19,6 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
-from knowngood.explain.regions import FRACTION
 from knowngood.files import check_writable, write_json
 from knowngood.models.weights.search import find, preferred
 from knowngood.parameters import checked_parameters

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from knowngood.audit.patchcore import PatchMemory, k_centres
 from knowngood.data.pixels import PixelStore
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import GOOD, Records
@@ -25,6 +24,7 @@ from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, ov
 from knowngood.models.features import features
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.weights.files import Weights
+from knowngood.outliers.patchcore import PatchMemory, k_centres
 from knowngood.progress import track
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Clock, Fitted, start_training

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.audit.detectors import checked_features, row_blocks
 from knowngood.data.splits import trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.calibration import Calibration, fit_calibration
 from knowngood.models.classical import MOST_ROWS
 from knowngood.models.distances import squared_distances
+from knowngood.outliers.detectors import checked_features, row_blocks
 from knowngood.progress import track
 from knowngood.scale.mapping import mapped
 from knowngood.training.svm_head import SvmFit, fit_svm_head
