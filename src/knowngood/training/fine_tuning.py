@@ -364,10 +364,10 @@ def freeze(classifier: Classifier, what: Freeze) -> list[nn.Module]:
     for name, layer in classifier.trunk.named_modules():
         own = list(layer.parameters(recurse=False))
         if own:
-            frozen = part_of(classifier, name) in wanted
+            fixed = part_of(classifier, name) in wanted
             for parameter in own:
-                parameter.requires_grad_(not frozen)
-            if frozen:
+                parameter.requires_grad_(not fixed)
+            if fixed:
                 frozen.append(layer)
     return frozen
 

@@ -30,8 +30,8 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
     """Calls function(*given) in `count` new processes that know of each other, and waits for all.
 
     Lightning finds their ranks in the environment and starts none of its own; give it the strategy "ddp" and `count`
-    devices. The cores are shared out among them. Only what the first of them writes to files comes back; what it reports
-    of its progress goes to the reporter in force here.
+    devices. The cores are shared out among them. Only what the first of them writes to files comes back; its progress
+    goes to the reporter in force here.
 
     Args:
         function: Defined at the top of a module.

@@ -291,7 +291,7 @@ PATIENCE = 5.0  # seconds
 
 
 def hub_answers() -> bool:
-    """Returns whether the hub's address can be reached, within seconds; where a proxy stands between, that it may be."""
+    """Returns whether the hub's address can be reached, within seconds; True where a proxy stands between."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
     if getproxies():
