@@ -20,7 +20,7 @@ from knowngood.cam.methods import METHODS, Method
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, Inspector
-from knowngood.models.heads import KernelHead, pool_stages
+from knowngood.models.heads import SvmHead, pool_stages
 
 LAST, ALL = "last", "all"
 
@@ -329,7 +329,7 @@ def stage_heat(classifier: Classifier, images: Tensor, method: Method) -> LayerM
         images: (B, C, H, W) uint8.
         method: One that needs gradients.
     """
-    assert isinstance(classifier.head, KernelHead)
+    assert isinstance(classifier.head, SvmHead)
     with torch.inference_mode(False):
         with torch.no_grad():
             outputs = classifier.stage_maps(images)

@@ -101,7 +101,7 @@ def test_a_flat_picture_gives_no_nan() -> None:
         assert all(torch.isfinite(heat).all() for heat in made.maps.values()), name
 
 
-def test_maps_of_a_kernel_head_lay_out_its_slope() -> None:
+def test_maps_of_an_svm_head_lay_out_its_slope() -> None:
     """The average of a map is the derivative of the margin by the size of what the stage puts out."""
     classifier = network(head="kernel", stages=(2, 3, 4), supports=5)
     head = classifier.head
