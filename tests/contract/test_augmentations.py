@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from knowngood.data.augmentation import AUGMENTATIONS, POLICIES, augment, policy_named
+from knowngood.data.augment_config import AUGMENTATIONS, POLICIES
+from knowngood.data.augmentation import augment, policy_named
 from knowngood.errors import UnknownNameError
 
 

@@ -48,7 +48,7 @@ def check_name(option: str, value: Any, model: str = "") -> None:
         UnknownNameError: It is not; those that are are named.
     """
     if option == "augment" and value:
-        from knowngood.data.augmentation import names_in
+        from knowngood.data.augment_config import names_in
 
         names_in(value)
     where = _NAMES.get(f"{model}.{option}") or _NAMES.get(option)
