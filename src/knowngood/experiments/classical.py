@@ -26,14 +26,13 @@ from knowngood.files import check_writable, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import compute_metrics
 from knowngood.models.classical import (
-    CLASSIFIERS,
     FittedClassifier,
     fit_classifier,
     fit_components,
     line_through,
     separating_line,
 )
-from knowngood.models.classical_config import ClassicalConfig
+from knowngood.models.classical_config import CLASSIFIERS, ClassicalConfig
 from knowngood.models.features import Features, features
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter

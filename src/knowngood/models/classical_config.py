@@ -1,10 +1,28 @@
-"""What can be chosen about conventional classifiers; the field descriptions are the command line's help."""
+"""Names and options of conventional classifiers; no scikit-learn here, so that a wrong name costs little."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from knowngood.registry import Registry
+
+if TYPE_CHECKING:
+    from knowngood.models.classical import Conventional
+
+CLASSIFIERS: Registry[type[Conventional]] = Registry(
+    "conventional classifier",
+    "knowngood.classifiers",
+    {
+        "svm": "knowngood.models.classical:Svm",
+        "random_forest": "knowngood.models.classical:Forest",
+        "lda": "knowngood.models.classical:Lda",
+        "logistic": "knowngood.models.classical:Logistic",
+        "knn": "knowngood.models.classical:Neighbours",
+    },
+)
 
 
 class ClassicalConfig(BaseModel):
