@@ -17,7 +17,7 @@ from knowngood.models.classical import (
     line_through,
     separating_line,
 )
-from knowngood.models.classical_config import CLASSIFIERS
+from knowngood.training.config import CLASSIFIERS
 
 
 def made(count: int = 120, width: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

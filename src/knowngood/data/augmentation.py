@@ -1,4 +1,4 @@
-"""Image transforms for training, drawn anew for each image; `augment_config` registers them.
+"""Image transforms for training: a class each, drawn anew for every image; `knowngood.data.config` registers them.
 
 Geometry is a 3x3 matrix, so that any number of them costs one resampling and can be applied to masks and boxes;
 light acts on values. A policy is a list of registered names.
@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from knowngood.data.augment_config import AUGMENTATIONS, names_in
+from knowngood.data.config import AUGMENTATIONS, names_in
 from knowngood.errors import ConfigError
 
 

@@ -27,7 +27,7 @@ from knowngood.metrics.comparisons import (
     over_seeds,
 )
 from knowngood.metrics.curves import roc_curve
-from knowngood.models.classical_config import CLASSIFIERS, ClassicalConfig
+from knowngood.training.config import CLASSIFIERS, ClassicalConfig
 from knowngood.workflows.train import CLASS_THRESHOLD
 
 

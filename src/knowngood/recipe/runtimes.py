@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from knowngood.errors import ConfigError, RecipeError
+from knowngood.models.classifier import BATCH, Inspector, device_of
 from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
+from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.registry import Registry
 from knowngood.telemetry import switch_off
 
-if TYPE_CHECKING:  # torch costs seconds, and the names of the runtimes are checked without it
-    from torch import Tensor
-
+if TYPE_CHECKING:
     from knowngood.models.classifier import Inspector
-    from knowngood.recipe.graphs import Scorer
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -130,11 +130,6 @@ class TorchRuntime:
     name = "torch"
 
     def __init__(self, inspector: Inspector, threads: int | None = None) -> None:
-        import torch
-
-        from knowngood.models.batching import device_of
-        from knowngood.recipe.graphs import map_kind
-
         if threads is not None:
             torch.set_num_threads(threads)
         self.inspector = inspector.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -150,15 +145,11 @@ class TorchRuntime:
         Raises:
             ConfigError: Maps are asked for that these networks do not give in a forward pass.
         """
-        import torch
-
-        from knowngood.models.batching import BATCH, device_of
-
         if maps and not self.maps:
             raise ConfigError("This recipe has no map in a forward pass.", fix="Use `knowngood explain`.")
         network = self._mapping() if maps else self.inspector
         device, began = device_of(self.inspector), time.perf_counter()
-        parts: list[tuple[Tensor, ...]] = []
+        parts: list[tuple[torch.Tensor, ...]] = []
         with torch.inference_mode():
             for start in range(0, max(1, len(pixels)), BATCH):
                 batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device)
@@ -175,11 +166,6 @@ class TorchRuntime:
 
     def _mapping(self) -> Scorer:
         if self._with_maps is None:
-            import torch
-
-            from knowngood.models.batching import device_of
-            from knowngood.recipe.graphs import Scorer
-
             self._with_maps = Scorer(self.inspector, fold=False).to(device_of(self.inspector))
             self._with_maps.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._with_maps
