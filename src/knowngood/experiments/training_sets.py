@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from knowngood.registry import Registry
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set
 from knowngood.wording import counted
+from knowngood.workflows.runs import cache_key
 
 LEAST = 2  # of each class in each split: DeLong's test needs two, and so does a calibration
 
@@ -353,8 +352,7 @@ class Transplant:
         """
         maker = open_maker("transplant", given.records, options.seed)
         count = int((maker.taught["label"] == BAD).sum())
-        key = json.dumps([maker.identity, options.seed, count], sort_keys=True)
-        place = cache_folder("transplants") / hashlib.sha256(key.encode()).hexdigest()[:16]
+        place = cache_folder("transplants") / cache_key(maker.identity, options.seed, count)
         made = write_set("transplant", maker, place, count, options.seed)
         both, said = with_generated(given.records, made.folder, called="generated/transplant")
         return replace(given, records=both, changes=(*given.changes, f"transplants: {said}"))
