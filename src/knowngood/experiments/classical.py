@@ -25,7 +25,7 @@ from knowngood.experiments.audit import feature_facts
 from knowngood.experiments.runner import Arm, Outcome, SeedPlan, run_arms
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.models.classical import (
     CLASSIFIERS,
     FittedClassifier,
