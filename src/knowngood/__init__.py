@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from knowngood.experiments.removal import RemovalTrial, removal_trial
     from knowngood.experiments.study import Studied, study
     from knowngood.experiments.synthesis import Judged, judge
-    from knowngood.metrics.figures import Metrics, evaluate
+    from knowngood.metrics.figures import Metrics, compute_metrics
     from knowngood.metrics.thresholds import Threshold, choose_threshold
     from knowngood.models.features import Features, features
     from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster

@@ -314,7 +314,7 @@ def _fitted(
     facts = {
         "cv_auroc": fitted.auroc,
         "train_accuracy": float(np.mean((as_fitted >= CLASS_THRESHOLD) == bad[part.learn])),
-        "test": evaluate(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
+        "test": compute_metrics(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
         "seconds": round(seconds, 2),
         "images_per_second": round(1 / (feature_time + each), 2),
         "taught": fitted.taught,

@@ -21,7 +21,7 @@ from knowngood.experiments.comparison_table import (
     sentence,
 )
 from knowngood.experiments.runner import Outcome
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.report.comparison import comparison_page
 
 
@@ -33,7 +33,7 @@ def outcome(skill: float, seed: int = 0, noise: int = 0, count: int = 400) -> Ou
     score = 1 / (1 + np.exp(-(skill * (2.0 * label - 1) + hardness + own.normal(0, 0.4, count))))
     facts = {
         "train_accuracy": 0.99,
-        "test": evaluate(label, score, threshold=0.5, resamples=50).to_dict(),
+        "test": compute_metrics(label, score, threshold=0.5, resamples=50).to_dict(),
         "minutes": 1.5,
         "history": [{"epoch": 0.0, "val_auroc": 0.5}, {"epoch": 1.0, "val_auroc": 0.8, "seconds": 90.0}],
         "changes": [],
