@@ -23,7 +23,7 @@ from knowngood.errors import DataError
 from knowngood.experiments.audit_page import audit_page, lists_of
 from knowngood.experiments.configs import RemovalConfig
 from knowngood.experiments.removal import FOLDS, RemovalTrial, find_issues, removal_trial
-from knowngood.files import check_writable, storage_errors, whole_file, write_json, write_text
+from knowngood.files import cache_key, check_writable, storage_errors, whole_file, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.models.features import Features, features
 from knowngood.models.features_on_cluster import OnCluster
@@ -34,7 +34,7 @@ from knowngood.scale.config import ClusterConfig
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
-from knowngood.workflows.runs import cache_key, fingerprint_of
+from knowngood.workflows.runs import fingerprint_of
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]

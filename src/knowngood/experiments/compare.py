@@ -33,7 +33,7 @@ from knowngood.experiments.comparison_table import (
 from knowngood.experiments.configs import GROWS, CompareConfig
 from knowngood.experiments.runner import Arm, Outcome, SeedPlan, run_arms
 from knowngood.experiments.training_sets import ChangeOptions, TrainingSet, changes_named, divide
-from knowngood.files import check_writable, write_json, write_text
+from knowngood.files import cache_key, check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.cost import cost_of, images_per_second
@@ -43,7 +43,7 @@ from knowngood.progress import reporter
 from knowngood.report.comparison import comparison_page
 from knowngood.tables import write_table
 from knowngood.training.config import Balance, Freeze, TrainConfig
-from knowngood.workflows.runs import cache_key, command_for, fingerprint_of, open_run, shown, versions
+from knowngood.workflows.runs import command_for, fingerprint_of, open_run, shown, versions
 from knowngood.workflows.train import Trained, check_trainable, train_divided
 
 RANDOM = "random weights"

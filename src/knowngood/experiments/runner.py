@@ -16,9 +16,8 @@ import numpy as np
 import polars as pl
 
 from knowngood.errors import DataError, TrainingError
-from knowngood.files import write_json
+from knowngood.files import cache_key, write_json
 from knowngood.progress import reporter
-from knowngood.workflows.runs import cache_key
 
 _SCHEMA = {"image": pl.String, "label": pl.UInt8, "score": pl.Float64}
 

@@ -21,14 +21,13 @@ from knowngood.data.splits import divided_as
 from knowngood.data.tabular import read_frame
 from knowngood.errors import ConfigError, DataError
 from knowngood.experiments.configs import CompareConfig
-from knowngood.files import cache_folder
+from knowngood.files import cache_folder, cache_key
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
 from knowngood.registry import Registry
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set
 from knowngood.wording import counted
-from knowngood.workflows.runs import cache_key
 
 LEAST = 2  # of each class in each split: DeLong's test needs two, and so does a calibration
 

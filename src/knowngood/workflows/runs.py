@@ -235,15 +235,6 @@ def fingerprint_of(records: Records) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def cache_key(*facts: object) -> str:
-    """Returns 24 hexadecimal digits that name what `facts` decide, for a file or folder that keeps it.
-
-    Args:
-        *facts: Everything that decides a result, as JSON types; the order of the keys of a dict does not matter.
-    """
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-
-
 def _plain(config: BaseModel) -> dict[str, Any]:
     """Returns a configuration as JSON types; a path is the same however it is spelled."""
     paths = {name: os.path.abspath(value) for name, value in config if isinstance(value, Path)}
