@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from knowngood import wording
+from knowngood.cam.regions import Mask, best_iou, pointing_hit, regions_above
 from knowngood.data.health import check
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, Records
@@ -27,7 +28,6 @@ from knowngood.experiments.audit_page import audit_sections
 from knowngood.experiments.classical import FIGURES, classical, read_pca
 from knowngood.experiments.compare import DOCUMENT, compare
 from knowngood.experiments.configs import CompareConfig, RemovalConfig, StudyConfig
-from knowngood.explain.regions import Mask, best_iou, pointing_hit, regions_above
 from knowngood.models.classical_config import ClassicalConfig
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap

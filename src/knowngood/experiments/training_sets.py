@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.audit.detectors import DETECTORS
-from knowngood.audit.outliers import machine_for, study_outliers
 from knowngood.data.augmentation import policy_named
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
@@ -24,6 +22,8 @@ from knowngood.experiments.configs import CompareConfig
 from knowngood.files import cache_folder, cache_key
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
+from knowngood.outliers.audit_table import machine_for, study_outliers
+from knowngood.outliers.detectors import DETECTORS
 from knowngood.registry import Registry
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set
