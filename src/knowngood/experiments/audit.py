@@ -34,7 +34,7 @@ from knowngood.scale.config import ClusterConfig
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
-from knowngood.workflows.runs import fingerprint_of
+from knowngood.workflows.runs import feature_facts, fingerprint_of
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -279,15 +279,4 @@ def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) 
         "seed": seed,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "notes": notes,
-    }
-
-
-def feature_facts(deep: Features) -> dict[str, Any]:
-    """Returns the network, weights and size of a table of features, as JSON types."""
-    return {
-        "backbone": deep.backbone,
-        "weights": deep.origin,
-        "size": list(deep.size),
-        "computed": deep.computed,
-        "unreadable": len(deep.failed),
     }

@@ -13,6 +13,8 @@ from knowngood.errors import DataError
 from knowngood.experiments.runner import Outcome
 from knowngood.metrics.comparisons import (
     CANNOT_TELL,
+    AucComparison,
+    OverkillComparison,
     OverSeeds,
     auroc_covariance,
     compare_auroc,
@@ -97,7 +99,7 @@ def effect_of(changed: Sequence[Outcome], base: Sequence[Outcome]) -> dict[str, 
     if [one.seed for one in changed] != [one.seed for one in base]:
         raise DataError("Two arms were not trained with the same seeds.")
     pairs = [pair(with_change, without) for with_change, without in zip(changed, base, strict=True)]
-    tests = {
+    tests: dict[str, Sequence[AucComparison | OverkillComparison]] = {
         "auroc": [compare_auroc(*one) for one in pairs],
         "overkill": [compare_overkill(*one, tpr=TPR) for one in pairs],
     }

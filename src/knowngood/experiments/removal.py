@@ -24,8 +24,8 @@ from knowngood.experiments.effects import LEAST, clauses, effect_of, mean_of, no
 from knowngood.experiments.runner import Arm, Outcome, SeedPlan, run_arms, scored
 from knowngood.files import write_json
 from knowngood.models.features import Features, features
+from knowngood.outliers.audit_table import audit_table
 from knowngood.outliers.label_issues import out_of_fold_scores
-from knowngood.outliers.outliers import audit_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
 from knowngood.wording import counted

@@ -87,7 +87,7 @@ def study(
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
-    material = Material(records, folder, config, {})
+    material = Material(records, folder, config, choose_model(TrainConfig(model=config.model)), {})
     _features_once(material)
     left_out: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -118,7 +118,7 @@ def _features_once(material: Material) -> None:
         with contextlib.suppress(KnownGoodError):  # the steps say what is missing
             features(
                 material.records.usable(),
-                config.model or choose_model(TrainConfig()),
+                material.model,
                 weights=config.weights,
                 image_size=config.image_size,
                 stages=True,

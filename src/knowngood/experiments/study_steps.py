@@ -39,7 +39,6 @@ from knowngood.report.run import RunSummary
 from knowngood.report.sections_experiments import conventional_section
 from knowngood.report.sections_inspector import decisions, verdict
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import choose_model
 from knowngood.wording import counted
 from knowngood.workflows.explain import PAGE, explain
 from knowngood.workflows.maps import mapped, spread
@@ -57,12 +56,14 @@ class Material:
         records: The whole set, labelled or not, with the splits that it came with.
         folder: Of the study; a step keeps its own files below `folder / its name`.
         config: Resolved: every field that the preset decides is set.
+        model: Network of the features: the one of `config`, or the best with weights on this machine.
         found: What earlier steps found, by name.
     """
 
     records: Records
     folder: Path
     config: StudyConfig
+    model: str
     found: dict[str, Found]
 
 
@@ -256,7 +257,7 @@ def comparison(material: Material, **chosen: object) -> CompareConfig:
         "resplit": config.resplit,
         "escape_budget": config.escape_budget,
         "generated": config.generated,
-        "outlier_backbone": config.model or choose_model(TrainConfig()),
+        "outlier_backbone": material.model,
     }
     return CompareConfig.model_validate(shared | chosen)
 
@@ -314,7 +315,7 @@ class ConventionalStep:
     def run(self, material: Material) -> Found:
         config = material.config
         options = ClassicalConfig(
-            backbone=config.model or choose_model(TrainConfig()),
+            backbone=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seeds=config.seeds or 1,
@@ -353,7 +354,7 @@ class OutliersStep:
         done = audit(
             material.records,
             material.folder / AUDIT_FOLDER,
-            backbone=config.model or choose_model(TrainConfig()),
+            backbone=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seed=config.seed,

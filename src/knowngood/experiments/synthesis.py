@@ -17,7 +17,6 @@ from knowngood import wording
 from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.errors import DataError
-from knowngood.experiments.audit import feature_facts
 from knowngood.experiments.configs import JudgeConfig
 from knowngood.experiments.synthesis_likeness import (
     Looked,
@@ -43,7 +42,7 @@ from knowngood.report.sections_inspector import pictures
 from knowngood.synthesis.writing import taught_in
 from knowngood.tables import write_table
 from knowngood.workflows.generate import divided_by
-from knowngood.workflows.runs import command_for, shown, versions
+from knowngood.workflows.runs import command_for, feature_facts, shown, versions
 
 _SHOWN, _PAIRS = 48, 24
 _NUMBER = "The number is the distance to the nearest bad that the maker knew, in those of new real bads (median 1)."

@@ -29,7 +29,7 @@ from knowngood.models.weights.search import find
 from knowngood.outliers.patchcore import PatchMemory, k_centres
 from knowngood.progress import reporter, track
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Clock, Fitted, base_networks, choose_model, preprocessing_of
+from knowngood.training.fit import Clock, Fitted, base_networks, choose_model
 
 SHARE = 0.1  # of the patches that are looked at is remembered, up to --memory
 POOL = 50_000  # patches looked at: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
@@ -39,13 +39,14 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted:
+def fit_one_class(records: Records, config: TrainConfig, folder: Path, preprocessing: Preprocessing) -> Fitted:
     """Remembers the good training photographs and measures how far all others are from them.
 
     Args:
         records: Usable rows with a split in every row; only good rows of train are learned from.
         config: With `one_class`.
         folder: For decoded photographs and for the memory; a killed run continues from there.
+        preprocessing: From `preprocessing_of`.
 
     Returns:
         As `fit_inspector`. Training rows have no margin: they are what is remembered.
@@ -56,7 +57,6 @@ def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted
     """
     if not config.pretrained:
         raise WeightsError("--one-class stands on a pretrained network, and --no-pretrained was given.")
-    preprocessing = preprocessing_of(records, config)
     clock = Clock()
     main = choose_model(config)
     weights = find(main, config.weights)

@@ -96,6 +96,7 @@ def fit_inspector(
     *,
     pixels: Path | None = None,
     watcher: Watcher | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Fitted:
     """Trains an inspector as the preset says.
 
@@ -106,6 +107,7 @@ def fit_inspector(
         folder: For decoded photographs and checkpoints; a killed run continues from there.
         pixels: For decoded photographs instead, shared by trainings on the same images.
         watcher: Is shown the fine-tuned network after each epoch, see `fine_tune`.
+        preprocessing: From `preprocessing_of`, if the caller has it already.
 
     Raises:
         WeightsError: Pretrained weights are asked for and not to be had.
@@ -118,7 +120,7 @@ def fit_inspector(
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    preprocessing = preprocessing_of(records, config)
+    preprocessing = preprocessing_of(records, config) if preprocessing is None else preprocessing
     clock = Clock()
     starts: dict[str, Weights | None] = {main: None}
     if config.pretrained:

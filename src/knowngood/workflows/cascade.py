@@ -20,6 +20,7 @@ from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.metrics.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import BY_HAND
+from knowngood.models.backbones import BACKBONES
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -47,7 +48,6 @@ from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import choose_model
 from knowngood.workflows.configs import CascadeConfig
 from knowngood.workflows.runs import command_for, unseen
 from knowngood.workflows.train import train_divided
@@ -286,7 +286,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
         },
     )
     command = command_for(run, None, config, None, verb="cascade")
-    choose_model(wanted)  # a name that is not known is told before a student is replaced
+    BACKBONES.get(config.student)  # an unknown name raises before a student is replaced
     train_divided(records, groups_of(records), home, wanted, command, force=_is_of_other_options(home, wanted))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from knowngood.errors import ConfigError
 from knowngood.files import storage_errors, write_json
 from knowngood.metrics.thresholds import Thresholds, decide
 from knowngood.progress import reporter
+
+if TYPE_CHECKING:
+    from knowngood.models.features import Features
 
 _PACKAGES = (
     "knowngood",
@@ -126,6 +129,17 @@ def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
         "unreadable": int(frame["error"].is_not_null().sum()),
         "counts": counts,
         "sha256": fingerprint,
+    }
+
+
+def feature_facts(deep: Features) -> dict[str, Any]:
+    """Returns the network, weights and size of a table of features, as JSON types."""
+    return {
+        "backbone": deep.backbone,
+        "weights": deep.origin,
+        "size": list(deep.size),
+        "computed": deep.computed,
+        "unreadable": len(deep.failed),
     }
 
 

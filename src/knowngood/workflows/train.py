@@ -26,7 +26,7 @@ from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
 from knowngood.metrics.calibration import Calibration, fit_calibration
-from knowngood.metrics.figures import compute_metrics
+from knowngood.metrics.figures import metrics_at
 from knowngood.metrics.thresholds import (
     UNKNOWN,
     Threshold,
@@ -34,6 +34,7 @@ from knowngood.metrics.thresholds import (
     proportion_interval,
     threshold_at_overkill,
 )
+from knowngood.models.backbones import BACKBONES
 from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
@@ -43,7 +44,7 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Fitted, choose_model, fit_inspector, preprocessing_of
+from knowngood.training.fit import Fitted, fit_inspector, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
 from knowngood.workflows.maps import audience_of, map_sections
@@ -167,7 +168,9 @@ def train(
         WeightsError: Pretrained weights are asked for and not to be had.
     """
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
-    choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
+    policy_named(config.augment)  # an unknown name raises before the images are read
+    if config.model is not None:
+        BACKBONES.get(config.model)
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -218,7 +221,7 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
-    preprocessing_of(divided, config)  # a region that does not fit is told before anything is written
+    preprocessing = preprocessing_of(divided, config)  # a region that does not fit raises before anything is written
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
@@ -227,11 +230,19 @@ def train_divided(
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
-        fitted = fit_one_class(placed, config, folder / "work")
+        fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
         film = None if audience is None else audience.film(folder, goes_on=goes_on)
-        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
+        fitted = fit_inspector(
+            placed,
+            groups[kept.to_numpy()],
+            config,
+            folder / "work",
+            pixels=pixels,
+            watcher=film,
+            preprocessing=preprocessing,
+        )
     learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
     if learned.warning is not None:
@@ -433,11 +444,13 @@ def figures(
     Escape rate, overkill rate, the confusion matrix and what begins with `at_threshold_` are counted at the recipe's
     threshold; accuracy, balanced accuracy, F1 and precision from score 0.5 (`class_threshold`), as the literature does.
     """
-    document = compute_metrics(
-        labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
-    ).to_dict()
     cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
-    usual = compute_metrics(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
+    document, usual = (
+        one.to_dict()
+        for one in metrics_at(
+            labels, scores, thresholds=(threshold.threshold, cut), confidence=config.confidence, seed=config.seed
+        )
+    )
     for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
         for key in (name, f"{name}_ci"):
             document["at_threshold_" + key] = document[key]
