@@ -51,7 +51,7 @@ def test_killed_in_the_second_model_it_goes_on_there(run_cli: Run, parts: Path, 
     finished = (first / "metrics.json").stat().st_mtime_ns
     answer = run_cli(*words, broken)
     assert answer.code == 0, answer.err
-    assert f"the run in {second} is gone on with" in answer.err
+    assert f"the run in {second} is continued" in answer.err
     assert "epoch 1/2" not in answer.err.split(str(second))[1]  # it was behind it
     assert (first / "metrics.json").stat().st_mtime_ns == finished
     tables = [pl.read_parquet(run / "compare.parquet") for run in (whole, broken)]

@@ -1,4 +1,4 @@
-"""Judged images as a page: what was found, the figures beside their reference points, pictures beside originals."""
+"""`knowngood synthesize judge`: generated bad images against real ones that their generator did not see."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _likeness(document: dict[str, Any]) -> Section:
     columns = ("compared with unseen real bads", "images", "KID", "95 % interval", "precision", "recall")
     body = render("sections/study_step.html", sentences=[], columns=columns, rows=rows, plain=True, link=None)
     lead = (
-        "KID is nought for images that cannot be told from real ones. Precision: how many lie among the real bads; "
+        "KID is zero for images that cannot be told from real ones. Precision: how many lie among the real bads; "
         "recall: how many real bads lie among them. Real bads that the maker knew show what is possible."
     )
     return Section("likeness", "Likeness", body, lead)
@@ -162,10 +162,10 @@ def judge(
     bad: Sequence[str] = (),
     **options: Any,
 ) -> Judged:
-    """Judges made bad images against real ones that their maker did not see; test images are not looked at.
+    """Compares generated bad images with real ones that their generator did not see; test images are not used.
 
     Args:
-        generated: Folder or manifest of made images.
+        generated: Folder or manifest of generated images.
         data: The photographs, with the splits that they were made with: folder, manifest, word of a source, records.
         out: Folder for the results; an older judgement in it is replaced.
         config: How; or give its fields as `options`.
@@ -176,11 +176,11 @@ def judge(
 
     Raises:
         DataError: There are no made bad images, or too few real bads that their maker did not see.
-        WeightsError: The network's weights are not to be had.
+        WeightsError: The weights of the network are not available.
     """
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
     for name in filter(None, (config.backbone, config.model)):
-        BACKBONES.get(name)  # a name that is not known is told before the images are read
+        BACKBONES.get(name)  # an unknown name raises before the images are read
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     divided = divided_by(records, config)

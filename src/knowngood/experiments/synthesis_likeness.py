@@ -48,13 +48,13 @@ class Sets:
     notes: tuple[str, ...]
 
 
-def sets_of(made: Records, divided: Records, taught: pl.DataFrame | None, most: int, seed: int) -> Sets:
+def sets_of(made: Records, divided: Records, trained_on: pl.DataFrame | None, most: int, seed: int) -> Sets:
     """Finds the sets.
 
     Args:
         made: Made images, labelled; only the bad ones are judged.
         divided: Photographs with splits; test images are left out.
-        taught: What the maker learned from; None takes the whole training split for it.
+        trained_on: Images that the generator was trained on; None for the whole training split.
         most: Images of each kind.
         seed: Which are drawn where there are more.
 
@@ -65,26 +65,28 @@ def sets_of(made: Records, divided: Records, taught: pl.DataFrame | None, most: 
         ~pl.col("generated") & pl.col("split").is_in(["train", "val", "calibration"]) & pl.col("error").is_null()
     )
     bads = frame.filter(pl.col("label") == BAD)
-    learned = pl.col("split") == "train" if taught is None else pl.col("sha256").is_in(taught["sha256"].to_list())
+    learned = (
+        pl.col("split") == "train" if trained_on is None else pl.col("sha256").is_in(trained_on["sha256"].to_list())
+    )
     known, unseen = bads.filter(learned), bads.filter(~learned)
     shown = made.frame.filter(pl.col("label") == BAD)
     if not shown.height:
         raise DataError("None of the made images is labelled bad.", expected="made bad images")
-    if taught is not None and bads.height and not known.height:
+    if trained_on is not None and bads.height and not known.height:
         raise DataError(
-            "The made images were made of other photographs: none of these real bads taught their maker.",
+            "The made images were made of other photographs: their generator was trained on none of these real bads.",
             expected="the photographs, and the splits and --seed, that they were made with",
         )
     if unseen.height < LEAST or known.height < 2:
         raise DataError(
-            f"Of {bads.height} real bad images outside of the test {known.height} taught the maker and {unseen.height} "
-            "did not.",
+            f"Of {bads.height} real bad images outside of the test the generator was trained on {known.height}, and not "
+            f"on {unseen.height}.",
             expected=f"at least 2 and {LEAST}: likeness is measured on real bads that the maker did not see",
             fix="A larger --val and --calibration, for the maker's training too; or the splits that it was made with.",
         )
     whose = unseen["split"].unique().sort().to_list()
     notes = [f"Likeness is measured against {unseen.height} real bads that the maker did not see ({', '.join(whose)})."]
-    if taught is None:
+    if trained_on is None:
         notes.append("What the maker learned from is not written down: the whole training split is taken for it.")
     goods = frame.filter((pl.col("label") == GOOD) & ~learned)
     return Sets(
@@ -164,7 +166,8 @@ class Looked:
 
     Attributes:
         document: Figures, JSON-ready.
-        table: A row a made image: nearest taught image, distances, and why it should be dropped, or null.
+        table: One row for each generated image: nearest training image of the generator, distances, and why it should
+            be dropped, or null.
     """
 
     document: dict[str, Any]
@@ -295,35 +298,35 @@ def _likeness(document: dict[str, Any]) -> str:
     by = {row["set"]: row for row in document["likeness"]}
     made = by["made"]["kid"]["value"]
     low, high = by["made"]["kid"]["interval"]
-    said = f"KID {made:.4g} ({low:.4g} to {high:.4g}) to {counted(document['images']['unseen'], 'unseen real bad')}"
+    text = f"KID {made:.4g} ({low:.4g} to {high:.4g}) to {counted(document['images']['unseen'], 'unseen real bad')}"
     points = [f"{row['what']} {row['kid']['value']:.4g}" for name, row in by.items() if name != "made"]
     nearer = [row["what"] for name, row in by.items() if name in ("good", "blurred") and made >= row["kid"]["value"]]
-    told = f"; for comparison: {', '.join(points)}." if points else "."
+    reference = f"; for comparison: {', '.join(points)}." if points else "."
     if nearer:
-        return f"{said}{told} The made images are no more like real bads than {' and '.join(nearer)}."
-    return said + told
+        return f"{text}{reference} The made images are no more like real bads than {' and '.join(nearer)}."
+    return text + reference
 
 
 def _memory(document: dict[str, Any]) -> str:
     found = document["memory"]
     nearer = found["nearer"]
-    said = f"A made image is nearer to a bad that its maker knew than a new real bad is with a chance of {nearer:.2f}"
+    text = f"A made image is nearer to a bad that its maker knew than a new real bad is with a chance of {nearer:.2f}"
     if nearer > BY_HEART:
-        return f"{said} (0.5 is as new as real ones): much of it is learned by heart."
-    return f"{said} (0.5 is as new as real ones, 1 is learned by heart)."
+        return f"{text} (0.5 is as new as real ones): much of it is learned by heart."
+    return f"{text} (0.5 is as new as real ones, 1 is learned by heart)."
 
 
 def _variety(document: dict[str, Any]) -> str:
     found = document["variety"]
-    said = f"Variety: {found['vendi']:.1f} different images in effect, of real ones {found['real_vendi']:.1f}"
-    return f"{said}, in {counted(found['images'], 'image')} each; spread {found['spread']:.2f} of that of real bads."
+    text = f"Variety: {found['vendi']:.1f} different images in effect, of real ones {found['real_vendi']:.1f}"
+    return f"{text}, in {counted(found['images'], 'image')} each; spread {found['spread']:.2f} of that of real bads."
 
 
 def _broken(document: dict[str, Any]) -> str:
     found = document["broken"]
-    said = f"{counted(found['images'], 'made image lies', 'made images lie')} farther from all real bads than these "
-    said += f"from each other ({percent(found['share'])}; of real bads {percent(found['real_share'])})"
-    return said + (": many are broken, or of a kind that is not real." if found["share"] > ODD else ".")
+    text = f"{counted(found['images'], 'made image lies', 'made images lie')} farther from all real bads than these "
+    text += f"from each other ({percent(found['share'])}; of real bads {percent(found['real_share'])})"
+    return text + (": many are broken, or of a kind that is not real." if found["share"] > ODD else ".")
 
 
 def _drop(document: dict[str, Any]) -> str:

@@ -46,18 +46,18 @@ class GivenSet:
     Attributes:
         place: Folder or manifest.
         maker: Name of its arm.
-        taught: SHA-256 of the bads that its maker learned from; None where that is not written down.
+        trained_on: SHA-256 of the bads that its generator was trained on; None where that is unknown.
         bads: How many bad images it holds.
     """
 
     place: Path
     maker: str
-    taught: frozenset[str] | None
+    trained_on: frozenset[str] | None
     bads: int
 
     def knew(self) -> int:
         """Returns how many bads its maker learned from; a set that does not say is taken to know all."""
-        return 1 << 60 if self.taught is None else len(self.taught)
+        return 1 << 60 if self.trained_on is None else len(self.trained_on)
 
 
 def given_set(place: Path) -> GivenSet:
@@ -70,8 +70,8 @@ def given_set(place: Path) -> GivenSet:
     bads = int((frame["label"] == BAD).sum())
     if not bads:
         raise DataError(f"None of the images in {str(place)!r} is labelled bad.", expected="made bad images")
-    taught = taught_in(place)
-    known = None if taught is None else frozenset(taught.filter(pl.col("label") == BAD)["sha256"].drop_nulls())
+    trained_on = taught_in(place)
+    known = None if trained_on is None else frozenset(trained_on.filter(pl.col("label") == BAD)["sha256"].drop_nulls())
     return GivenSet(place, _maker_of(place), known, bads)
 
 
@@ -84,7 +84,7 @@ def _maker_of(place: Path) -> str:
 
 
 def chosen_for(regime: str, given: Sequence[GivenSet]) -> dict[str, GivenSet]:
-    """Returns for each maker the set to use in a regime: taught on as many bads as there are, or else on fewest.
+    """Returns for each maker the set to use in a regime: trained on as many bads as there are, or else on the fewest.
 
     What can be made here, anew of the bads of the regime, is not taken from a set whose maker knew more.
     """
@@ -104,7 +104,7 @@ def thinned(divided: Records, regime: str, first: frozenset[str], seed: int, *, 
         regime: A number, or "all".
         first: SHA-256 of bads that are kept before others: those that a maker learned from.
         seed: Which others are kept; every defect keeps its share.
-        whole_val: Whether bads of the split val stay (they choose an epoch), or go too (they would teach).
+        whole_val: Whether bads of the split val stay (they choose an epoch), or go too (an SVM head is fitted on them).
     """
     if regime == ALL:
         return divided
@@ -196,7 +196,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
 
     Raises:
         DataError: The test has too few images, or a generator learned from test images.
-        WeightsError: The network's weights are not to be had.
+        WeightsError: The weights of the network are not available.
     """
     divided = divided.labelled()
     counts = divided.of_split("test").counts()
@@ -260,7 +260,7 @@ class _Trial:
     def plan(self, regime: str, seed: int) -> SeedPlan:
         """Returns the arms of one regime and seed, and notes on generators that are left out or knew more bads."""
         chosen = chosen_for(regime, self.given)
-        first = frozenset().union(*(one.taught or frozenset() for one in chosen.values()))
+        first = frozenset().union(*(one.trained_on or frozenset() for one in chosen.values()))
         records = thinned(self.divided, regime, first, seed, whole_val=self.config.preset == "standard")
         arms, left_out = arms_of(records, chosen, self.count, seed, self.work / "sets")
         notes = [note for name, one in chosen.items() if (note := _knew_more(regime, name, one))]
@@ -311,7 +311,7 @@ class _Trial:
 def _knew_more(regime: str, name: str, one: GivenSet) -> str | None:
     if regime == ALL or one.knew() <= int(regime):
         return None
-    knew = "an unknown number of bad images" if one.taught is None else counted(one.knew(), "bad image")
+    knew = "an unknown number of bad images" if one.trained_on is None else counted(one.knew(), "bad image")
     return f"{name} learned from {knew}, more than the {regime} of that row: an upper bound of what it can do."
 
 

@@ -47,8 +47,8 @@ class Fitted:
     Attributes:
         inspector: Trained; its margins are not calibrated yet.
         margins: (N,) float32, the inspector's margin for every row of the records; NaN where decoding failed.
-        honest: (N,) float64, like `margins`, but training rows as scored by a machine that had not seen them
-            where cross-validation gave that; NaN elsewhere.
+        out_of_fold: (N,) float64, like `margins`, of the training rows from the classifier of the fold that
+            does not see them, where there was cross-validation; NaN elsewhere.
         failed: Row to message, for photographs that could not be decoded.
         history: One row an epoch of fine-tuning; empty without.
         notes: How settings were chosen, for the report.
@@ -60,7 +60,7 @@ class Fitted:
 
     inspector: Inspector
     margins: npt.NDArray[np.float32]
-    honest: npt.NDArray[np.float64]
+    out_of_fold: npt.NDArray[np.float64]
     failed: dict[int, str]
     history: list[dict[str, float]]
     notes: dict[str, object]
@@ -144,14 +144,14 @@ def fit_inspector(
         member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
         members.append(member)
         clock.lap("fine-tuning")
-    inspector, combined, honest = combine(members, job.rows("val"), job.targets, notes)
+    inspector, combined, out_of_fold = combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
     used = [w for w in starts.values() if w is not None]
     source = {"weights": "; ".join(w.origin for w in used) or "random"}
     if used:
         source["licence"] = "; ".join(w.licence for w in used)
     return Fitted(
-        inspector, combined, honest, store.failed, history, notes, source, clock.laps, preprocessing, job.features
+        inspector, combined, out_of_fold, store.failed, history, notes, source, clock.laps, preprocessing, job.features
     )
 
 
@@ -219,8 +219,8 @@ class _Job:
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
         with torch.inference_mode():
             margins = fit.head(torch.from_numpy(features)).numpy()
-        honest = np.full(len(self.records), np.nan)
-        honest[rows] = fit.out_of_fold
+        out_of_fold = np.full(len(self.records), np.nan)
+        out_of_fold[rows] = fit.out_of_fold
         notes[f"kernel head on {base.backbone}"] = {
             "cost": fit.cost,
             "width": fit.width,
@@ -228,7 +228,7 @@ class _Job:
             "grid": fit.table,
             "rows": len(fit.rows),
         }
-        return Member(classifier, margins, honest)
+        return Member(classifier, margins, out_of_fold)
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
         """Returns the stage features of every row, from the cache where it has them."""
@@ -315,12 +315,12 @@ class Member:
 
     classifier: Classifier
     margins: npt.NDArray[np.float32]
-    honest: npt.NDArray[np.float64]  # NaN where no fold left the row out
+    out_of_fold: npt.NDArray[np.float64]  # NaN where no fold left the row out
 
     def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Returns the margins of rows as a machine that had not seen them gives them."""
-        honest = self.honest[rows]
-        return np.where(np.isnan(honest), self.margins[rows].astype(np.float64), honest)
+        out_of_fold = self.out_of_fold[rows]
+        return np.where(np.isnan(out_of_fold), self.margins[rows].astype(np.float64), out_of_fold)
 
 
 def combine(
@@ -343,5 +343,7 @@ def combine(
     inspector.scales.copy_(torch.tensor(scales))
     pairs = list(zip(scales, members, strict=True))
     combined = np.sum([scale * member.margins for scale, member in pairs], axis=0)
-    honest = np.sum([scale * member.honest for scale, member in pairs], axis=0)  # NaN where any member has none
-    return inspector, combined.astype(np.float32), honest
+    out_of_fold = np.sum(
+        [scale * member.out_of_fold for scale, member in pairs], axis=0
+    )  # NaN where any member has none
+    return inspector, combined.astype(np.float32), out_of_fold
