@@ -79,7 +79,7 @@ def sets_of(made: Records, divided: Records, trained_on: pl.DataFrame | None, mo
         )
     if unseen.height < LEAST or known.height < 2:
         raise DataError(
-            f"Of {bads.height} real bad images outside of the test the generator was trained on {known.height}, and not "
+            f"Of {bads.height} real bad images outside of the test the generator was trained on {known.height} and not "
             f"on {unseen.height}.",
             expected=f"at least 2 and {LEAST}: likeness is measured on real bads that the maker did not see",
             fix="A larger --val and --calibration, for the maker's training too; or the splits that it was made with.",

@@ -42,7 +42,7 @@ class LearnedInputs:
         reasons: (N,) why `predict` decides review whatever the score, or None.
         figures: `input_check` of metrics.json: limit (of the distances, see `InputFacts`; None
             where products are not told apart), held_out (number of distances that it is set on), learned_from,
-            and of the test split false_alarms_test (share; None without photographs), with their number and upper bound at 95 %.
+            and of the test split false_alarms_test (share; None without images), with number and upper bound at 95 %.
         warning: A sentence for the user, or None.
     """
 
