@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from sklearn.metrics import roc_curve
 
 from knowngood.data.records import Records
 from knowngood.experiments.classical import Classical, classical
@@ -26,7 +27,6 @@ from knowngood.metrics.comparisons import (
     holm,
     over_seeds,
 )
-from knowngood.metrics.curves import roc_curve
 from knowngood.models.classical import CLASSIFIERS
 from knowngood.models.classical_config import ClassicalConfig
 from knowngood.workflows.train import CLASS_THRESHOLD
@@ -388,9 +388,10 @@ def _auroc(outcomes: Sequence[Outcome], confidence: float) -> dict[str, Any]:
 
 def _curve(outcome: Outcome) -> list[list[float]]:
     """Returns the corners of the ROC curve of one seed near a TPR of 1, as (FPR, TPR)."""
-    curve = roc_curve(outcome.scores["label"].to_numpy(), outcome.scores["score"].to_numpy())
-    near = max(int(np.searchsorted(curve.tpr, _CURVE_FROM)) - 1, 0)
-    points = list(zip(curve.fpr[near:].tolist(), curve.tpr[near:].tolist(), strict=True))
+    labels, scores = outcome.scores["label"].to_numpy(), outcome.scores["score"].to_numpy()
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    near = max(int(np.searchsorted(tpr, _CURVE_FROM)) - 1, 0)
+    points = list(zip(fpr[near:].tolist(), tpr[near:].tolist(), strict=True))
     corners = [
         at
         for before, at, after in zip(points, points[1:], points[2:], strict=False)

@@ -35,7 +35,6 @@ from knowngood.metrics.thresholds import (
     threshold_at_overkill,
 )
 from knowngood.models.backbones import BACKBONES
-from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -230,6 +229,8 @@ def train_divided(
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
+        from knowngood.outliers.one_class import fit_one_class
+
         fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
