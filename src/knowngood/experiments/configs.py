@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from knowngood.data.config import SplitConfig
 from knowngood.training.config import Balance, Freeze, Precision, Preset, TrainConfig
-from knowngood.workflows.configs import SplitConfig
 
 ALL = "all"  # as many bad images as there are
 # Fields that may grow in a second call: what is finished is taken over.
@@ -136,7 +136,7 @@ class TrialConfig(BaseModel):
     )
     seeds: int = Field(3, ge=3, le=100, description="With --classifier: trainings of each arm, paired.")
     preset: Literal["quick", "standard"] = Field(
-        "quick", description="With --classifier: quick is a frozen network and a kernel head, standard fine-tuning."
+        "quick", description="With --classifier: quick is a frozen network and an SVM head, standard fine-tuning."
     )
     model: str | None = Field(None, description="With --classifier: network to train; --backbone if not given.")
     epochs: int | None = Field(None, ge=1, le=1000, description="With --classifier: epochs of the preset standard.")

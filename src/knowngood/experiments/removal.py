@@ -16,7 +16,7 @@ import polars as pl
 from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import divided_as, kfold_up_to
+from knowngood.data.splits import kfold_up_to, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
 from knowngood.experiments.configs import RemovalConfig
@@ -298,7 +298,7 @@ class _Trial:
 
     def plan(self, seed: int) -> SeedPlan:
         """Returns the arms of one seed; the audit sees the training part only, so that no other image decides."""
-        divided = divided_as(self.records, self.groups, self.config, seed)
+        divided = split(self.records, self.config, seed=seed, groups=self.groups)
         part = np.flatnonzero(divided.frame["split"].is_in(PART).to_numpy())
         learning = divided.with_frame(divided.frame[part])
         alone = np.arange(len(part))  # no arm is about near-duplicates

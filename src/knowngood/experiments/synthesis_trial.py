@@ -29,7 +29,7 @@ from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
-from knowngood.training.svm_head import fit_kernel
+from knowngood.training.svm_head import fit_svm_on
 from knowngood.wording import counted
 from knowngood.workflows.runs import fingerprint_of
 
@@ -301,7 +301,7 @@ class _Trial:
         assert deep.stages is not None
         sound = np.isfinite(deep.stages).all(axis=1)
         trained_on = placed.frame["split"].is_in(["train", "val"]).to_numpy() & sound
-        fit = fit_kernel(deep.stages, placed, groups, np.flatnonzero(trained_on), seed)
+        fit = fit_svm_on(deep.stages, placed, groups, np.flatnonzero(trained_on), seed)
         with torch.inference_mode():
             raw_scores = np.array(fit.head(torch.from_numpy(np.nan_to_num(deep.stages))).numpy(), np.float32)
         raw_scores[~sound] = np.nan

@@ -20,7 +20,6 @@ from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.metrics.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import BY_HAND
-from knowngood.models.backbones import BACKBONES
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -48,6 +47,7 @@ from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
+from knowngood.training.fit import check_names
 from knowngood.workflows.configs import CascadeConfig
 from knowngood.workflows.runs import command_for, unseen
 from knowngood.workflows.train import train_divided
@@ -164,7 +164,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
-TAUGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
+DISTILLATION_WEIGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
 RECORDS, SCORES, PAGE = "records.parquet", "scores.parquet", "cascade.html"
 BUDGETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # escape rates whose cost is shown
 _ZONES = (("accepted_by_student", ACCEPTED), ("passed_on", PASSED), ("rejected_by_student", REJECTED))
@@ -268,7 +268,7 @@ def _train_student(recipe: Recipe, run: Path, home: Path, config: CascadeConfig)
     label = pl.coalesce("probability", pl.col("label").cast(pl.Float64))
     soft = pl.when((pl.col("split") == "train") & pl.col("large").is_not_null() & label.is_not_null())
     blended = frame.join(large, on="image", how="left", maintain_order="left").with_columns(
-        probability=soft.then(TAUGHT * pl.col("large") + (1 - TAUGHT) * label)
+        probability=soft.then(DISTILLATION_WEIGHT * pl.col("large") + (1 - DISTILLATION_WEIGHT) * label)
         .otherwise(pl.col("probability"))
         .cast(pl.Float32)
     )
@@ -286,7 +286,7 @@ def _train_student(recipe: Recipe, run: Path, home: Path, config: CascadeConfig)
         },
     )
     command = command_for(run, None, config, None, verb="cascade")
-    BACKBONES.get(config.student)  # an unknown name raises before a student is replaced
+    check_names(wanted)  # before a student is replaced
     train_divided(records, groups_of(records), home, wanted, command, force=_is_of_other_options(home, wanted))
 
 
@@ -348,7 +348,7 @@ def _out_of_fold_scores(run: Path, home: Path) -> _Scores:
     """Returns both networks' scores of the images that neither was trained on, from the tables of their runs."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
     kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
-    splits = ["train", "val"] if kernels else ["val"]  # of kernel heads the tables hold out-of-fold scores
+    splits = ["train", "val"] if kernels else ["val"]  # of SVM heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])
     return _Scores(*(kept[name].to_numpy() for name in ("label", "student", "score")))

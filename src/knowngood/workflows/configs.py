@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from knowngood.data.config import SplitConfig
 from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.stylegan.config import SynthesisConfig
 
@@ -25,7 +26,7 @@ class CascadeConfig(BaseModel):
         ge=0,
         le=1000,
         description="Epochs of the student's fine-tuning on the large network's scores; with 0 it is frozen and gets a "
-        "kernel head, which needs fewer images.",
+        "SVM head, which needs fewer images.",
     )
     certainty: float | None = Field(
         None,
@@ -62,19 +63,6 @@ class ExplainConfig(BaseModel):
         "its own, to see where a weak map is hottest.",
     )
     raw: bool = Field(False, description="Also write the raw maps, as .npy of float32 at the photographs' own size.")
-
-
-class SplitConfig(BaseModel):
-    """How photographs are divided before anything is made of the training part; as `knowngood train` divides them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    test: float = Field(0.25, gt=0, lt=0.9, description="As in train: share held out, where the data bring no test.")
-    val: float = Field(0.10, gt=0, lt=0.5, description="As in train.")
-    calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
-    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of everything drawn.")
 
 
 class TransplantConfig(TransplantParameters, SplitConfig):

@@ -16,12 +16,11 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood import wording
-from knowngood.data.augmentation import policy_named
 from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
-from knowngood.data.splits import bads_to_test, divided_as, settle, split_good_only
+from knowngood.data.splits import bads_to_test, good_only_shares, settle, split, split_good_only
 from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
@@ -34,7 +33,6 @@ from knowngood.metrics.thresholds import (
     proportion_interval,
     threshold_at_overkill,
 )
-from knowngood.models.backbones import BACKBONES
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -43,7 +41,7 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Fitted, fit_inspector, preprocessing_of
+from knowngood.training.fit import Fitted, check_names, fit_inspector, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
 from knowngood.workflows.maps import audience_of, map_sections
@@ -167,9 +165,7 @@ def train(
         WeightsError: Pretrained weights are needed and not available.
     """
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
-    policy_named(config.augment)  # an unknown name raises before the images are read
-    if config.model is not None:
-        BACKBONES.get(config.model)
+    check_names(config)  # before the images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -220,7 +216,7 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
-    preprocessing = preprocessing_of(divided, config)  # a region that does not fit raises before anything is written
+    preprocessing = preprocessing_of(divided, config)  # checks the region, before anything is written
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
@@ -260,16 +256,9 @@ def train_divided(
 
 
 def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfig) -> Records:
-    if not config.one_class:
-        return divided_as(records, groups, config, config.seed)
-    return split_good_only(
-        records,
-        test=config.test,
-        calibration=config.val + config.calibration,  # nothing is chosen on val, so it sets the threshold too
-        seed=config.seed,
-        keep_given=not config.resplit,
-        groups=groups,
-    )
+    if config.one_class:
+        return split_good_only(records, good_only_shares(config), seed=config.seed, groups=groups)
+    return split(records, config, seed=config.seed, groups=groups)
 
 
 def _corrected(records: Records, verdicts: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
@@ -284,9 +273,7 @@ def _corrected(records: Records, verdicts: pl.DataFrame, config: TrainConfig) ->
     divided = settle(
         with_verdicts(before, verdicts),
         before,
-        test=config.test,
-        val=0 if config.one_class else config.val,
-        calibration=config.val + config.calibration if config.one_class else config.calibration,
+        good_only_shares(config) if config.one_class else config,
         seed=config.seed,
         classes=(GOOD,) if config.one_class else (GOOD, BAD),
     )

@@ -135,7 +135,7 @@ def test_a_trial_that_was_killed_goes_on_with_the_training_it_was_at(divided, ma
     place = make_set(tmp_path / "given", good=0, bad=6, seed=5)
     options = {"backbone": "efficientnet_lite0", "image_size": 64, "bads": "6,all"}
     config = checked_parameters(JudgeConfig, options)
-    real, count = trial.fit_kernel, 0
+    real, count = trial.fit_svm_on, 0
 
     def until_killed(*arguments):
         nonlocal count
@@ -144,7 +144,7 @@ def test_a_trial_that_was_killed_goes_on_with_the_training_it_was_at(divided, ma
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(trial, "fit_kernel", until_killed)
+    monkeypatch.setattr(trial, "fit_svm_on", until_killed)
     with pytest.raises(KeyboardInterrupt):
         trial.classifier_trial(place, divided, tmp_path / "out", config)
     count = -100
