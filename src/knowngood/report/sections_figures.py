@@ -61,10 +61,10 @@ def _close_up(curve: tuple[Floats, Floats], point: tuple[float, float] | None, m
     low = min(_ZOOM, math.floor(100 * point[1] - 0.5) / 100) if point else _ZOOM
     right = min(1.0, 1.5 * max([*marks.values(), point[0] if point else 0, 0.02]))
     chart = Chart(linear("overkill (FPR)", 0, right, percent=True), linear("bads caught (TPR)", low, 1, percent=True))
-    fpr, tpr = curve
-    inside = fpr <= right
-    start = max(int(np.searchsorted(tpr, low)) - 1, 0)
-    points = list(zip(fpr[inside][start:], tpr[inside][start:], strict=True))
+    rates, shares = curve
+    inside = rates <= right
+    start = max(int(np.searchsorted(shares, low)) - 1, 0)
+    points = list(zip(rates[inside][start:], shares[inside][start:], strict=True))
     if not inside.all() and points:
         points.append((right, points[-1][1]))
     chart.line(_stairs(points), "ink")
