@@ -90,7 +90,7 @@ def test_the_table_fits_and_says_where_models_start(
     for words_there in ("efficientnet_lite0", "random", "ImageNet", "GFLOPs", "images/s", "without-outliers"):
         assert words_there in table
     assert "frozen layers with random weights would stay random: resnet18" in answer.out
-    assert "no pretrained weights are to be had here" in answer.err
+    assert "no pretrained weights are available" in answer.err
     as_json = run_cli(*words, "--json").json
     assert len(as_json["rows"]) == 2 * 2 + 2
     assert as_json["best"] == as_json["rows"][0]["key"]
