@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.pixels import BLANK, depth_of, store_pixels
+from knowngood.data.pixels import BLANK, store_pixels
 from knowngood.data.records import BAD, Records
-from knowngood.errors import ImageError
 from knowngood.metrics.thresholds import escape_upper_bound
 from knowngood.models.classifier import common_shape
 from knowngood.recipe.input_check import (
@@ -29,7 +27,6 @@ from knowngood.recipe.input_check import (
 from knowngood.training.fit import Fitted
 
 FALSE_ALARMS = 0.01  # share of the test images above which there is a warning
-_DEPTHS = 100  # files of one kind whose depth is looked at: it is the camera's, not the photograph's
 _HELD_OUT = ("val", "calibration")
 
 
@@ -73,10 +70,11 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
     learned, others = ([crop(store.pixels[row]) for row in rows] for rows in (train, held_out))
     bads = bool((frame["label"][train] == BAD).any())
     found = fit_distances(learned, others, seed, bads=bads)
-    seen = frame.filter(pl.Series(real) & (pl.col("split") != "test"))
+    learning = (frame["split"] != "test").to_numpy()
+    seen = frame.filter(pl.Series(real & learning))
     shapes = (seen["width"] / seen["height"]).drop_nulls() if len(seen) else pl.Series([1.0])
     facts = InputFacts(
-        depths=_depths(seen),
+        depths=tuple(sorted({*store.depths[real & learning].tolist()} - {0})),
         colour=channels == 3,
         narrowest=_number(shapes.min()),
         widest=_number(shapes.max()),
@@ -99,18 +97,6 @@ def _reasons(
     for one, reason, right in zip(photographs, blank, sound, strict=True):
         times = float(check.times_the_limit(described([one]))[0]) if right and reason is None else 0.0
         yield f"{NOT_THIS_PRODUCT}: {check.said(times)}" if times > 1 else reason
-
-
-def _depths(frame: pl.DataFrame) -> tuple[int, ...]:
-    """Returns the bits a sample of the files, looking at some of each pixel format and ending."""
-    kinds = frame.select("path", "mode", ending=pl.col("path").str.to_lowercase().str.extract(r"\.([^./\\]+)$"))
-    found: set[int] = set()
-    for part in kinds.partition_by("mode", "ending"):
-        paths = part["path"].gather_every(max(1, len(part) // _DEPTHS))
-        for path in paths:
-            with contextlib.suppress(ImageError):  # the records have its error already
-                found.add(depth_of(path))
-    return tuple(sorted(found))
 
 
 def _figures(
