@@ -41,7 +41,7 @@ from knowngood.files import write_json
 from knowngood.recipe.engine import BATCH, Engine
 from knowngood.recipe.export_formats import OPENVINO_FILE
 from knowngood.recipe.inputs import stream
-from knowngood.recipe.session import Scoring
+from knowngood.recipe.session import Session
 from knowngood.telemetry import switch_off
 from knowngood.workflows.runs import versions
 
@@ -84,7 +84,7 @@ def as_theirs(ours: Path, target: Path) -> Path:
     return target / OPENVINO_FILE
 
 
-def beside(fast: Scoring, inferencer: Any, paths: list[Path], rounds: int) -> dict[str, Any]:
+def beside(fast: Session, inferencer: Any, paths: list[Path], rounds: int) -> dict[str, Any]:
     from anomalib.data.utils import read_image
     from anomalib.visualization import visualize_image_item
 
@@ -116,7 +116,7 @@ def beside(fast: Scoring, inferencer: Any, paths: list[Path], rounds: int) -> di
     }
 
 
-def likeness(fast: Scoring, inferencer: Any, sample: np.ndarray) -> dict[str, float]:
+def likeness(fast: Session, inferencer: Any, sample: np.ndarray) -> dict[str, float]:
     """How far the two answers are apart on photographs that need no resizing: it is one graph, rounding differs.
 
     Theirs leaves to OpenVINO what is not int8 (bf16 on processors that have it), ours computes that in float32. Maps

@@ -44,7 +44,7 @@ from knowngood.recipe.graphs import Scorer
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.recipe.runtimes import RUNTIMES, Graph
-from knowngood.recipe.session import Scoring, scoring
+from knowngood.recipe.session import Session, open_session
 from knowngood.recipe.tolerance import Tolerance
 from knowngood.workflows.runs import versions
 
@@ -76,7 +76,7 @@ def recipe_of(backbone: str, size: int = SIZE) -> Recipe:
     return Recipe(manifest, Inspector((config,)))
 
 
-def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Scoring:
+def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Session:
     """The graph as `knowngood export` makes it first: folded, int8; without a gate, since weights are random."""
     exporter = EXPORTERS.get("openvino")()
     plain = exporter.graph(Scorer(recipe.inspector, fold=True))
@@ -84,7 +84,7 @@ def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Scoring:
     folder.mkdir()
     exporter.save(graph, folder)
     runtime = RUNTIMES.get("openvino")(None, Graph(folder, "int8", True))
-    return Scoring(recipe, runtime, recipe.thresholds, "", "int8", "openvino")
+    return Session(recipe, runtime, recipe.thresholds, "", "int8", "openvino")
 
 
 def obvious(recipe: Recipe, paths: list[Path]) -> Way:
@@ -172,7 +172,7 @@ def read(path: Path) -> Pixels:
 
 def one_network(
     recipe: Recipe,
-    fast: Scoring,
+    fast: Session,
     batch: np.ndarray,
     files: tuple[list[Path], list[Path]],
     top: Load,
@@ -262,7 +262,7 @@ def parity(given: argparse.Namespace) -> dict[str, Any]:
     labels, items = table["label"].to_numpy(), table["path"].to_list()
     scores, cuts = {}, {}
     for runtime in ("torch", "openvino"):
-        opened = scoring(given.run, runtime)
+        opened = open_session(given.run, runtime)
         found = [o.prediction.defect_score for o in Engine(opened).run(stream(items).items)]
         scores[runtime], cuts[runtime] = np.array(found, float), opened.thresholds.accept_below
     return {

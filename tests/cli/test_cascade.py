@@ -26,10 +26,9 @@ from knowngood.recipe.cascade import (
     WAITING,
     CascadeDocument,
     CascadeRuntime,
-    cascade_scoring,
     smaller,
 )
-from knowngood.recipe.session import scoring
+from knowngood.recipe.session import open_cascade, open_session
 
 Run = Callable[..., Any]
 STUDENT = ("--student-size", 64, "--certainty", 0.5)
@@ -68,7 +67,8 @@ def test_predict_uses_it_and_says_so_in_every_row(run_cli: Run, cascaded: Path, 
     assert set(rows["recipe"]) == {document.revision}
     alone = predicted(run_cli, cascaded, parts, "--no-cascade")
     assert set(alone["recipe"]) == {Recipe.load(cascaded).manifest.revision}
-    large, student = scoring(cascaded), scoring(cascaded / "recipe" / FOLDER / "student")
+    large = open_session(cascaded, cascade=False)
+    student = open_session(cascaded / "recipe" / FOLDER / "student", cascade=False)
     pixels = np.stack([large.recipe.fitted(decode(name)) for name in rows["image"]])
     size = student.recipe.input_shape[1:]
     small = student.recipe.manifest.calibration.apply(student.runtime.run(smaller(pixels, size)).margins)
@@ -81,7 +81,7 @@ def test_predict_uses_it_and_says_so_in_every_row(run_cli: Run, cascaded: Path, 
 
 def divided_in_three(run: Path, pixels: Any, seen: list[Any]) -> CascadeRuntime:
     """The run's cascade, its rule moved so that each zone gets a third of these photographs."""
-    given = cascade_scoring(run).runtime
+    given = open_cascade(run).runtime
     assert isinstance(given, CascadeRuntime)
     scores = given.rule.student.apply(given.student.run(smaller(pixels, given.size)).margins)
     low, high = np.quantile(scores, [1 / 3, 2 / 3])

@@ -20,12 +20,12 @@ from knowngood.environment import cores, installed
 from knowngood.models.cost import cost_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import PASSED, CascadeRuntime, cascade_scoring, has_cascade
+from knowngood.recipe.cascade import PASSED, CascadeRuntime
 from knowngood.recipe.engine import BATCH, Engine
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, stream
-from knowngood.recipe.session import Scoring, exports, scoring
+from knowngood.recipe.session import Session, exports, has_cascade, open_cascade, open_session
 from knowngood.telemetry import switch_off
 
 SIDE = 1024
@@ -114,10 +114,10 @@ def bench(
         images/s, busy shares, share that went up.
     """
     loaded, place = Recipe.load(recipe), place_of(recipe)
-    ways: dict[str, Scoring] = {"torch, fp32": scoring(loaded, "torch")}
+    ways: dict[str, Session] = {"torch, fp32": open_session(loaded, "torch")}
     for exporter, precision in exports(place):
-        one = scoring(loaded, EXPORTERS.get(exporter).runtime, precision)
-        ways[one.said] = one
+        one = open_session(loaded, EXPORTERS.get(exporter).runtime, precision=precision)
+        ways[f"{one.runtime.name}, {one.precision}"] = one
     files = _files(images, loaded)
     reporter().say(f"{len(files)} photographs, {len(ways)} ways of computing, {rounds} rounds")
     linear = [one.model_copy(update={"head": "linear", "supports": 0}) for one in loaded.manifest.networks]
@@ -192,7 +192,7 @@ def _rates(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, floa
     return {name: BATCH / statistics.median(times) for name, times in took.items()}
 
 
-def _pipeline(way: Scoring, files: Files, count: int) -> dict[str, Any]:
+def _pipeline(way: Session, files: Files, count: int) -> dict[str, Any]:
     def items() -> Iterator[Item]:
         for name, data in islice(cycle(files), count):
             yield Item(name, lambda data=data: data)  # type: ignore[misc]
@@ -204,7 +204,7 @@ def _pipeline(way: Scoring, files: Files, count: int) -> dict[str, Any]:
 
 
 def _cascade(recipe: Recipe, files: Files, count: int) -> dict[str, Any]:
-    way, went_up = cascade_scoring(recipe), []
+    way, went_up = open_cascade(recipe), []
     assert isinstance(way.runtime, CascadeRuntime)
     way.runtime.watch = lambda zones: went_up.extend(zones == PASSED)
     done = _pipeline(way, files, count)

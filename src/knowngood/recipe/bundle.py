@@ -243,11 +243,11 @@ class Recipe:
             DataError: A folder, archive or table has no photograph in it, or cannot be read.
             ConfigError: `names` are not as many as `images`, or there is no export for the runtime asked for.
         """
-        from knowngood.recipe.cascade import kept_open
         from knowngood.recipe.engine import Engine
         from knowngood.recipe.inputs import items_from
+        from knowngood.recipe.session import shared_session
 
-        engine = Engine(kept_open(self, runtime, cascade=cascade, any_product=any_product))
+        engine = Engine(shared_session(self, runtime, cascade=cascade, any_product=any_product))
         return [one.prediction for one in engine.run(items_from(images, names))]
 
     def maps(

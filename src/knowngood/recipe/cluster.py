@@ -18,14 +18,14 @@ from knowngood.files import check_writable
 from knowngood.progress import track
 from knowngood.recipe.archives import members
 from knowngood.recipe.bundle import ERROR, Recipe
-from knowngood.recipe.cascade import CascadeRuntime, opened
+from knowngood.recipe.cascade import CascadeRuntime
 from knowngood.recipe.engine import Engine
 from knowngood.recipe.engine_config import EngineConfig
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, item_at, stream
 from knowngood.recipe.predicting import SCHEMA, folders_among, row_of, say_unchecked
 from knowngood.recipe.remote import is_url
-from knowngood.recipe.session import AUTO, Scoring, announce
+from knowngood.recipe.session import AUTO, Session, announce, open_session
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import list_of, prepared
 from knowngood.scale.spreading import Spread, spread
@@ -159,24 +159,24 @@ class ScoringTask(Task):
 class PartScorer(PartWorker[ScoringTask]):
     """Scores parts."""
 
-    _opened: Scoring | None = None
+    _opened: Session | None = None
 
     def rows_of(self, number: int) -> pl.DataFrame:
         """Returns the rows of a part, with the columns of `knowngood.predict`."""
-        scoring = self._scoring()
-        engine = Engine(scoring, workers=self.task.cores)
-        made = [row_of(one, scoring) for one in engine.run(items_of(Path(self.task.out), number))]
+        session = self._session()
+        engine = Engine(session, workers=self.task.cores)
+        made = [row_of(one, session) for one in engine.run(items_of(Path(self.task.out), number))]
         frame = pl.DataFrame(made, schema=SCHEMA)
         if frame["sha256"].null_count() == len(frame):
             self.refuse_unreadable(number, str(frame["error"][0]))
         return frame
 
-    def _scoring(self) -> Scoring:
+    def _session(self) -> Session:
         if self._opened is None:
             if not Path(self.task.recipe).exists():
                 raise unseen(f"recipe {self.task.recipe}", "RECIPE")
             task = self.task
-            found = opened(task.recipe, task.runtime, threads=task.cores, any_product=task.any_product)
+            found = open_session(task.recipe, task.runtime, threads=task.cores, any_product=task.any_product)
             if found.revision != self.task.revision:
                 raise RecipeError(
                     f"{self.task.recipe} is {found.revision} on {socket.gethostname()}, not {self.task.revision}.",
@@ -236,12 +236,12 @@ def predict_on_cluster(
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
     check_writable(folder, folder=True)
     loaded = Recipe.load(place, signed_by=signed_by)
-    scoring = opened(loaded, runtime, cascade=config.cascade, any_product=config.any_product)
-    announce(scoring)
-    say_unchecked(scoring.recipe, config.any_product)
-    revision = scoring.revision
+    session = open_session(loaded, runtime, cascade=config.cascade, any_product=config.any_product)
+    announce(session)
+    say_unchecked(session.recipe, config.any_product)
+    revision = session.revision
     job = prepared(folder, f"rows 2, recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)
-    chosen = AUTO if scoring.runtime.name == CascadeRuntime.name else scoring.runtime.name
+    chosen = AUTO if session.runtime.name == CascadeRuntime.name else session.runtime.name
     task = ScoringTask(
         out=str(folder),
         cores=config.cores,
@@ -250,7 +250,7 @@ def predict_on_cluster(
         revision=revision,
         any_product=config.any_product,
     )
-    del scoring  # the workers have theirs
+    del session  # the workers have theirs
     done = spread(PartScorer, task, job, config.address, "score")
     agreed(done.files, job.images)
     return ClusterRun(**vars(done), images=job.images, counts=_counts(done.files))

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +32,15 @@ from knowngood.recipe.graphs import MapKind, map_kind
 from knowngood.recipe.inputs import Item
 from knowngood.recipe.maps import HeatMap, at_size, level_of, marked, within
 from knowngood.recipe.runtimes import Outputs
-from knowngood.recipe.session import Scoring
+
+if TYPE_CHECKING:
+    from knowngood.recipe.session import Session
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-def ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], window: int) -> Iterator[B]:
+def prefetch_map(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], window: int) -> Iterator[B]:
     """Yields work(item) for each item, in order, while the pool works on those to come.
 
     Back-pressure: never more than `window` items are taken and not yet yielded, however slow the consumer is. Where
@@ -277,7 +279,7 @@ class Engine:
     consumer stops, the whole pipeline stops, and where it goes away, it is taken down.
 
     Args:
-        scoring: Recipe, runtime and thresholds, from `knowngood.recipe.session.scoring`.
+        session: Recipe, runtime and thresholds, from `knowngood.recipe.session.open_session`.
         maps: Whether heatmaps and regions are wanted.
         batch: Photographs computed at once.
         workers: Threads that decode; as many as there are cores by default.
@@ -293,7 +295,7 @@ class Engine:
 
     def __init__(
         self,
-        scoring: Scoring,
+        session: Session,
         *,
         maps: bool = False,
         batch: int = BATCH,
@@ -301,20 +303,20 @@ class Engine:
         fraction: float = FRACTION,
         profile: Profile | None = None,
     ) -> None:
-        self.scoring, self.batch, self.fraction = scoring, batch, fraction
+        self.session, self.batch, self.fraction = session, batch, fraction
         self.workers = workers or cores()
         self.profile = profile or Profile()
         self._placing: Placing | None = None
         if maps:
-            kind = map_kind(scoring.recipe.inspector)
-            if kind is None or not scoring.runtime.maps:
+            kind = map_kind(session.recipe.inspector)
+            if kind is None or not session.runtime.maps:
                 raise ConfigError(
                     "This recipe has no map in a forward pass.",
                     expected="one fine-tuned network whose last layer is linear on averaged maps, or a patch memory",
                     fix="Use `knowngood explain`, which takes gradients.",
                 )
-            self._placing = Placing(scoring.recipe.inspector, kind)
-            self._level = level_of(scoring.recipe.inspector)
+            self._placing = Placing(session.recipe.inspector, kind)
+            self._level = level_of(session.recipe.inspector)
 
     def run(self, items: Iterable[Item], known: Known | None = None) -> Generator[Scored, None, None]:
         """Yields one result an item, in order; an item that cannot be read gives one with its error.
@@ -324,15 +326,15 @@ class Engine:
             known: Given name and digest, says whether an item needs no scoring.
         """
         mapped = self._placing is not None
-        prepare = Preparing(self.scoring.recipe, self.profile, known, any_product=self.scoring.any_product)
+        prepare = Preparing(self.session.recipe, self.profile, known, any_product=self.session.any_product)
         for stage in (READ, DECODE, RESIZE):
             self.profile.stage(stage, self.workers)
         self.profile.stage(INFER)
-        began, busy = time.perf_counter(), self.scoring.runtime.busy
+        began, busy = time.perf_counter(), self.session.runtime.busy
         pool = ThreadPoolExecutor(self.workers, "knowngood-decode", initializer=_one_thread_each)
-        prepared = ahead(pool, prepare, items, 2 * self.batch + self.workers)
+        prepared = prefetch_map(pool, prepare, items, 2 * self.batch + self.workers)
         groups = _Groups(grouped(prepared, self.batch, lambda one: one.pixels is not None))
-        stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+        stream = self.session.runtime.stream(groups.batches(self._stacked), maps=mapped)
         try:
             while True:
                 try:
@@ -342,7 +344,7 @@ class Engine:
                         raise  # of the items themselves, or of no photograph
                     while groups.pending:  # some photograph's fault: each alone, then on with those that follow
                         yield from self._finished(pool, *self._alone(groups.pending.popleft(), mapped))
-                    stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+                    stream = self.session.runtime.stream(groups.batches(self._stacked), maps=mapped)
                     continue
                 if outputs is None:
                     return
@@ -350,12 +352,12 @@ class Engine:
                 self.profile.wall = time.perf_counter() - began
         finally:
             pool.shutdown(cancel_futures=True)
-            self.profile.add(INFER, self.scoring.runtime.busy - busy)
+            self.profile.add(INFER, self.session.runtime.busy - busy)
             self.profile.wall = time.perf_counter() - began
 
     def _stacked(self, group: list[Ready]) -> npt.NDArray[np.uint8]:
         pixels = [one.pixels for one in group if one.pixels is not None]
-        return np.stack(pixels) if pixels else np.empty((0, *self.scoring.recipe.input_shape), np.uint8)
+        return np.stack(pixels) if pixels else np.empty((0, *self.session.recipe.input_shape), np.uint8)
 
     def _sound(self, group: list[Ready], outputs: Outputs, mapped: bool) -> tuple[list[Ready], Outputs]:
         """Returns a group and its outputs; photographs whose margin is no number are asked about again, alone."""
@@ -373,7 +375,7 @@ class Engine:
                 kept.append(one)
                 continue
             try:
-                outputs = self.scoring.runtime.run(one.pixels[None], maps=mapped)
+                outputs = self.session.runtime.run(one.pixels[None], maps=mapped)
                 if not np.isfinite(outputs.margins).all():
                     raise ArithmeticError("the network gives no number (NaN or infinity)")
             except KnownGoodError:
@@ -389,9 +391,9 @@ class Engine:
         return kept, Outputs(np.concatenate(margins), np.concatenate(maps) if maps else None)
 
     def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
-        scores = self.scoring.recipe.manifest.calibration.apply(outputs.margins)
+        scores = self.session.recipe.manifest.calibration.apply(outputs.margins)
         reasons = [one.reason for one in group if one.pixels is not None]
-        decisions = decide(scores, self.scoring.thresholds, reasons).tolist()
+        decisions = decide(scores, self.session.thresholds, reasons).tolist()
         maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)
         told = iter(zip(scores.tolist(), decisions, maps, strict=False))
         jobs = []
@@ -406,14 +408,14 @@ class Engine:
             yield from (Scored(said, one.digest, one.known) for one, said, _ in jobs)
             return
         self.profile.stage(MAPS, self.workers)
-        yield from ahead(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
+        yield from prefetch_map(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
 
     def _mapped(self, job: tuple[Ready, Prediction, npt.NDArray[np.float32] | None]) -> Scored:
         one, said, raw = job
         if raw is None or self._placing is None or said.defect_score is None:
             return Scored(said, one.digest, one.known)
         with self.profile.of(MAPS):
-            full = within(self._placing(raw, one.size), self.scoring.recipe.manifest.preprocessing)
+            full = within(self._placing(raw, one.size), self.session.recipe.manifest.preprocessing)
             regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
         heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
         return Scored(said, one.digest, one.known, heat)

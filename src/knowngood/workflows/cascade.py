@@ -33,8 +33,6 @@ from knowngood.recipe.cascade import (
     CascadeRuntime,
     Part,
     Zones,
-    rule_of,
-    sees,
     smaller,
 )
 from knowngood.recipe.engine import BATCH, Engine
@@ -43,7 +41,7 @@ from knowngood.recipe.exporting import export
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.parity import Held, held_images
-from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
+from knowngood.recipe.session import PRECISIONS, Session, exports, open_session, rule_of
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
@@ -221,9 +219,9 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
         reporter().say("the cascade is certified for the escape budget, not for the cuts that were set by hand")
     home = place.parent / FOLDER
     _taught(recipe, place.parent, home, config)
-    large = scoring(recipe)
+    large = open_session(recipe, cascade=False)
     _exported_alike(large, home)
-    student = scoring(home)
+    student = open_session(home, cascade=False)
     with scratch_folder(place / FOLDER) as scratch:
         held = held_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
         certified_on = _calibration_scores(held, student, large)
@@ -298,7 +296,7 @@ def _is_of_other_options(home: Path, wanted: TrainConfig) -> bool:
     return held != wanted.model_dump(mode="json")
 
 
-def _exported_alike(large: Scoring, home: Path) -> None:
+def _exported_alike(large: Session, home: Path) -> None:
     """Exports the student as the recipe is exported, where that export is what scores; wider where it is refused."""
     to = large.exporter
     if to is None:
@@ -319,7 +317,7 @@ def _exported_alike(large: Scoring, home: Path) -> None:
     reporter().say("the student stays in PyTorch")
 
 
-def _part(one: Scoring) -> Part:
+def _part(one: Session) -> Part:
     return Part(revision=one.revision, runtime=one.runtime.name, precision=one.precision)
 
 
@@ -332,11 +330,11 @@ class _Scores:
     large: Floats
 
 
-def _calibration_scores(held: Held, student: Scoring, large: Scoring) -> _Scores:
+def _calibration_scores(held: Held, student: Session, large: Session) -> _Scores:
     """Returns scores of the calibration images, computed as the cascade computes them."""
-    rows, size = held.rows("calibration"), sees(student)
+    rows, size = held.rows("calibration"), student.recipe.input_shape[1:]
 
-    def scores(one: Scoring, small: bool) -> Floats:
+    def scores(one: Session, small: bool) -> Floats:
         pixels = (held.store.pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
         shown = (smaller(part, size) if small else np.ascontiguousarray(part) for part in pixels)
         margins = np.concatenate([made.margins for made in one.runtime.stream(shown)])
@@ -385,7 +383,7 @@ def _cuts(
 
 
 def _measured(
-    draft: CascadeDocument, student: Scoring, large: Scoring, run: Path
+    draft: CascadeDocument, student: Session, large: Session, run: Path
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Scores the test split with the large network alone and with the cascade, as `predict` would.
 
@@ -396,8 +394,9 @@ def _measured(
     if not len(frame):
         return {}, frame
     seen: list[Zones] = []
-    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), sees(student), seen.append)
-    both = Scoring(large.recipe, runtime, draft.thresholds, draft.revision)
+    size = student.recipe.input_shape[1:]
+    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), size, seen.append)
+    both = Session(large.recipe, runtime, draft.thresholds, draft.revision)
     figures: dict[str, Any] = {}
     scored = frame
     for name, one in (("large", large), ("cascade", both)):

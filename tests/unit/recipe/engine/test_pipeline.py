@@ -17,7 +17,7 @@ from knowngood.errors import ConfigError, DataError
 from knowngood.models.classifier import Inspector, NetworkConfig
 from knowngood.recipe.engine import Engine
 from knowngood.recipe.inputs import Item, stream
-from knowngood.recipe.session import scoring
+from knowngood.recipe.session import open_session
 
 
 def items_of(*data: bytes):
@@ -45,7 +45,7 @@ def mapping(request, recipe):
 
 def test_it_says_what_the_recipe_says(recipe, parts):
     paths = sorted(parts.rglob("*.png"))
-    engine = Engine(scoring(recipe, "torch"), batch=16)
+    engine = Engine(open_session(recipe, "torch"), batch=16)
     got = [one.prediction for one in engine.run(stream(parts).items)]
     want = recipe.predict(paths)
     assert [one.image for one in got] == [one.image for one in want]
@@ -60,7 +60,7 @@ def test_it_says_what_the_recipe_says(recipe, parts):
 def test_what_is_broken_costs_its_own_row(recipe, parts):
     good = (parts / "good" / "good_000.png").read_bytes()
     for batch in (1, 2, 32):
-        engine = Engine(scoring(recipe, "torch"), batch=batch)
+        engine = Engine(open_session(recipe, "torch"), batch=batch)
         got = list(engine.run(items_of(b"nonsense", good, b"\x89PNG\r\n\x1a\n", good, good[:-20], b"x")))
         assert [one.prediction.error is None for one in got] == [False, True, False, True, False, False]
         assert [one.prediction.image for one in got] == [f"image {n}" for n in range(6)]
@@ -71,7 +71,7 @@ def test_what_is_broken_costs_its_own_row(recipe, parts):
 
 def test_what_is_known_is_passed_over(recipe, parts):
     names = [str(path) for path in sorted((parts / "chip").iterdir())]
-    engine = Engine(scoring(recipe, "torch"), batch=4)
+    engine = Engine(open_session(recipe, "torch"), batch=4)
     got = list(engine.run(stream(parts / "chip").items, lambda name, digest: name in names[::2] and len(digest) == 64))
     assert [one.known for one in got] == [n % 2 == 0 for n in range(len(names))]
     assert [one.prediction.defect_score is None for one in got] == [one.known for one in got]
@@ -86,7 +86,7 @@ def test_maps_and_regions_are_those_of_the_recipe(mapping, photograph):
     ]
     data = [cv2.imencode(".png", image)[1].tobytes() for image in images]
     want = list(mapping.maps(images))
-    got = [one.heat for one in Engine(scoring(mapping, "torch"), maps=True, batch=2).run(items_of(*data))]
+    got = [one.heat for one in Engine(open_session(mapping, "torch"), maps=True, batch=2).run(items_of(*data))]
     for one, other in zip(got, want, strict=True):
         scale = np.abs(other.values).max()
         np.testing.assert_allclose(one.values, other.values, atol=1e-4 * scale)
@@ -98,14 +98,14 @@ def test_maps_and_regions_are_those_of_the_recipe(mapping, photograph):
 
 def test_maps_are_refused_where_there_are_none(recipe):
     with pytest.raises(ConfigError, match="no map in a forward pass"):
-        Engine(scoring(recipe, "torch"), maps=True)
+        Engine(open_session(recipe, "torch"), maps=True)
 
 
 def test_a_large_jpeg_scores_as_its_pixels_do(recipe, photograph):
     image = np.asarray(photograph(np.random.default_rng(0), True))
     large = cv2.resize(image, (960, 960), interpolation=cv2.INTER_CUBIC)
     data = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-    (engine,) = Engine(scoring(recipe, "torch")).run(items_of(data))
+    (engine,) = Engine(open_session(recipe, "torch")).run(items_of(data))
     (plain,) = recipe.predict(data, ["image 0"])
     (array,) = recipe.predict([decode(data)], ["image 0"])
     assert engine.prediction.defect_score == plain.defect_score == array.defect_score
@@ -143,7 +143,7 @@ def test_a_photograph_that_the_network_cannot_take_costs_its_own_row(recipe, par
     data = [path.read_bytes() for path in paths]
     flat = cv2.imencode(".png", np.full((120, 120), 77, np.uint8))[1].tobytes()
     data[7] = data[13] = flat
-    opened = scoring(recipe, "torch")
+    opened = open_session(recipe, "torch")
     want = [one.prediction.defect_score for one in Engine(opened, batch=1).run(items_of(*data))]
     fragile = replace(opened, runtime=Fragile(opened.runtime, poison, ahead))
     got = [one.prediction for one in Engine(fragile, batch=4).run(items_of(*data))]
@@ -170,7 +170,7 @@ def test_what_fails_while_one_is_prepared_is_its_row(recipe, parts, monkeypatch)
 
     monkeypatch.setattr(type(recipe), "prepared", scarce)
     short = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()
-    engine = Engine(scoring(recipe, "torch"), batch=4)
+    engine = Engine(open_session(recipe, "torch"), batch=4)
     got = [one.prediction.error for one in engine.run(items_of(good, thin, small, short, good))]
     assert got[0] is None
     assert got[4] is None
@@ -187,7 +187,7 @@ def test_what_the_list_of_items_raises_is_raised(recipe, parts):
         raise DataError("The archive cannot be read.")
 
     with pytest.raises(DataError, match="archive"):
-        list(Engine(scoring(recipe, "torch"), batch=2).run(broken()))
+        list(Engine(open_session(recipe, "torch"), batch=2).run(broken()))
 
 
 def test_memory_is_bounded_whatever_the_number(recipe, parts):
@@ -200,7 +200,7 @@ def test_memory_is_bounded_whatever_the_number(recipe, parts):
             taken += 1
             yield Item(str(number), lambda: good)
 
-    engine = Engine(scoring(recipe, "torch"), batch=8, workers=2)
+    engine = Engine(open_session(recipe, "torch"), batch=8, workers=2)
     for _ in engine.run(items()):
         done += 1
         most = max(most, taken - done)
@@ -218,7 +218,7 @@ def test_a_consumer_that_leaves_takes_the_pipeline_down(recipe, parts):
             taken += 1
             yield Item(str(taken), lambda: good)
 
-    running = Engine(scoring(recipe, "torch"), batch=4).run(endless())
+    running = Engine(open_session(recipe, "torch"), batch=4).run(endless())
     next(running)
     running.close()
     seen = taken
