@@ -8,7 +8,7 @@ size of the photograph. Convolutions and their int8 ranges are those of our grap
 - "loop, drawn": the same with `visualize_image_item`, as that script has it;
 - "batches of 32": `read_image` and `predict(array)`, the most that its class gives; not in its documentation.
 
-Ours is `Engine(maps=True)`: decision, map at the size of the photograph, and boxes. Random weights, as in engine.py.
+Ours is `Session.stream(maps=True)`: decision, map at the photograph's size, boxes. Random weights, as in engine.py.
 
     python -m venv ANOMALIB                       # apart from ours: it wants 14 packages that we do not
     echo OURS/lib/python3.11/site-packages > ANOMALIB/lib/python3.11/site-packages/ours.pth     # the same openvino
@@ -38,7 +38,7 @@ import numpy as np
 from engine import int8_of, pictures, read, recipe_of, timed
 
 from knowngood.files import write_json
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH
 from knowngood.recipe.export_formats import OPENVINO_FILE
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.session import Session
@@ -103,7 +103,7 @@ def beside(fast: Session, inferencer: Any, paths: list[Path], rounds: int) -> di
 
     rates = timed(
         {
-            "ours": lambda: sum(1 for _ in Engine(fast, maps=True).run(stream(paths).items)),
+            "ours": lambda: sum(1 for _ in fast.stream(stream(paths).items, maps=True)),
             "anomalib, loop": loop,
             "anomalib, loop, drawn": drawn,
             "anomalib, batches of 32": batches,

@@ -31,7 +31,7 @@ from knowngood.cli.output import at_work
 from knowngood.files import write_json
 from knowngood.metrics.comparisons import compare_auroc
 from knowngood.metrics.figures import auroc, fpr_at_tpr
-from knowngood.recipe.engine import Engine
+from knowngood.recipe.engine import Profile
 from knowngood.recipe.exporting import export
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.session import Session, open_cascade, open_session
@@ -45,7 +45,7 @@ DATA = {"elpv": "elpv", "tape": "tape:train=2500,test=1500,bad_rate=0.1,seed=0"}
 
 
 def scored(one: Session, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    said = [each.prediction for each in Engine(one).run(stream(paths).items)]
+    said = [each.prediction for each in one.stream(stream(paths).items)]
     return np.array([each.defect_score for each in said], float), np.array([each.decision for each in said])
 
 
@@ -82,8 +82,8 @@ def main() -> None:
     rates = timed(
         {
             "obvious script": script,
-            "int8, files to decisions": lambda: sum(1 for _ in Engine(ways["int8"]).run(stream(paths).items)),
-            "cascade, files to decisions": lambda: sum(1 for _ in Engine(ways["cascade"]).run(stream(paths).items)),
+            "int8, files to decisions": lambda: sum(1 for _ in ways["int8"].stream(stream(paths).items)),
+            "cascade, files to decisions": lambda: sum(1 for _ in ways["cascade"].stream(stream(paths).items)),
         },
         given.rounds,
     )
@@ -110,10 +110,10 @@ def main() -> None:
 
 
 def profile(one: Session, paths: list[str]) -> dict[str, object]:
-    engine = Engine(one)
-    for _ in engine.run(stream(paths).items):
+    made = Profile()
+    for _ in one.stream(stream(paths).items, profile=made):
         pass
-    return engine.profile.document()
+    return made.document()
 
 
 if __name__ == "__main__":

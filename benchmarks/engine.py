@@ -37,7 +37,7 @@ from knowngood.metrics.calibration import Calibration
 from knowngood.models.classifier import Inspector, NetworkConfig
 from knowngood.recipe.bench import Load, loads
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.graphs import Scorer
@@ -193,7 +193,7 @@ def one_network(
         return lambda: sum(len(made.margins) for made in fast.runtime.stream([batch] * 2, maps=maps))
 
     def whole(paths: list[Path], maps: bool = True) -> Way:
-        return lambda: sum(1 for _ in Engine(fast, maps=maps).run(stream(paths).items))
+        return lambda: sum(1 for _ in fast.stream(stream(paths).items, maps=maps))
 
     ways: dict[str, Way] = {
         "eager fp32": plainly,
@@ -263,7 +263,7 @@ def parity(given: argparse.Namespace) -> dict[str, Any]:
     scores, cuts = {}, {}
     for runtime in ("torch", "openvino"):
         opened = open_session(given.run, runtime)
-        found = [o.prediction.defect_score for o in Engine(opened).run(stream(items).items)]
+        found = [o.prediction.defect_score for o in opened.stream(stream(items).items)]
         scores[runtime], cuts[runtime] = np.array(found, float), opened.thresholds.accept_below
     return {
         "run": str(given.run),

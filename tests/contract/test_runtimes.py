@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from knowngood.environment import installed
+from knowngood.environment import cores, installed
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.recipe.runtimes import RUNTIMES, Graph
@@ -44,12 +44,13 @@ def test_margins_and_maps_are_those_of_the_recipe(runtime, grey_photographs, wan
 @pytest.mark.parametrize("sizes", [[1, 1, 1], [7, 1, 16], [24], [0, 5, 0, 0, 3, 0], []])
 def test_batches_of_any_size_come_out_in_order(runtime, grey_photographs, wanted, sizes):
     ends = np.cumsum([0, *sizes])
+    alone = np.concatenate([runtime.run(one[None]).margins for one in grey_photographs])
     batches = [grey_photographs[a:b] for a, b in pairwise(ends)]
     for maps in (False, True):
         made = list(runtime.stream(iter(batches), maps=maps))
         assert [len(one.margins) for one in made] == sizes
         for one, (a, b) in zip(made, pairwise(ends), strict=True):
-            np.testing.assert_allclose(one.margins, wanted.margins[a:b], atol=1e-5)
+            np.testing.assert_array_equal(one.margins, alone[a:b])
             assert one.maps is None if not maps else one.maps.shape == (b - a, *wanted.maps.shape[1:])
 
 
@@ -71,7 +72,7 @@ def test_a_consumer_that_leaves_stops_it(runtime, grey_photographs, wanted):
     running = runtime.stream(batches())
     next(running)
     running.close()
-    assert len(taken) <= 4
+    assert len(taken) <= cores() + 4
     np.testing.assert_allclose(runtime.run(grey_photographs).margins, wanted.margins, atol=1e-5)
 
 

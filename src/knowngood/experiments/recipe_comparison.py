@@ -18,7 +18,6 @@ from knowngood.metrics.comparisons import compare_accuracy, compare_auroc
 from knowngood.metrics.thresholds import ACCEPT, REVIEW, proportion_interval
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.engine import Engine
 from knowngood.recipe.inputs import item_at
 from knowngood.recipe.session import AUTO, Session, open_session
 from knowngood.report.recipe_comparison import recipe_comparison_page
@@ -169,7 +168,7 @@ def _scored(frame: pl.DataFrame, sessions: dict[str, Session]) -> tuple[pl.DataF
     for name, session in sessions.items():
         task = reporter().start(f"score with {name.upper()}", len(rows))
         made = []
-        for one in Engine(session).run(item_at(image, path) for image, path in rows.select("image", "path").rows()):
+        for one in session.stream(item_at(image, path) for image, path in rows.select("image", "path").rows()):
             made.append(one.prediction)
             reporter().advance(task)
         reporter().finish(task)

@@ -21,7 +21,7 @@ from knowngood.models.cost import cost_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade import PASSED, CascadeRuntime
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH, Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, stream
@@ -197,10 +197,10 @@ def _pipeline(way: Session, files: Files, count: int) -> dict[str, Any]:
         for name, data in islice(cycle(files), count):
             yield Item(name, lambda data=data: data)  # type: ignore[misc]
 
-    engine = Engine(way)
-    for _ in engine.run(items()):
+    profile = Profile()
+    for _ in way.stream(items(), profile=profile):
         pass
-    return engine.profile.document()
+    return profile.document()
 
 
 def _cascade(recipe: Recipe, files: Files, count: int) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from knowngood.progress import track
 from knowngood.recipe.archives import members
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.cascade import CascadeRuntime
-from knowngood.recipe.engine import Engine
 from knowngood.recipe.engine_config import EngineConfig
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, item_at, stream
@@ -164,8 +163,8 @@ class PartScorer(PartWorker[ScoringTask]):
     def rows_of(self, number: int) -> pl.DataFrame:
         """Returns the rows of a part, with the columns of `knowngood.predict`."""
         session = self._session()
-        engine = Engine(session, workers=self.task.cores)
-        made = [row_of(one, session) for one in engine.run(items_of(Path(self.task.out), number))]
+        items = items_of(Path(self.task.out), number)
+        made = [row_of(one, session) for one in session.stream(items, workers=self.task.cores)]
         frame = pl.DataFrame(made, schema=SCHEMA)
         if frame["sha256"].null_count() == len(frame):
             self.refuse_unreadable(number, str(frame["error"][0]))

@@ -1,4 +1,4 @@
-"""Ordered work in threads with bounded windows: nothing is done before it is wanted soon, nothing waits in a loop."""
+"""Scores any number of photographs in bounded memory: threads prepare, a runtime computes, rows come in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +24,14 @@ from knowngood.environment import cores
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
 from knowngood.explain.maps import over_picture, stage_names
 from knowngood.explain.regions import FRACTION
-from knowngood.metrics.thresholds import ACCEPT, decide
+from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide
 from knowngood.models.classifier import Classifier, Inspector, common_shape
 from knowngood.models.heads import smooth_maps
 from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.graphs import MapKind, map_kind
 from knowngood.recipe.inputs import Item
 from knowngood.recipe.maps import HeatMap, at_size, level_of, marked, within
-from knowngood.recipe.runtimes import Outputs
-
-if TYPE_CHECKING:
-    from knowngood.recipe.session import Session
+from knowngood.recipe.runtimes import Outputs, Runtime
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -256,19 +253,23 @@ INFER, MAPS = "infer", "maps and regions"
 
 @dataclass(frozen=True)
 class Scored:
-    """What the engine says of one item.
+    """Result of one item.
 
     Attributes:
         prediction: Score and decision, or the error.
         digest: SHA-256 of its bytes; None when they could not be read.
-        known: Whether it was passed over because it needed no scoring; the prediction is empty then.
-        heat: Where it looked, if maps were asked for.
+        known: Whether it was skipped because it needed no scoring; the prediction is empty then.
+        heat: The map, if maps were asked for.
+        size: Height and width of the photograph, pixels; (0, 0) where it was not decoded.
+        fitted: (C, H, W) uint8 as the networks see it; None where it was not asked for or could not be read.
     """
 
     prediction: Prediction
     digest: str | None
     known: bool = False
     heat: HeatMap | None = None
+    size: tuple[int, int] = (0, 0)
+    fitted: npt.NDArray[np.uint8] | None = None
 
 
 class Engine:
@@ -279,12 +280,16 @@ class Engine:
     consumer stops, the whole pipeline stops, and where it goes away, it is taken down.
 
     Args:
-        session: Recipe, runtime and thresholds, from `knowngood.recipe.session.open_session`.
-        maps: Whether heatmaps and regions are wanted.
-        batch: Photographs computed at once.
+        recipe: Prepares photographs and calibrates raw scores.
+        runtime: Computes raw scores, and maps.
+        thresholds: Decide.
+        any_product: Whether the input check is off.
+        maps: Whether the maps of the runtime's own graph, and regions, are wanted.
+        fitted: Whether results carry the photographs as the networks see them.
+        batch: Photographs that are given to the runtime at once.
         workers: Threads that decode; as many as there are cores by default.
         fraction: Regions are what lies above this share of a map's maximum.
-        profile: Is told how busy each stage was; a new one by default.
+        profile: Receives how busy each stage was; a new one by default.
 
     Attributes:
         profile: How busy each stage was.
@@ -295,28 +300,33 @@ class Engine:
 
     def __init__(
         self,
-        session: Session,
+        recipe: Recipe,
+        runtime: Runtime,
+        thresholds: Thresholds,
         *,
+        any_product: bool = False,
         maps: bool = False,
+        fitted: bool = False,
         batch: int = BATCH,
         workers: int | None = None,
         fraction: float = FRACTION,
         profile: Profile | None = None,
     ) -> None:
-        self.session, self.batch, self.fraction = session, batch, fraction
+        self.recipe, self.runtime, self.thresholds, self.any_product = recipe, runtime, thresholds, any_product
+        self.fitted, self.batch, self.fraction = fitted, batch, fraction
         self.workers = workers or cores()
         self.profile = profile or Profile()
         self._placing: Placing | None = None
         if maps:
-            kind = map_kind(session.recipe.inspector)
-            if kind is None or not session.runtime.maps:
+            kind = map_kind(recipe.inspector)
+            if kind is None or not runtime.maps:
                 raise ConfigError(
                     "This recipe has no map in a forward pass.",
-                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a patch memory",
+                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a PatchCore head",
                     fix="Use `knowngood explain`, which takes gradients.",
                 )
-            self._placing = Placing(session.recipe.inspector, kind)
-            self._level = level_of(session.recipe.inspector)
+            self._placing = Placing(recipe.inspector, kind)
+            self._level = level_of(recipe.inspector)
 
     def run(self, items: Iterable[Item], known: Known | None = None) -> Generator[Scored, None, None]:
         """Yields one result an item, in order; an item that cannot be read gives one with its error.
@@ -326,15 +336,15 @@ class Engine:
             known: Given name and digest, says whether an item needs no scoring.
         """
         mapped = self._placing is not None
-        prepare = Preparing(self.session.recipe, self.profile, known, any_product=self.session.any_product)
+        prepare = Preparing(self.recipe, self.profile, known, any_product=self.any_product)
         for stage in (READ, DECODE, RESIZE):
             self.profile.stage(stage, self.workers)
         self.profile.stage(INFER)
-        began, busy = time.perf_counter(), self.session.runtime.busy
+        began, busy = time.perf_counter(), self.runtime.busy
         pool = ThreadPoolExecutor(self.workers, "knowngood-decode", initializer=_one_thread_each)
         prepared = prefetch_map(pool, prepare, items, 2 * self.batch + self.workers)
         groups = _Groups(grouped(prepared, self.batch, lambda one: one.pixels is not None))
-        stream = self.session.runtime.stream(groups.batches(self._stacked), maps=mapped)
+        stream = self.runtime.stream(groups.batches(self._stacked), maps=mapped)
         try:
             while True:
                 try:
@@ -344,7 +354,7 @@ class Engine:
                         raise  # of the items themselves, or of no photograph
                     while groups.pending:  # some photograph's fault: each alone, then on with those that follow
                         yield from self._finished(pool, *self._alone(groups.pending.popleft(), mapped))
-                    stream = self.session.runtime.stream(groups.batches(self._stacked), maps=mapped)
+                    stream = self.runtime.stream(groups.batches(self._stacked), maps=mapped)
                     continue
                 if outputs is None:
                     return
@@ -352,12 +362,12 @@ class Engine:
                 self.profile.wall = time.perf_counter() - began
         finally:
             pool.shutdown(cancel_futures=True)
-            self.profile.add(INFER, self.session.runtime.busy - busy)
+            self.profile.add(INFER, self.runtime.busy - busy)
             self.profile.wall = time.perf_counter() - began
 
     def _stacked(self, group: list[Ready]) -> npt.NDArray[np.uint8]:
         pixels = [one.pixels for one in group if one.pixels is not None]
-        return np.stack(pixels) if pixels else np.empty((0, *self.session.recipe.input_shape), np.uint8)
+        return np.stack(pixels) if pixels else np.empty((0, *self.recipe.input_shape), np.uint8)
 
     def _sound(self, group: list[Ready], outputs: Outputs, mapped: bool) -> tuple[list[Ready], Outputs]:
         """Returns a group and its outputs; photographs whose margin is no number are asked about again, alone."""
@@ -375,7 +385,7 @@ class Engine:
                 kept.append(one)
                 continue
             try:
-                outputs = self.session.runtime.run(one.pixels[None], maps=mapped)
+                outputs = self.runtime.run(one.pixels[None], maps=mapped)
                 if not np.isfinite(outputs.margins).all():
                     raise ArithmeticError("the network gives no number (NaN or infinity)")
             except KnownGoodError:
@@ -391,34 +401,37 @@ class Engine:
         return kept, Outputs(np.concatenate(margins), np.concatenate(maps) if maps else None)
 
     def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
-        scores = self.session.recipe.manifest.calibration.apply(outputs.margins)
+        scores = self.recipe.manifest.calibration.apply(outputs.margins)
         reasons = [one.reason for one in group if one.pixels is not None]
-        decisions = decide(scores, self.session.thresholds, reasons).tolist()
+        decisions = decide(scores, self.thresholds, reasons).tolist()
         maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)
-        told = iter(zip(scores.tolist(), decisions, maps, strict=False))
+        rows = iter(zip(scores.tolist(), decisions, maps, strict=False))
         jobs = []
         for one in group:
             if one.pixels is None:
                 jobs.append((one, Prediction.failed(one.name, one.error or "it was scored before"), None))
             else:
-                score, decision, raw = next(told)
+                score, decision, raw = next(rows)
                 jobs.append((one, Prediction(one.name, score, decision, reason=one.reason), raw))
         self.profile.images += len(group)
         if self._placing is None:
-            yield from (Scored(said, one.digest, one.known) for one, said, _ in jobs)
+            yield from (self._result(one, prediction) for one, prediction, _ in jobs)
             return
         self.profile.stage(MAPS, self.workers)
         yield from prefetch_map(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
 
     def _mapped(self, job: tuple[Ready, Prediction, npt.NDArray[np.float32] | None]) -> Scored:
-        one, said, raw = job
-        if raw is None or self._placing is None or said.defect_score is None:
-            return Scored(said, one.digest, one.known)
+        one, prediction, raw = job
+        if raw is None or self._placing is None or prediction.defect_score is None:
+            return self._result(one, prediction)
         with self.profile.of(MAPS):
-            full = within(self._placing(raw, one.size), self.session.recipe.manifest.preprocessing)
-            regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
-        heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
-        return Scored(said, one.digest, one.known, heat)
+            full = within(self._placing(raw, one.size), self.recipe.manifest.preprocessing)
+            regions = marked(full, self._level, self.fraction, rejected=prediction.decision != ACCEPT)
+        heat = HeatMap(one.name, prediction.defect_score, prediction.decision, full, regions)
+        return self._result(one, prediction, heat)
+
+    def _result(self, one: Ready, prediction: Prediction, heat: HeatMap | None = None) -> Scored:
+        return Scored(prediction, one.digest, one.known, heat, one.size, one.pixels if self.fitted else None)
 
 
 class _Groups:

@@ -22,7 +22,7 @@ from knowngood.files import check_writable, storage_errors
 from knowngood.metrics.thresholds import moved
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.engine import Engine, Profile, Scored
+from knowngood.recipe.engine import Profile, Scored
 from knowngood.recipe.inputs import photographs_in, stream
 from knowngood.recipe.session import AUTO, Session, announce, has_cascade, open_session
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
@@ -120,11 +120,14 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     found = stream(images)
     known = _Known() if target is None or fresh else _known(target, session.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")
-    engine = Engine(session, profile=profile)
+    stages = profile or Profile()
     task = reporter().start("score", found.total)
     try:
-        with _appending(journal, target) as log, contextlib.closing(engine.run(found.items, known.has)) as scored:
-            frame = _table(engine, scored, known, log, task)
+        with (
+            _appending(journal, target) as log,
+            contextlib.closing(session.stream(found.items, known.has, profile=stages)) as scored,
+        ):
+            frame = _table(session, stages, scored, known, log, task)
     finally:
         reporter().finish(task)
     if passed_over is not None:
@@ -143,13 +146,15 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     return frame
 
 
-def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str] | None, task: int) -> pl.DataFrame:
+def _table(
+    session: Session, stages: Profile, scored: Iterator[Scored], known: _Known, log: IO[str] | None, task: int
+) -> pl.DataFrame:
     """Returns the rows, kept compactly, and logs them as they come."""
     parts: list[pl.DataFrame] = [pl.DataFrame(schema=SCHEMA)]
     rows: list[Row] = []
     while chunk := list(islice(scored, CHUNK)):
-        with engine.profile.of("write"):
-            made = [known.row(one) if one.known else row_of(one, engine.session) for one in chunk]
+        with stages.of("write"):
+            made = [known.row(one) if one.known else row_of(one, session) for one in chunk]
             if log is not None:
                 log.write("".join(json.dumps(row) + "\n" for row in made))
                 log.flush()

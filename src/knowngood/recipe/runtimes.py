@@ -1,7 +1,9 @@
-"""What computes margins: one file each behind one contract; add one line to register another.
+"""Runtimes compute raw scores, and maps, of fitted photographs; one line registers another.
 
-Whatever the runtime, equal photographs get equal margins within the tolerance of the export, in the order in which they
-were given, in batches of any size, none included.
+The contract: results come in the order of the photographs, for batches of any size, none included, and the result of a
+photograph is the same to the last bit whatever it is computed together with. Libraries choose other kernels for other
+batch sizes, so on a processor every photograph is computed alone (which is also the fastest there), and on a GPU every
+batch has the same size.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from knowngood.environment import cores
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.models.batching import BATCH, device_of
 from knowngood.models.classifier import Inspector
@@ -148,17 +151,25 @@ class TorchRuntime:
         """
         if maps and not self.maps:
             raise ConfigError("This recipe has no map in a forward pass.", fix="Use `knowngood explain`.")
-        network = self._mapping() if maps else self.inspector
-        device, began = device_of(self.inspector), time.perf_counter()
-        parts: list[tuple[torch.Tensor, ...]] = []
+        began = time.perf_counter()
+        margins, heat = [np.empty(0, np.float32)], []
         with torch.inference_mode():
-            for start in range(0, max(1, len(pixels)), BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device)
-                made = network(batch)
-                parts.append(made if isinstance(made, tuple) else (made,))
-        joined = [torch.cat(outputs).float().cpu().numpy() for outputs in zip(*parts, strict=True)]
+            for batch, count in self._batches(pixels, at_least=int(maps)):
+                margins.append(self.inspector(batch)[:count].float().cpu().numpy())
+                if maps:  # by a pass of its own: its raw scores are equal up to rounding, and must be equal
+                    heat.append(self._mapping()(batch)[1][:count].float().cpu().numpy())
         self.busy += time.perf_counter() - began
-        return Outputs(*joined)
+        return Outputs(np.concatenate(margins), np.concatenate(heat) if maps else None)
+
+    def _batches(self, pixels: Pixels, at_least: int) -> Iterator[tuple[torch.Tensor, int]]:
+        """Yields batches that all have the same size, the last one filled up, and how many photographs each holds."""
+        device = device_of(self.inspector)
+        size = 1 if device.type == "cpu" else BATCH
+        for start in range(0, max(at_least, len(pixels)), size):
+            part = np.ascontiguousarray(pixels[start : start + size])
+            missing = size - len(part)
+            filled = np.concatenate([part, np.zeros((missing, *pixels.shape[1:]), np.uint8)]) if missing else part
+            yield torch.from_numpy(filled).to(device), len(part)
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
         """Yields what comes of each batch, one after the other."""
@@ -214,9 +225,9 @@ class OnnxRuntime:
         if not len(pixels):
             sizes = [side if isinstance(side, int) else 0 for side in self.session.get_outputs()[-1].shape[1:]]
             return Outputs(np.empty(0, np.float32), np.empty((0, *sizes), np.float32) if maps else None)
-        made = self.session.run(names, {"images": np.ascontiguousarray(pixels)})
+        made = [self.session.run(names, {"images": np.ascontiguousarray(one[None])}) for one in pixels]
         self.busy += time.perf_counter() - began
-        return Outputs(*made)
+        return Outputs(*(np.concatenate(one) for one in zip(*made, strict=True)))
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
         """Yields what comes of each batch, one after the other."""
@@ -227,15 +238,15 @@ class OnnxRuntime:
 ONNXRUNTIME = Kind("onnxruntime, exported graphs on processors", "onnxruntime", "onnx", True, OnnxRuntime)
 
 
-IN_FLIGHT = 2  # one that is computed, one that waits: more would only hold memory
+AHEAD = 2  # photographs beside those that are computed: no core waits, and little memory is held
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 it is what heads and other remains are computed in
 
 
 class OpenvinoRuntime:
     """Runs a compiled graph.
 
-    OpenVINO computes in bf16 on processors that can, unless it is told otherwise; here a graph is computed in the
-    precision that it was judged in.
+    OpenVINO would compute in bf16 on processors that can; here a graph is computed in the precision of its certificate.
+    Each core computes photographs of its own, so that a score depends neither on the batch nor on the number of cores.
 
     Args:
         graph: With model.xml.
@@ -253,12 +264,13 @@ class OpenvinoRuntime:
 
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": "1",  # a batch takes all cores
+            "NUM_STREAMS": str(threads or cores()),  # each of one thread
+            "INFERENCE_NUM_THREADS": str(threads or cores()),
             "INFERENCE_PRECISION_HINT": HINTS[graph.precision],
         }
         if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = str(threads)
             settings["ENABLE_CPU_PINNING"] = "NO"  # others compute beside it: all would be pinned to the same cores
+        self._most = (threads or cores()) + AHEAD
         try:
             self.compiled = openvino.Core().compile_model(graph.folder / OPENVINO_FILE, "CPU", settings)
         except RuntimeError as error:
@@ -277,20 +289,42 @@ class OpenvinoRuntime:
         return made
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
-        """Yields what comes of each batch, in order, with `IN_FLIGHT` batches taken ahead at most."""
-        flying: deque[_Flight | None] = deque()  # None is an empty batch
-        try:
+        """Yields what comes of each batch, in order; a few photographs are taken ahead."""
+        sizes: deque[int] = deque()  # of the batches whose outputs are to come
+        done: list[tuple[Values, Values | None]] = []
+
+        def photographs() -> Iterator[Pixels]:
             for pixels in batches:
-                flying.append(self._sent(pixels) if len(pixels) else None)
-                if len(flying) >= IN_FLIGHT:
+                sizes.append(len(pixels))
+                yield from pixels[:, None]
+
+        for one in self._each(photographs(), maps):
+            done.append(one)
+            while sizes and len(done) >= sizes[0]:
+                yield self._joined([done.pop(0) for _ in range(sizes.popleft())], maps)
+        while sizes:  # empty ones at the end
+            yield self._joined([done.pop(0) for _ in range(sizes.popleft())], maps)
+
+    def _each(self, photographs: Iterator[Pixels], maps: bool) -> Iterator[tuple[Values, Values | None]]:
+        """Yields raw score (1,) and map (1, h, w) of photographs (1, C, H, W), in order."""
+        flying: deque[_Flight] = deque()
+        try:
+            for pixels in photographs:
+                flying.append(self._sent(pixels))
+                if len(flying) >= self._most:
                     yield self._landed(flying, maps)
             while flying:
                 yield self._landed(flying, maps)
         finally:  # the consumer may have gone away: nothing goes on behind its back
             for flight in flying:
-                if flight is not None:
-                    flight.request.wait()
-                    self._idle.append(flight.request)
+                flight.request.wait()
+                self._idle.append(flight.request)
+
+    def _joined(self, parts: list[tuple[Values, Values | None]], maps: bool) -> Outputs:
+        if not parts:
+            return self._nothing(maps)
+        heat = [one for _, one in parts if one is not None]
+        return Outputs(np.concatenate([one for one, _ in parts]), np.concatenate(heat) if maps else None)
 
     def _sent(self, pixels: Pixels) -> _Flight:
         request = self._idle.pop() if self._idle else self.compiled.create_infer_request()
@@ -298,18 +332,13 @@ class OpenvinoRuntime:
         request.start_async({"images": np.ascontiguousarray(pixels)}, share_inputs=False)
         return _Flight(request, began)
 
-    def _landed(self, flying: deque[_Flight | None], maps: bool) -> Outputs:
-        """Waits for the oldest and returns what it gave."""
+    def _landed(self, flying: deque[_Flight], maps: bool) -> tuple[Values, Values | None]:
+        """Waits for the oldest and returns its raw score and its map."""
         flight = flying[0]
-        if flight is None:
-            flying.popleft()
-            return self._nothing(maps)
         request = flight.request
         request.wait()
         flying.popleft()
-        made = Outputs(
-            request.get_tensor("margin").data.copy(), request.get_tensor("map").data.copy() if maps else None
-        )
+        made = request.get_tensor("margin").data.copy(), request.get_tensor("map").data.copy() if maps else None
         ended = flight.began + request.latency / 1000  # requests overlap, time does not count twice
         self.busy += max(0.0, ended - max(flight.began, self._until))
         self._until = max(self._until, ended)

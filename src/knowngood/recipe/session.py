@@ -1,30 +1,45 @@
-"""The one way from a photograph to a decision: which runtime computes, by which thresholds, under which revision."""
+"""The one way from a photograph to a decision: every command, page and worker opens a session and asks it.
+
+session = open_session("runs/first")
+for one in session.predict(["part.png", photograph_bytes, array]):
+    print(one.image, one.defect_score, one.decision)
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from knowngood.environment import install_command, installed, needed
-from knowngood.errors import ConfigError, KnownGoodError, RecipeError, StorageError
+from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeError, StorageError
+from knowngood.explain.regions import FRACTION
 from knowngood.files import cache_folder, write_text
-from knowngood.metrics.thresholds import Thresholds
+from knowngood.metrics.thresholds import ACCEPT, Thresholds
+from knowngood.models.batching import device_of
 from knowngood.progress import reporter
-from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.cascade import DOCUMENT as CASCADE_DOCUMENT
 from knowngood.recipe.cascade import FOLDER as CASCADE_FOLDER
 from knowngood.recipe.cascade import STUDENT, CascadeDocument, CascadeRuntime, Part, Rule
+from knowngood.recipe.engine import BATCH, Engine, Known, Profile, Scored, grouped
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import DOCUMENT, FOLDER, ExportDocument, folder_of
 from knowngood.recipe.folder import place_of
+from knowngood.recipe.inputs import Item, items_from
+from knowngood.recipe.maps import HeatMap, at_size, checked_method, drawn, level_of, marked, within
 from knowngood.recipe.runtimes import RUNTIMES, Runtime
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = ("int8", "bf16", "fp32")  # the fastest first
+_MAPPED = 16  # photographs whose maps are computed at once
 _KEPT = 4  # sessions that are kept open with a recipe
 
 
@@ -39,8 +54,7 @@ class Session:
         revision: Names recipe and graph in every row.
         precision: Of the convolutions: "fp32", "bf16" or "int8".
         exporter: Format of the exported graph; None where the recipe's own networks compute.
-        export: Document of the exported graph; None where the recipe's own networks compute.
-        stamp: Names the exported graph or the cascade; empty where the recipe's own networks compute.
+        certificate: Document of the exported graph or of the cascade; None where the recipe's own networks compute.
         any_product: Whether the input check is off: photographs are not compared with those of the training set.
     """
 
@@ -50,9 +64,103 @@ class Session:
     revision: str
     precision: str = "fp32"
     exporter: str | None = None
-    export: ExportDocument | None = None
-    stamp: str = ""
+    certificate: ExportDocument | CascadeDocument | None = None
     any_product: bool = False
+
+    def stream(
+        self,
+        items: Iterable[Item],
+        known: Known | None = None,
+        *,
+        maps: bool = False,
+        fitted: bool = False,
+        batch: int = BATCH,
+        workers: int | None = None,
+        fraction: float = FRACTION,
+        profile: Profile | None = None,
+    ) -> Generator[Scored, None, None]:
+        """Returns one result an item, in order; an item that cannot be read gives one with its error.
+
+        A photograph's score does not depend on what it is scored together with.
+
+        Args:
+            items: Taken a few batches ahead of what is yielded.
+            known: Given name and digest, says whether an item needs no scoring.
+            maps: Whether the maps that the runtime's graph puts out, and their regions, are wanted; see `explain`.
+            fitted: Whether results carry the photographs as the networks see them.
+            batch: Photographs that are given to the runtime at once.
+            workers: Threads that decode; as many as there are cores by default.
+            fraction: Regions are what lies above this share of a map's maximum.
+            profile: Receives how busy each stage was.
+
+        Raises:
+            ConfigError: Maps are wanted and this recipe has none in a forward pass.
+        """
+        engine = Engine(
+            self.recipe,
+            self.runtime,
+            self.thresholds,
+            any_product=self.any_product,
+            maps=maps,
+            fitted=fitted,
+            batch=batch,
+            workers=workers,
+            fraction=fraction,
+            profile=profile,
+        )
+        return engine.run(items, known)
+
+    def predict(self, photographs: Any, names: Sequence[str] | None = None) -> list[Prediction]:
+        """Returns a prediction a photograph, in order; arguments and errors are those of `Recipe.predict`."""
+        return [one.prediction for one in self.stream(items_from(photographs, names))]
+
+    def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Returns defect scores (N,) in [0, 1] of photographs (N, C, H, W) uint8 that `Recipe.prepared` returned."""
+        return self.recipe.manifest.calibration.apply(self.runtime.run(pixels).margins)
+
+    def maps(
+        self, photographs: Any, names: Sequence[str] | None = None, *, method: str = AUTO, fraction: float = FRACTION
+    ) -> Iterator[HeatMap]:
+        """Yields the map of each photograph, in order; arguments and errors are those of `Recipe.maps`."""
+        for one in self.explain(items_from(photographs, names), method=method, fraction=fraction):
+            if one.heat is None:
+                raise ImageError(one.prediction.error or f"{one.prediction.image!r} has no map.")
+            yield one.heat
+
+    def explain(self, items: Iterable[Item], *, method: str = AUTO, fraction: float = FRACTION) -> Iterator[Scored]:
+        """Yields one result an item, in order, with its map and `fitted`; an item that cannot be read has neither.
+
+        Score and decision are those of `stream`. The map is always computed by the recipe's own networks in float32,
+        whatever runtime decides: gradients cannot be taken in an exported graph.
+
+        Args:
+            items: Of photographs.
+            method: Of `knowngood.explain.methods`; "auto" is CAM where it exists, else HiResCAM.
+            fraction: Regions are what lies above this share of a map's maximum; a recipe trained on good parts alone
+                has a level of its own instead.
+
+        Raises:
+            ConfigError: This recipe draws no maps, or not by this method.
+            UnknownNameError: No such method.
+        """
+        inspector = self.recipe.inspector
+        checked_method(inspector, method)
+        device, level = device_of(inspector), level_of(inspector)
+        scored = self.stream(items, fitted=True)
+        for group in grouped(scored, _MAPPED, lambda one: one.fitted is not None):
+            pixels = [one.fitted for one in group if one.fitted is not None]
+            maps: Iterator[npt.NDArray[np.float32]] = iter(())
+            if pixels:
+                _, heat = drawn(inspector, torch.from_numpy(np.stack(pixels)).to(device), method)
+                maps = iter(heat.cpu().numpy())
+            for one in group:
+                score = one.prediction.defect_score
+                if one.fitted is None or score is None:
+                    yield one
+                    continue
+                full = within(at_size(next(maps), *one.size), self.recipe.manifest.preprocessing)
+                regions = marked(full, level, fraction, rejected=one.prediction.decision != ACCEPT)
+                yield replace(one, heat=HeatMap(one.prediction.image, score, one.prediction.decision, full, regions))
 
     def of_any_product(self) -> Session:
         """Returns the same session without the input check; its rows have another revision."""
@@ -62,7 +170,14 @@ class Session:
     def label(self) -> str:
         """Names runtime, precision, device and graph, such as "openvino int8 9f3c12ab", as every row does."""
         device = getattr(self.runtime, "device", "")
-        return " ".join(filter(None, (self.runtime.name, self.precision, device, self.stamp)))
+        stamp = "" if self.certificate is None else self.certificate.stamp
+        return " ".join(filter(None, (self.runtime.name, self.precision, device, stamp)))
+
+    @property
+    def threshold(self) -> dict[str, Any]:
+        """`Threshold.to_dict()` of what decides: of the export or the cascade, else of the recipe."""
+        found = self.recipe.manifest if self.certificate is None else self.certificate
+        return dict(found.threshold)
 
     def with_cuts(self, cuts: Thresholds) -> Session:
         """Returns the same session with other thresholds, and with a revision that names them in every row."""
@@ -71,9 +186,9 @@ class Session:
 
     def change(self) -> str | None:
         """Returns how an exported graph decides differently from its recipe; None where there is none."""
-        if self.export is None:
+        if not isinstance(self.certificate, ExportDocument):
             return None
-        parity = self.export.parity
+        parity = self.certificate.parity
         flipped, images = parity.get("changed_decisions"), parity.get("images")
         if not isinstance(flipped, int) or not isinstance(images, int):
             return f"{self.label} decides, an export; --runtime torch is the recipe itself"
@@ -168,7 +283,7 @@ def open_cascade(recipe: Recipe | str | Path, threads: int | None = None) -> Ses
     runtime = CascadeRuntime(
         student.runtime, large.runtime, rule_of(document, student, large), student.recipe.input_shape[1:]
     )
-    return Session(loaded, runtime, document.thresholds, document.revision, large.precision, stamp=document.stamp)
+    return Session(loaded, runtime, document.thresholds, document.revision, large.precision, certificate=document)
 
 
 def rule_of(document: CascadeDocument, student: Session, large: Session) -> Rule:
@@ -256,7 +371,7 @@ def _open_export(recipe: Recipe, place: Path, exporter: str, precision: str, thr
         )
     runtime = RUNTIMES.get(EXPORTERS.get(exporter).runtime)(None, document.graph(folder), threads)
     made = Session(recipe, runtime, document.thresholds, document.revision, precision)
-    return replace(made, exporter=exporter, export=document, stamp=document.stamp)
+    return replace(made, exporter=exporter, certificate=document)
 
 
 def _own(recipe: Recipe, device: str, threads: int | None) -> Session:

@@ -25,6 +25,7 @@ from knowngood.models.features import FeatureCache
 from knowngood.models.heads import KernelHead
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
+from knowngood.recipe.session import Session
 from knowngood.report.pictures import Scale, as_colour, as_grey, boxed, scale_of
 from knowngood.review.store.inspections import Box
 
@@ -199,16 +200,15 @@ class Explanation:
 
 
 class Inspector:
-    """A recipe at work: one thread scores at a time.
+    """A session and the deep features of its recipe; one thread scores at a time.
 
     Args:
-        recipe: Loaded.
-        any_product: Whether photographs are not compared with those that the recipe learned from.
+        session: Open.
     """
 
-    def __init__(self, recipe: Recipe, *, any_product: bool = False) -> None:
-        self.recipe, self.any_product = recipe, any_product
-        self.embedder = Embedder(recipe)
+    def __init__(self, session: Session) -> None:
+        self.session, self.recipe = session, session.recipe
+        self.embedder = Embedder(session.recipe)
         self.scored_at = 0.0  # seconds of time.monotonic()
         self._lock = threading.Lock()
         self._recent: deque[npt.NDArray[np.float32]] = deque(maxlen=_RECENT)
@@ -225,20 +225,25 @@ class Inspector:
             ImageError: It cannot be read, or has more than `max_pixels`.
         """
         with decoding(data, name=name, max_pixels=max_pixels) as decoded:
-            fitted, reason = self.recipe.prepared(decoded, any_product=self.any_product)
+            fitted, reason = self.recipe.prepared(decoded, any_product=self.session.any_product)
             return Prepared(fitted, *_facts(decoded.pixels), reason)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""
         return self.score_and_embed(prepared)[0]
 
-    def score_and_embed(self, prepared: Sequence[Prepared]) -> tuple[list[float], Rows]:
-        """Returns defect scores, in 0..1, and deep features (N, D) from the same pass."""
+    def score_and_embed(self, prepared: Sequence[Prepared]) -> tuple[list[float], Rows | None]:
+        """Returns defect scores, in 0..1, and deep features (N, D) from the same pass.
+
+        The features are None where an exported graph scores: they are then computed by `embed` in quiet moments.
+        """
         with self._lock:
             with self.embedder.taking() as taken:
-                scores = self.recipe.score(np.stack([one.fitted for one in prepared]))
+                scores = self.session.score(np.stack([one.fitted for one in prepared]))
             self.scored_at = time.monotonic()
-            return [float(score) for score in scores], np.concatenate(taken)
+            rows = np.concatenate(taken) if taken else None
+            complete = rows is not None and len(rows) == len(prepared)
+            return scores.tolist(), rows if complete else None
 
     def embed(self, prepared: Sequence[Prepared]) -> Rows:
         """Returns deep features (N, D) without scores: the first network's pass only."""
@@ -267,7 +272,7 @@ class Inspector:
     def _maps(self, group: Sequence[Pixels], names: Sequence[str]) -> list[HeatMap | None]:
         try:
             with self._lock:
-                return list(self.recipe.maps(group, names))
+                return list(self.session.maps(group, names))
         except ConfigError:
             return [None] * len(group)
 

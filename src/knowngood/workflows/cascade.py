@@ -35,7 +35,7 @@ from knowngood.recipe.cascade import (
     Zones,
     smaller,
 )
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH, Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.folder import place_of
@@ -400,8 +400,9 @@ def _measured(
     figures: dict[str, Any] = {}
     scored = frame
     for name, one in (("large", large), ("cascade", both)):
-        engine = Engine(one)
-        made = [each.prediction for each in engine.run(stream(frame["path"].to_list()).items)]
+        profile = Profile()
+        items = stream(frame["path"].to_list()).items
+        made = [each.prediction for each in one.stream(items, profile=profile)]
         found = pl.DataFrame({"path": [m.image for m in made], name: [m.defect_score for m in made]})
         scored = scored.join(found, on="path", how="left", maintain_order="left")
         kept = scored.filter(pl.col(name).is_not_null())
@@ -412,7 +413,7 @@ def _measured(
         figures[name] = {key: metrics.get(key) for key in wanted}
         figures[name]["overkill_at_995"] = metrics["fpr_at_tpr"][f"{_FEW:g}"]
         figures[name]["overkill_at_995_ci"] = (metrics.get("fpr_at_tpr_ci") or {}).get(f"{_FEW:g}")
-        figures[name]["images_per_second"] = engine.profile.document()["images_per_second"]
+        figures[name]["images_per_second"] = profile.document()["images_per_second"]
     zones = np.concatenate(seen)
     for key, zone in _ZONES:
         figures[key] = round(float((zones == zone).mean()), 4)
