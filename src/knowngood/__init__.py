@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from knowngood.experiments.study_config import StudyConfig
     from knowngood.experiments.synthesis import Judged, judge
     from knowngood.experiments.synthesis_config import JudgeConfig
-    from knowngood.metrics.figures import Metrics, evaluate
+    from knowngood.metrics.figures import Metrics, compute_metrics
     from knowngood.metrics.thresholds import Threshold, choose_threshold
     from knowngood.models.features import Features, features
     from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster
@@ -102,7 +102,7 @@ _HOMES = {
     "classical": "knowngood.experiments.classical",
     "compare": "knowngood.experiments.compare",
     "compare_recipes": "knowngood.experiments.recipe_comparison",
-    "evaluate": "knowngood.metrics.figures",
+    "compute_metrics": "knowngood.metrics.figures",
     "explain": "knowngood.workflows.explain",
     "export": "knowngood.recipe.exporting",
     "features": "knowngood.models.features",
@@ -164,7 +164,7 @@ __all__ = [
     "classical",
     "compare",
     "compare_recipes",
-    "evaluate",
+    "compute_metrics",
     "explain",
     "export",
     "features",
