@@ -159,8 +159,8 @@ def server_of(app: Any, host: str = "127.0.0.1", port: int = 8080, *, started: C
 def take_over_run(station: Station, run: Path) -> int:
     """Fills record and queue from the run that made the recipe: its images, labels, splits and scores, nothing anew.
 
-    Scores of images that it trained on are from networks that had not seen them, where the run has such. Where an export
-    or a cascade decides, the scores of the other images are not the run's: `inspect_run` computes them.
+    Scores of images that it trained on are from networks that had not seen them, where the run has such. Where an
+    export or a cascade decides, the scores of the other images are not the run's: `inspect_run` computes them.
 
     Args:
         station: Of the run's recipe.
