@@ -124,7 +124,7 @@ def likeness(fast: Session, inferencer: Any, sample: np.ndarray) -> dict[str, fl
     """
     ours = fast.runtime.run(sample, maps=True)
     assert ours.maps is not None
-    scores = fast.recipe.manifest.calibration.apply(ours.margins)
+    scores = fast.recipe.manifest.calibration.apply(ours.raw_scores)
     apart, alike = [], []
     for pixels, score, raw in zip(sample, scores, ours.maps, strict=True):
         said = inferencer.predict(np.repeat(pixels[0][:, :, None], 3, axis=2) / 255)

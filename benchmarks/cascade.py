@@ -34,8 +34,8 @@ from knowngood.metrics.figures import auroc, fpr_at_tpr
 from knowngood.recipe.engine import Profile
 from knowngood.recipe.exporting import export
 from knowngood.recipe.inputs import stream
+from knowngood.recipe.options import Tolerance
 from knowngood.recipe.session import Session, open_cascade, open_session
-from knowngood.recipe.tolerance import Tolerance
 from knowngood.workflows.cascade import cascade
 from knowngood.workflows.runs import versions
 from knowngood.workflows.train import train

@@ -43,9 +43,9 @@ from knowngood.recipe.exporting import export
 from knowngood.recipe.graphs import Scorer
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.recipe.options import Tolerance
 from knowngood.recipe.runtimes import RUNTIMES, Graph
 from knowngood.recipe.session import Session, open_session
-from knowngood.recipe.tolerance import Tolerance
 from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
@@ -190,7 +190,7 @@ def one_network(
         return BATCH
 
     def alone(maps: bool) -> Way:
-        return lambda: sum(len(made.margins) for made in fast.runtime.stream([batch] * 2, maps=maps))
+        return lambda: sum(len(made.raw_scores) for made in fast.runtime.stream([batch] * 2, maps=maps))
 
     def whole(paths: list[Path], maps: bool = True) -> Way:
         return lambda: sum(1 for _ in fast.stream(stream(paths).items, maps=maps))

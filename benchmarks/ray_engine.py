@@ -32,8 +32,8 @@ from knowngood.environment import cores, versions_of
 from knowngood.files import write_json
 from knowngood.recipe.cluster import predict_on_cluster
 from knowngood.recipe.engine import Profile
-from knowngood.recipe.engine_config import EngineConfig
 from knowngood.recipe.exporting import export
+from knowngood.recipe.options import EngineConfig
 from knowngood.recipe.predicting import predict
 from knowngood.recipe.session import open_session
 from knowngood.scale.connecting import connected

@@ -31,9 +31,9 @@ from knowngood.recipe.cluster import PartScorer, ScoringTask, listed
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import ExportDocument, folder_of
 from knowngood.recipe.graphs import Scorer, map_kind
+from knowngood.recipe.options import Tolerance
 from knowngood.recipe.runtimes import RUNTIMES
 from knowngood.recipe.session import open_session
-from knowngood.recipe.tolerance import Tolerance
 from knowngood.scale.parts import prepared
 
 NOT, BLANK, DEPTH = "not this product", "blank photograph", "bit depth"
@@ -99,10 +99,11 @@ def _facts(found: Iterable[Prediction]) -> list[Facts]:
 
 def _saved(like: Recipe, inspector: Inspector, place: Path, paths: list[Path]) -> Recipe:
     """Saves a recipe of random networks whose scores spread over 0..1 and whose decisions differ."""
-    fields = {"networks": inspector.configs, "evidence_sha256": None, "input_check": None}
+    kind = "one-class" if inspector.configs[0].head in ("knn", "patch_memory") else "classifier"
+    fields = {"kind": kind, "networks": inspector.configs, "evidence_sha256": None, "input_check": None}
     made = Recipe(like.manifest.model_copy(update=fields), inspector)
     pixels = np.stack([made.fitted(decode(path)) for path in paths])
-    raw = open_session(made, "torch").runtime.run(pixels).margins.astype(float)
+    raw = open_session(made, "torch").runtime.run(pixels).raw_scores.astype(float)
     calibration = Calibration(temperature=max(float(raw.std()), 1e-9), bias=-float(raw.mean() / max(raw.std(), 1e-9)))
     low, high = np.quantile(calibration.apply(raw), [0.4, 0.7])
     cuts = {**made.manifest.threshold, "threshold": float(low), "reject_from": float(high)}

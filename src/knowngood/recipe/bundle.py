@@ -37,8 +37,8 @@ from knowngood.recipe.maps import HeatMap
 if TYPE_CHECKING:
     from knowngood.recipe.engine import Scored
     from knowngood.recipe.exporting import Exported
+    from knowngood.recipe.options import Tolerance
     from knowngood.recipe.signing import Keys
-    from knowngood.recipe.tolerance import Tolerance
 
 __all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe"]
 

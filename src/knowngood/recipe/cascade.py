@@ -20,7 +20,7 @@ from knowngood.recipe.manifest import CertifiedCuts, SealedDocument
 from knowngood.recipe.runtimes import Outputs, Pixels, Runtime, Values
 
 Floats = npt.NDArray[np.float64]
-Margins = npt.NDArray[np.float32]
+RawScores = npt.NDArray[np.float32]
 Zones = npt.NDArray[np.int8]
 ACCEPTED, PASSED, REJECTED = 0, 1, 2
 _LEAST = 1e-300
@@ -34,8 +34,8 @@ class Rule:
         low: Student's score below which it accepts.
         high: Student's score from which it rejects; above 1 where it rejects nothing.
         threshold: Of the whole: scores below it are accepted. Never below `low`.
-        student: From the student's margins to its scores.
-        large: From the large network's margins to its scores.
+        student: From the student's raw scores to its scores.
+        large: From the large network's raw scores to its scores.
     """
 
     low: float
@@ -44,23 +44,23 @@ class Rule:
     student: Calibration
     large: Calibration
 
-    def zones(self, margins: Margins) -> Zones:
-        """Returns `ACCEPTED`, `PASSED` or `REJECTED` for each of the student's margins (N,)."""
-        scores = self.student.apply(margins)
+    def zones(self, raw_scores: RawScores) -> Zones:
+        """Returns `ACCEPTED`, `PASSED` or `REJECTED` for each of the student's raw scores (N,)."""
+        scores = self.student.apply(raw_scores)
         return np.where(scores < self.low, ACCEPTED, np.where(scores >= self.high, REJECTED, PASSED)).astype(np.int8)
 
-    def whole(self, margins: Margins, zones: Zones, passed: Margins) -> Margins:
-        """Returns margins (N,) float32 of the whole, on the large network's scale.
+    def whole(self, raw_scores: RawScores, zones: Zones, passed: RawScores) -> RawScores:
+        """Returns raw scores (N,) float32 of the whole, on the large network's scale.
 
         What is passed on has the large network's own. For the rest the student's calibrated score is expressed on
         that scale, and kept on the side of the threshold where the student has decided.
 
         Args:
-            margins: (N,) of the student.
+            raw_scores: (N,) of the student.
             zones: (N,) of `zones`.
-            passed: The large network's margins of the rows that were passed on, in their order.
+            passed: The large network's raw scores of the rows that were passed on, in their order.
         """
-        logits = np.asarray(margins, np.float64) / self.student.temperature + self.student.bias
+        logits = np.asarray(raw_scores, np.float64) / self.student.temperature + self.student.bias
         made = ((logits - self.large.bias) * self.large.temperature).astype(np.float32)
         below, above = self._edges
         made = np.where(zones == ACCEPTED, np.minimum(made, below), np.maximum(made, above))
@@ -73,12 +73,12 @@ class Rule:
 
 
 def edges(calibration: Calibration, threshold: float) -> tuple[np.float32, np.float32]:
-    """Returns the two neighbouring float32 margins whose scores lie below, and not below, a threshold in [0, 1)."""
+    """Returns the two neighbouring float32 raw scores whose scores lie below, and not below, a threshold in [0, 1)."""
     threshold = max(threshold, _LEAST)
     at = np.float32((np.log(threshold / (1 - threshold)) - calibration.bias) * calibration.temperature)
 
-    def under(margin: np.float32) -> bool:
-        return bool(calibration.apply([margin])[0] < threshold)
+    def under(raw_score: np.float32) -> bool:
+        return bool(calibration.apply([raw_score])[0] < threshold)
 
     while not under(at):
         at = np.nextafter(at, np.float32(-np.inf))
@@ -180,7 +180,7 @@ class CascadeRuntime:
         return self.student.busy + self.large.busy
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins of the whole, and maps if asked for."""
+        """Returns raw scores of the whole, and maps if asked for."""
         (made,) = self.stream([pixels], maps=maps)
         return made
 
@@ -195,11 +195,11 @@ class CascadeRuntime:
 
         waiting: deque[_Waiting] = deque()
         for told in self.student.stream(small()):
-            zones = self.rule.zones(told.margins)
+            zones = self.rule.zones(told.raw_scores)
             wanted = zones != ACCEPTED if maps else zones == PASSED
             if self.watch is not None:
                 self.watch(zones)
-            waiting.append(_Waiting(told.margins, zones, wanted, taken.popleft()[wanted]))
+            waiting.append(_Waiting(told.raw_scores, zones, wanted, taken.popleft()[wanted]))
             if sum(len(one.pixels) for one in waiting) >= BATCH or len(waiting) >= WAITING:
                 yield from self._finished(waiting, maps)
         yield from self._finished(waiting, maps)
@@ -214,12 +214,12 @@ class CascadeRuntime:
         while waiting:
             one = waiting.popleft()
             stop = start + len(one.pixels)
-            margins, heat = np.empty(0, np.float32), None
+            raw_scores, heat = np.empty(0, np.float32), None
             if asked is not None:
-                margins, heat = asked.margins[start:stop], None if asked.maps is None else asked.maps[start:stop]
+                raw_scores, heat = asked.raw_scores[start:stop], None if asked.maps is None else asked.maps[start:stop]
             start = stop
-            passed = margins[one.zones[one.wanted] == PASSED]
-            whole = self.rule.whole(one.margins, one.zones, passed)
+            passed = raw_scores[one.zones[one.wanted] == PASSED]
+            whole = self.rule.whole(one.raw_scores, one.zones, passed)
             yield Outputs(whole, self._placed(one, heat) if maps else None)
 
     def _placed(self, one: _Waiting, heat: Values | None) -> Values:
@@ -237,7 +237,7 @@ class CascadeRuntime:
 
 @dataclass(frozen=True)
 class _Waiting:
-    margins: Margins
+    raw_scores: RawScores
     zones: Zones
     wanted: npt.NDArray[np.bool_]
     pixels: Pixels = field(repr=False)

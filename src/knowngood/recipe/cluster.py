@@ -19,9 +19,9 @@ from knowngood.progress import track
 from knowngood.recipe.archives import members
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.cascade import CascadeRuntime
-from knowngood.recipe.engine_config import EngineConfig
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, item_at, stream
+from knowngood.recipe.options import EngineConfig
 from knowngood.recipe.predicting import SCHEMA, folders_among, row_of, say_unchecked
 from knowngood.recipe.remote import is_url
 from knowngood.recipe.session import AUTO, Session, announce, open_session

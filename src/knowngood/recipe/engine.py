@@ -215,7 +215,7 @@ class Preparing:
 
     Args:
         recipe: Says what size and what is done first.
-        profile: Is told the time that it takes.
+        profile: Receives the time that it takes.
         known: Given name and digest, says whether a photograph needs no scoring.
         any_product: Whether photographs are not compared with those that the recipe learned from.
     """
@@ -370,15 +370,15 @@ class Engine:
         return np.stack(pixels) if pixels else np.empty((0, *self.recipe.input_shape), np.uint8)
 
     def _sound(self, group: list[Ready], outputs: Outputs, mapped: bool) -> tuple[list[Ready], Outputs]:
-        """Returns a group and its outputs; photographs whose margin is no number are asked about again, alone."""
-        if np.isfinite(outputs.margins).all():
+        """Returns a group and its outputs; photographs whose raw score is no number are asked about again, alone."""
+        if np.isfinite(outputs.raw_scores).all():
             return group, outputs
         return self._alone(group, mapped)
 
     def _alone(self, group: list[Ready], mapped: bool) -> tuple[list[Ready], Outputs]:
         """Scores each photograph of a group alone; one that fails, or gets no number, has an error in its place."""
         kept: list[Ready] = []
-        margins: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+        raw_scores: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
         maps: list[npt.NDArray[np.float32]] = []
         for one in group:
             if one.pixels is None:
@@ -386,7 +386,7 @@ class Engine:
                 continue
             try:
                 outputs = self.runtime.run(one.pixels[None], maps=mapped)
-                if not np.isfinite(outputs.margins).all():
+                if not np.isfinite(outputs.raw_scores).all():
                     raise ArithmeticError("the network gives no number (NaN or infinity)")
             except KnownGoodError:
                 raise
@@ -395,13 +395,13 @@ class Engine:
                 kept.append(replace(one, pixels=None, error=what))
                 continue
             kept.append(one)
-            margins.append(outputs.margins)
+            raw_scores.append(outputs.raw_scores)
             if outputs.maps is not None:
                 maps.append(outputs.maps)
-        return kept, Outputs(np.concatenate(margins), np.concatenate(maps) if maps else None)
+        return kept, Outputs(np.concatenate(raw_scores), np.concatenate(maps) if maps else None)
 
     def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
-        scores = self.recipe.manifest.calibration.apply(outputs.margins)
+        scores = self.recipe.manifest.calibration.apply(outputs.raw_scores)
         reasons = [one.reason for one in group if one.pixels is not None]
         decisions = decide(scores, self.thresholds, reasons).tolist()
         maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)

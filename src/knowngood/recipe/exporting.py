@@ -22,9 +22,9 @@ from knowngood.recipe.export_formats import Exporter, Precision, exporter_for
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.graphs import Scorer, folds_exactly, map_kind
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument, Sha256
-from knowngood.recipe.parity import Held, certified, compared, complaints, held_images, judged_on, likeness
+from knowngood.recipe.options import Tolerance
+from knowngood.recipe.parity import Holdout, certified, compared, complaints, holdout_images, holdout_splits, likeness
 from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
-from knowngood.recipe.tolerance import Tolerance
 
 FOLDER, DOCUMENT = "exports", "export.json"
 FORMAT = 1
@@ -160,7 +160,7 @@ def export(
     check_writable(target, folder=True, flag="RECIPE")
     loaded = Recipe.load(recipe)
     with scratch_folder(target) as scratch:
-        held = held_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
+        held = holdout_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
         gate = _Gate(loaded, held, exporter, chosen, allowed, scratch)
         passed = gate.first_that_passes()
         with whole_folder(target) as folder:
@@ -200,7 +200,7 @@ class _Gate:
     def __init__(
         self,
         recipe: Recipe,
-        held: Held,
+        held: Holdout,
         exporter: Exporter,
         precision: Precision,
         tolerance: Tolerance,
@@ -208,12 +208,12 @@ class _Gate:
     ) -> None:
         self.recipe, self.held, self.exporter = recipe, held, exporter
         self.precision, self.tolerance, self.scratch = precision, tolerance, scratch
-        self.rows, self.sample_rows = held.rows(*judged_on(recipe.manifest)), held.rows("train")
+        self.rows, self.sample_rows = held.rows(*holdout_splits(recipe.manifest)), held.rows("train")
         self.maps = map_kind(recipe.inspector) is not None
         own = RUNTIMES.get("torch")(recipe.inspector, None)
         self.stage = 0
         self._begin(f"the recipe's own scores of {len(self.rows)} held-out images")
-        self.before = self._margins(own, self.rows)
+        self.before = self._raw_scores(own, self.rows)
         self.before_maps = self._outputs(own, self.rows[:MAPPED]).maps if self.maps else None
         self.rejected: list[dict[str, Any]] = []
         self.tries = 0
@@ -253,13 +253,13 @@ class _Gate:
         runtime, folder = self._opened(self._made(plain, wide, len(self.sample_rows)))
         self._begin(f"its scores of {len(self.rows)} held-out images")
         apply = self.recipe.manifest.calibration.apply
-        margins = self._margins(runtime, self.rows)
-        before, after = apply(self.before), apply(margins)
+        raw_scores = self._raw_scores(runtime, self.rows)
+        before, after = apply(self.before), apply(raw_scores)
         labels = self.held.labels[self.rows]
         judged = self.held.splits[self.rows] == "calibration"
         threshold = certified(self.recipe.manifest, labels[judged], after[judged])
         report = compared(self.recipe.manifest, threshold, labels, before, after)
-        report["margin_correlation"] = likeness(self.before[None], margins[None])
+        report["raw_score_correlation"] = likeness(self.before[None], raw_scores[None])
         if self.before_maps is not None:
             heat = self._outputs(runtime, self.rows[:MAPPED]).maps
             assert heat is not None
@@ -272,7 +272,7 @@ class _Gate:
         return None
 
     def _sensitive(self, plain: Any) -> list[list[str]]:
-        """Returns the convolutions in groups, first that whose staying in float brings margins nearest."""
+        """Returns the convolutions in groups, first that whose staying in float brings raw scores nearest."""
         names = self.exporter.convolutions(plain)
         groups = [list(part) for part in np.array_split(np.array(names, dtype=object), PARTS) if len(part)]
         some = slice(0, TRIED)
@@ -280,8 +280,8 @@ class _Gate:
         for number, group in enumerate(groups, 1):
             what = f"part {number} of {len(groups)} in float, to see how much it gains"
             runtime, _ = self._opened(self._made(plain, group, TRIED, what))
-            margins = self._margins(runtime, self.rows[some])
-            apart.append(float(np.abs(margins - self.before[some]).mean()))
+            raw_scores = self._raw_scores(runtime, self.rows[some])
+            apart.append(float(np.abs(raw_scores - self.before[some]).mean()))
         return [groups[i] for i in np.argsort(apart, kind="stable")]
 
     def _made(self, plain: Any, wide: Any, most: int, what: str = "") -> Any:
@@ -300,12 +300,12 @@ class _Gate:
         self.exporter.save(graph, folder)
         return RUNTIMES.get(self.exporter.runtime)(None, Graph(folder, self.precision, self.maps)), folder
 
-    def _margins(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def _raw_scores(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         def batches() -> Iterator[npt.NDArray[np.uint8]]:
             for start in range(0, len(rows), BATCH):
                 yield np.ascontiguousarray(self.held.store.pixels[rows[start : start + BATCH]])
 
-        return np.concatenate([made.margins for made in runtime.stream(batches())])
+        return np.concatenate([made.raw_scores for made in runtime.stream(batches())])
 
     def _outputs(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> Outputs:
         return runtime.run(np.ascontiguousarray(self.held.store.pixels[rows]), maps=True)

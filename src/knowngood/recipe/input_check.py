@@ -9,7 +9,7 @@ covariance of its own, and another product is only what is strange in most of th
 
 A limit is set on distances of photographs that the covariance has not seen, goods and bads alike: of the held-out
 splits, and of the training split out of five folds. It is a high quantile, so that a few strange photographs among them
-do not move it, times a margin that is larger where there are few. A photograph of this product with a gross defect all
+do not move it, times a factor that is larger where there are few. A photograph of this product with a gross defect all
 over it that training has never seen may lie beyond: it goes to a person, as does another product.
 
 Reference:
@@ -257,8 +257,8 @@ def _limits(distances: Floats, bads: bool) -> tuple[float, ...]:
     """Returns the limit of each distance, of (N, 3)."""
     count = len(distances)
     level = float(np.clip(1 - _STRANGE / count, *_LEVELS))
-    margin = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
-    far = np.quantile(distances[:, :2], level, axis=0, method="higher") * margin
+    factor = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
+    far = np.quantile(distances[:, :2], level, axis=0, method="higher") * factor
     of_cells = np.quantile(distances[:, 2], _CELL_LEVEL if bads else _CELL_LEVEL_OF_GOODS, method="higher")
     of_cells *= 1 if bads else 1 + _MARGIN_OF_FEW / math.sqrt(count)
     return tuple(max(float(one), _LEAST_LIMIT) for one in (*far, of_cells))

@@ -32,7 +32,7 @@ class HeatMap:
         defect_score: In 0..1.
         decision: "accept", "review" or "reject".
         values: (H, W) float32 at the photograph's own size, not rescaled by image, so that values of one recipe's maps
-            can be compared. Of a classifier: what the margin of bad over good owes to each place. Of an inspector
+            can be compared. Of a classifier: what the raw score of bad over good owes to each place. Of an inspector
             from good images alone: distance to the nearest remembered patch, smoothed. 0 outside the recipe's
             region of interest.
         regions: What stands out, the largest first.
@@ -46,7 +46,7 @@ class HeatMap:
 
 
 def drawn(inspector: Inspector, images: Tensor, method: str) -> tuple[Tensor, Tensor]:
-    """Returns margins (B,) and maps (B, H, W) float32 of fitted photographs (B, C, H, W) uint8.
+    """Returns raw scores (B,) and maps (B, H, W) float32 of fitted photographs (B, C, H, W) uint8.
 
     Args:
         inspector: In evaluation mode.

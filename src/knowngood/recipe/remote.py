@@ -61,7 +61,7 @@ def remote_items(url: str, passed_over: PassedOver | None = None) -> Iterator[tu
 
     Args:
         url: Of a folder or of one photograph.
-        passed_over: Is told of files that are no photographs.
+        passed_over: Receives files that are no photographs.
 
     Raises:
         DataError: There is nothing, or it may not be listed.

@@ -40,11 +40,11 @@ class Outputs:
     """What one batch gave.
 
     Attributes:
-        margins: (B,) float32, not calibrated.
+        raw_scores: (B,) float32, before calibration; logits, or distances of a good-only recipe.
         maps: (B, h, w) float32 as the graph puts them out (see `placing`); None where none were asked for.
     """
 
-    margins: Values
+    raw_scores: Values
     maps: Values | None = None
 
 
@@ -64,7 +64,7 @@ class Graph:
 
 
 class Runtime(Protocol):
-    """Computes margins, and maps where its graph has them.
+    """Computes raw scores, and maps where its graph has them.
 
     Attributes:
         name: In the registry.
@@ -144,7 +144,7 @@ class TorchRuntime:
         self._with_maps: Scorer | None = None
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins, and maps if asked for.
+        """Returns raw scores, and maps if asked for.
 
         Raises:
             ConfigError: Maps are asked for that these networks do not give in a forward pass.
@@ -152,21 +152,22 @@ class TorchRuntime:
         if maps and not self.maps:
             raise ConfigError("This recipe has no map in a forward pass.", fix="Use `knowngood explain`.")
         began = time.perf_counter()
-        margins, heat = [np.empty(0, np.float32)], []
+        raw_scores, heat = [np.empty(0, np.float32)], []
         with torch.inference_mode():
             for batch, count in self._batches(pixels, at_least=int(maps)):
-                margins.append(self.inspector(batch)[:count].float().cpu().numpy())
+                raw_scores.append(self.inspector(batch)[:count].float().cpu().numpy())
                 if maps:  # by a pass of its own: its raw scores are equal up to rounding, and must be equal
                     heat.append(self._mapping()(batch)[1][:count].float().cpu().numpy())
         self.busy += time.perf_counter() - began
-        return Outputs(np.concatenate(margins), np.concatenate(heat) if maps else None)
+        return Outputs(np.concatenate(raw_scores), np.concatenate(heat) if maps else None)
 
     def _batches(self, pixels: Pixels, at_least: int) -> Iterator[tuple[torch.Tensor, int]]:
         """Yields batches that all have the same size, the last one filled up, and how many photographs each holds."""
         device = device_of(self.inspector)
         size = 1 if device.type == "cpu" else BATCH
+        pixels = np.ascontiguousarray(pixels)
         for start in range(0, max(at_least, len(pixels)), size):
-            part = np.ascontiguousarray(pixels[start : start + size])
+            part = pixels[start : start + size]
             missing = size - len(part)
             filled = np.concatenate([part, np.zeros((missing, *pixels.shape[1:]), np.uint8)]) if missing else part
             yield torch.from_numpy(filled).to(device), len(part)
@@ -219,13 +220,13 @@ class OnnxRuntime:
         self.busy = 0.0
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins, and maps if asked for."""
+        """Returns raw scores, and maps if asked for."""
         began = time.perf_counter()
         names = ["margin", "map"] if maps else ["margin"]
         if not len(pixels):
             sizes = [side if isinstance(side, int) else 0 for side in self.session.get_outputs()[-1].shape[1:]]
             return Outputs(np.empty(0, np.float32), np.empty((0, *sizes), np.float32) if maps else None)
-        made = [self.session.run(names, {"images": np.ascontiguousarray(one[None])}) for one in pixels]
+        made = [self.session.run(names, {"images": one}) for one in np.ascontiguousarray(pixels)[:, None]]
         self.busy += time.perf_counter() - began
         return Outputs(*(np.concatenate(one) for one in zip(*made, strict=True)))
 
@@ -284,7 +285,7 @@ class OpenvinoRuntime:
         self._until = 0.0
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins, and maps if asked for."""
+        """Returns raw scores, and maps if asked for."""
         (made,) = self.stream([pixels], maps=maps)
         return made
 
@@ -296,7 +297,7 @@ class OpenvinoRuntime:
         def photographs() -> Iterator[Pixels]:
             for pixels in batches:
                 sizes.append(len(pixels))
-                yield from pixels[:, None]
+                yield from np.ascontiguousarray(pixels)[:, None]
 
         for one in self._each(photographs(), maps):
             done.append(one)
@@ -329,7 +330,7 @@ class OpenvinoRuntime:
     def _sent(self, pixels: Pixels) -> _Flight:
         request = self._idle.pop() if self._idle else self.compiled.create_infer_request()
         began = time.perf_counter()
-        request.start_async({"images": np.ascontiguousarray(pixels)}, share_inputs=False)
+        request.start_async({"images": pixels}, share_inputs=False)
         return _Flight(request, began)
 
     def _landed(self, flying: deque[_Flight], maps: bool) -> tuple[Values, Values | None]:

@@ -116,7 +116,7 @@ class Session:
 
     def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Returns defect scores (N,) in [0, 1] of photographs (N, C, H, W) uint8 that `Recipe.prepared` returned."""
-        return self.recipe.manifest.calibration.apply(self.runtime.run(pixels).margins)
+        return self.recipe.manifest.calibration.apply(self.runtime.run(pixels).raw_scores)
 
     def maps(
         self, photographs: Any, names: Sequence[str] | None = None, *, method: str = AUTO, fraction: float = FRACTION
@@ -193,7 +193,7 @@ class Session:
         if not isinstance(flipped, int) or not isinstance(images, int):
             return f"{self.label} decides, an export; --runtime torch is the recipe itself"
         plural = "decision" if flipped == 1 else "decisions"
-        splits = "calibration set" if self.recipe.manifest.kernels_alone else "calibration and validation sets"
+        splits = "calibration set" if self.recipe.manifest.svm_heads_only else "calibration and validation sets"
         return (
             f"the export {self.label} decides from now on: on the {splits} it changes {flipped} {plural} of {images}, "
             f"and it accepts below {self.thresholds.accept_below:.4g} where the recipe itself does "

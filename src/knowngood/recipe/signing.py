@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from knowngood.environment import needed
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.files import storage_errors, write_json
-from knowngood.recipe.digest import SIGNATURE, deciding_parts
-from knowngood.recipe.manifest import Sha256, read_document, seal
+from knowngood.recipe.manifest import SIGNATURE, Sha256, deciding_parts, read_document, seal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

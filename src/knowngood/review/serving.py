@@ -21,8 +21,8 @@ from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeErro
 from knowngood.metrics.thresholds import Thresholds, decide
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.digest import decision_digest
 from knowngood.recipe.folder import place_of
+from knowngood.recipe.manifest import decision_digest
 from knowngood.recipe.predicting import say_unchecked
 from knowngood.recipe.session import AUTO, announce, open_session
 from knowngood.review.settings import Settings

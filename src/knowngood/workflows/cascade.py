@@ -40,7 +40,7 @@ from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import stream
-from knowngood.recipe.parity import Held, held_images
+from knowngood.recipe.parity import Holdout, holdout_images
 from knowngood.recipe.session import PRECISIONS, Session, exports, open_session, rule_of
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
@@ -223,7 +223,7 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
     _exported_alike(large, home)
     student = open_session(home, cascade=False)
     with scratch_folder(place / FOLDER) as scratch:
-        held = held_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
+        held = holdout_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
         certified_on = _calibration_scores(held, student, large)
     cuts, tried = _cuts(_honest_scores(place.parent, home), certified_on, recipe, config)
     draft = CascadeDocument(
@@ -330,14 +330,14 @@ class _Scores:
     large: Floats
 
 
-def _calibration_scores(held: Held, student: Session, large: Session) -> _Scores:
+def _calibration_scores(held: Holdout, student: Session, large: Session) -> _Scores:
     """Returns scores of the calibration images, computed as the cascade computes them."""
     rows, size = held.rows("calibration"), student.recipe.input_shape[1:]
 
     def scores(one: Session, small: bool) -> Floats:
         pixels = (held.store.pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
         shown = (smaller(part, size) if small else np.ascontiguousarray(part) for part in pixels)
-        margins = np.concatenate([made.margins for made in one.runtime.stream(shown)])
+        margins = np.concatenate([made.raw_scores for made in one.runtime.stream(shown)])
         return one.recipe.manifest.calibration.apply(margins)
 
     return _Scores(held.labels[rows], scores(student, True), scores(large, False))
@@ -346,7 +346,7 @@ def _calibration_scores(held: Held, student: Session, large: Session) -> _Scores
 def _honest_scores(run: Path, home: Path) -> _Scores:
     """Returns the scores that both runs have kept of images which neither network had learned from."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
-    kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
+    kernels = all(Recipe.load(one).manifest.svm_heads_only for one in (run, home))
     splits = ["train", "val"] if kernels else ["val"]  # of kernel heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])

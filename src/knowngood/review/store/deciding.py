@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowngood.recipe.digest import VOLATILE, deciding_parts
-from knowngood.recipe.manifest import read_document, seal, unsealed
+from knowngood.recipe.manifest import VOLATILE, deciding_parts, read_document, seal, unsealed
 
 if TYPE_CHECKING:
     from knowngood.recipe.manifest import RecipeManifest

@@ -127,7 +127,7 @@ class Fragile:
         bad = np.array([one.min() == one.max() for one in pixels], bool)
         if bad.any() and self.poison != "nan":
             raise MemoryError if self.poison == "memory" else RuntimeError("the network fell over")
-        return type(made)(np.where((bad.any() and len(pixels) > 1) or bad, np.float32("nan"), made.margins))
+        return type(made)(np.where((bad.any() and len(pixels) > 1) or bad, np.float32("nan"), made.raw_scores))
 
     def stream(self, batches, *, maps=False):
         taken = []
