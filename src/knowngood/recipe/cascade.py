@@ -1,4 +1,4 @@
-"""Who decides what: three zones of the student's score, and one score of the whole."""
+"""The cascade: a small network decides what it is sure of, a large one the rest; one score of the whole."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class CascadeRuntime:
         return made
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
-        """Yields what comes of each batch, in order; at most `WAITING` and what the student takes are held."""
+        """Yields the outputs of each batch, in order; at most `WAITING` and those of the student are in memory."""
         taken: deque[Pixels] = deque()
 
         def small() -> Iterator[Pixels]:
@@ -194,18 +194,18 @@ class CascadeRuntime:
                 yield smaller(pixels, self.size)
 
         waiting: deque[_Waiting] = deque()
-        for told in self.student.stream(small()):
-            zones = self.rule.zones(told.raw_scores)
+        for made in self.student.stream(small()):
+            zones = self.rule.zones(made.raw_scores)
             wanted = zones != ACCEPTED if maps else zones == PASSED
             if self.watch is not None:
                 self.watch(zones)
-            waiting.append(_Waiting(told.raw_scores, zones, wanted, taken.popleft()[wanted]))
+            waiting.append(_Waiting(made.raw_scores, zones, wanted, taken.popleft()[wanted]))
             if sum(len(one.pixels) for one in waiting) >= BATCH or len(waiting) >= WAITING:
                 yield from self._finished(waiting, maps)
         yield from self._finished(waiting, maps)
 
     def _finished(self, waiting: deque[_Waiting], maps: bool) -> Iterator[Outputs]:
-        """Asks the large network about everything that waits, and yields the batches."""
+        """Computes what waits with the large network, and yields the batches."""
         if not waiting:
             return
         going = [one.pixels for one in waiting if len(one.pixels)]

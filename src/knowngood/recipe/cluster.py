@@ -1,4 +1,4 @@
-"""The photographs that are to be scored, listed in parts, from any place that plain `predict` reads."""
+"""Scores photographs on a Ray cluster: listed in parts, from any place that `predict` reads, a file of rows a part."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ AT_ONCE = 10_000_000  # rows whose hashes are looked at in one pass: some 2 GB
 def agreed(files: list[Path], count: int, at_once: int = AT_ONCE) -> int:
     """Gives photographs with equal bytes the higher of their scores, and the decision that goes with it.
 
-    A score's last bits depend on what else was in its batch (1e-8 was seen). Parts without such photographs are not
-    touched; others are replaced whole. Called twice it does nothing more.
+    Workers on processors of different kinds may round the last bits differently. Parts without such photographs are not
+    touched; others are replaced whole. A second call changes nothing.
 
     Args:
         files: Of rows; columns of `knowngood.predict`.
@@ -117,7 +117,7 @@ def agreed(files: list[Path], count: int, at_once: int = AT_ONCE) -> int:
             .agg(
                 highest=pl.col("defect_score").max(),
                 lowest=pl.col("defect_score").min(),
-                said=pl.col("decision").sort_by("defect_score").last(),
+                of_highest=pl.col("decision").sort_by("defect_score").last(),
             )
             .filter(pl.col("highest") != pl.col("lowest"))
         )
@@ -130,7 +130,7 @@ def _mended(file: Path, right: pl.DataFrame) -> bool:
     frame = pl.read_parquet(file)
     joined = frame.join(right, "sha256", "left", maintain_order="left")
     new = joined.with_columns(
-        defect_score=pl.coalesce("highest", "defect_score"), decision=pl.coalesce("said", "decision")
+        defect_score=pl.coalesce("highest", "defect_score"), decision=pl.coalesce("of_highest", "decision")
     ).select(list(SCHEMA))
     if new.equals(frame):
         return False
@@ -140,13 +140,13 @@ def _mended(file: Path, right: pl.DataFrame) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringTask(Task):
-    """What every worker is told.
+    """What every worker receives.
 
     Attributes:
         recipe: Folder of the recipe.
         runtime: Name of the runtime; "auto" for the recipe's cascade.
         revision: Of recipe and graph, as the machine that asks sees them.
-        any_product: Whether photographs are not compared with those that the recipe learned from.
+        any_product: Whether the input check is off.
     """
 
     recipe: str

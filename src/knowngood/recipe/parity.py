@@ -1,4 +1,4 @@
-"""The photographs that an export is judged on: those of the recipe's own run, never the test split."""
+"""The gate of an export: holdout photographs of the recipe's run, never the test split, and what must agree on them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Holdout:
 
 
 def holdout_splits(manifest: RecipeManifest) -> tuple[str, ...]:
-    """Returns the splits that an export is judged on: those that no network of the recipe has learned from.
+    """Returns the splits that an export is compared on: those that no network of the recipe was fitted on.
 
     An SVM head is fitted on the validation images too; on these its raw scores are not those of images to come, and a
     graph seems to stray farther from them than it does.
@@ -245,8 +245,8 @@ def likeness(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) ->
     other = after.reshape(len(after), -1).astype(np.float64)
     one, other = one - one.mean(1, keepdims=True), other - other.mean(1, keepdims=True)
     size = np.sqrt((one**2).sum(1) * (other**2).sum(1))
-    told = size > 0
-    return float(((one * other).sum(1)[told] / size[told]).mean()) if told.any() else None
+    uneven = size > 0
+    return float(((one * other).sum(1)[uneven] / size[uneven]).mean()) if uneven.any() else None
 
 
 def complaints(report: dict[str, Any], tolerance: Tolerance) -> list[str]:
