@@ -1,4 +1,4 @@
-"""Where a recipe looked: a map in the photograph's own pixels, and boxes around what stands out."""
+"""Maps of a recipe in the pixels of the photograph, and boxes around what stands out in them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Where a recipe looked in one photograph.
+    """The map of one photograph, with the score and the decision that it explains.
 
     Attributes:
         image: Name of the photograph.
         defect_score: In 0..1.
         decision: "accept", "review" or "reject".
         values: (H, W) float32 at the photograph's own size, not rescaled by image, so that values of one recipe's maps
-            can be compared. Of a classifier: what the raw score of bad over good owes to each place. Of an inspector
-            from good images alone: distance to the nearest remembered patch, smoothed. 0 outside the recipe's
+            can be compared. Of a classifier: how much each place adds to the logit of bad less that of good. Of a
+            recipe trained on good parts alone: distance to the nearest patch of the coreset, smoothed. 0 outside its
             region of interest.
         regions: What stands out, the largest first.
     """
@@ -56,10 +56,10 @@ def drawn(inspector: Inspector, images: Tensor, method: str) -> tuple[Tensor, Te
     Raises:
         ConfigError: This inspector draws no maps, or not by this method.
     """
-    memory = checked_method(inspector, method)
-    if memory is None:
+    good_only = checked_method(inspector, method)
+    if good_only is None:
         return heat_of(inspector, images, method)
-    member, head = memory
+    member, head = good_only
     with torch.inference_mode():
         distances = head.distances(member.patch_maps(images))
         size = (int(images.shape[2]), int(images.shape[3]))
@@ -73,13 +73,13 @@ def checked_method(inspector: Inspector, method: str) -> tuple[Classifier, Patch
         ConfigError: It draws none, or not by this method.
         UnknownNameError: No such method.
     """
-    memory = memory_of(inspector)
-    if memory is None:
+    good_only = good_only_head(inspector)
+    if good_only is None:
         for each in inspector.members:
             assert isinstance(each, Classifier)
             method_for(each, method)
         return None
-    member, head = memory
+    member, head = good_only
     if not isinstance(head, PatchHead):
         raise ConfigError(
             "This recipe draws no maps: it compares whole photographs.",
@@ -94,7 +94,7 @@ def checked_method(inspector: Inspector, method: str) -> tuple[Classifier, Patch
     return member, head
 
 
-def memory_of(inspector: Inspector) -> tuple[Classifier, PatchHead | NearestHead] | None:
+def good_only_head(inspector: Inspector) -> tuple[Classifier, PatchHead | NearestHead] | None:
     """Returns the only member of an inspector from good images alone, with its head; None for classifiers."""
     member = inspector.members[0]
     assert isinstance(member, Classifier)
@@ -103,8 +103,8 @@ def memory_of(inspector: Inspector) -> tuple[Classifier, PatchHead | NearestHead
 
 def level_of(inspector: Inspector) -> float | None:
     """Returns the value above which a map of an inspector from good images alone stands out; None for classifiers."""
-    memory = memory_of(inspector)
-    return None if memory is None else float(memory[1].level)
+    good_only = good_only_head(inspector)
+    return None if good_only is None else float(good_only[1].level)
 
 
 def marked(values: Map, level: float | None, fraction: float, *, rejected: bool) -> tuple[Region, ...]:

@@ -27,7 +27,7 @@ from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.inputs import item_at
-from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
+from knowngood.recipe.maps import at_size, checked_method, good_only_head, level_of
 from knowngood.recipe.predicting import folders_among, pictures
 from knowngood.recipe.session import Session, shared_session
 from knowngood.report.pictures import scale_of
@@ -117,7 +117,7 @@ class Stages:
         checked_method(inspector, config.method)
         if config.layers.strip() == LAST:
             return None
-        if memory_of(inspector) is not None:
+        if good_only_head(inspector) is not None:
             raise ConfigError(
                 "A recipe from good images alone has one map, of distances, and none of a stage.",
                 fix="Leave --layers out.",
