@@ -1,4 +1,4 @@
-"""What export.json holds: which recipe the graph is of, in which precision, how like it, and its own thresholds."""
+"""Exports a recipe as a graph that decides as the recipe does, with thresholds certified on the graph's own scores."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ PARTS = 4  # groups of layers, from input to output, that are widened together
 
 @dataclass(frozen=True)
 class Exported:
-    """An export that was let through.
+    """An export that passed its gate.
 
     Attributes:
         folder: With the graph and export.json.
@@ -135,8 +135,8 @@ def export(
 ) -> Exported:
     """Exports a recipe into its own folder, where `predict` finds it.
 
-    The graph is compared with the recipe on the run's calibration images, and its validation images where nothing has
-    learned from them; the test split is not looked at. Where int8 strays too far, the most sensitive layers are kept
+    The graph is compared with the recipe on the run's calibration images, and its validation images where no network
+    was fitted on them; the test split is not used. Where int8 strays too far, the most sensitive layers are kept
     in float, a quarter at a time, at most half. Thresholds are certified anew on the graph's scores of the calibration
     split. Ranges of int8 come from training images, so that the calibration images are as new to the graph as to the
     recipe.
@@ -160,11 +160,11 @@ def export(
     check_writable(target, folder=True, flag="RECIPE")
     loaded = Recipe.load(recipe)
     with scratch_folder(target) as scratch:
-        held = holdout_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
-        gate = _Gate(loaded, held, exporter, chosen, allowed, scratch)
+        holdout = holdout_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
+        gate = _Gate(loaded, holdout, exporter, chosen, allowed, scratch)
         passed = gate.first_that_passes()
         with whole_folder(target) as folder:
-            shutil.copytree(passed.folder, folder, dirs_exist_ok=True)  # the very bytes that were judged
+            shutil.copytree(passed.folder, folder, dirs_exist_ok=True)  # the very bytes that passed
             document = ExportDocument(
                 recipe=loaded.manifest.revision,
                 exporter=to,
@@ -195,20 +195,20 @@ class _Passed:
 
 
 class _Gate:
-    """Tries graphs, the quickest first, until one decides as the recipe does."""
+    """Tries graphs, the fastest first, until one decides as the recipe does."""
 
     def __init__(
         self,
         recipe: Recipe,
-        held: Holdout,
+        holdout: Holdout,
         exporter: Exporter,
         precision: Precision,
         tolerance: Tolerance,
         scratch: Path,
     ) -> None:
-        self.recipe, self.held, self.exporter = recipe, held, exporter
+        self.recipe, self.holdout, self.exporter = recipe, holdout, exporter
         self.precision, self.tolerance, self.scratch = precision, tolerance, scratch
-        self.rows, self.sample_rows = held.rows(*holdout_splits(recipe.manifest)), held.rows("train")
+        self.rows, self.sample_rows = holdout.rows(*holdout_splits(recipe.manifest)), holdout.rows("train")
         self.maps = map_kind(recipe.inspector) is not None
         own = RUNTIMES.get("torch")(recipe.inspector, None)
         self.stage = 0
@@ -219,7 +219,7 @@ class _Gate:
         self.tries = 0
 
     def first_that_passes(self) -> _Passed:
-        """Returns the first graph within the tolerance, and tells stage by stage how far it is.
+        """Returns the first graph within the tolerance, and reports each stage.
 
         Raises:
             ParityError: There is none.
@@ -255,9 +255,9 @@ class _Gate:
         apply = self.recipe.manifest.calibration.apply
         raw_scores = self._raw_scores(runtime, self.rows)
         before, after = apply(self.before), apply(raw_scores)
-        labels = self.held.labels[self.rows]
-        judged = self.held.splits[self.rows] == "calibration"
-        threshold = certified(self.recipe.manifest, labels[judged], after[judged])
+        labels = self.holdout.labels[self.rows]
+        certifying = self.holdout.splits[self.rows] == "calibration"
+        threshold = certified(self.recipe.manifest, labels[certifying], after[certifying])
         report = compared(self.recipe.manifest, threshold, labels, before, after)
         report["raw_score_correlation"] = likeness(self.before[None], raw_scores[None])
         if self.before_maps is not None:
@@ -267,7 +267,7 @@ class _Gate:
         found = complaints(report, self.tolerance)
         if not found:
             return _Passed(folder, fold, wide, threshold.to_dict(), report)
-        reporter().say(f"not let through, {len(wide)} layers in float: {'; '.join(found)}")
+        reporter().say(f"refused, {len(wide)} layers in float: {'; '.join(found)}")
         self.rejected.append({"folded": fold, "wide": list(wide), "complaints": found})
         return None
 
@@ -288,7 +288,7 @@ class _Gate:
         """Returns the graph in the precision that is asked for, with ranges from at most so many training images."""
         if self.precision != "int8":
             return plain
-        pixels, rows, step = self.held.store.pixels, self.sample_rows[:most], 8
+        pixels, rows, step = self.holdout.store.pixels, self.sample_rows[:most], 8
         self._begin(f"int8, {what or f'{len(wide)} layers in float'}: ranges from {len(rows)} training images")
         sample = [np.ascontiguousarray(pixels[rows[i : i + step]]) for i in range(0, len(rows), step)]
         return self.exporter.quantised(plain, sample, wide)
@@ -303,9 +303,9 @@ class _Gate:
     def _raw_scores(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         def batches() -> Iterator[npt.NDArray[np.uint8]]:
             for start in range(0, len(rows), BATCH):
-                yield np.ascontiguousarray(self.held.store.pixels[rows[start : start + BATCH]])
+                yield np.ascontiguousarray(self.holdout.store.pixels[rows[start : start + BATCH]])
 
         return np.concatenate([made.raw_scores for made in runtime.stream(batches())])
 
     def _outputs(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> Outputs:
-        return runtime.run(np.ascontiguousarray(self.held.store.pixels[rows]), maps=True)
+        return runtime.run(np.ascontiguousarray(self.holdout.store.pixels[rows]), maps=True)

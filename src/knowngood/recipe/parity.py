@@ -81,23 +81,23 @@ def holdout_images(
         DataError: The run or its images are gone, or there are too few.
     """
     frame = _listed(place, data)
-    judged = frame.filter(pl.col("split").is_in(list(HOLDOUT_SPLITS)))
-    if not (judged["split"] == "calibration").any():
+    kept = frame.filter(pl.col("split").is_in(list(HOLDOUT_SPLITS)))
+    if not (kept["split"] == "calibration").any():
         raise DataError(
             f"The run of {place} has no calibration image with a label.",
             expected="some, since thresholds are certified on the exported graph",
             fix="Train again with a calibration split.",
         )
     if sample:
-        learned = frame.filter(pl.col("split") == "train")
-        if len(learned) < FEWEST:
+        training = frame.filter(pl.col("split") == "train")
+        if len(training) < FEWEST:
             raise DataError(
-                f"There are {len(learned)} training images to take the ranges of int8 from.",
+                f"There are {len(training)} training images to take the ranges of int8 from.",
                 expected=f"at least {FEWEST}",
                 fix="Use --precision fp32 or bf16, or train on more images.",
             )
-        judged = pl.concat([judged, learned.sample(min(len(learned), MOST), seed=seed)])
-    located = _located(judged, data)
+        kept = pl.concat([kept, training.sample(min(len(training), MOST), seed=seed)])
+    located = _located(kept, data)
     channels, height, width = recipe.input_shape
     records = Records(located, "run", place)
     store = store_pixels(records, folder, height, width, channels, recipe.manifest.preprocessing)
@@ -208,7 +208,7 @@ def compared(
     Args:
         manifest: Of the recipe.
         threshold: Certified on the graph's scores.
-        labels: (N,) of images that the recipe has not learned from.
+        labels: (N,) of images that the recipe was not fitted on.
         before: (N,) scores of the recipe.
         after: (N,) scores of the graph.
     """
