@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,11 +14,12 @@ from torch import Tensor
 
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import AUTO, heat_of, method_for
+from knowngood.explain.maps import AUTO, heat_of, method_for, over_picture, stage_names
 from knowngood.explain.methods import METHODS
 from knowngood.explain.regions import Region, regions_above, regions_of
-from knowngood.models.classifier import Classifier, Inspector
+from knowngood.models.classifier import Classifier, Inspector, common_shape
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
+from knowngood.recipe.graphs import MapKind
 
 PEAK_SHARE = 0.8  # a rejected photograph whose map stays below the level gets a box around its peak, down to this
 
@@ -130,3 +133,58 @@ def within(values: Map, preprocessing: Preprocessing) -> Map:
     """Returns a map (H, W) that is 0 outside the region of interest: nothing there counts, so nothing is boxed."""
     inside = preprocessing.inside(*values.shape)
     return values if inside is None else np.where(inside, values, np.float32(0))
+
+
+_SIZES = 32  # sizes of photographs whose matrices are kept
+
+
+class Placing:
+    """Places raw maps over photographs exactly as `Recipe.maps` does, only faster.
+
+    Placing cells, smoothing and stretching are linear and work on rows and columns apart, so all of them together are
+    `down @ raw @ across`. The two matrices are read off by placing maps that are 1 in one row, or in one column.
+
+    Args:
+        inspector: Of the recipe.
+        kind: What its raw maps are.
+    """
+
+    def __init__(self, inspector: Inspector, kind: MapKind) -> None:
+        self.inspector, self.kind = inspector, kind
+        self._known: OrderedDict[tuple[int, int, int, int], tuple[Map, Map]] = OrderedDict()
+
+    def __call__(self, raw: Map, size: tuple[int, int]) -> Map:
+        """Returns a map (height, width) float32 of a raw one (h, w).
+
+        Args:
+            raw: As the graph puts it out.
+            size: Height and width of the photograph in pixels.
+        """
+        down, across = self._matrices((int(raw.shape[0]), int(raw.shape[1])), size)
+        return np.asarray(down @ raw @ across, np.float32)
+
+    def _matrices(self, cells: tuple[int, int], size: tuple[int, int]) -> tuple[Map, Map]:
+        key = (*cells, *size)
+        found = self._known.get(key)
+        if found is None:
+            rows, columns = cells
+            place = self._placer()
+            by_row = torch.eye(rows)[:, :, None].expand(-1, -1, columns).contiguous()
+            by_column = torch.eye(columns)[:, None, :].expand(-1, rows, -1).contiguous()
+            down = np.stack([at_size(one, *size)[:, 0] for one in place(by_row).numpy()], axis=1)
+            across = np.stack([at_size(one, *size)[0] for one in place(by_column).numpy()])
+            found = np.ascontiguousarray(down), np.ascontiguousarray(across)
+            self._known[key] = found
+            while len(self._known) > _SIZES:
+                self._known.popitem(last=False)
+        return found
+
+    def _placer(self) -> Callable[[Tensor], Tensor]:
+        """Returns what brings raw maps (B, h, w) to the size of fitted photographs."""
+        size = common_shape(self.inspector.configs)[1:]
+        if self.kind == "distances":
+            return lambda maps: smooth_maps(maps, *size)
+        member = self.inspector.members[0]
+        assert isinstance(member, Classifier)
+        last = stage_names(member)[-1]
+        return lambda maps: over_picture(member, {last: maps}, size)[last]
