@@ -98,6 +98,9 @@ def _facts(found: Iterable[Prediction]) -> list[Facts]:
 
 def _saved(like: Recipe, inspector: Inspector, place: Path, paths: list[Path]) -> Recipe:
     """Saves a recipe of random networks whose scores spread over 0..1 and whose decisions differ."""
+    for member in inspector.members:
+        if hasattr(member.head, "level"):
+            member.head.level.fill_(1.0)  # what a random head has is infinite
     kind = "one-class" if inspector.configs[0].head in ("knn", "patch_memory") else "classifier"
     fields = {"kind": kind, "networks": inspector.configs, "evidence_sha256": None, "input_check": None}
     made = Recipe(like.manifest.model_copy(update=fields), inspector)
