@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from torch.func import functional_call
 
+from knowngood.cam.regions import FRACTION
 from knowngood.data.images import Decoded
 from knowngood.data.pixels import BLANK, blank_reason, fit
 from knowngood.errors import CalibrationError, KnownGoodError, ReadOnlyError, RecipeError, UnknownNameError
-from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.metrics.thresholds import (
     BY_HAND,
@@ -254,7 +254,7 @@ class Recipe:
         Args:
             images: As in `predict`.
             names: As in `predict`.
-            method: Of `knowngood.explain.methods`; "auto" is CAM where it exists, else HiResCAM. The map is always
+            method: Of `knowngood.cam.methods`; "auto" is CAM where it exists, else HiResCAM. The map is always
                 computed by the recipe's own networks.
             fraction: Regions are what lies above this share of a map's maximum; a recipe trained on good parts alone
                 has a level of its own instead.

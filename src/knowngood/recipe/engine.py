@@ -16,11 +16,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from knowngood.cam.regions import FRACTION
 from knowngood.data.images import decoding
 from knowngood.data.pixels import unexpected
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
-from knowngood.explain.regions import FRACTION
 from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide
 from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.graphs import map_kind

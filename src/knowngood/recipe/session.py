@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from knowngood.cam.regions import FRACTION
 from knowngood.environment import install_command, installed, needed
 from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeError, StorageError
-from knowngood.explain.regions import FRACTION
 from knowngood.files import cache_folder, write_text
 from knowngood.metrics.thresholds import ACCEPT, Thresholds
 from knowngood.models.batching import device_of
@@ -135,7 +135,7 @@ class Session:
 
         Args:
             items: Of photographs.
-            method: Of `knowngood.explain.methods`; "auto" is CAM where it exists, else HiResCAM.
+            method: Of `knowngood.cam.methods`; "auto" is CAM where it exists, else HiResCAM.
             fraction: Regions are what lies above this share of a map's maximum; a recipe trained on good parts alone
                 has a level of its own instead.
 
