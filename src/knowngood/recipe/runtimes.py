@@ -1,19 +1,23 @@
 """Runtimes compute raw scores, and maps, of fitted photographs; one line registers another.
 
 The contract: results come in the order of the photographs, for batches of any size, none included, and the result of a
-photograph is the same to the last bit whatever it is computed together with. Libraries choose other kernels for other
-batch sizes, so on a processor every photograph is computed alone (which is also the fastest there), and on a GPU every
-batch has the same size.
+photograph is the same to the last bit whatever it is computed together with and on however many cores. Libraries choose
+other kernels for other batch sizes and numbers of threads, so on a processor every photograph is computed alone and in
+one thread, as many at once as there are cores (which also takes the least time there), and on a GPU every batch has the
+same size.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +35,7 @@ from knowngood.telemetry import switch_off
 if TYPE_CHECKING:
     from knowngood.models.classifier import Inspector
 
+R = TypeVar("R")
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
@@ -123,19 +128,48 @@ RUNTIMES: Registry[Kind] = Registry(
 )
 
 
+PLACE = threading.local()  # `photograph` is the number of the photograph in its batch that a thread computes
+
+
+class OnePerThread:
+    """Computes photographs in threads, each photograph in one.
+
+    Args:
+        threads: How many there are; one a core by default.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        self._pool = ThreadPoolExecutor(threads or cores(), "knowngood-infer", initializer=_limit_to_this_thread)
+
+    def map(self, work: Callable[[Pixels], R], pixels: Pixels) -> list[R]:
+        """Returns work(photograph) for each of the photographs (B, C, H, W), given as (1, C, H, W), in order."""
+
+        def numbered(number: int, photograph: Pixels) -> R:
+            PLACE.photograph = number
+            return work(photograph)
+
+        return list(self._pool.map(numbered, count(), np.ascontiguousarray(pixels)[:, None]))
+
+
+def _limit_to_this_thread() -> None:
+    from threadpoolctl import threadpool_limits
+
+    torch.get_num_threads()  # PyTorch sets the number itself when a thread uses it for the first time
+    threadpool_limits(1, user_api="openmp")
+
+
 class TorchRuntime:
     """Runs an inspector as it was trained.
 
     Args:
         inspector: Of the recipe.
-        threads: How many this process may use from now on; unchanged by default.
+        threads: How many it may use on a processor; all cores by default.
     """
 
     name = "torch"
 
     def __init__(self, inspector: Inspector, threads: int | None = None) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        self._threads = OnePerThread(threads)
         self.inspector = inspector.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         kind = device_of(inspector).type
         self.device = "" if kind == "cpu" else kind
@@ -152,25 +186,28 @@ class TorchRuntime:
         if maps and not self.maps:
             raise ConfigError("This recipe has no map in a forward pass.", fix="Use `knowngood explain`.")
         began = time.perf_counter()
-        raw_scores, heat = [np.empty(0, np.float32)], []
-        with torch.inference_mode():
-            for batch, count in self._batches(pixels, at_least=int(maps)):
-                raw_scores.append(self.inspector(batch)[:count].float().cpu().numpy())
-                if maps:  # by a pass of its own: its raw scores are equal up to rounding, and must be equal
-                    heat.append(self._mapping()(batch)[1][:count].float().cpu().numpy())
-        self.busy += time.perf_counter() - began
-        return Outputs(np.concatenate(raw_scores), np.concatenate(heat) if maps else None)
+        mapping = self._mapping() if maps else None
+        shown = pixels if len(pixels) else np.zeros((1, *pixels.shape[1:]), np.uint8)  # none has maps of a size too
 
-    def _batches(self, pixels: Pixels, at_least: int) -> Iterator[tuple[torch.Tensor, int]]:
-        """Yields batches that all have the same size, the last one filled up, and how many photographs each holds."""
-        device = device_of(self.inspector)
-        size = 1 if device.type == "cpu" else BATCH
-        pixels = np.ascontiguousarray(pixels)
-        for start in range(0, max(at_least, len(pixels)), size):
-            part = pixels[start : start + size]
-            missing = size - len(part)
-            filled = np.concatenate([part, np.zeros((missing, *pixels.shape[1:]), np.uint8)]) if missing else part
-            yield torch.from_numpy(filled).to(device), len(part)
+        def work(batch: Pixels) -> tuple[Values, Values | None]:
+            with torch.inference_mode():
+                images = torch.from_numpy(batch).to(device_of(self.inspector))
+                raw_scores = self.inspector(images).float().cpu().numpy()
+                # By a pass of its own: the raw scores that come with a map are equal but for rounding.
+                return raw_scores, None if mapping is None else mapping(images)[1].float().cpu().numpy()
+
+        made = [work(batch) for batch in self._filled(shown)] if self.device else self._threads.map(work, shown)
+        self.busy += time.perf_counter() - began
+        heat = [one for _, one in made if one is not None]
+        raw_scores = np.concatenate([one for one, _ in made])[: len(pixels)]
+        return Outputs(raw_scores, np.concatenate(heat)[: len(pixels)] if maps else None)
+
+    @staticmethod
+    def _filled(pixels: Pixels) -> Iterator[Pixels]:
+        """Yields batches that all have the same size, the last one filled up with black."""
+        missing = -len(pixels) % BATCH
+        whole = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
+        yield from (whole[start : start + BATCH] for start in range(0, len(whole), BATCH))
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
         """Yields what comes of each batch, one after the other."""
@@ -203,9 +240,9 @@ class OnnxRuntime:
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         import onnxruntime
 
+        self._threads = OnePerThread(threads)
         options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # no busy waiting
         try:
             self.session: Any = onnxruntime.InferenceSession(
@@ -226,7 +263,7 @@ class OnnxRuntime:
         if not len(pixels):
             sizes = [side if isinstance(side, int) else 0 for side in self.session.get_outputs()[-1].shape[1:]]
             return Outputs(np.empty(0, np.float32), np.empty((0, *sizes), np.float32) if maps else None)
-        made = [self.session.run(names, {"images": one}) for one in np.ascontiguousarray(pixels)[:, None]]
+        made = self._threads.map(lambda one: self.session.run(names, {"images": one}), pixels)
         self.busy += time.perf_counter() - began
         return Outputs(*(np.concatenate(one) for one in zip(*made, strict=True)))
 

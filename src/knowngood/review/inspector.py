@@ -25,6 +25,7 @@ from knowngood.models.features import FeatureCache
 from knowngood.models.heads import KernelHead
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
+from knowngood.recipe.runtimes import PLACE
 from knowngood.recipe.session import Session
 from knowngood.report.pictures import Scale, as_colour, as_grey, boxed, scale_of
 from knowngood.review.store.inspections import Box
@@ -58,12 +59,15 @@ class Embedder:
         self.made_by += manifest.preprocessing.made_by
 
     @contextmanager
-    def taking(self) -> Iterator[list[Rows]]:
-        """Yields a list that the rows of every batch which the network sees inside the block are added to."""
-        taken: list[Rows] = []
+    def taking(self) -> Iterator[list[tuple[int, Rows]]]:
+        """Yields a list to which every photograph, or batch, that the network computes inside the block adds an entry.
+
+        An entry is the number of the photograph in its batch, since several threads compute, and its rows.
+        """
+        taken: list[tuple[int, Rows]] = []
 
         def take(_: nn.Module, given: tuple[Any, ...]) -> None:
-            taken.append(self._rows(given[0]))
+            taken.append((getattr(PLACE, "photograph", 0), self._rows(given[0])))
 
         handle = self._head.register_forward_pre_hook(take)
         try:
@@ -75,7 +79,7 @@ class Embedder:
         """Returns the rows (N, D) of fitted photographs (N, C, H, W) uint8 without scoring them."""
         with self.taking() as taken:
             over_batches(self._member, self._member, pixels, np.arange(len(pixels)), "features")
-        return np.concatenate(taken)
+        return _in_order(taken)
 
     def _rows(self, seen: Tensor) -> Rows:
         rows = seen.float().mean((2, 3)) if seen.ndim == 4 else seen.float()
@@ -87,6 +91,10 @@ class Embedder:
                 self._narrowing = torch.from_numpy(drawn / np.float32(np.sqrt(WIDE))).to(rows.device)
             rows = rows @ self._narrowing
         return np.asarray(rows.cpu().numpy(), np.float32)
+
+
+def _in_order(taken: list[tuple[int, Rows]]) -> Rows:
+    return np.concatenate([rows for _, rows in sorted(taken, key=lambda one: one[0])])
 
 
 MOST = 100_000  # rows in memory, 200 MB; the oldest leave first
@@ -241,9 +249,8 @@ class Inspector:
             with self.embedder.taking() as taken:
                 scores = self.session.score(np.stack([one.fitted for one in prepared]))
             self.scored_at = time.monotonic()
-            rows = np.concatenate(taken) if taken else None
-            complete = rows is not None and len(rows) == len(prepared)
-            return scores.tolist(), rows if complete else None
+            rows = _in_order(taken) if len(taken) == len(prepared) else None
+            return scores.tolist(), rows
 
     def embed(self, prepared: Sequence[Prepared]) -> Rows:
         """Returns deep features (N, D) without scores: the first network's pass only."""

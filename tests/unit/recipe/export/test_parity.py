@@ -70,11 +70,11 @@ def test_noise_in_margins_is_refused_though_the_auc_rises_by_chance(manifest):
         before, after = (1 / (1 + np.exp(-each)) for each in (margins, noisy))
         report, _ = judged(manifest, before, after)
         report["raw_score_correlation"] = likeness(margins[None], noisy[None])
-        assert any("margins correlate" in each for each in complaints(report, Tolerance()))
+        assert any("raw scores correlate" in each for each in complaints(report, Tolerance()))
         seen.add(report["auc"]["after"] > report["auc"]["before"])
     assert seen == {True, False}  # the AUC alone does not tell
     assert not any(
-        "margins correlate" in each for each in complaints(report | {"auc": None}, Tolerance())
+        "raw scores correlate" in each for each in complaints(report | {"auc": None}, Tolerance())
     )  # goods only
 
 
