@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from knowngood.data.augment_config import AugmentConfig
 from knowngood.data.augmentation import policy_named
+from knowngood.data.config import AugmentConfig
 from knowngood.data.copies import Job, Original, make_chunk
 from knowngood.data.loading import loaded
 from knowngood.data.made_sets import MANIFEST, MadeSet, chunked, copied_rows, counts_of, name_of, original_rows
@@ -105,15 +105,7 @@ def augment(
     held.check_place(records)
     if records.licence:
         reporter().say(f"Licence of the data, and of copies: {records.licence}")
-    divided = split(
-        records,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=config.seed,
-        keep_given=not config.resplit,
-    )
-    divided = divided.usable()
+    divided = split(records, config, seed=config.seed).usable()
     jobs = list(_jobs(divided, config))
     about = _about(divided, config, len(records) - len(divided))
     folder = _copies_folder(divided)
@@ -158,8 +150,8 @@ def _copies_folder(records: Records) -> str:
 def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str, Any]:
     columns = ["image", "sha256", "label", "split", "mask", "box"]
     rows = records.frame.select(columns).sort("image").rows()
-    told = "Part of the training images are transformed copies; the manifest says of what and how."
-    notes = list(dict.fromkeys([*records.notes, told]))
+    note = "Part of the training images are transformed copies; the manifest says of what and how."
+    notes = list(dict.fromkeys([*records.notes, note]))
     if unreadable:
         notes.append(f"{counted(unreadable, 'image')} that cannot be read left out.")
     return {

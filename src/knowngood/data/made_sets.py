@@ -1,4 +1,4 @@
-"""The folder of a set that a program makes: begun, gone on with after a kill, whole or no data source at all."""
+"""The folder of a set that a program makes: resumed after a kill, and a data source only once it is complete."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def original_rows(records: Records, schema: Schema = SCHEMA) -> pl.DataFrame:
 
 def copied_rows(records: Records, rows: Sequence[dict[str, Any]], seed: int) -> pl.DataFrame:
     """Returns the rows of the copies: what is known of the originals, and how each was made (notes of `make_chunk`)."""
-    told = pl.DataFrame(
+    made_rows = pl.DataFrame(
         {
             **{name: [row[name] for row in rows] for name in ("image", "mask", "made_from", "source_sha256", "number")},
             "box": [None if row["box"] is None else json.dumps(row["box"]) for row in rows],
@@ -233,7 +233,7 @@ def copied_rows(records: Records, rows: Sequence[dict[str, Any]], seed: int) -> 
         schema_overrides={name: SCHEMA[name] for name in ("mask", "box", "defect_inside")},
     )
     known = records.frame.select(*_KEPT, made_from="image", label=word_of("label"))
-    made = told.join(known, on="made_from", how="left", maintain_order="left")
+    made = made_rows.join(known, on="made_from", how="left", maintain_order="left")
     return typed(made.with_columns(split=pl.lit("train"), generated=pl.lit(True), seed=pl.lit(seed)))
 
 

@@ -16,8 +16,8 @@ farther falls into the part that its next hash names. Hence:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -27,6 +27,7 @@ import polars as pl
 from knowngood.data.records import BAD, GOOD, SPLITS, Records, shows_held_out, source_rows
 from knowngood.data.units import groups_of, identities
 from knowngood.errors import ConfigError, DataError
+from knowngood.wording import counted
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 _CLASS = {GOOD: "good", BAD: "bad"}
@@ -35,32 +36,59 @@ _CLASSES = 2  # the first strata: good and bad; those after them are defects
 _ORDER = ("test", "calibration", "val", "train")  # of the hash's range, so that the test does not depend on the others
 
 
+class SplitShares(Protocol):
+    """What the configurations of training, comparing, classifying and generating say of splits."""
+
+    @property
+    def test(self) -> float: ...
+    @property
+    def val(self) -> float: ...
+    @property
+    def calibration(self) -> float: ...
+    @property
+    def resplit(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How large the splits are.
+
+    Attributes:
+        test: Share of all images, 0..1.
+        val: Share of what is not test, 0..1.
+        calibration: Share of what is not test, 0..1.
+        resplit: Whether the splits that the source gave to labelled images are forgotten.
+    """
+
+    test: float = 0.25
+    val: float = 0.1
+    calibration: float = 0.2
+    resplit: bool = False
+
+
+DEFAULT_SHARES = Shares()
+
+
 def split(
     records: Records,
+    shares: SplitShares = DEFAULT_SHARES,
     *,
-    test: float = 0.25,
-    val: float = 0.1,
-    calibration: float = 0.2,
     seed: int = 0,
-    keep_given: bool = True,
     groups: Ids | None = None,
     classes: Sequence[int] = (GOOD, BAD),
 ) -> Records:
     """Gives every usable, labelled image a split.
 
     Splits that the source gave are kept; those it did not give are carved out of its training part.
-    Unlabelled test images stay in the test, and labelled ones are carved beside them for honest figures.
-    What is guaranteed when labels or photographs change is said on top of this module.
+    Unlabelled test images stay in the test, and labelled ones are carved beside them, so that there are test figures.
+    What is guaranteed when labels or photographs change is described on top of this module.
     Generated images go to train, and so does all that is grouped with them. Copies that say what they were made
     from decide nothing: they train where all that they show parts of does, and otherwise they are left out.
 
     Args:
         records: (N rows).
-        test: Share of all images, 0..1.
-        val: Share of what is not test, 0..1.
-        calibration: Share of what is not test, 0..1.
-        seed: Equal seeds and equal sets give equal splits.
-        keep_given: False divides anew and forgets the splits that the source gave to labelled images.
+        shares: Sizes of the splits, such as those of a `TrainConfig`.
+        seed: Equal seeds, shares and sets give equal splits.
         groups: int64 (N,), equal numbers stay together; by default those of `groups_of`.
         classes: Labels that every part must have; see `knowngood.data.splits`.
 
@@ -72,9 +100,9 @@ def split(
         DataError: There is one class only, there are too few images (or lots) of a class, or no image of a split that
             the source gave can be read.
     """
-    _check_shares(test, val, calibration)
+    _check_shares(shares)
     frame = records.frame
-    if not keep_given:
+    if shares.resplit:
         again = pl.when(pl.col("label").is_null()).then(pl.col("split")).otherwise(None)
         frame = frame.with_columns(split=again)
         records = records.with_frame(frame)
@@ -85,43 +113,43 @@ def split(
     _check_readable(frame, has)
     generated = frame["generated"].to_numpy()
     pool = usable & ~generated & ((given == "train") | frame["split"].is_null().to_numpy())
-    rest = 1 - (0 if has["test"] else test)
-    shares = {
-        "test": 0 if has["test"] else test,
-        "val": 0 if has["val"] else val * rest,
-        "calibration": 0 if has["calibration"] else calibration * rest,
-    }
-    shares = {
-        "train": 1 - sum(shares.values()),
-        **{name: share for name, share in shares.items() if share > 0},
-    }
+    parts = _parts_to_carve(shares, has)
     ids = groups_of(records) if groups is None else np.asarray(groups, np.int64)
     made_from = source_rows(frame)
     pinned = generated & (made_from < 0)
-    parts = _assign(records, ids, pool, list(shares.values()), seed, pinned=pinned, parts=list(shares), classes=classes)
-    names = np.array([*shares, None], dtype=object)
-    result = np.where(pool, names[parts], given)
+    places = _assign(records, ids, pool, list(parts.values()), seed, pinned=pinned, parts=list(parts), classes=classes)
+    result = np.where(pool, np.array([*parts, None], dtype=object)[places], given)
     result[usable & generated & frame["split"].is_null().to_numpy()] = "train"
     strays = ((made_from >= 0) & (result[made_from] != "train")) | shows_held_out(frame, result)
     result[strays] = None
     done = records.with_frame(frame.with_columns(pl.Series("split", result.tolist(), dtype=pl.String)))
     notes = _notes(labels, usable, result, classes)
     if strays.any():
-        notes += (f"{strays.sum()} generated copies are left out, since what they were made from does not train.",)
+        left_out = counted(int(strays.sum()), "generated copy is", "generated copies are")
+        notes += (f"{left_out} left out: what was copied is not in train.",)
     return replace(done, notes=(*records.notes, *notes))
+
+
+def _parts_to_carve(shares: SplitShares, has: Mapping[str, bool]) -> dict[str, float]:
+    """Returns the share of the training part that each split gets, but for those that the source gave."""
+    rest = 1 - (0 if has["test"] else shares.test)
+    wanted = {
+        "test": 0 if has["test"] else shares.test,
+        "val": 0 if has["val"] else shares.val * rest,
+        "calibration": 0 if has["calibration"] else shares.calibration * rest,
+    }
+    return {"train": 1 - sum(wanted.values()), **{name: share for name, share in wanted.items() if share > 0}}
 
 
 def settle(
     divided: Records,
     before: Records,
+    shares: SplitShares = DEFAULT_SHARES,
     *,
-    test: float = 0.25,
-    val: float = 0.1,
-    calibration: float = 0.2,
     seed: int = 0,
     classes: Sequence[int] = (GOOD, BAD),
 ) -> Records:
-    """Completes a division whose labels were corrected afterwards, so that corrections move no photograph.
+    """Completes splits whose labels were corrected afterwards, so that corrections move no photograph.
 
     What was labelled only now joins its unit, or the part that its hash names. Where a part has lost the last image of
     a class, and only there, one unit of that class moves to it.
@@ -129,9 +157,7 @@ def settle(
     Args:
         divided: (N rows) with the corrected labels and the splits that they had before.
         before: The same division with the labels that it was made with; more rows are no matter.
-        test: As in `split`, and so are the others.
-        val: As in `split`.
-        calibration: As in `split`.
+        shares: As in `split`.
         seed: As in `split`.
         classes: As in `split`.
     """
@@ -141,11 +167,11 @@ def settle(
     result = np.array(frame["split"].to_list(), dtype=object)
     usable = (frame["label"].is_not_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy()
     there: dict[int, str] = {int(g): s for g, s in zip(groups, result, strict=True) if s is not None}
-    shares = {"test": test, "calibration": calibration * (1 - test), "val": val * (1 - test)}
-    ends, order = np.cumsum([*shares.values()]), (*shares, "train")
+    rest = 1 - shares.test
+    ends = np.cumsum([shares.test, shares.calibration * rest, shares.val * rest])
     for row in np.flatnonzero(usable & np.array([one is None for one in result], bool)):
         drawn = int(np.searchsorted(ends, _hash(names[groups[row]], seed), side="right"))
-        result[row] = there.setdefault(int(groups[row]), order[drawn])
+        result[row] = there.setdefault(int(groups[row]), _ORDER[drawn])
     labels = frame["label"].fill_null(255).to_numpy()
     had = before.frame.filter(pl.col("error").is_null())
     notes = []
@@ -188,8 +214,8 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
 
     Returns:
         int64 (N,), fold 0..folds-1 in which the image is held out; negative for images that are never held out
-        (unlabelled, unreadable or generated): -1 teaches always, -2 - k not while fold k is held out, since it is a
-        copy of an image there. `teaches` reads them.
+        (unlabelled, unreadable or generated): -1 always trains, -2 - k not while fold k is held out, since it is a
+        copy of an image there. `trains_on` reads them.
 
     Raises:
         ConfigError: Fewer than two folds.
@@ -209,8 +235,8 @@ def kfold(records: Records, folds: int, seed: int = 0, *, groups: Ids | None = N
     return result
 
 
-def teaches(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
-    """Returns which rows (N,) may teach while `fold` is held out: not its own, and no generated copies of them."""
+def trains_on(folds: Ids, fold: int) -> npt.NDArray[np.bool_]:
+    """Returns which rows (N,) train while `fold` is held out, bool: not its own, and no generated copies of them."""
     return np.asarray(~np.isin(folds, (fold, -2 - fold)), np.bool_)
 
 
@@ -227,7 +253,7 @@ def kfold_up_to(records: Records, most: int, seed: int = 0, *, groups: Ids | Non
         except DataError as error:
             refused = error
     raise DataError(
-        f"The {len(records)} images are too few to judge a machine on images that it has not seen: {refused.what}",
+        f"The {len(records)} images are too few for cross-validation: {refused.what}",
         expected="good and bad images from at least two lots each",
         fix="Add images, or leave the column lot out if lots do not matter here.",
     ) from refused
@@ -246,13 +272,14 @@ def _check_readable(frame: pl.DataFrame, has: dict[str, bool]) -> None:
             )
 
 
-def _check_shares(test: float, val: float, calibration: float) -> None:
-    for name, share in (("test", test), ("val", val), ("calibration", calibration)):
+def _check_shares(shares: SplitShares) -> None:
+    for name, share in (("test", shares.test), ("val", shares.val), ("calibration", shares.calibration)):
         if not 0 <= share < 1:
             raise ConfigError(f"The share {name}={share} is out of range.", expected="0 <= share < 1")
-    if val + calibration >= 1:
+    if shares.val + shares.calibration >= 1:
         raise ConfigError(
-            f"val={val} and calibration={calibration} leave nothing to train on.", expected="a sum below 1"
+            f"val={shares.val} and calibration={shares.calibration} leave nothing to train on.",
+            expected="a sum below 1",
         )
 
 
@@ -345,7 +372,7 @@ class _Limits:
         left: npt.NDArray[np.float64],
     ) -> None:
         self.most, self.least, self.goal, self.left = most, least, goal, left.copy()
-        self.held = np.zeros_like(goal)
+        self.placed = np.zeros_like(goal)
         self.weight = np.where(np.arange(goal.shape[1]) < _CLASSES, 100.0, 1.0)  # classes go before defects
         self.weight[_CLASSES:][left[_CLASSES:] < 2] = 0  # a lone defect falls where it falls
 
@@ -363,9 +390,9 @@ class _Limits:
         Otherwise it is drawn among those that can, by share and by a hash for each part (weighted rendezvous), so
         that it does not depend on how full they are.
         """
-        held = self.held[None] + np.eye(len(self.held))[:, :, None] * count  # (P if placed there, P, S)
-        over = np.maximum(held - self.most, 0).sum(axis=1)
-        lacking = np.maximum(self.least - held, 0).sum(axis=1)
+        then = self.placed[None] + np.eye(len(self.placed))[:, :, None] * count  # (P if placed there, P, S)
+        over = np.maximum(then - self.most, 0).sum(axis=1)
+        lacking = np.maximum(self.least - then, 0).sum(axis=1)
         short = np.maximum(lacking - (self.left - count), 0)  # what could no longer be made good
         cost = ((over + short) * self.weight).sum(axis=1)
         cheapest = np.flatnonzero(cost <= cost.min() + 1e-9)
@@ -377,7 +404,7 @@ class _Limits:
 
     def take(self, count: npt.NDArray[np.float64], part: int) -> None:
         """Counts a group as placed."""
-        self.held[part] += count
+        self.placed[part] += count
         self.left -= count
 
 
@@ -420,8 +447,8 @@ def _check_enough(
         groups = int((counts[:, label] > 0).sum())
         if groups < need:
             raise DataError(
-                f"The {int(totals[label])} {name} images are of only {groups} lots or units (or sets of copies), which "
-                "are never divided.",
+                f"The {int(totals[label])} {name} images are of only {counted(groups, 'lot or unit', 'lots or units')} "
+                "(or sets of copies), and none of these is ever divided.",
                 expected=f"at least {need}, one for each of {', '.join(parts)}",
                 fix="Add images of other lots, or leave the column lot out.",
             )
@@ -478,15 +505,7 @@ def _notes(
     return tuple(notes)
 
 
-def split_good_only(
-    records: Records,
-    *,
-    test: float,
-    calibration: float,
-    seed: int,
-    keep_given: bool,
-    groups: Ids,
-) -> Records:
+def split_good_only(records: Records, shares: SplitShares, *, seed: int, groups: Ids) -> Records:
     """Divides the good images into train, calibration and test, and puts every bad image into the test.
 
     Goods are divided as by `split`. Nothing is chosen on a validation split, so one that the source gave counts as
@@ -495,10 +514,8 @@ def split_good_only(
 
     Args:
         records: (N rows).
-        test: Share of the goods, 0..1.
-        calibration: Share of the goods that are not test, 0..1.
+        shares: Of the goods, without val, see `good_only_shares`.
         seed: As in `split`.
-        keep_given: As in `split`.
         groups: int64 (N,), as in `split`.
 
     Raises:
@@ -509,20 +526,23 @@ def split_good_only(
     good = frame.select((sound & (label == GOOD)).fill_null(False)).to_series()
     goods = split(
         replace(records.with_frame(frame.filter(good)), notes=()),
-        test=test,
-        val=0,
-        calibration=calibration,
+        shares,
         seed=seed,
-        keep_given=keep_given,
         groups=groups[good.to_numpy()],
         classes=(GOOD,),
     )
-    told = frame["split"].to_numpy().copy()
-    told[good.to_numpy()] = goods.frame["split"].to_numpy()
-    done = records.with_frame(frame.with_columns(pl.Series("split", told.tolist(), dtype=pl.String)))
+    splits = frame["split"].to_numpy().copy()
+    splits[good.to_numpy()] = goods.frame["split"].to_numpy()
+    done = records.with_frame(frame.with_columns(pl.Series("split", splits.tolist(), dtype=pl.String)))
     bads = int(((frame["label"] == BAD) & (frame["split"] == "test")).sum())
-    said = f"Learned from good images alone; the {bads} bad ones are all in the test split." if bads else ""
-    return replace(done, notes=(*records.notes, *goods.notes, *filter(None, [said])))
+    verb = "is" if bads == 1 else "are all"
+    note = f"Trained on good images alone; {counted(bads, 'bad one')} {verb} in the test split." if bads else ""
+    return replace(done, notes=(*records.notes, *goods.notes, *filter(None, [note])))
+
+
+def good_only_shares(shares: SplitShares) -> Shares:
+    """Returns the shares of a training on good images: nothing is chosen on val, so it helps to set the threshold."""
+    return Shares(shares.test, 0, shares.val + shares.calibration, shares.resplit)
 
 
 def bads_to_test(records: Records) -> Records:
@@ -530,43 +550,3 @@ def bads_to_test(records: Records) -> Records:
     bad = pl.col("error").is_null() & (pl.col("label") == BAD)
     to = pl.when(pl.col("generated")).then(None).otherwise(pl.lit("test"))
     return records.with_frame(records.frame.with_columns(split=pl.when(bad).then(to).otherwise("split")))
-
-
-class Shares(Protocol):
-    """What the configurations of training, comparing and classifying have in common."""
-
-    @property
-    def test(self) -> float: ...
-    @property
-    def val(self) -> float: ...
-    @property
-    def calibration(self) -> float: ...
-    @property
-    def resplit(self) -> bool: ...
-
-
-def divided_as(
-    records: Records, groups: Ids, config: Shares, seed: int, *, classes: Sequence[int] = (GOOD, BAD)
-) -> Records:
-    """Divides a set as a configuration says; the same shares and seed give the same splits to every command.
-
-    Args:
-        records: (N rows).
-        groups: int64 (N,) what is never divided, from `groups_of`.
-        config: Shares, and whether splits that the source gave are kept.
-        seed: Of the division.
-        classes: That have to be in every split.
-
-    Raises:
-        DataError: Too few images or lots of a class.
-    """
-    return split(
-        records,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=seed,
-        keep_given=not config.resplit,
-        groups=groups,
-        classes=classes,
-    )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from knowngood.data.sources import Listing
 from knowngood.data.sources.manifest import ManifestSource
 from knowngood.errors import ConfigError
-from knowngood.files import cache_folder
+from knowngood.files import cache_folder, cache_key
 from knowngood.lookalike.config import GENERATOR_VERSION, TapeConfig
 from knowngood.parameters import checked_parameters
 
@@ -73,5 +71,4 @@ def config_of(text: str) -> TapeConfig:
 
 def folder_of(config: TapeConfig) -> Path:
     """Returns where a set of this configuration is kept in the user's cache."""
-    facts = json.dumps([GENERATOR_VERSION, config.model_dump(mode="json")], sort_keys=True)
-    return cache_folder(WORD) / hashlib.sha256(facts.encode()).hexdigest()[:16]
+    return cache_folder(WORD) / cache_key(GENERATOR_VERSION, config.model_dump(mode="json"))[:16]

@@ -22,7 +22,7 @@ from knowngood.environment import install_command, installed, needed
 from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeError, StorageError
 from knowngood.files import cache_folder, write_text
 from knowngood.metrics.thresholds import ACCEPT, Thresholds
-from knowngood.models.batching import device_of
+from knowngood.models.classifier import device_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.cascade import DOCUMENT as CASCADE_DOCUMENT

@@ -188,7 +188,7 @@ class Station:
     def __init__(self, session: Session, record: Record, settings: Settings, signed_by: str | None = None) -> None:
         self.session = session
         self.inspector = Inspector(session)
-        self.features = DeepFeatures(self.inspector.embedder.made_by)
+        self.features = DeepFeatures(self.inspector.embedder.cache_key)
         self.record = record
         self.settings = settings
         self.shelf = Shelf(settings.shelf)

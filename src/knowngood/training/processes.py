@@ -42,25 +42,25 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
         KnownGoodError: What one of them raised on purpose; the others are ended.
         ProcessRaisedException: One of them failed otherwise; the others are ended.
     """
-    told = get_context("spawn").SimpleQueue()
+    queue = get_context("spawn").SimpleQueue()
     receiving = Receiving(reporter())
     context = start_processes(  # type: ignore[no-untyped-call]
-        _one, (count, _free_port(), told, function, given), count, join=False, start_method="spawn"
+        _one, (count, _free_port(), queue, function, given), count, join=False, start_method="spawn"
     )
     try:
         while not context.join(timeout=_LOOK):
-            receiving.hear(told)
+            receiving.hear(queue)
     except KeyboardInterrupt:  # Ctrl-C may have reached this process alone, SIGTERM has
         for process in context.processes:
             process.kill()  # Lightning's handlers of gentler signals wait for the others, which wait for it
         raise
     finally:
-        receiving.hear(told)
+        receiving.hear(queue)
         if receiving.error is not None:  # what the user should know, not which process ended first
             raise receiving.error from None
 
 
-def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., object], given: tuple[Any, ...]) -> None:
+def _one(rank: int, count: int, port: int, queue: Any, function: Callable[..., object], given: tuple[Any, ...]) -> None:
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -71,10 +71,10 @@ def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., ob
     end_with_parent()
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
-        with reporting_to(Sending(told) if rank == 0 else Silent()):
+        with reporting_to(Sending(queue) if rank == 0 else Silent()):
             function(*given)
     except KnownGoodError as error:
-        told.put(error)
+        queue.put(error)
         raise
 
 
@@ -110,24 +110,24 @@ def sent(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | Mapped:
 
 
 class Sending:
-    """Reporter of another process: sends what it is told."""
+    """Reporter of another process: sends its progress through a queue."""
 
-    def __init__(self, told: Any) -> None:
-        self.told, self.last = told, 0
+    def __init__(self, queue: Any) -> None:
+        self.queue, self.last = queue, 0
 
     def start(self, title: str, total: int | None, done: int = 0) -> int:
         self.last += 1
-        self.told.put(("start", self.last, title, total, done))
+        self.queue.put(("start", self.last, title, total, done))
         return self.last
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:
-        self.told.put(("advance", task, steps, note))
+        self.queue.put(("advance", task, steps, note))
 
     def finish(self, task: int) -> None:
-        self.told.put(("finish", task))
+        self.queue.put(("finish", task))
 
     def say(self, message: str) -> None:
-        self.told.put(("say", message))
+        self.queue.put(("say", message))
 
 
 @dataclass
@@ -138,10 +138,10 @@ class Receiving:
     tasks: dict[int, int] = field(default_factory=dict)  # theirs to ours
     error: KnownGoodError | None = None
 
-    def hear(self, told: Any) -> None:
+    def hear(self, queue: Any) -> None:
         """Takes all that waits in the queue."""
-        while not told.empty():
-            match told.get():
+        while not queue.empty():
+            match queue.get():
                 case KnownGoodError() as error:
                     self.error = self.error or error
                 case "start", task, *what:
@@ -154,7 +154,7 @@ class Receiving:
                     self.to.say(message)
 
 
-def quieten() -> None:
+def silence_logs() -> None:
     """Leaves of Lightning's messages, in this process, the errors only."""
     for name in (
         "lightning.pytorch",

@@ -31,7 +31,7 @@ class Listing:
 
     Attributes:
         frame: Table of `knowngood.data.records.table`; sha256, width, height, mode, error still null.
-        licence: Terms that the user must be told of, or None.
+        licence: Terms that the user must be shown, or None.
         notes: Sentences about the set that its reader should know.
         root: Where the set really lies, when that is not the path that was asked for.
         folders: What each folder, or each value of the label column, was taken for.

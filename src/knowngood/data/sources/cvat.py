@@ -15,12 +15,12 @@ from knowngood.data.sources.annotated_files import (
     Pictures,
     files_in,
     has_class_folders,
-    head_of,
     number_of,
     places_in,
     size_of,
     split_above,
     split_in,
+    text_head,
     wrong,
     xml_elements,
 )
@@ -59,7 +59,7 @@ class CvatSource:
 
 
 def _is_cvat(file: Path) -> bool:
-    head = head_of(file)
+    head = text_head(file)
     return "<annotations>" in head and re.search(r"<(image|meta|version|track)\b", head) is not None
 
 

@@ -123,10 +123,10 @@ class _Reading:
     def _judged(self, folder: Path, split: str | None) -> _Folder | None:
         name = self._name(folder)
         given = _Folder(folder, name, split, "bad", None, "")
-        told = self.names.label_of(folder.name, name)
-        if told is not None:
-            defect = defect_of(text_of(folder.name)) if told == "bad" else None
-            return replace(given, use=told, defect=defect, decided=f"--{told}")
+        label = self.names.label_of(folder.name, name)
+        if label is not None:
+            defect = defect_of(text_of(folder.name)) if label == "bad" else None
+            return replace(given, use=label, defect=defect, decided=f"--{label}")
         if any((folder / file).is_file() for file in _OURS):
             return replace(given, use="passed over", decided="results of knowngood")
         meaning = meaning_of(folder.name)

@@ -19,13 +19,13 @@ from knowngood.data.sources.annotated_files import (
     embedded,
     files_in,
     has_class_folders,
-    head_of,
     number_of,
     places_in,
     read_json,
     root_of,
     size_of,
     split_above,
+    text_head,
     wrong,
 )
 from knowngood.data.sources.annotations import Annotated, Remarks, listing
@@ -65,7 +65,7 @@ class LabelStudioSource:
 
 
 def _is_studio(file: Path) -> bool:
-    head = head_of(file)
+    head = text_head(file)
     return _STUDIO_HEAD.match(head) is not None and any(f'"{key}"' in head for key in ("data", "result", "annotator"))
 
 

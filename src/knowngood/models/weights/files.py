@@ -137,7 +137,7 @@ def check_bytes(package: Package, inside: Path) -> None:
     """Looks whether the weights in a package are the very bytes that were looked at when it was added here.
 
     Args:
-        package: That they are said to come from.
+        package: Whose file they are expected to be.
         inside: File with the weights (npm: the model's JSON).
 
     Raises:
