@@ -50,7 +50,7 @@ def inspector(request):
 
 @pytest.fixture(scope="session")
 def make_inspector():
-    """Makes an inspector of random weights: make_inspector("kernel head")."""
+    """Makes an inspector of random weights: make_inspector("SVM head")."""
     return inspector_of
 
 
