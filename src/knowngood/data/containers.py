@@ -117,9 +117,9 @@ def read_header(data: bytes, name: str) -> Header:
 
 
 def check_content(data: bytes, header: Header, name: str) -> None:
-    """Looks whether compressed data hold exactly the rows that the header promises, where decoders do not tell.
+    """Checks whether compressed data hold exactly the rows that the header promises, which some decoders do not check.
 
-    JPEG, WebP and JPEG 2000 have decoders that tell; a GIF is checked while it is decoded.
+    JPEG, WebP and JPEG 2000 have decoders that check it; a GIF is checked while it is decoded.
 
     Args:
         data: The whole file.

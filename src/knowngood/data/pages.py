@@ -61,7 +61,7 @@ def split_page(path: str | os.PathLike[str]) -> tuple[str, int | None]:
 
 
 def is_tiff(name: str) -> bool:
-    """Says whether a file may have pages, by its ending."""
+    """Returns whether a file may have pages, by its ending."""
     return name.lower().endswith((".tif", ".tiff"))
 
 
@@ -267,7 +267,7 @@ class _Layout:
         return struct.unpack(f"{self.order}{entry.count}{_CODES[entry.kind]}", data)
 
     def is_secondary(self, handle: BinaryIO, directory: _Directory) -> bool:
-        """Says whether a directory describes a smaller copy or a mask of another page."""
+        """Returns whether a directory describes a smaller copy or a mask of another page."""
         new = self.values(handle, directory.entries.get(_SUBFILE)) or (0,)
         old = self.values(handle, directory.entries.get(_OLD_SUBFILE)) or (0,)
         return bool(new[0] & (_REDUCED | _MASK)) or old[0] == _OLD_REDUCED

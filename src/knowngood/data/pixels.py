@@ -173,7 +173,7 @@ def depth_of_set(depths: Iterable[int | None]) -> int | None:
 
 
 def needs_colour(records: Records, sample: int = 64) -> bool:
-    """Says whether any of the photographs has colour: by mode first, then by looking at some that might."""
+    """Returns whether any of the photographs has colour: by mode first, then by looking at some that might."""
     maybe = records.frame.filter(~records.frame["mode"].is_in(list(GREY_MODES)))
     step = max(1, maybe.height // sample)
     for path in maybe["path"].to_list()[::step]:

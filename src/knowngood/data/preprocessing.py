@@ -130,7 +130,7 @@ def parse_roi(text: str) -> tuple[Box, ...]:
 
 
 def in_pixels(boxes: Sequence[Box]) -> bool:
-    """Says whether boxes are in pixels: as soon as one number is above 1."""
+    """Returns whether boxes are in pixels: as soon as one number is above 1."""
     return any(number > 1 for box in boxes for number in box)
 
 

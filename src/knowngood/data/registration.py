@@ -217,7 +217,7 @@ def all_over(found: Likeness, groups: Ids) -> Ids:
 
 
 def _agree(fine: Sequence[Floats | None], row: int, other: int, strangers: Sequence[int]) -> bool:
-    """Says whether a pair agrees better than strangers do whichever window of the picture is left out."""
+    """Returns whether a pair agrees better than strangers do whichever window of the picture is left out."""
     own = _without_a_window(fine[row], fine[other])
     beside = [_without_a_window(fine[row], fine[stranger]) for stranger in strangers]
     nearest = np.max(beside, axis=0) if beside else np.zeros_like(own)

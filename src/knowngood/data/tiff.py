@@ -72,6 +72,7 @@ class _Directory:
 
     @classmethod
     def of_first_page(cls, data: bytes, name: str) -> _Directory:
+        """Reads the directory of the first page of a file."""
         order, big = MARKS[data[:4]], data[:4] in (b"II+\0", b"MM\0+")
         kind = "little" if order == "<" else "big"
         start = int.from_bytes(data[8:16] if big else data[4:8], kind)  # type: ignore[arg-type]
@@ -152,7 +153,7 @@ def tiff_header(data: bytes, name: str) -> Tiff:
 
 
 def check_pieces(data: bytes, header: Tiff, name: str) -> None:
-    """Looks whether compressed strips or tiles hold all their rows, where libtiff would not tell.
+    """Checks whether compressed strips or tiles hold all their rows, which libtiff does not check.
 
     Raises:
         ImageError: One is damaged.

@@ -215,7 +215,7 @@ class _Test:
         return cls(proposal, pairs[::step], strangers[::step])
 
     def support(self, difference: Mapping[tuple[int, int], float]) -> str:
-        """Says whether pixels confirm the proposal: "confirmed", "leaning" or "" for no."""
+        """Returns whether pixels confirm the proposal: "confirmed", "leaning" or "" for no."""
         both = [
             (difference[own], difference[other])
             for own, other in zip(self.pairs, self.strangers, strict=True)
@@ -356,7 +356,7 @@ def _repeats(groups: Ids) -> bool:
 
 
 def _adds(proposal: Proposal, groups: Ids) -> bool:
-    """Says whether a proposal joins photographs that are not in one group already."""
+    """Returns whether a proposal joins photographs that are not in one group already."""
     return any(len(set(groups[members].tolist())) > 1 for members in rows_by(proposal.groups).values())
 
 

@@ -308,18 +308,18 @@ def split_of(name: str) -> str | None:
 
 
 def is_container(name: str) -> bool:
-    """Says whether a folder of that name ("images", "data") says nothing of what is in it."""
+    """Returns whether a folder of that name ("images", "data") says nothing of what is in it."""
     words = words_of(name)
     return bool(words) and all(word in _CONTAINERS for word in words)
 
 
 def is_good_name(name: str) -> bool:
-    """Says whether a name says that units are good."""
+    """Returns whether a name says that units are good."""
     return meaning_of(name).kind == "good"
 
 
 def is_mask_name(name: str) -> bool:
-    """Says whether a folder of that name holds masks."""
+    """Returns whether a folder of that name holds masks."""
     return meaning_of(name).kind == "masks"
 
 

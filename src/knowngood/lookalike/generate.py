@@ -108,7 +108,7 @@ def summary(manifest: Path) -> dict[str, dict[str, int]]:
 
 
 def is_complete(folder: Path, config: TapeConfig) -> bool:
-    """Says whether a folder holds the whole set of a configuration, of this version."""
+    """Returns whether a folder holds the whole set of a configuration, of this version."""
     facts = _facts(folder, config)
     return bool(facts and facts.get("complete") and (folder / MANIFEST).is_file())
 

@@ -25,7 +25,7 @@ class TapeSource:
     summary = "the word tape, or tape:train=2000,test=500,seed=1: look-alike parts, drawn when first asked for"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is the word tape, with or without options."""
+        """Returns whether `path` is the word tape, with or without options."""
         text = str(path)
         return (text == WORD or text.startswith(f"{WORD}:")) and not path.exists()
 

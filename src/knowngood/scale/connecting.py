@@ -130,7 +130,7 @@ def _silence_logs() -> None:
 
 
 def look(address: str | None) -> None:
-    """Looks whether Ray is there and a cluster answers, in a process of its own: Ray itself waits for a minute.
+    """Checks whether Ray is there and a cluster answers, in a process of its own: Ray itself waits for a minute.
 
     Args:
         address: As in `connected`.

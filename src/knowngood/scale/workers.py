@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def same_versions(wanted: Mapping[str, str]) -> None:
-    """Looks whether this machine has the versions of the one that asks.
+    """Checks whether this machine has the versions of the one that asks.
 
     Raises:
         ConfigError: It has others.

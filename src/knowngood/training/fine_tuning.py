@@ -235,7 +235,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 
 def wants_bf16(precision: str) -> bool:
-    """Says whether to train in bfloat16: "auto" does where a GPU, or else the processor, has it in hardware."""
+    """Returns whether to train in bfloat16: "auto" does where a GPU, or else the processor, has it in hardware."""
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
@@ -364,10 +364,10 @@ def freeze(classifier: Classifier, what: Freeze) -> list[nn.Module]:
     for name, layer in classifier.trunk.named_modules():
         own = list(layer.parameters(recurse=False))
         if own:
-            held = part_of(classifier, name) in wanted
+            fixed = part_of(classifier, name) in wanted
             for parameter in own:
-                parameter.requires_grad_(not held)
-            if held:
+                parameter.requires_grad_(not fixed)
+            if fixed:
                 frozen.append(layer)
     return frozen
 

@@ -79,7 +79,7 @@ def choose_model(config: TrainConfig) -> str:
 
 
 def check_names(config: TrainConfig) -> None:
-    """Looks whether the network and the transforms that a configuration names are registered.
+    """Checks whether the network and the transforms that a configuration names are registered.
 
     Raises:
         UnknownNameError: One is not.

@@ -23,15 +23,15 @@ from knowngood.data.processes import end_with_parent
 from knowngood.errors import KnownGoodError
 from knowngood.progress import Reporter, Silent, reporter, reporting_to
 
-_LOOK = 0.2  # seconds between two looks at what the processes tell
+_LOOK = 0.2  # seconds between two looks at what the processes report
 
 
 def in_processes(function: Callable[..., object], count: int, *given: Any) -> None:
     """Calls function(*given) in `count` new processes that know of each other, and waits for all.
 
     Lightning finds their ranks in the environment and starts none of its own; give it the strategy "ddp" and `count`
-    devices. The cores are shared out among them. Only what the first of them writes to files comes back; what it tells
-    of its progress goes to the reporter in force here.
+    devices. The cores are shared out among them. Only what the first of them writes to files comes back; its progress
+    goes to the reporter in force here.
 
     Args:
         function: Defined at the top of a module.
@@ -132,7 +132,7 @@ class Sending:
 
 @dataclass
 class Receiving:
-    """Hands on what another process tells, and keeps the first error of any."""
+    """Passes on what another process reports, and keeps the first error of any."""
 
     to: Reporter
     tasks: dict[int, int] = field(default_factory=dict)  # theirs to ours

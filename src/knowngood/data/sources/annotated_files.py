@@ -163,7 +163,7 @@ def split_above(file: Path, root: Path) -> str | None:
 
 
 def has_class_folders(path: Path) -> bool:
-    """Says whether the folders at `path` say what is good, so that annotations beside the images are not the labels."""
+    """Returns whether the folders at `path` say what is good: annotations beside the images are then not the labels."""
     return path.is_dir() and FolderSource().recognises(path)
 
 

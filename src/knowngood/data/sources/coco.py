@@ -41,7 +41,7 @@ class CocoSource:
     summary = "COCO JSON: instances_*.json, train/_annotations.coco.json, or the file itself"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is a COCO file, or a folder with one and without class folders."""
+        """Returns whether `path` is a COCO file, or a folder with one and without class folders."""
         if path.is_file():
             return path.suffix.lower() == ".json" and _is_coco(path)
         return path.is_dir() and not has_class_folders(path) and bool(self._files(path))

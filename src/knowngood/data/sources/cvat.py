@@ -36,7 +36,7 @@ class CvatSource:
     summary = "CVAT for images 1.1: annotations.xml, the file itself or the folder with it and the photographs"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is such a file, or a folder with one and without class folders."""
+        """Returns whether `path` is such a file, or a folder with one and without class folders."""
         if path.is_file():
             return path.suffix.lower() == ".xml" and _is_cvat(path)
         return path.is_dir() and not has_class_folders(path) and bool(_cvat_files(path))

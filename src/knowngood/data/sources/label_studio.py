@@ -42,7 +42,7 @@ class LabelStudioSource:
     summary = 'Label Studio\'s export "JSON", the file itself or the folder with it and the photographs'
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is such an export, or a folder with one and without class folders."""
+        """Returns whether `path` is such an export, or a folder with one and without class folders."""
         if path.is_file():
             return path.suffix.lower() == ".json" and _is_studio(path)
         return path.is_dir() and not has_class_folders(path) and bool(_studio_files(path))

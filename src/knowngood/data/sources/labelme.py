@@ -46,7 +46,7 @@ class LabelmeSource:
     summary = "LabelMe JSON beside the photographs, which may lie in class folders: these then give the labels"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether some folder in `path` holds a LabelMe file."""
+        """Returns whether some folder in `path` holds a LabelMe file."""
         return path.is_dir() and any(
             _LABELME_KEYS.search(text_head(file)) or _ends_as_labelme(file)
             for place in _labelme_places(path)
@@ -84,7 +84,7 @@ def _labelme_places(path: Path) -> Iterator[Path]:
 
 
 def _ends_as_labelme(file: Path) -> bool:
-    """Says whether the keys stand behind the pixels of the photograph, as some programs write them."""
+    """Returns whether the keys stand behind the pixels of the photograph, as some programs write them."""
     try:
         with file.open("rb") as handle:
             if b'"imageData"' not in handle.read(1 << 12):

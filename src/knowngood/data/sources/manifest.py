@@ -44,7 +44,7 @@ class ManifestSource:
         self.names = LabelNames()
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is a table, or a folder with manifest.csv or manifest.parquet."""
+        """Returns whether `path` is a table, or a folder with manifest.csv or manifest.parquet."""
         if path.is_dir():
             return any((path / name).is_file() for name in _NAMES)
         return path.is_file() and is_table(path)

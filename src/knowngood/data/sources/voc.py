@@ -47,7 +47,7 @@ class VocSource:
     summary = "Pascal VOC: Annotations/*.xml, JPEGImages/, optional ImageSets/Main; or each XML beside its image"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether some folder in `path` holds a VOC file, and no class folders do."""
+        """Returns whether some folder in `path` holds a VOC file, and no class folders do."""
         if not path.is_dir() or has_class_folders(path):
             return False
         places = places_in(path, "annotations", "xml", "labels", "images", "jpegimages")

@@ -56,7 +56,7 @@ class FileKind:
 
 
 def is_hidden(name: str, folder: bool = False) -> bool:
-    """Says whether an operating system made a file or folder of that name, or hides it: never part of a set."""
+    """Returns whether an operating system made a file or folder of that name, or hides it: never part of a set."""
     if name.startswith("."):
         return True
     return name.lower() in (_SYSTEM_FOLDERS if folder else _SYSTEM_FILES)

@@ -45,7 +45,7 @@ class YoloSource:
     summary = "YOLO: labels/*.txt beside images/, or each beside its image; data.yaml or classes.txt; optional splits"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is a data.yaml, or a folder with YOLO label files and without class folders."""
+        """Returns whether `path` is a data.yaml, or a folder with YOLO label files and without class folders."""
         if path.is_file():
             return path.suffix.lower() in (".yaml", ".yml") and _is_yolo_yaml(path)
         if not path.is_dir() or has_class_folders(path):
@@ -111,7 +111,7 @@ def _yaml_in(path: Path) -> Path | None:
 
 
 def _belongs(label: Path) -> bool:
-    """Says whether a text file is the label file of an image: in a folder labels, or beside an image of its stem."""
+    """Returns whether a text file is the label file of an image: in a folder labels, or beside an image of its stem."""
     if "labels" in (part.lower() for part in label.parts[-4:-1]):
         return True
     return any(file.suffix != label.suffix for file in label.parent.glob(f"{_escaped(label.stem)}.*"))
