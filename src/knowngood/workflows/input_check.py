@@ -1,4 +1,4 @@
-"""What a training writes down of its photographs, so that the recipe knows its own; and how often that errs."""
+"""Fits the input check of a recipe on its training images, and measures its false alarms on the test images."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from knowngood.recipe.input_check import (
 )
 from knowngood.training.fit import Fitted
 
-FALSE_ALARMS = 0.01  # share of the test photographs above which the user is told
+FALSE_ALARMS = 0.01  # share of the test images above which there is a warning
 _DEPTHS = 100  # files of one kind whose depth is looked at: it is the camera's, not the photograph's
 _HELD_OUT = ("val", "calibration")
 
 
 @dataclass(frozen=True)
 class LearnedInputs:
-    """What a training learned of its photographs.
+    """The input check of a training, with its figures.
 
     Attributes:
         check: For the recipe.
-        reasons: (N,) why `predict` sends a photograph of the set to a person whatever its score, or None.
+        reasons: (N,) why `predict` decides review whatever the score, or None.
         figures: `input_check` of metrics.json: limit (of the distances, see `InputFacts`; None
-            where products are not told apart), held_out (distances that it was set on), learned_from, and of the test
-            split false_alarms_test (share; None without photographs), with their number and upper bound at 95 %.
-        warning: What the user has to know, or None.
+            where products are not told apart), held_out (number of distances that it is set on), learned_from,
+            and of the test split false_alarms_test (share; None without images), with number and upper bound at 95 %.
+        warning: A sentence for the user, or None.
     """
 
     check: InputCheck
@@ -53,11 +53,11 @@ class LearnedInputs:
 
 
 def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> LearnedInputs:
-    """Learns what the photographs of a divided set look like; generated ones teach nothing.
+    """Fits the input check on a set with splits; generated images are not used.
 
     Args:
         records: Usable rows with a split in every row.
-        fitted: What was trained on them.
+        fitted: The training on them.
         pixels: Folder with their decoded photographs, see `store_pixels`.
         seed: Of the training.
     """
@@ -108,7 +108,7 @@ def _depths(frame: pl.DataFrame) -> tuple[int, ...]:
     for part in kinds.partition_by("mode", "ending"):
         paths = part["path"].gather_every(max(1, len(part) // _DEPTHS))
         for path in paths:
-            with contextlib.suppress(ImageError):  # it has an error of its own by now
+            with contextlib.suppress(ImageError):  # the records have its error already
                 found.add(depth_of(path))
     return tuple(sorted(found))
 
