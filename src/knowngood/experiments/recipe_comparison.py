@@ -18,10 +18,8 @@ from knowngood.metrics.comparisons import compare_accuracy, compare_auroc
 from knowngood.metrics.thresholds import ACCEPT, REVIEW, proportion_interval
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import opened
-from knowngood.recipe.engine import Engine
 from knowngood.recipe.inputs import item_at
-from knowngood.recipe.session import AUTO, Scoring
+from knowngood.recipe.session import AUTO, Session, open_session
 from knowngood.report.recipe_comparison import recipe_comparison_page
 from knowngood.tables import write_table
 
@@ -101,7 +99,7 @@ def compare_recipes(
             fix="Give other photographs, or --all to count those that they have seen.",
         )
     reporter().say(f"{len(frame)} photographs are compared; left out: {_words(left_out) or 'none'}")
-    sessions = {"a": opened(first, runtime), "b": opened(second, runtime)}
+    sessions = {"a": open_session(first, runtime), "b": open_session(second, runtime)}
     rows, broken = _scored(frame, sessions)
     if broken:
         left_out |= {"unreadable": left_out.get("unreadable", 0) + broken}
@@ -164,13 +162,13 @@ def _seen_by(recipe: Recipe, digests: list[str], name: str) -> Bools:
     )
 
 
-def _scored(frame: pl.DataFrame, sessions: dict[str, Scoring]) -> tuple[pl.DataFrame, int]:
+def _scored(frame: pl.DataFrame, sessions: dict[str, Session]) -> tuple[pl.DataFrame, int]:
     """Returns the rows that both could score, and how many others there are."""
     rows = frame.select("image", "path", "label", "defect", "sha256")
     for name, session in sessions.items():
         task = reporter().start(f"score with {name.upper()}", len(rows))
         made = []
-        for one in Engine(session).run(item_at(image, path) for image, path in rows.select("image", "path").rows()):
+        for one in session.stream(item_at(image, path) for image, path in rows.select("image", "path").rows()):
             made.append(one.prediction)
             reporter().advance(task)
         reporter().finish(task)
@@ -184,7 +182,7 @@ def _scored(frame: pl.DataFrame, sessions: dict[str, Scoring]) -> tuple[pl.DataF
 
 
 def _document(
-    rows: pl.DataFrame, sessions: dict[str, Scoring], left_out: dict[str, int], all_images: bool, confidence: float
+    rows: pl.DataFrame, sessions: dict[str, Session], left_out: dict[str, int], all_images: bool, confidence: float
 ) -> dict[str, Any]:
     labels = rows["label"].to_numpy()
     bad = labels == BAD
@@ -225,7 +223,7 @@ def _document(
     return document | {"sentences": _sentences(document)}
 
 
-def _recipe_facts(session: Scoring) -> dict[str, Any]:
+def _recipe_facts(session: Session) -> dict[str, Any]:
     return {
         "name": session.recipe.manifest.name,
         "folder": None if session.recipe.folder is None else str(session.recipe.folder),

@@ -33,17 +33,15 @@ from knowngood.recipe.cascade import (
     CascadeRuntime,
     Part,
     Zones,
-    rule_of,
-    sees,
     smaller,
 )
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH, Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import stream
-from knowngood.recipe.parity import Held, held_images
-from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
+from knowngood.recipe.parity import Holdout, holdout_images
+from knowngood.recipe.session import PRECISIONS, Session, exports, open_session, rule_of
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
@@ -221,11 +219,11 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
         reporter().say("the cascade is certified for the escape budget, not for the cuts that were set by hand")
     home = place.parent / FOLDER
     _train_student(recipe, place.parent, home, config)
-    large = scoring(recipe)
+    large = open_session(recipe, cascade=False)
     _exported_alike(large, home)
-    student = scoring(home)
+    student = open_session(home, cascade=False)
     with scratch_folder(place / FOLDER) as scratch:
-        held = held_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
+        held = holdout_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
         certified_on = _calibration_scores(held, student, large)
     cuts, tried = _cuts(_out_of_fold_scores(place.parent, home), certified_on, recipe, config)
     draft = CascadeDocument(
@@ -297,7 +295,7 @@ def _is_of_other_options(home: Path, wanted: TrainConfig) -> bool:
     return Recipe.load(home).manifest.config != wanted.model_dump(mode="json")
 
 
-def _exported_alike(large: Scoring, home: Path) -> None:
+def _exported_alike(large: Session, home: Path) -> None:
     """Exports the student as the recipe is exported, with a wider precision where the parity gate refuses it."""
     to = large.exporter
     if to is None:
@@ -318,7 +316,7 @@ def _exported_alike(large: Scoring, home: Path) -> None:
     reporter().say("the student stays in PyTorch")
 
 
-def _part(one: Scoring) -> Part:
+def _part(one: Session) -> Part:
     return Part(revision=one.revision, runtime=one.runtime.name, precision=one.precision)
 
 
@@ -331,14 +329,14 @@ class _Scores:
     large: Floats
 
 
-def _calibration_scores(held: Held, student: Scoring, large: Scoring) -> _Scores:
+def _calibration_scores(held: Holdout, student: Session, large: Session) -> _Scores:
     """Returns scores of the calibration images, computed as the cascade computes them."""
-    rows, size = held.rows("calibration"), sees(student)
+    rows, size = held.rows("calibration"), student.recipe.input_shape[1:]
 
-    def scores(one: Scoring, small: bool) -> Floats:
+    def scores(one: Session, small: bool) -> Floats:
         pixels = (held.store.pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
         shown = (smaller(part, size) if small else np.ascontiguousarray(part) for part in pixels)
-        margins = np.concatenate([made.margins for made in one.runtime.stream(shown)])
+        margins = np.concatenate([made.raw_scores for made in one.runtime.stream(shown)])
         return one.recipe.manifest.calibration.apply(margins)
 
     return _Scores(held.labels[rows], scores(student, True), scores(large, False))
@@ -347,7 +345,7 @@ def _calibration_scores(held: Held, student: Scoring, large: Scoring) -> _Scores
 def _out_of_fold_scores(run: Path, home: Path) -> _Scores:
     """Returns both networks' scores of the images that neither was trained on, from the tables of their runs."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
-    kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
+    kernels = all(Recipe.load(one).manifest.svm_heads_only for one in (run, home))
     splits = ["train", "val"] if kernels else ["val"]  # of SVM heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])
@@ -384,7 +382,7 @@ def _cuts(
 
 
 def _measured(
-    draft: CascadeDocument, student: Scoring, large: Scoring, run: Path
+    draft: CascadeDocument, student: Session, large: Session, run: Path
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Scores the test split with the large network alone and with the cascade, as `predict` would.
 
@@ -395,13 +393,15 @@ def _measured(
     if not len(frame):
         return {}, frame
     seen: list[Zones] = []
-    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), sees(student), seen.append)
-    both = Scoring(large.recipe, runtime, draft.thresholds, draft.revision)
+    size = student.recipe.input_shape[1:]
+    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), size, seen.append)
+    both = Session(large.recipe, runtime, draft.thresholds, draft.revision)
     figures: dict[str, Any] = {}
     scored = frame
     for name, one in (("large", large), ("cascade", both)):
-        engine = Engine(one)
-        made = [each.prediction for each in engine.run(stream(frame["path"].to_list()).items)]
+        profile = Profile()
+        items = stream(frame["path"].to_list()).items
+        made = [each.prediction for each in one.stream(items, profile=profile)]
         found = pl.DataFrame({"path": [m.image for m in made], name: [m.defect_score for m in made]})
         scored = scored.join(found, on="path", how="left", maintain_order="left")
         kept = scored.filter(pl.col(name).is_not_null())
@@ -412,7 +412,7 @@ def _measured(
         figures[name] = {key: metrics.get(key) for key in wanted}
         figures[name]["overkill_at_995"] = metrics["fpr_at_tpr"][f"{_FEW:g}"]
         figures[name]["overkill_at_995_ci"] = (metrics.get("fpr_at_tpr_ci") or {}).get(f"{_FEW:g}")
-        figures[name]["images_per_second"] = engine.profile.document()["images_per_second"]
+        figures[name]["images_per_second"] = profile.document()["images_per_second"]
     zones = np.concatenate(seen)
     for key, zone in _ZONES:
         figures[key] = round(float((zones == zone).mean()), 4)

@@ -96,7 +96,7 @@ def _reasons(
 ) -> Iterator[str | None]:
     for one, reason, right in zip(photographs, blank, sound, strict=True):
         times = float(check.times_the_limit(described([one]))[0]) if right and reason is None else 0.0
-        yield f"{NOT_THIS_PRODUCT}: {check.said(times)}" if times > 1 else reason
+        yield f"{NOT_THIS_PRODUCT}: {check.in_words(times)}" if times > 1 else reason
 
 
 def _figures(
