@@ -17,8 +17,10 @@ from knowngood.data.records import BAD, GOOD
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.inputs import items_from
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.recipe.predicting import pictures
+from knowngood.recipe.session import open_session
 from knowngood.report.cam_history import CamHistory, cam_history_section, write_cam_history
 from knowngood.report.maps import map_section
 from knowngood.report.page import Section
@@ -48,8 +50,10 @@ def map_sections(recipe: Recipe, table: pl.DataFrame) -> list[Section]:
 
 def mapped(recipe: Recipe, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[HeatMap]]:
     """Returns the rows whose photograph can still be read, and their maps."""
-    readable = rows.filter(pl.Series([_readable(path) for path in rows["path"]], dtype=pl.Boolean))
-    return readable, list(recipe.maps(readable["path"], readable["image"].to_list()))
+    items = items_from(rows["path"], rows["image"].to_list())
+    found = [one.heat for one in open_session(recipe, "torch").explain(items)]
+    readable = pl.Series([one is not None for one in found], dtype=pl.Boolean)
+    return rows.filter(readable), [one for one in found if one is not None]
 
 
 def spread(rows: pl.DataFrame, most: int) -> pl.DataFrame:
@@ -89,14 +93,6 @@ def _of_goods(seen: pl.DataFrame) -> Sequence[Choice]:
     )
 
 
-def _readable(path: str) -> bool:
-    try:
-        decode(path)
-    except ImageError:
-        return False
-    return True
-
-
 MOST = 16
 FOLDER = "cam_history"
 
@@ -114,13 +110,13 @@ class CamHistoryImages:
     photographs: tuple[Pixels, ...]
 
     def recorder(self, folder: Path, *, goes_on: bool) -> CamRecorder:
-        """Returns what keeps their maps in `folder / "watch"`, emptied unless the training goes on with one there."""
+        """Returns the recorder that writes to `folder / "cam_history"`, emptied unless the training resumes one there."""
         if not goes_on:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
         return CamRecorder(folder / FOLDER, self.photographs)
 
     def sections(self, folder: Path, history: Sequence[Mapping[str, float]]) -> list[Section]:
-        """Draws the film of a finished training and returns the report's section.
+        """Draws the CAM history of a finished training and returns the report's section.
 
         Args:
             folder: Of the run.
