@@ -110,7 +110,7 @@ class CamHistoryImages:
     photographs: tuple[Pixels, ...]
 
     def recorder(self, folder: Path, *, goes_on: bool) -> CamRecorder:
-        """Returns the recorder that writes to `folder / "cam_history"`, emptied unless the training resumes one there."""
+        """Returns the recorder for `folder / "cam_history"`, emptied unless the training resumes one there."""
         if not goes_on:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
         return CamRecorder(folder / FOLDER, self.photographs)
