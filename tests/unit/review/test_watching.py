@@ -145,11 +145,11 @@ def make_large(camera: Path) -> Path:
 
 
 class Breaking(Watcher):
-    """A watcher whose looks end in something that nobody foresaw."""
+    """A watcher whose scans end in something that nobody foresaw."""
 
     raises: BaseException | None = None
 
-    def look(self) -> int:
+    def scan(self) -> int:
         if self.raises is not None:
             raise self.raises
         return super().scan()
