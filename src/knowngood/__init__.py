@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.cluster import ClusterRun, predict_on_cluster
     from knowngood.recipe.engine_config import EngineConfig
+    from knowngood.recipe.evaluating import Evaluation
     from knowngood.recipe.exporting import Exported, export
     from knowngood.recipe.predicting import predict
     from knowngood.scale.config import ClusterConfig
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from knowngood.workflows.audit import Audit, audit
     from knowngood.workflows.cascade import Cascaded, cascade
     from knowngood.workflows.cascade_config import CascadeConfig
+    from knowngood.workflows.evaluate import evaluate
     from knowngood.workflows.explain import Explained, explain
     from knowngood.workflows.explain_config import ExplainConfig
     from knowngood.workflows.generate import TrainedGan, sample, train_generator, transplant
@@ -70,6 +72,7 @@ _HOMES = {
     "ComparedRecipes": "knowngood.experiments.recipe_comparison",
     "Compared": "knowngood.experiments.compare",
     "EngineConfig": "knowngood.recipe.engine_config",
+    "Evaluation": "knowngood.recipe.evaluating",
     "ExplainConfig": "knowngood.workflows.explain_config",
     "Explained": "knowngood.workflows.explain",
     "Exported": "knowngood.recipe.exporting",
@@ -103,6 +106,7 @@ _HOMES = {
     "compare": "knowngood.experiments.compare",
     "compare_recipes": "knowngood.experiments.recipe_comparison",
     "compute_metrics": "knowngood.metrics.figures",
+    "evaluate": "knowngood.workflows.evaluate",
     "explain": "knowngood.workflows.explain",
     "export": "knowngood.recipe.exporting",
     "features": "knowngood.models.features",
@@ -132,6 +136,7 @@ __all__ = [
     "Compared",
     "ComparedRecipes",
     "EngineConfig",
+    "Evaluation",
     "ExplainConfig",
     "Explained",
     "Exported",
@@ -165,6 +170,7 @@ __all__ = [
     "compare",
     "compare_recipes",
     "compute_metrics",
+    "evaluate",
     "explain",
     "export",
     "features",

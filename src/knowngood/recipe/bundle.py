@@ -39,6 +39,8 @@ from knowngood.recipe.manifest import FORMAT, RecipeManifest, read_document, sea
 from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
 
 if TYPE_CHECKING:
+    from knowngood.data.records import Records
+    from knowngood.recipe.evaluating import Evaluation
     from knowngood.recipe.signing import Keys
 
 __all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named"]
@@ -249,6 +251,46 @@ class Recipe:
 
         engine = Engine(kept_open(self, runtime, cascade=cascade, any_product=any_product))
         return [one.prediction for one in engine.run(items_from(images, names))]
+
+    def evaluate(  # noqa: PLR0913  (named, and each with a default)
+        self,
+        data: str | Path | Records,
+        *,
+        source: str | None = None,
+        good: Sequence[str] = (),
+        bad: Sequence[str] = (),
+        unit_from: str | None = None,
+        golden: str | Path | None = None,
+        max_escape_rate: float | None = None,
+        max_overkill_rate: float | None = None,
+        runtime: str = "auto",
+        any_product: bool = False,
+        accept_below: float | None = None,
+        reject_from: float | None = None,
+        confidence: float = 0.95,
+    ) -> Evaluation:
+        """Measures this recipe on labelled photographs as `knowngood.evaluate` does, which also writes a report.
+
+        Args and errors are those of `knowngood.evaluate`.
+        """
+        from knowngood.recipe.evaluating import evaluate_recipe
+
+        return evaluate_recipe(
+            self,
+            data,
+            source=source,
+            good=good,
+            bad=bad,
+            unit_from=unit_from,
+            golden=golden,
+            max_escape_rate=max_escape_rate,
+            max_overkill_rate=max_overkill_rate,
+            runtime=runtime,
+            any_product=any_product,
+            accept_below=accept_below,
+            reject_from=reject_from,
+            confidence=confidence,
+        )
 
     def maps(
         self,

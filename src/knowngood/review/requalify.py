@@ -8,6 +8,7 @@ from typing import Any
 
 from knowngood.errors import DataError
 from knowngood.metrics.comparisons import compare_accuracy
+from knowngood.metrics.decisions import DecisionCounts
 from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide, escape_upper_bound
 from knowngood.review.store.database import BAD, GOOD
 from knowngood.review.store.inspections import Row
@@ -160,20 +161,18 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
         if was != now
     ]
     flipped.sort(key=lambda row: (not row["worse"], not row["label"]))
-    return Requalified({n: _figures(labels, decisions[n]) for n in decisions}, test.p_value, flipped)
+    return Requalified(
+        {n: _figures(DecisionCounts.of(labels, made)) for n, made in decisions.items()}, test.p_value, flipped
+    )
 
 
-def _figures(labels: list[int], decisions: list[str]) -> dict[str, Any]:
-    pairs = list(zip(labels, decisions, strict=True))
-    bads = sum(labels)
-    escapes = sum(label == 1 and decision == ACCEPT for label, decision in pairs)
-    overkill = sum(label == 0 and decision == "reject" for label, decision in pairs)
+def _figures(counts: DecisionCounts) -> dict[str, Any]:
     return {
-        "images": len(pairs),
-        "bads": bads,
-        "escapes": escapes,
-        "escape_bound": escape_upper_bound(escapes, bads) if bads else None,
-        "overkill": overkill,
-        "reviews": sum(decision == "review" for _, decision in pairs),
-        "wrong": escapes + overkill,
+        "images": counts.goods + counts.bads,
+        "bads": counts.bads,
+        "escapes": counts.escapes,
+        "escape_bound": escape_upper_bound(counts.escapes, counts.bads) if counts.bads else None,
+        "overkill": counts.overkill,
+        "reviews": counts.reviews,
+        "wrong": counts.wrong,
     }

@@ -106,7 +106,7 @@ def test_what_is_left_out_is_counted(
     alone = make_set(tmp_path / "alone", good=3, bad=0, seed=8)
     only_goods = compare_recipes(*recipes, alone)
     assert only_goods.document["auroc"] is None
-    assert only_goods.document["escapes"]["a"] == {"count": 0, "rate": None, "interval": None}
+    assert only_goods.document["escapes"]["a"] == {"count": 0, "units": 0, "rate": None, "interval": None}
     assert "no bad to compare on" in only_goods.document["sentences"][0]
     seen = tmp_path / "seen" / "good"
     seen.mkdir(parents=True)
