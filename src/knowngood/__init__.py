@@ -5,10 +5,8 @@ The names below are the public interface; each is imported when it is first used
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from knowngood.telemetry import refuse
@@ -197,16 +195,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Interface(ModuleType):
-    """Keeps `knowngood.explain` the function: importing the folder of that name, which Python would put in its
-    place, only makes it known to `from knowngood.explain import ...`.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Interface

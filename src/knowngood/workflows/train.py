@@ -16,7 +16,6 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood import wording
-from knowngood.audit.one_class import fit_one_class
 from knowngood.data.augmentation import policy_named
 from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
@@ -35,6 +34,7 @@ from knowngood.metrics.thresholds import (
     proportion_interval,
     threshold_at_overkill,
 )
+from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
