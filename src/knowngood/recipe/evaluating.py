@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from knowngood.cam.regions import pointing_hit
 from knowngood.data.images import read_mask
 from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import inspected, loaded
@@ -23,7 +24,6 @@ from knowngood.data.sources import SOURCES
 from knowngood.data.sources.walking import Walker, folders_in, relative_name, text_of
 from knowngood.data.words import LabelNames, defect_of, label_names, meaning_of
 from knowngood.errors import DataError, ImageError
-from knowngood.explain.regions import pointing_hit
 from knowngood.metrics.decisions import check_limit
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
