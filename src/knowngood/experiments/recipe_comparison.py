@@ -189,7 +189,7 @@ def _document(
         "reviewed": {name: int((rows[f"{name}_decision"] == REVIEW).sum()) for name in ("a", "b")},
         "flipped": int(rows["flipped"].sum()),
     }
-    return document | {"sentences": _sentences(document)}
+    return document | {"sentences": _in_words(document)}
 
 
 def _paired(a: Bools, b: Bools, confidence: float) -> dict[str, Any]:
@@ -206,24 +206,24 @@ def _paired(a: Bools, b: Bools, confidence: float) -> dict[str, Any]:
     }
 
 
-def _sentences(document: dict[str, Any]) -> list[str]:
+def _in_words(document: dict[str, Any]) -> list[str]:
     """Returns the result in words: escapes, overkill, AUC, and on what it was measured."""
-    said = [
+    sentences = [
         _mistakes(document["escapes"], "lets through", "bad"),
         _mistakes(document["overkill"], "holds back", "good"),
     ]
     auroc = document["auroc"]
     if auroc is None:
-        said.append("The AUC needs at least two goods and two bads.")
+        sentences.append("The AUC needs at least two goods and two bads.")
     else:
         low, high = auroc["interval"]
-        said.append(
+        sentences.append(
             f"AUC {auroc['a']:.4f} of A, {auroc['b']:.4f} of B: a difference of {auroc['difference']:+.4f} "
             f"({100 * document['confidence']:g} % interval {low:+.4f} to {high:+.4f}); {_chance(auroc['p_value'])}."
         )
     if document["all"]:
-        said.append("All photographs count, also those that a recipe may have learned from: its figures flatter it.")
-    return said
+        sentences.append("All photographs count, also those that a recipe may have seen: its figures flatter it.")
+    return sentences
 
 
 def _mistakes(paired: dict[str, Any], does: str, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from scipy.stats import binomtest
@@ -146,54 +146,64 @@ def check_certificate(
     Reference:
         Exact one-sided binomial test of H0: rate <= promised; upper bound of Clopper and Pearson 1934.
     """
-    noun, happened, rate = _WORDS[kind]
     upper = escape_upper_bound(count, units, confidence) if units else None
-    sure = f"{100 * confidence:g} % confidence"
-    if promised is None or not 0 < promised < 1:
-        sentence = f"No {rate} is certified for this threshold."
-        return CertificateCheck(kind, "no promise", None, confidence, count, units, None, upper, None, sentence)
-    if promised > SENSIBLE:
-        sentence = (
-            f"The calibration had too few {noun}s to certify anything sensible (an {rate} of up to "
-            f"{percent(promised)}), so there is nothing to hold the decisions against."
-        )
-        sentence += (
-            f" By themselves these {counted(units, noun)} prove at most {percent(upper)} ({sure})." if units else ""
-        )
-        return CertificateCheck(kind, "no promise", promised, confidence, count, units, None, upper, None, sentence)
-    needed, most = bads_needed(promised, confidence), percent(promised)
-    if upper is None:
-        sentence = f"There is no {noun} here to hold the certified {rate} of at most {most} against."
-        return CertificateCheck(kind, "no units", promised, confidence, count, units, None, None, needed, sentence)
-    p_value = float(binomtest(count, units, promised, alternative="greater").pvalue)
-    number = count or "none"
-    found = f"{number} of {counted(units, noun)} {happened}"
-    if p_value < 1 - confidence:
-        finding: Finding = "contradicted"
-        sentence = (
-            f"The certificate does not hold here: {found}, and at most {most} was certified at {sure} (exact binomial "
-            f"test, p {_p(p_value)}). These {noun}s are unlike those of the calibration: calibrate on such photographs."
-        )
-    elif upper <= promised:
-        finding = "confirmed"
-        sentence = (
-            f"The certificate holds: {found}, which by itself proves that the {rate} is at most {percent(upper)} at "
-            f"{sure}; {most} was certified."
-        )
-    elif units < needed:
-        finding = "too few"
-        sentence = (
-            f"Too few {noun}s to tell: {found}, which fits the certified {most}, but also any {rate} up to "
-            f"{percent(upper)} ({sure}). To confirm it takes {counted(needed, noun)} without a mistake, "
-            f"{needed - units} more."
-        )
+    if promised is not None and not 0 < promised < 1:
+        promised = None
+    p_value = needed = None
+    if promised is None or promised > SENSIBLE:
+        finding: Finding = "no promise"
     else:
-        finding = "compatible"
-        sentence = (
-            f"Nothing here speaks against the certificate: {found}, and at most {most} was certified (exact binomial "
-            f"test, p {_p(p_value)}). By themselves these {noun}s prove at most {percent(upper)} ({sure})."
+        needed = bads_needed(promised, confidence)
+        if upper is None:
+            finding = "no units"
+        else:
+            p_value = float(binomtest(count, units, promised, alternative="greater").pvalue)
+            if p_value < 1 - confidence:
+                finding = "contradicted"
+            elif upper <= promised:
+                finding = "confirmed"
+            else:
+                finding = "too few" if units < needed else "compatible"
+    found = CertificateCheck(kind, finding, promised, confidence, count, units, p_value, upper, needed, "")
+    return replace(found, sentence=_in_words(found))
+
+
+def _in_words(check: CertificateCheck) -> str:
+    """Returns the finding in one or two sentences."""
+    noun, happened, rate = _WORDS[check.kind]
+    sure, most = f"{100 * check.confidence:g} % confidence", percent(check.promised)
+    found = f"{check.count or 'none'} of {counted(check.units, noun)} {happened}"
+    bound = f"an {rate} of at most {percent(check.upper_bound)} ({sure})"
+    if check.finding == "no promise":
+        if check.promised is None:
+            return f"No {rate} is certified for this threshold."
+        here = f"; the {counted(check.units, noun)} here alone would prove {bound}" if check.units else ""
+        return (
+            f"The calibration had too few {noun}s to certify anything sensible (an {rate} of up to {most}), so there "
+            f"is nothing to hold the decisions against{here}."
         )
-    return CertificateCheck(kind, finding, promised, confidence, count, units, p_value, upper, needed, sentence)
+    if check.finding == "no units":
+        return f"There is no {noun} here to hold the certified {rate} of at most {most} against."
+    assert check.needed is not None
+    test = "" if check.p_value is None else f"exact binomial test, p {_p(check.p_value)}"
+    if check.finding == "contradicted":
+        return (
+            f"The certificate does not hold here: {found}, and at most {most} was certified at {sure} ({test}). These "
+            f"{noun}s are unlike those of the calibration, or some labels are wrong: look at them first, then "
+            "calibrate on such photographs."
+        )
+    if check.finding == "confirmed":
+        return f"The certificate holds: {found}, which alone proves {bound}; {most} was certified."
+    if check.finding == "too few":
+        return (
+            f"Too few {noun}s to tell: {found}, which fits the certified {most}, but also any {rate} up to "
+            f"{percent(check.upper_bound)} ({sure}). To confirm it takes {counted(check.needed, noun)} without a "
+            f"mistake, {check.needed - check.units} more."
+        )
+    return (
+        f"Nothing here speaks against the certificate: {found}, and at most {most} was certified ({test}). These "
+        f"{noun}s alone prove {bound}."
+    )
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from knowngood.data.loading import inspected, loaded
 from knowngood.data.records import BAD, GOOD, Records, table
 from knowngood.data.sources import SOURCES
 from knowngood.data.sources.walking import Walker, folders_in, relative_name, text_of
+from knowngood.data.tabular import same_names
 from knowngood.data.words import LabelNames, defect_of, label_names, meaning_of
-from knowngood.errors import DataError, ImageError
+from knowngood.errors import ConfigError, DataError, ImageError
 from knowngood.metrics.decisions import check_limit
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -41,7 +42,7 @@ from knowngood.recipe.evaluation_document import (
 )
 from knowngood.recipe.evidence import seen_by
 from knowngood.recipe.inputs import item_at
-from knowngood.recipe.maps import memory_of
+from knowngood.recipe.maps import checked_method
 from knowngood.recipe.predicting import say_unchecked, tried
 from knowngood.recipe.session import AUTO, Scoring, announce
 
@@ -95,9 +96,9 @@ def evaluate_recipe(  # noqa: PLR0913  (named, and each with a default)
     """
     check_limit("escape", max_escape_rate), check_limit("overkill", max_overkill_rate)
     loaded_recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    records = labelled_records(data, source, good=good, bad=bad, unit_from=unit_from, golden=golden)
     session = _session(loaded_recipe, runtime, any_product, accept_below, reject_from)
     say_unchecked(loaded_recipe, any_product)
+    records = labelled_records(data, source, good=good, bad=bad, unit_from=unit_from, golden=golden)
     rows = _scored(session, records.frame)
     if not rows["defect_score"].is_not_null().any():
         raise DataError("None of the labelled photographs can be read.", fix="Run `knowngood check` on the folder.")
@@ -148,18 +149,18 @@ def labelled_records(
         DataError: There is no labelled photograph, or as for `knowngood.load`.
         ConfigError: As for `knowngood.load`.
     """
+    verdicts = None if golden is None else _agreed(Path(golden))
     if isinstance(data, Records):
         records = data
     else:
         records = _plain_folder(Path(data), label_names(good, bad), golden) if source is None else None
         if records is None:
             records = loaded(data, source, good=good, bad=bad, unit_from=unit_from)
-    if golden is not None:
-        verdicts = read_verdicts(Path(golden)).filter(pl.col("verdict").is_in(["good", "bad"]))
-        if verdicts.is_empty():
-            raise DataError(f"{golden} has no verdict good or bad.", fix="Fill in its column verdict (--golden).")
-        told = with_verdicts(records, verdicts)
-        records = told.with_frame(told.frame.filter(_named(told.frame, verdicts["image"].to_list())))
+    if verdicts is not None:
+        records = with_verdicts(records, verdicts)
+        frame = records.frame
+        named = same_names(verdicts["image"].to_list(), set(frame["image"].to_list()))
+        records = records.with_frame(frame.filter(pl.col("image").is_in(named)))
     if not records.frame["label"].is_not_null().any():
         raise DataError(
             f"None of the {len(records)} photographs of {records.root} has a label.",
@@ -169,12 +170,16 @@ def labelled_records(
     return records
 
 
-def _named(frame: pl.DataFrame, names: list[str]) -> pl.Series:
-    """Says which rows a table of verdicts speaks of, by the names that `with_verdicts` matches."""
-    from knowngood.data.tabular import same_names
+def _agreed(table: Path) -> pl.DataFrame:
+    """Reads the verdicts good and bad of a golden set: columns image, verdict, defect.
 
-    known = set(frame["image"].to_list())
-    return frame["image"].is_in(same_names(names, known))
+    Raises:
+        DataError: There is none.
+    """
+    verdicts = read_verdicts(table).filter(pl.col("verdict").is_in(["good", "bad"]))
+    if verdicts.is_empty():
+        raise DataError(f"{table} has no verdict good or bad.", fix="Fill in its column verdict (--golden).")
+    return verdicts
 
 
 def _plain_folder(folder: Path, names: LabelNames, golden: str | Path | None) -> Records | None:
@@ -247,7 +252,7 @@ def _scored(session: Scoring, frame: pl.DataFrame) -> pl.DataFrame:
     rows = scored_rows(session, frame.filter(reasons.is_null()).select(_KEPT), "score")
     seen = seen_by(session.recipe, rows["sha256"].to_list())
     rows = rows.with_columns(pl.Series("seen", [None] * len(rows) if seen is None else seen, dtype=pl.Boolean))
-    some_unseen = bool((~pl.Series(seen)).any()) if seen is not None and len(seen) else False
+    some_unseen = seen is not None and bool((~seen).any())
     why = (
         pl.when(pl.col("defect_score").is_null())
         .then(pl.lit(UNREADABLE))
@@ -263,9 +268,10 @@ def _located(recipe: Recipe, rows: pl.DataFrame) -> Located:
     marked = rows.filter((pl.col("label") == BAD) & (pl.col("mask").is_not_null() | (pl.col("box").list.len() > 0)))
     if marked.is_empty():
         return Located()
-    memory = memory_of(recipe.inspector)
-    if memory is not None and recipe.manifest.networks[0].head == "knn":
-        return Located(marked=len(marked), why_not="this recipe draws no maps")
+    try:
+        checked_method(recipe.inspector, AUTO)
+    except ConfigError as error:
+        return Located(marked=len(marked), why_not=error.what)
     chosen = marked.sample(MOST_LOCATED, seed=0) if len(marked) > MOST_LOCATED else marked
     task = reporter().start("maps of marked defects", len(chosen))
     found: dict[str, bool] = {}

@@ -50,14 +50,14 @@ def evaluation_page(document: dict[str, Any], run: RunSummary, maps: Sequence[Se
 
 
 def _answer(document: dict[str, Any]) -> Section:
-    said = document["sentences"]
+    sentences = document["sentences"]
     certificate = [
         (*_SIGNS.get(one["finding"], _OPEN), *_headed(one["sentence"]))
         for one in document["certificate"].values()
-        if one["sentence"] in said
+        if one["sentence"] in sentences
     ]
     known = {one["sentence"] for one in document["certificate"].values()}
-    plain = [sentence for sentence in said if sentence not in known]
+    plain = [sentence for sentence in sentences if sentence not in known]
     body = render(
         "sections/evaluation.html",
         warnings=plain[:-1],
@@ -120,8 +120,8 @@ def _pictures(run: RunSummary) -> Section:
         ("Caught", "bad and rejected, the highest score first", caught, _CAUGHT),
     ]
     groups = [
-        (name, said, rows.height, pictures(rows[:most]))
-        for name, said, rows, most in shown
+        (name, order, rows.height, pictures(rows[:most]))
+        for name, order, rows, most in shown
         if rows.height or name in ("Escapes", "Overkill")
     ]
     return Section("pictures", "Mistakes, and what was caught", render("sections/mistakes.html", groups=groups))
@@ -168,7 +168,7 @@ def _counted(document: dict[str, Any]) -> Section:
         )
     place = document["localisation"]
     if place and place["why_not"]:
-        sentences.append(f"{place['marked']} defects are marked, but {place['why_not']}.")
+        sentences.append(f"Defects are marked on {wording.counted(place['marked'], 'photograph')}. {place['why_not']}")
     body = render("sections/evaluation_counted.html", rows=rows, sentences=sentences)
     return Section("counted", "What was counted", body)
 

@@ -76,10 +76,10 @@ def _flips(rows: pl.DataFrame) -> Section:
     groups = [
         _group("Bad, let through by A and caught by B", rows.filter(bad & a & ~b), "b_score"),
         _group("Bad, let through by B and caught by A", rows.filter(bad & ~a & b), "a_score"),
-        _group("Good, held back by A and accepted by B", rows.filter(~bad & ~a & b), "a_score"),
-        _group("Good, held back by B and accepted by A", rows.filter(~bad & a & ~b), "b_score"),
+        _group("Good, not accepted by A and accepted by B", rows.filter(~bad & ~a & b), "a_score"),
+        _group("Good, not accepted by B and accepted by A", rows.filter(~bad & a & ~b), "b_score"),
         _group("Bad, let through by both", rows.filter(bad & a & b), "a_score"),
-        _group("Good, held back by both", rows.filter(~bad & ~a & ~b), "a_score"),
+        _group("Good, not accepted by both", rows.filter(~bad & ~a & ~b), "a_score"),
     ]
     groups = [one for number, one in enumerate(groups) if number < _FLIPPED or one[3]]
     lead = "The first four groups are the flipped units: one is right, the other wrong. Under each its two scores."

@@ -67,16 +67,16 @@ def against(who: str, reference: str, calls: Mapping[str, bool], truth: Mapping[
     common = [name for name in calls if name in truth]
     if not common:
         return None
-    said, true = [calls[name] for name in common], [truth[name] for name in common]
+    own, true = [calls[name] for name in common], [truth[name] for name in common]
     bads, goods = sum(true), len(true) - sum(true)
-    missed = sum(t and not s for s, t in zip(said, true, strict=True))
-    alarms = sum(s and not t for s, t in zip(said, true, strict=True))
+    missed = sum(t and not s for s, t in zip(own, true, strict=True))
+    alarms = sum(s and not t for s, t in zip(own, true, strict=True))
     return Agreement(
         who,
         reference,
         len(common),
         1 - (missed + alarms) / len(common),
-        cohens_kappa(said, true),
+        cohens_kappa(own, true),
         missed / bads if bads else None,
         alarms / goods if goods else None,
     )
@@ -129,7 +129,7 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
         record: With the scores of both; revisions that differ in their cuts only share them.
         old: Revision.
         new: Revision.
-        split: Golden set; None for everything that is labelled or judged.
+        split: Golden set; None for everything that is labelled or has a verdict.
 
     Raises:
         DataError: There is no image that both have scored.
