@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from knowngood.workflows.generate_config import Division
+from knowngood.data.config import SplitConfig
 
 ALL = "all"
 
@@ -33,7 +33,7 @@ class TrialConfig(BaseModel):
     )
     seeds: int = Field(3, ge=3, le=100, description="With --classifier: trainings of each arm, paired.")
     preset: Literal["quick", "standard"] = Field(
-        "quick", description="With --classifier: quick is a frozen network and a kernel head, standard fine-tuning."
+        "quick", description="With --classifier: quick is a frozen network and an SVM head, standard fine-tuning."
     )
     model: str | None = Field(None, description="With --classifier: network to train; --backbone if not given.")
     epochs: int | None = Field(None, ge=1, le=1000, description="With --classifier: epochs of the preset standard.")
@@ -54,7 +54,7 @@ class TrialConfig(BaseModel):
         return tuple(dict.fromkeys(value))
 
 
-class JudgeConfig(Division, TrialConfig):
+class JudgeConfig(SplitConfig, TrialConfig):
     """Everything that decides how made images are judged."""
 
     backbone: str = Field("resnet50", description="Pretrained network in whose features they are judged.")
