@@ -24,11 +24,10 @@ from knowngood.recipe.evaluating import recipe_facts, scored_rows
 from knowngood.recipe.evaluation_document import left_out_because, reason_counts
 from knowngood.recipe.evidence import seen_by
 from knowngood.recipe.session import AUTO, Scoring
-from knowngood.report.recipe_comparison import recipe_comparison_page
+from knowngood.report.recipe_comparison import CHANCE, recipe_comparison_page
 from knowngood.tables import write_table
 
 DOCUMENT, ROWS, PAGE = "compared.json", "compared.parquet", "index.html"
-CHANCE = 0.05  # a p-value from here on is called a difference that may be chance
 
 Bools = npt.NDArray[np.bool_]
 
@@ -215,6 +214,8 @@ def _in_words(document: dict[str, Any]) -> list[str]:
     auroc = document["auroc"]
     if auroc is None:
         sentences.append("The AUC needs at least two goods and two bads.")
+    elif auroc["difference"] == 0 and auroc["p_value"] == 1:
+        sentences.append(f"Both have the AUC {auroc['a']:.4f}.")
     else:
         low, high = auroc["interval"]
         sentences.append(

@@ -38,6 +38,7 @@ def evaluation_page(document: dict[str, Any], run: RunSummary, maps: Sequence[Se
         by_lot(run),
         _groups(document),
         calibration(run),
+        _figures(document),
         _counted(document),
         provenance(run),
     ]
@@ -81,30 +82,42 @@ def _tiles(document: dict[str, Any]) -> list[Tile]:
         rate_tile("Escape rate", counts["escapes"]["count"], counts["bads"], "bad"),
         rate_tile("Overkill", counts["overkill"]["count"], counts["goods"], "good"),
         rate_tile("To review", counts["reviewed"]["count"], counts["images"], ""),
-        Tile("AUC", wording.decimal(figures["auroc"]), _interval(figures, "auroc", counts)),
-        Tile(
-            "Average precision",
-            wording.decimal(figures["average_precision"]),
-            _interval(figures, "average_precision", counts),
-        ),
-        Tile(
-            "Overkill at 0.5 % escapes",
-            wording.percent(figures["fpr_at_tpr"]["0.995"]),
-            wording.percent_range(figures["fpr_at_tpr_ci"]["0.995"]),
-        ),
+        Tile("AUC", wording.decimal(figures["auroc"]), _interval(figures, counts)),
     ]
+    if figures["auroc"] is not None:
+        at, interval = figures["fpr_at_tpr"]["0.995"], figures["fpr_at_tpr_ci"]["0.995"]
+        tiles.append(Tile("Overkill at 0.5 % escapes", wording.percent(at), wording.percent_range(interval)))
     place = document["localisation"]
     if place and place["on_defect"]["units"]:
-        tiles.append(
-            rate_tile("Hottest place on the defect", place["on_defect"]["count"], place["on_defect"]["units"], "marked")
-        )
+        found = place["on_defect"]
+        tiles.append(rate_tile("Hottest place on the defect", found["count"], found["units"], "marked"))
     return tiles
 
 
-def _interval(figures: dict[str, Any], name: str, counts: dict[str, Any]) -> str:
-    if figures[name] is None:
+def _interval(figures: dict[str, Any], counts: dict[str, Any]) -> str:
+    if figures["auroc"] is None:
         return f"undefined: there is no {'bad' if counts['goods'] else 'good'} image"
-    return wording.decimal_range(figures[f"{name}_ci"])
+    return wording.decimal_range(figures["auroc_ci"])
+
+
+def _figures(document: dict[str, Any]) -> Section:
+    """Makes the table of all figures that are no rate of decisions, with their intervals."""
+    figures = document["figures"]
+    rows = [
+        (title, word(figures[name]), ranged(figures[f"{name}_ci"]))
+        for title, name, word, ranged in (
+            ("accuracy, review counted as not accepted", "accuracy", wording.percent, wording.percent_range),
+            ("precision", "precision", wording.percent, wording.percent_range),
+            ("recall", "recall", wording.percent, wording.percent_range),
+            ("F1", "f1", wording.decimal, wording.decimal_range),
+            ("AUC", "auroc", wording.decimal, wording.decimal_range),
+            ("average precision", "average_precision", wording.decimal, wording.decimal_range),
+        )
+        if figures[name] is not None
+    ]
+    columns = ("", "value", f"{100 * document['confidence']:g} % interval")
+    body = render("sections/study_step.html", sentences=[], columns=columns, rows=rows, plain=False, link=None)
+    return Section("figures", "All figures", body, "The first four are counted at the threshold.")
 
 
 def _pictures(run: RunSummary) -> Section:
