@@ -19,11 +19,10 @@ from knowngood.metrics.decisions import share_and_interval
 from knowngood.metrics.thresholds import ACCEPT, REVIEW
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import opened
 from knowngood.recipe.evaluating import recipe_facts, scored_rows
 from knowngood.recipe.evaluation_document import left_out_because, reason_counts
 from knowngood.recipe.evidence import seen_by
-from knowngood.recipe.session import AUTO, Scoring
+from knowngood.recipe.session import AUTO, Session, open_session
 from knowngood.report.recipe_comparison import CHANCE, recipe_comparison_page
 from knowngood.tables import write_table
 
@@ -105,7 +104,7 @@ def compare_recipes(
             fix="Give other photographs, or --all to count those that they have seen.",
         )
     reporter().say(f"{len(frame)} photographs are compared; left out: {_words(left_out) or 'none'}")
-    sessions = {"a": opened(first, runtime), "b": opened(second, runtime)}
+    sessions = {"a": open_session(first, runtime), "b": open_session(second, runtime)}
     rows, broken = _scored(frame, sessions)
     if broken:
         left_out |= {"unreadable": left_out.get("unreadable", 0) + broken}
@@ -136,7 +135,7 @@ def _seen_by(recipe: Recipe, digests: list[str], name: str) -> Bools:
     return seen
 
 
-def _scored(frame: pl.DataFrame, sessions: dict[str, Scoring]) -> tuple[pl.DataFrame, int]:
+def _scored(frame: pl.DataFrame, sessions: dict[str, Session]) -> tuple[pl.DataFrame, int]:
     """Returns the rows that both could score, and how many others there are."""
     rows = frame.select("image", "path", "label", "defect", "sha256")
     for name, session in sessions.items():
@@ -150,7 +149,7 @@ def _scored(frame: pl.DataFrame, sessions: dict[str, Scoring]) -> tuple[pl.DataF
 
 
 def _document(
-    rows: pl.DataFrame, sessions: dict[str, Scoring], left_out: dict[str, int], all_images: bool, confidence: float
+    rows: pl.DataFrame, sessions: dict[str, Session], left_out: dict[str, int], all_images: bool, confidence: float
 ) -> dict[str, Any]:
     labels = rows["label"].to_numpy()
     bad = labels == BAD

@@ -26,11 +26,9 @@ from knowngood.data.tabular import same_names
 from knowngood.data.words import LabelNames, defect_of, label_names, meaning_of
 from knowngood.errors import ConfigError, DataError, ImageError
 from knowngood.metrics.decisions import check_limit
+from knowngood.metrics.thresholds import Thresholds
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import FOLDER as CASCADE
-from knowngood.recipe.cascade import CascadeDocument, opened
-from knowngood.recipe.engine import Engine
 from knowngood.recipe.evaluation_document import (
     SEEN,
     UNREADABLE,
@@ -44,7 +42,7 @@ from knowngood.recipe.evidence import seen_by
 from knowngood.recipe.inputs import item_at
 from knowngood.recipe.maps import checked_method
 from knowngood.recipe.predicting import say_unchecked, tried
-from knowngood.recipe.session import AUTO, Scoring, announce
+from knowngood.recipe.session import AUTO, Session, announce, open_session
 
 Bools = npt.NDArray[np.bool_]
 
@@ -102,7 +100,7 @@ def evaluate_recipe(  # noqa: PLR0913  (named, and each with a default)
     rows = _scored(session, records.frame)
     if not rows["defect_score"].is_not_null().any():
         raise DataError("None of the labelled photographs can be read.", fix="Run `knowngood check` on the folder.")
-    located = _located(loaded_recipe, rows.filter(pl.col("left_out").is_null()))
+    located = _located(session, rows.filter(pl.col("left_out").is_null()))
     rows = rows.with_columns(
         pl.Series("on_defect", [located.found.get(name) for name in rows["image"]], dtype=pl.Boolean)
     )
@@ -218,11 +216,11 @@ def _plain_folder(folder: Path, names: LabelNames, golden: str | Path | None) ->
     return Records(inspected(table(columns)), "folder", folder, notes=notes, passed_over=walker.passed_over)
 
 
-def scored_rows(session: Scoring, frame: pl.DataFrame, task: str) -> pl.DataFrame:
+def scored_rows(session: Session, frame: pl.DataFrame, task: str) -> pl.DataFrame:
     """Returns the rows with defect_score, decision, reason and error of a session; `task` names the progress bar."""
     number = reporter().start(task, len(frame))
     made = []
-    for one in Engine(session).run(item_at(image, path) for image, path in frame.select("image", "path").rows()):
+    for one in session.stream(item_at(image, path) for image, path in frame.select("image", "path").rows()):
         made.append(one.prediction)
         reporter().advance(number)
     reporter().finish(number)
@@ -236,17 +234,17 @@ def scored_rows(session: Scoring, frame: pl.DataFrame, task: str) -> pl.DataFram
 
 def _session(
     recipe: Recipe, runtime: str, any_product: bool, accept_below: float | None, reject_from: float | None
-) -> Scoring:
+) -> Session:
     """Opens the recipe as `predict` does."""
     if accept_below is not None or reject_from is not None:
         session = tried(recipe, runtime, accept_below, reject_from)
         return session.of_any_product() if any_product else session
-    session = opened(recipe, runtime, any_product=any_product)
+    session = open_session(recipe, runtime, any_product=any_product)
     announce(session)
     return session
 
 
-def _scored(session: Scoring, frame: pl.DataFrame) -> pl.DataFrame:
+def _scored(session: Session, frame: pl.DataFrame) -> pl.DataFrame:
     """Returns a row a photograph of the set, scored where it is readable and labelled, with `seen` and `left_out`."""
     reasons = left_out_because(frame)
     rows = scored_rows(session, frame.filter(reasons.is_null()).select(_KEPT), "score")
@@ -263,22 +261,23 @@ def _scored(session: Scoring, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.with_columns(why.alias("left_out")), others], how="diagonal").sort("image")
 
 
-def _located(recipe: Recipe, rows: pl.DataFrame) -> Located:
+def _located(session: Session, rows: pl.DataFrame) -> Located:
     """Looks at the maps of the bads that have a mask or boxes, at most `MOST_LOCATED` of them."""
     marked = rows.filter((pl.col("label") == BAD) & (pl.col("mask").is_not_null() | (pl.col("box").list.len() > 0)))
     if marked.is_empty():
         return Located()
     try:
-        checked_method(recipe.inspector, AUTO)
+        checked_method(session.recipe.inspector, AUTO)
     except ConfigError as error:
         return Located(marked=len(marked), why_not=error.what)
     chosen = marked.sample(MOST_LOCATED, seed=0) if len(marked) > MOST_LOCATED else marked
     task = reporter().start("maps of marked defects", len(chosen))
     found: dict[str, bool] = {}
-    for row in chosen.iter_rows(named=True):
+    looked = session.explain(item_at(image, path) for image, path in chosen.select("image", "path").iter_rows())
+    for row, one in zip(chosen.iter_rows(named=True), looked, strict=True):
         try:
-            heat = next(recipe.maps([row["path"]], [row["image"]])).values
-            found[row["image"]] = pointing_hit(heat, _marked_pixels(row, heat.shape))
+            if one.heat is not None:
+                found[row["image"]] = pointing_hit(one.heat.values, _marked_pixels(row, one.heat.values.shape))
         except (ImageError, DataError) as error:
             reporter().say(f"not counted among the marked defects: {error.what}")
         reporter().advance(task)
@@ -304,19 +303,18 @@ def _marked_pixels(row: dict[str, Any], shape: tuple[int, ...]) -> Bools:
     return pixels
 
 
-def certificate_of(session: Scoring) -> dict[str, Any]:
-    """Returns `Threshold.to_dict()` of the thresholds that a session decides by: of the cascade, export or recipe."""
-    recipe = session.recipe
-    if session.export is not None and session.export.thresholds == session.thresholds:
-        return dict(session.export.threshold)
-    if session.runtime.name == "cascade" and recipe.folder is not None:
-        return dict(CascadeDocument.load(recipe.folder / CASCADE).threshold)
-    if recipe.thresholds == session.thresholds:
-        return dict(recipe.manifest.threshold)
-    return recipe.threshold_at(session.thresholds)
+def certificate_of(session: Session) -> dict[str, Any]:
+    """Returns `Threshold.to_dict()` of the thresholds that a session decides by: of the cascade, export or recipe.
+
+    Of other cuts, for a try, it is what the calibration scores of the recipe prove.
+    """
+    found = session.threshold
+    if Thresholds(found["threshold"], found["reject_from"]) == session.thresholds:
+        return found
+    return session.recipe.threshold_at(session.thresholds)
 
 
-def recipe_facts(session: Scoring) -> dict[str, Any]:
+def recipe_facts(session: Session) -> dict[str, Any]:
     """Returns name, folder, revision, runtime and thresholds of what decides, as JSON types."""
     return {
         "name": session.recipe.manifest.name,
