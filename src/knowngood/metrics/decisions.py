@@ -265,8 +265,10 @@ def check_requirement(kind: Kind, limit: float, counts: DecisionCounts, confiden
     passed, proven = share <= limit, upper <= limit
     interval = percent_range(proportion_interval(count, units, confidence))
     found = f"{rate[0].upper()}{rate[1:]} {percent(share)} ({count} of {counted(units, noun)}, {interval}); {most}"
-    if passed and not proven and limit > 0:
-        found += f", which {bads_needed(limit, confidence):,} without a mistake would prove"
+    if passed and not proven:
+        needed = bads_needed(limit, confidence) if limit > 0 else None
+        few = needed is not None and units < needed
+        found += f" ({needed:,} {noun}s without a mistake would prove it)" if few else " (met, but not proven)"
     return Requirement(f"max_{kind}_rate", limit, count, units, share, passed, proven, f"{found}.")
 
 
