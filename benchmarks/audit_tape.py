@@ -27,9 +27,6 @@ import polars as pl
 from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from knowngood.audit.detectors import DETECTORS
-from knowngood.audit.label_issues import find_suspects, out_of_fold_scores
-from knowngood.audit.neighbours import Neighbours
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import kfold_up_to
@@ -37,6 +34,9 @@ from knowngood.data.units import groups_of
 from knowngood.files import write_json
 from knowngood.lookalike.config import TapeConfig
 from knowngood.models.features import Features, features
+from knowngood.outliers.detectors import DETECTORS
+from knowngood.outliers.label_issues import find_suspects, out_of_fold_scores
+from knowngood.outliers.neighbours import Neighbours
 from knowngood.training.config import TrainConfig
 from knowngood.workflows.audit import network_scores
 from knowngood.workflows.removal import FOLDS, removal_trial, suspicion

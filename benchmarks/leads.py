@@ -34,13 +34,13 @@ from leads_summary import summary
 from safetensors.torch import load_file, save_file
 
 import knowngood.training.fine_tuning as finetune
+from knowngood.cam.attention import PARTS, stage_attention
+from knowngood.cam.regions import best_iou, pointing_hit
 from knowngood.cli.output import at_work
 from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.preprocessing import find_leads
 from knowngood.data.records import Records
-from knowngood.explain.attention import PARTS, stage_attention
-from knowngood.explain.regions import best_iou, pointing_hit
 from knowngood.files import sha256_of, whole_file, write_json
 from knowngood.lookalike.generate import MANIFEST
 from knowngood.lookalike.source import config_of, folder_of

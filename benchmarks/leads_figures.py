@@ -11,9 +11,9 @@ import polars as pl
 import torch
 from matplotlib import pyplot as plt
 
+from knowngood.cam.maps import method_for, placed_maps
 from knowngood.data.images import decode
 from knowngood.data.preprocessing import find_leads
-from knowngood.explain.maps import method_for, placed_maps
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size
 

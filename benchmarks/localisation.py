@@ -26,14 +26,14 @@ import torch
 from magnetic_tile import DATA, manifest
 from torch.nn import functional
 
+from knowngood.cam.faithfulness import faithfulness
+from knowngood.cam.maps import heat_of, layer_maps, method_for, placed_maps
+from knowngood.cam.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.cli.output import at_work
 from knowngood.data.images import decode, read_mask
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError
-from knowngood.explain.faithfulness import faithfulness
-from knowngood.explain.maps import heat_of, layer_maps, method_for, placed_maps
-from knowngood.explain.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import at_size
@@ -113,7 +113,7 @@ def by_method(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[s
 
 
 def faithful(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[str, float]:
-    """Mean margins while marked places go and come; see `knowngood.explain.faithfulness`."""
+    """Mean margins while marked places go and come; see `knowngood.cam.faithfulness`."""
     inspector, made = recipe.inspector, []
 
     def score(batch: torch.Tensor) -> torch.Tensor:

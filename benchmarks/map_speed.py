@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowngood.explain.maps import layer_maps, method_for
+from knowngood.cam.maps import layer_maps, method_for
 from knowngood.files import write_json
 from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.recipe.graphs import MarginAndMap

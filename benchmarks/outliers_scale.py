@@ -51,7 +51,7 @@ def features(count: int, width: int, seed: int = 0) -> np.ndarray:
 
 def one(name: str, count: int, width: int, keep: Path) -> dict[str, Any]:
     """Measures one detector in this process; scores go to `keep` for the agreement."""
-    from knowngood.audit.detectors import DETECTORS
+    from knowngood.outliers.detectors import DETECTORS
 
     if name == "patch_memory":
         shape = (count, *PATCH_SHAPE)
@@ -105,7 +105,7 @@ def agreement(exact: Path, other: Path) -> dict[str, float]:
 
 def planted_noise(count: int, seed: int) -> dict[str, Any]:
     """Bad hidden in good: 10 % bad of five kinds, weak to plain; 2 % of all rows are bad called good."""
-    from knowngood.audit.label_issues import find_suspects, out_of_fold_scores
+    from knowngood.outliers.label_issues import find_suspects, out_of_fold_scores
 
     random = np.random.default_rng(seed)
     truth = random.random(count) < 0.12

@@ -5,10 +5,8 @@ The names below are the public interface; each is imported when it is first used
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from knowngood.telemetry import refuse
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from knowngood.experiments.study_config import StudyConfig
     from knowngood.experiments.synthesis import Judged, judge
     from knowngood.experiments.synthesis_config import JudgeConfig
-    from knowngood.metrics.figures import Metrics, evaluate
+    from knowngood.metrics.figures import Metrics, compute_metrics
     from knowngood.metrics.thresholds import Threshold, choose_threshold
     from knowngood.models.features import Features, features
     from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster
@@ -102,7 +100,7 @@ _HOMES = {
     "classical": "knowngood.experiments.classical",
     "compare": "knowngood.experiments.compare",
     "compare_recipes": "knowngood.experiments.recipe_comparison",
-    "evaluate": "knowngood.metrics.figures",
+    "compute_metrics": "knowngood.metrics.figures",
     "explain": "knowngood.workflows.explain",
     "export": "knowngood.recipe.exporting",
     "features": "knowngood.models.features",
@@ -164,7 +162,7 @@ __all__ = [
     "classical",
     "compare",
     "compare_recipes",
-    "evaluate",
+    "compute_metrics",
     "explain",
     "export",
     "features",
@@ -191,16 +189,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Interface(ModuleType):
-    """Keeps `knowngood.explain` the function: importing the folder of that name, which Python would put in its
-    place, only makes it known to `from knowngood.explain import ...`.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Interface

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowngood.explain.history import read_film
+from knowngood.cam.history import read_film
 from knowngood.progress import Silent, reporting_to
 from knowngood.workflows.train import train
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from knowngood.audit.check_detector import CHECKS, ContractError, check_detector
-from knowngood.audit.detectors import DETECTORS, Detector, fraction_threshold
 from knowngood.errors import ConfigError, UnknownNameError
+from knowngood.outliers.check_detector import CHECKS, ContractError, check_detector
+from knowngood.outliers.detectors import DETECTORS, Detector, fraction_threshold
 
 
 @pytest.mark.parametrize("check", list(CHECKS))

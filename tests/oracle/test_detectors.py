@@ -8,8 +8,8 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
-from knowngood.audit.detectors import DETECTORS
-from knowngood.audit.outliers import study_outliers
+from knowngood.outliers.audit_table import study_outliers
+from knowngood.outliers.detectors import DETECTORS
 
 
 def features(count: int, width: int = 48, seed: int = 0, planted: int = 0) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from knowngood.explain.maps import layer_maps, method_for
-from knowngood.explain.methods import METHODS
+from knowngood.cam.maps import layer_maps, method_for
+from knowngood.cam.methods import METHODS
 from knowngood.models.classifier import Classifier, NetworkConfig
 
 LAYERS = {"resnet18": ("layer1", "layer2", "layer3", "layer4"), "vgg16": ("features.22", "features.29")}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from knowngood.audit.neighbour_detectors import NearestNeighbours
-from knowngood.audit.patchcore import PatchMemory
 from knowngood.models.heads import NEAREST, SMOOTHING, STRANGEST, NearestHead, PatchHead, patch_maps, smooth_maps
+from knowngood.outliers.neighbour_detectors import NearestNeighbours
+from knowngood.outliers.patchcore import PatchMemory
 
 
 def patches(count: int, places: int = 12, seed: int = 0) -> np.ndarray:

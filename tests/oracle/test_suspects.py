@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from knowngood.audit.label_issues import find_suspects
+from knowngood.outliers.label_issues import find_suspects
 
 cleanlab_filter = pytest.importorskip("cleanlab.filter")
 cleanlab_count = pytest.importorskip("cleanlab.count")

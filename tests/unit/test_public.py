@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 
 import pytest
 
@@ -26,14 +27,9 @@ def test_every_name_is_there_documented_and_typed(name: str) -> None:
             assert parameter.annotation is not inspect.Parameter.empty
 
 
-def test_importing_a_floor_does_not_hide_the_function_of_its_name() -> None:
-    from knowngood.explain import maps
-    from knowngood.workflows import train as training
-
-    assert knowngood.explain.__module__ == "knowngood.workflows.explain"
-    assert knowngood.study.__module__ == "knowngood.experiments.study"
-    assert maps.__name__ == "knowngood.explain.maps"
-    assert training.__name__ == "knowngood.workflows.train"
+def test_no_public_name_is_that_of_a_module() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(knowngood.__path__)}
+    assert not modules & set(knowngood.__all__)  # importing such a module would replace the name
 
 
 def test_other_names_are_missing_as_python_says_it() -> None:

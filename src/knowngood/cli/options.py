@@ -30,7 +30,7 @@ _NAMES = {
     "student": "knowngood.models.backbones:BACKBONES",
     "ClassicalConfig.models": "knowngood.models.classical:CLASSIFIERS",
     "conventional": "knowngood.models.classical:CLASSIFIERS",
-    "method": "knowngood.explain.methods:METHODS",
+    "method": "knowngood.cam.methods:METHODS",
     "source": "knowngood.data.sources:SOURCES",
     "runtime": "knowngood.recipe.runtimes:RUNTIMES",
 }

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from knowngood import wording
+from knowngood.cam.regions import Mask, best_iou, pointing_hit, regions_above
 from knowngood.data.health import check
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, Records
@@ -26,7 +27,6 @@ from knowngood.experiments.classical import FIGURES, classical, read_pca
 from knowngood.experiments.compare import DOCUMENT, compare
 from knowngood.experiments.compare_config import CompareConfig
 from knowngood.experiments.study_config import StudyConfig
-from knowngood.explain.regions import Mask, best_iou, pointing_hit, regions_above
 from knowngood.models.classical_config import ClassicalConfig
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap

@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.audit.detectors import DETECTORS
-from knowngood.audit.outliers import machine_for, study_outliers
 from knowngood.data.augmentation import policy_named
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
@@ -26,6 +24,8 @@ from knowngood.experiments.compare_config import CompareConfig
 from knowngood.files import cache_folder
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
+from knowngood.outliers.audit_table import machine_for, study_outliers
+from knowngood.outliers.detectors import DETECTORS
 from knowngood.registry import Registry
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set

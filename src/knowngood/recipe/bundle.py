@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from torch.func import functional_call
 
+from knowngood.cam.regions import FRACTION
 from knowngood.data.images import Decoded, decoding
 from knowngood.data.pixels import BLANK, blank_reason, fit
 from knowngood.errors import CalibrationError, KnownGoodError, ReadOnlyError, RecipeError, UnknownNameError
-from knowngood.explain.regions import FRACTION
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.metrics.thresholds import (
     ACCEPT,
@@ -263,7 +263,7 @@ class Recipe:
         Args:
             images: Paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
             names: As in `predict`.
-            method: Of `knowngood.explain.methods`; "auto" is CAM where it exists, else HiResCAM.
+            method: Of `knowngood.cam.methods`; "auto" is CAM where it exists, else HiResCAM.
             fraction: Regions are what lies above this share of a map's maximum; an inspector from good images alone
                 has a level of its own instead.
 

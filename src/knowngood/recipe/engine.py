@@ -18,12 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from knowngood.cam.maps import over_picture, stage_names
+from knowngood.cam.regions import FRACTION
 from knowngood.data.images import decoding
 from knowngood.data.pixels import unexpected
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
-from knowngood.explain.maps import over_picture, stage_names
-from knowngood.explain.regions import FRACTION
 from knowngood.metrics.thresholds import ACCEPT, decide
 from knowngood.models.classifier import Classifier, Inspector, common_shape
 from knowngood.models.heads import smooth_maps

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from knowngood.cam.maps import has_cam
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import has_cam
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape
 from knowngood.models.heads import PatchHead
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from knowngood.cam.maps import AUTO, heat_of, method_for
+from knowngood.cam.methods import METHODS
+from knowngood.cam.regions import Region, regions_above, regions_of
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import AUTO, heat_of, method_for
-from knowngood.explain.methods import METHODS
-from knowngood.explain.regions import Region, regions_above, regions_of
 from knowngood.models.classifier import Classifier, Inspector
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 
@@ -51,7 +51,7 @@ def drawn(inspector: Inspector, images: Tensor, method: str) -> tuple[Tensor, Te
     Args:
         inspector: In evaluation mode.
         images: On its device.
-        method: Of `knowngood.explain.methods`, or "auto"; an inspector from good images alone has its own.
+        method: Of `knowngood.cam.methods`, or "auto"; an inspector from good images alone has its own.
 
     Raises:
         ConfigError: This inspector draws no maps, or not by this method.

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from knowngood import wording
-from knowngood.explain.history import Frame
+from knowngood.cam.history import Frame
 from knowngood.files import whole_file
 from knowngood.recipe.maps import Map, at_size
 from knowngood.report.page import Section, render

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
+from knowngood.cam.regions import Region
 from knowngood.data.images import decoding
 from knowngood.errors import ImageError
-from knowngood.explain.regions import Region
 from knowngood.recipe.maps import HeatMap, Map, at_size
 
 _REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level, or the usual peak, is

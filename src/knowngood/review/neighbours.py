@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.audit.neighbours import Neighbours
 from knowngood.data.duplicates import near_clusters
 from knowngood.data.pages import file_of
 from knowngood.data.records import BAD, GOOD, Records, table
 from knowngood.models.classical import fit_components
+from knowngood.outliers.neighbours import Neighbours
 from knowngood.review.lots import base_of
 from knowngood.review.store.inspections import Row
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
-from knowngood.audit.detectors import row_blocks
-from knowngood.audit.neighbours import Neighbours
 from knowngood.errors import DataError
+from knowngood.outliers.detectors import row_blocks
+from knowngood.outliers.neighbours import Neighbours
 
 Rows: TypeAlias = npt.NDArray[np.floating[Any]]
 Floats: TypeAlias = npt.NDArray[np.float64]

@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
+from knowngood.cam.regions import boxes_of
 from knowngood.data.images import decode, read_mask
 from knowngood.data.pixels import needs_colour
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import DataError, ImageError
-from knowngood.explain.regions import boxes_of
 from knowngood.synthesis.config import Blend, TransplantParameters
 from knowngood.synthesis.generators import Made, learned_from
 from knowngood.wording import counted

@@ -121,7 +121,7 @@ class Audit:
 
     Attributes:
         folder: With audit.parquet, verdicts.csv, audit.json and audit.html.
-        table: A row an image, see `knowngood.audit.outliers.audit_table`.
+        table: A row an image, see `knowngood.outliers.audit_table.audit_table`.
         counts: How many images each list holds.
         trial: What removing and relabelling did, where it was asked.
     """

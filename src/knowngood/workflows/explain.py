@@ -13,13 +13,13 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from knowngood.cam.maps import LAST, layer_names, method_for, placed_maps
 from knowngood.data.images import decode
 from knowngood.data.loading import refuse_in_data
 from knowngood.data.pixels import unexpected
 from knowngood.data.records import PassedOver
 from knowngood.data.sources.walking import text_of
 from knowngood.errors import ConfigError, ImageError
-from knowngood.explain.maps import LAST, layer_names, method_for, placed_maps
 from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier

@@ -15,8 +15,8 @@ import polars as pl
 from PIL import Image
 
 from knowngood import wording
+from knowngood.cam.regions import Region
 from knowngood.data.images import decode
-from knowngood.explain.regions import Region
 from knowngood.files import write_text
 from knowngood.metrics.thresholds import ACCEPT
 from knowngood.recipe.bundle import Recipe

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from knowngood.cam.regions import FRACTION
 from knowngood.data.loading import loaded, refuse_in_data
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import divided_as
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
-from knowngood.explain.regions import FRACTION
 from knowngood.files import check_writable, write_json
 from knowngood.models.weights.search import find, preferred
 from knowngood.parameters import checked_parameters

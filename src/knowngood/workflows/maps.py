@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from knowngood.cam.history import Film, read_film
+from knowngood.cam.regions import FRACTION
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, GOOD
 from knowngood.errors import DataError, ImageError
-from knowngood.explain.history import Film, read_film
-from knowngood.explain.regions import FRACTION
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of

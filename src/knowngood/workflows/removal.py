@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.audit.label_issues import out_of_fold_scores
-from knowngood.audit.outliers import audit_table
 from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, Records
@@ -26,6 +24,8 @@ from knowngood.files import write_json
 from knowngood.metrics.comparisons import RepeatedDifference, compare_repeats
 from knowngood.metrics.figures import auroc, fpr_at_tpr
 from knowngood.models.features import Features, features
+from knowngood.outliers.audit_table import audit_table
+from knowngood.outliers.label_issues import out_of_fold_scores
 from knowngood.progress import reporter
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector

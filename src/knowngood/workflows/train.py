@@ -16,7 +16,6 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood import wording
-from knowngood.audit.one_class import fit_one_class
 from knowngood.data.augmentation import policy_named
 from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
@@ -27,7 +26,7 @@ from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
 from knowngood.metrics.calibration import Calibration, fit_calibration
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import (
     UNKNOWN,
     Threshold,
@@ -35,6 +34,7 @@ from knowngood.metrics.thresholds import (
     proportion_interval,
     threshold_at_overkill,
 )
+from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import checked_parameters
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -433,11 +433,11 @@ def figures(
     Escape rate, overkill rate, the confusion matrix and what begins with `at_threshold_` are counted at the recipe's
     threshold; accuracy, balanced accuracy, F1 and precision from score 0.5 (`class_threshold`), as the literature does.
     """
-    document = evaluate(
+    document = compute_metrics(
         labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
     ).to_dict()
     cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
-    usual = evaluate(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
+    usual = compute_metrics(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
     for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
         for key in (name, f"{name}_ci"):
             document["at_threshold_" + key] = document[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knowngood.explain.regions import regions_of
+from knowngood.cam.regions import regions_of
 from knowngood.recipe.maps import HeatMap
 from knowngood.report.pictures import Scale, beside, legend, pair_of, scale_of, under, words
 

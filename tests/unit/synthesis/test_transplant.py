@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from knowngood.cam.regions import boxes_of
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError, DataError
-from knowngood.explain.regions import boxes_of
 from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.transplant import Transplant

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from knowngood.explain.regions import regions_of
+from knowngood.cam.regions import regions_of
 from knowngood.workflows.explain_output import Looked, box_table, coco, keys_for, run_lengths, without_masks
 
 

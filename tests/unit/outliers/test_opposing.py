@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from knowngood.audit.neighbours import find_copies
 from knowngood.errors import DataError
+from knowngood.outliers.neighbours import find_copies
 
 CLUSTERS = np.array([4, 0, 4, 1, 0, 4, 2, 2, 3])
 LABELS = np.array([0, 1, 1, 0, 1, 0, 0, 255, 1])

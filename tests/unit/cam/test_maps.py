@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from knowngood.errors import ConfigError, UnknownNameError
-from knowngood.explain.maps import (
+from knowngood.cam.maps import (
     Watch,
     cells_of,
     heat_of,
@@ -18,7 +17,8 @@ from knowngood.explain.maps import (
     placed_maps,
     stage_names,
 )
-from knowngood.explain.methods import METHODS
+from knowngood.cam.methods import METHODS
+from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig
 from knowngood.recipe.maps import at_size
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from knowngood.explain.maps import ALL, method_for, placed_maps
+from knowngood.cam.maps import ALL, method_for, placed_maps
 from knowngood.models.batching import BATCH, device_of
 from knowngood.models.classifier import Classifier
 
@@ -75,7 +75,7 @@ def stage_attention(
         classifier: In evaluation mode.
         pixels: (N, C, H, W) uint8, fitted as the classifier's recipe does.
         part_maps: N times (h, w) with the values of `PARTS`, of the whole photograph at any size.
-        method: Of `knowngood.explain.methods`.
+        method: Of `knowngood.cam.methods`.
         layers: As in `layer_names`; all stages by default.
 
     Returns:

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from knowngood.audit import detectors as contract
-from knowngood.audit.detectors import Detector, Features, Scores, checked_features, fraction_threshold, row_blocks
-from knowngood.audit.neighbours import Neighbours
 from knowngood.errors import DataError
 from knowngood.models.heads import strangest
+from knowngood.outliers import detectors as contract
+from knowngood.outliers.detectors import Detector, Features, Scores, checked_features, fraction_threshold, row_blocks
+from knowngood.outliers.neighbours import Neighbours
 from knowngood.progress import track
 
 Ids: TypeAlias = npt.NDArray[np.int64]

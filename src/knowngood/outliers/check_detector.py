@@ -23,7 +23,7 @@ class ContractError(KnownGoodError):
 
 
 def check_detector(detector: type[Any]) -> None:
-    """Checks that a detector keeps the contract of `knowngood.audit.detectors.Detector`.
+    """Checks that a detector keeps the contract of `knowngood.outliers.detectors.Detector`.
 
     The class need not inherit from `Detector`; it is constructed with its default parameters and with a seed.
 

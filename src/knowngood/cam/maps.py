@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from knowngood.cam.methods import METHODS, Method
 from knowngood.errors import ConfigError, UnknownNameError
-from knowngood.explain.methods import METHODS, Method
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, Inspector
 from knowngood.models.heads import KernelHead, pool_stages

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from knowngood.cam.maps import ALL, method_for, placed_maps
 from knowngood.data.pixels import fit
-from knowngood.explain.maps import ALL, method_for, placed_maps
 from knowngood.files import whole_file
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from knowngood.cam.attention import attention
+from knowngood.cam.regions import aupro, best_iou, box_iou, pixel_auroc, pointing_hit
 from knowngood.errors import KnownGoodError
-from knowngood.explain.attention import attention
-from knowngood.explain.regions import aupro, best_iou, box_iou, pixel_auroc, pointing_hit
 
 
 def test_pointing_game_and_its_tolerance() -> None:

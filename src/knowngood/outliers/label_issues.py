@@ -11,10 +11,10 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.audit.detectors import checked_features, row_blocks
 from knowngood.data.splits import teaches
 from knowngood.errors import DataError
 from knowngood.metrics.calibration import Calibration, fit_calibration
+from knowngood.outliers.detectors import checked_features, row_blocks
 from knowngood.progress import track
 from knowngood.scale.mapping import mapped
 from knowngood.training.svm_head import MOST_ROWS, KernelFit, fit_kernel_head, squared_distances

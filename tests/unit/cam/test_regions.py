@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from knowngood.cam.regions import regions_of
 from knowngood.errors import ConfigError
-from knowngood.explain.regions import regions_of
 
 
 def test_the_largest_region_comes_first_with_its_box_area_and_mean() -> None:

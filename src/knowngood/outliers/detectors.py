@@ -35,13 +35,13 @@ DETECTORS: Registry[type[Detector]] = Registry(
     "outlier detector",
     "knowngood.detectors",
     {
-        "ocsvm": "knowngood.audit.ocsvm:OneClassSvm",
-        "iforest": "knowngood.audit.neighbour_detectors:Forest",
-        "knn": "knowngood.audit.neighbour_detectors:NearestNeighbours",
-        "mahalanobis": "knowngood.audit.neighbour_detectors:Mahalanobis",
-        "patch_memory": "knowngood.audit.patchcore:PatchMemory",
-        "ocsvm_chunking": "knowngood.audit.ocsvm:ChunkingSvm",
-        "ocsvm_nystroem": "knowngood.audit.ocsvm:NystroemSvm",
+        "ocsvm": "knowngood.outliers.ocsvm:OneClassSvm",
+        "iforest": "knowngood.outliers.neighbour_detectors:Forest",
+        "knn": "knowngood.outliers.neighbour_detectors:NearestNeighbours",
+        "mahalanobis": "knowngood.outliers.neighbour_detectors:Mahalanobis",
+        "patch_memory": "knowngood.outliers.patchcore:PatchMemory",
+        "ocsvm_chunking": "knowngood.outliers.ocsvm:ChunkingSvm",
+        "ocsvm_nystroem": "knowngood.outliers.ocsvm:NystroemSvm",
     },
 )
 

@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from knowngood.audit.patchcore import PatchMemory, k_centres
 from knowngood.data.pixels import PixelStore, store_pixels
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import GOOD, Records
@@ -27,6 +26,7 @@ from knowngood.models.features import features
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import find
+from knowngood.outliers.patchcore import PatchMemory, k_centres
 from knowngood.progress import reporter, track
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Clock, Fitted, base_networks, choose_model, preprocessing_of

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from knowngood.audit.patchcore import PatchMemory, k_centres, reservoir
 from knowngood.errors import DataError
+from knowngood.outliers.patchcore import PatchMemory, k_centres, reservoir
 
 
 def patches(count: int, seed: int = 0) -> np.ndarray:

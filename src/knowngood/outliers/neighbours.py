@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from knowngood.audit.detectors import Features, checked_features, row_blocks
 from knowngood.errors import DataError
+from knowngood.outliers.detectors import Features, checked_features, row_blocks
 from knowngood.scale.mapping import mapped
 
 Rows: TypeAlias = npt.NDArray[np.floating[Any]]

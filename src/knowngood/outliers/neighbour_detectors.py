@@ -9,10 +9,10 @@ from pydantic import Field
 from scipy.linalg import solve_triangular
 from sklearn.ensemble import IsolationForest
 
-from knowngood.audit import detectors as contract
-from knowngood.audit.detectors import Detector, Features, Scores, checked_features, fraction_threshold, row_blocks
-from knowngood.audit.neighbours import Neighbours
 from knowngood.errors import DataError
+from knowngood.outliers import detectors as contract
+from knowngood.outliers.detectors import Detector, Features, Scores, checked_features, fraction_threshold, row_blocks
+from knowngood.outliers.neighbours import Neighbours
 
 
 class Parameters(contract.Parameters):

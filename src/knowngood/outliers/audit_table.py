@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.audit.detectors import DETECTORS, Detector, Features, checked_features
-from knowngood.audit.label_issues import Rule, Suspects, find_suspects, out_of_fold_scores
-from knowngood.audit.neighbour_detectors import Forest
-from knowngood.audit.neighbours import find_copies, find_rare
-from knowngood.audit.ocsvm import OneClassSvm
 from knowngood.errors import DataError
+from knowngood.outliers.detectors import DETECTORS, Detector, Features, checked_features
+from knowngood.outliers.label_issues import Rule, Suspects, find_suspects, out_of_fold_scores
+from knowngood.outliers.neighbour_detectors import Forest
+from knowngood.outliers.neighbours import find_copies, find_rare
+from knowngood.outliers.ocsvm import OneClassSvm
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]

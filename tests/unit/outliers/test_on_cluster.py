@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from knowngood.audit import detectors as blocks
-from knowngood.audit import label_issues as out_of_sample
-from knowngood.audit import outliers as audit
-from knowngood.audit.outliers import audit_table
+from knowngood.outliers import audit_table as audit
+from knowngood.outliers import detectors as blocks
+from knowngood.outliers import label_issues as out_of_sample
+from knowngood.outliers.audit_table import audit_table
 from knowngood.scale import mapping
 from knowngood.scale.cluster import at_cluster
 from knowngood.scale.config import ClusterConfig

@@ -11,8 +11,8 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import SGDOneClassSVM
 from sklearn.svm import OneClassSVM
 
-from knowngood.audit import detectors as contract
-from knowngood.audit.detectors import Detector, Features, Scores, fraction_threshold, row_blocks
+from knowngood.outliers import detectors as contract
+from knowngood.outliers.detectors import Detector, Features, Scores, fraction_threshold, row_blocks
 
 
 class Parameters(contract.Parameters):

@@ -44,12 +44,12 @@ METHODS: Registry[Method] = Registry(
     "map method",
     "knowngood.map_methods",
     {
-        "cam": "knowngood.explain.methods:CAM",
-        "gradcam": "knowngood.explain.methods:GRADCAM",
-        "gradcam++": "knowngood.explain.methods:GRADCAM_PLUS_PLUS",
-        "layercam": "knowngood.explain.methods:LAYERCAM",
-        "hirescam": "knowngood.explain.methods:HIRESCAM",
-        "eigencam": "knowngood.explain.methods:EIGENCAM",
+        "cam": "knowngood.cam.methods:CAM",
+        "gradcam": "knowngood.cam.methods:GRADCAM",
+        "gradcam++": "knowngood.cam.methods:GRADCAM_PLUS_PLUS",
+        "layercam": "knowngood.cam.methods:LAYERCAM",
+        "hirescam": "knowngood.cam.methods:HIRESCAM",
+        "eigencam": "knowngood.cam.methods:EIGENCAM",
     },
 )
 

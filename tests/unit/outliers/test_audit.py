@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from knowngood.audit.outliers import audit_table
 from knowngood.data.records import table
 from knowngood.errors import DataError, UnknownNameError
+from knowngood.outliers.audit_table import audit_table
 
 
 def planted() -> tuple[pl.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
@@ -79,10 +79,10 @@ def test_a_set_of_good_images_alone_has_outliers_and_no_suspects():
 def test_many_images_take_a_machine_that_grows_slowly(monkeypatch):
     frame, rows, folds, clusters = planted()
     exact = audit_table(frame, rows, folds, clusters)
-    monkeypatch.setattr("knowngood.audit.outliers.EXACT_UP_TO", 10)
+    monkeypatch.setattr("knowngood.outliers.audit_table.EXACT_UP_TO", 10)
     chunks = audit_table(frame, rows, folds, clusters)
     assert np.allclose(chunks["ocsvm_score"], exact["ocsvm_score"], atol=5e-3)
-    monkeypatch.setattr("knowngood.audit.outliers.CHUNKING_UP_TO", 20)
+    monkeypatch.setattr("knowngood.outliers.audit_table.CHUNKING_UP_TO", 20)
     many = audit_table(frame, rows, folds, clusters)
     assert not np.allclose(many["ocsvm_score"], exact["ocsvm_score"], atol=5e-3)
     assert many.schema == exact.schema

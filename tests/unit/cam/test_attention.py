@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import mannwhitneyu
 
+from knowngood.cam.attention import PARTS, attention, outside_shares, parts_of, stage_attention
+from knowngood.cam.drift import attention_drift
+from knowngood.cam.maps import stage_names
 from knowngood.errors import DataError
-from knowngood.explain.attention import PARTS, attention, outside_shares, parts_of, stage_attention
-from knowngood.explain.drift import attention_drift
-from knowngood.explain.maps import stage_names
 from knowngood.models.classifier import Classifier, NetworkConfig
 
 

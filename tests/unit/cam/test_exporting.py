@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from knowngood.cam.maps import layer_maps, method_for
 from knowngood.errors import ConfigError
-from knowngood.explain.maps import layer_maps, method_for
 from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.recipe.graphs import MarginAndMap
 

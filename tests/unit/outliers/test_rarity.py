@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from knowngood.audit.neighbours import find_rare
 from knowngood.errors import DataError
+from knowngood.outliers.neighbours import find_rare
 
 
 def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from knowngood.audit.label_issues import find_suspects, out_of_fold_scores
 from knowngood.errors import DataError
+from knowngood.outliers.label_issues import find_suspects, out_of_fold_scores
 
 
 def planted(count: int = 600, hidden: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
