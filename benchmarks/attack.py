@@ -131,7 +131,10 @@ class Child:
                     if _busy(process.pid) - busy > SECONDS:
                         break
                 else:
-                    rest += b"" if b"\n" in rest else os.read(process.stdout.fileno(), 1 << 16)
+                    more = b"" if b"\n" in rest else os.read(process.stdout.fileno(), 1 << 16)
+                    rest += more
+                    if not more and b"\n" not in rest:
+                        process.wait()  # its end of the pipe is closed: it is dead, or about to be
                     if b"\n" in rest:
                         line, _, rest = rest.partition(b"\n")
                         answer = json.loads(line)

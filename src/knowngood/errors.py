@@ -29,7 +29,8 @@ class KnownGoodError(Exception):
 
 
 def _shortened(text: str) -> str:
-    """Returns a text of at most `_LONGEST` letters; of a longer one its beginning and its end."""
+    """Returns a text that any terminal takes, of at most `_LONGEST` letters: of a longer one its two ends."""
+    text = text.encode("utf-8", "backslashreplace").decode()  # halves of characters, from JSON
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[: half - 10]} [...] {text[10 - half :]}"
 

@@ -245,11 +245,13 @@ class Kills:
         number = fork(words, log)
         try:
             _wait_for(port, number, log)
-            until = time.monotonic() + self.dice.uniform(0.05, 2.5)
+            before, until = len(one.inspections), time.monotonic() + PATIENCE
             threads = [one.client(port, until, self._images(), n) for n in range(2)]
             for thread in threads:
                 thread.start()
-            time.sleep(max(0.0, until - time.monotonic()))
+            while len(one.inspections) == before and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(self.dice.uniform(0, 1.5))  # from the first answer on
         finally:
             kill(number)
         for thread in threads:
@@ -286,7 +288,7 @@ class Served:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                 headers = _page(connection)
-                while time.monotonic() < until + 5:  # it ends by the kill
+                while time.monotonic() < until:  # it ends by the kill
                     self._inspect(connection, images[number])
                     self._say(connection, headers, f"{number}-{'t' * 12}")
 

@@ -170,7 +170,13 @@ def test_annotations_whose_categories_are_no_list(tmp_path: Path, categories: ob
 def test_half_a_character_in_a_name_of_an_annotation(tmp_path: Path) -> None:
     from knowngood.data.sources.coco import CocoSource
 
-    document = '{"images": [{"id": 1, "file_name": "\\ud800.png"}], "annotations": [], "categories": []}'
-    (tmp_path / "instances.json").write_text(document)
+    images = '{"id": 1, "file_name": "\\ud800.png"}'
+    document = '{"images": [%s], "annotations": [], "categories": []}'
+    (tmp_path / "instances.json").write_text(document % images)
+    with pytest.raises(DataError, match=r"ud800") as caught:
+        CocoSource().read(tmp_path)
+    str(caught.value).encode()  # a terminal can show it
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "instances.json").write_text(document % (images + ', {"id": 2, "file_name": "a.png"}'))
     with pytest.raises(DataError, match="no Unicode"):
         CocoSource().read(tmp_path)

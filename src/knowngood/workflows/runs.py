@@ -247,7 +247,9 @@ def _go_on(folder: Path, wanted: dict[str, Any], defaults: dict[str, Any], finis
     if held == wanted:
         said = "is finished already; --force makes it again" if finished else "is gone on with"
         reporter().say(f"the run in {folder} {said}")
-        if not finished:
+        if finished:  # a kill may have come between its last file and this
+            shutil.rmtree(folder / "work", ignore_errors=True)
+        else:
             _sweep(folder)
         return finished
     if _has_results(folder):
