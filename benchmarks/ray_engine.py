@@ -32,12 +32,12 @@ from knowngood.environment import cores, versions_of
 from knowngood.files import write_json
 from knowngood.recipe.cluster import predict_on_cluster
 from knowngood.recipe.engine import Profile
-from knowngood.recipe.engine_config import EngineConfig
 from knowngood.recipe.exporting import export
+from knowngood.recipe.options import EngineConfig
 from knowngood.recipe.predicting import predict
-from knowngood.recipe.session import scoring
+from knowngood.recipe.session import open_session
 from knowngood.scale.connecting import connected
-from knowngood.scale.parts import begun_file, rows_file
+from knowngood.scale.parts import attempts_file, rows_file
 from knowngood.workflows.runs import versions
 from knowngood.workflows.train import train
 
@@ -107,7 +107,7 @@ def measured(run: Path, place: Path, given: argparse.Namespace) -> dict[str, Any
     medians = {name: round(statistics.median(rate), 2) for name, rate in rates.items()}
     return {
         "images": given.images,
-        "recipe": scoring(run).said,
+        "recipe": open_session(run, cascade=False).label,
         "workers": given.workers,
         "images/s": medians,
         "ray / plain": {
@@ -140,9 +140,9 @@ def killing(out: Path) -> list[int]:
     victims: list[int] = []
 
     def kill() -> None:
-        while not begun_file(out, 1).exists() or not any((out / "rows").glob("[0-9]*.parquet")):
+        while not attempts_file(out, 1).exists() or not any((out / "rows").glob("[0-9]*.parquet")):
             time.sleep(0.01)
-        victims.append(int(begun_file(out, 1).read_text().split()[0]))
+        victims.append(int(attempts_file(out, 1).read_text().split()[0]))
         os.kill(victims[0], signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()

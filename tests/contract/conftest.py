@@ -16,7 +16,7 @@ def network(backbone="resnet18", head="linear", side=32, channels=1, **more):
 KINDS = {
     "grey": (network(),),
     "colour": (network(channels=3),),
-    "kernel head": (network(head="kernel", stages=(2, 3, 4), supports=20),),
+    "SVM head": (network(head="kernel", stages=(2, 3, 4), supports=20),),
     "patch memory": (network(head="patch_memory", stages=(2, 3), supports=30),),
     "nearest": (network(head="knn", supports=20),),
     "two members of different sizes": (network(), network(head="kernel", side=48, stages=(3, 4), supports=20)),
@@ -46,6 +46,12 @@ def photographs_for(inspector: Inspector, count: int = 24) -> np.ndarray:
 @pytest.fixture(params=KINDS)
 def inspector(request):
     return inspector_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def make_inspector():
+    """Makes an inspector of random weights: make_inspector("SVM head")."""
+    return inspector_of
 
 
 @pytest.fixture

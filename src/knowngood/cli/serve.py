@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from knowngood.cli.options import Bad, Good, RecipePath, RequireSignature, data_option, to_read
+from knowngood.cli.options import Bad, Good, RecipePath, RequireSignature, check_name, data_option, to_read
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.environment import install_command
 from knowngood.errors import DataError, MissingExtraError
@@ -46,6 +46,9 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     ] = "all",
     images: Annotated[Path | None, typer.Option(help="Folder for them; beside the record if left out.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Ask for a token on this computer too.")] = False,
+    runtime: Annotated[
+        str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the cascade or the fastest export.")
+    ] = "auto",
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Serve the newest revision though nobody has approved it.")
     ] = False,
@@ -68,6 +71,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
     It listens on this computer only, unless --host says otherwise and somebody has a token (`knowngood users`).
     """
+    check_name("runtime", runtime)
     with at_work():
         if images is not None:
             from knowngood.data.loading import refuse_in_data
@@ -78,13 +82,15 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         limits: dict[str, Any] = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}
         limits |= {"any_product": any_product, "allow_own_approval": allow_own_approval}
         limits |= {"require_signature": tuple(require_signature or ())}
-        station = serving.open_station(recipe, db, shelf=images, open=local and not tokens, **limits)
+        station = serving.open_station(recipe, db, runtime=runtime, shelf=images, open=local and not tokens, **limits)
         serving.check_host(station, host)
         if watch is not None and not watch.is_dir():
             raise DataError(f"There is no folder {watch}.", fix="Check --watch.")
         if data is None:
             serving.take_over_run(station, recipe)
         works: list[Callable[[], object]] = []
+        if data is None:
+            works.append(lambda: serving.inspect_run(station, recipe))
         if data is not None:
             works.append(lambda: serving.inspect_data(station, data, good=good or (), bad=bad or ()))
         if audit is not None:

@@ -1,15 +1,15 @@
-"""The trainings of a comparison, one folder each: those that are finished are taken over, a broken one goes on."""
+"""`knowngood compare`: networks x training sets x freezing x balance x seeds, all on the same splits."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, TrainingError
-from knowngood.experiments.compare_config import GROWS, CompareConfig
 from knowngood.experiments.comparison_table import (
-    Outcome,
     Row,
     as_table,
     check_conventional,
@@ -32,8 +30,10 @@ from knowngood.experiments.comparison_table import (
     conventional_rows,
     describe,
 )
-from knowngood.experiments.training_sets import TrainingSet, VariantOptions, divide, variant_named
-from knowngood.files import check_writable, write_json, write_text
+from knowngood.experiments.configs import GROWS, CompareConfig
+from knowngood.experiments.runner import Arm, Outcome, SeedPlan, run_arms
+from knowngood.experiments.training_sets import ChangeOptions, TrainingSet, changes_named, divide
+from knowngood.files import cache_key, check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.cost import cost_of, images_per_second
@@ -52,35 +52,25 @@ _STARTS = "starts.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """One row that is to be made."""
+    """One row of the table, before it is trained."""
 
     model: str
-    variant: str
+    training_set: str
     freeze: Freeze
     balance: Balance
     pretrained: bool
 
     @property
     def key(self) -> str:
-        """Name of the row and of its folder; it stays the same when other rows join."""
-        parts = [self.model, self.variant]
+        """Name of the row and of its folder; it does not depend on the other rows."""
+        parts = [self.model, self.training_set]
         parts += [f"freeze-{self.freeze}"] if self.freeze != "none" else []
         parts += [f"balance-{self.balance}"] if self.balance != "sampling" else []
         return ".".join(parts)
 
 
-@dataclass(frozen=True)
-class Made:
-    """A row whose trainings are done."""
-
-    plan: Plan
-    weights: str
-    network: NetworkConfig
-    outcomes: tuple[Outcome, ...]
-
-
 def find_starts(config: CompareConfig, folder: Path) -> dict[str, bool]:
-    """Says for each model whether it starts from pretrained weights; what was decided in a run stays decided.
+    """Returns for each model whether it starts from pretrained weights; a continued run keeps its decisions.
 
     Raises:
         WeightsError: There are none and `require_pretrained` is set.
@@ -101,16 +91,18 @@ def find_starts(config: CompareConfig, folder: Path) -> dict[str, bool]:
             here = True
         known[model] = here
         if not here:
-            reporter().say(f"{model}: no pretrained weights are to be had here, it starts from random ones")
+            reporter().say(f"{model}: no pretrained weights are available, it starts from random ones")
     write_json(path, known)
     return {model: known[model] for model in config.models}
 
 
 def plan_rows(config: CompareConfig, starts: dict[str, bool]) -> tuple[list[Plan], dict[str, str]]:
-    """Returns the rows to make, and those that make no sense with the reason."""
+    """Returns the rows to train, and the key of every row that is left out with the reason."""
     plans, left_out = [], {}
-    for variant, model, freeze, balance in product(config.variants, config.models, config.freeze, config.balance):
-        plan = Plan(model, variant, freeze, balance, starts[model])
+    for training_set, model, freeze, balance in product(
+        config.training_sets, config.models, config.freeze, config.balance
+    ):
+        plan = Plan(model, training_set, freeze, balance, starts[model])
         if freeze != "none" and not plan.pretrained:
             left_out[plan.key] = "frozen layers with random weights would stay random"
         else:
@@ -118,74 +110,65 @@ def plan_rows(config: CompareConfig, starts: dict[str, bool]) -> tuple[list[Plan
     return plans, left_out
 
 
-class Trainings:
-    """Makes the trainings of all rows.
+class _Trainings:
+    """The arms of a comparison. Each training keeps a run folder of its own, from which a killed comparison goes on.
 
     Args:
         config: Of the comparison.
         folder: Of the comparison.
         command: That repeats it, for the reports.
+        sets: Seed to the set with the splits of that seed.
+        plans: The rows.
     """
 
-    def __init__(self, config: CompareConfig, folder: Path, command: str) -> None:
-        self.config, self.folder, self.command = config, folder, command
+    def __init__(
+        self, config: CompareConfig, folder: Path, command: str, sets: dict[int, Records], plans: Sequence[Plan]
+    ) -> None:
+        self.config, self.folder, self.command, self.sets, self.plans = config, folder, command, sets, plans
         self.pixels = folder / "work" / "pixels"
-        self.failed: dict[str, str] = {}
-        self._done: dict[str, list[Outcome]] = {}
-        self._facts: dict[str, tuple[str, NetworkConfig]] = {}
-        self._stored = ""
+        self._decoded = ""
 
-    def add(self, divided: Records, plans: Sequence[Plan], seed: int) -> None:
-        """Trains every row on the splits of one seed."""
-        variants = dict.fromkeys(plan.variant for plan in plans)
-        sets = {variant: self._varied(divided, variant, seed) for variant in variants}  # errors before hours of work
-        for variant, training_set in sets.items():
-            self._clear_other_pixels(training_set.records)
-            for plan in plans:
-                if plan.variant == variant and plan.key not in self.failed:
-                    self._train(plan, training_set, seed)
+    def plan(self, seed: int) -> SeedPlan:
+        """Returns the arms of one seed; all training sets are built before the first training starts."""
+        training_sets = {
+            name: self._training_set(name, seed) for name in dict.fromkeys(p.training_set for p in self.plans)
+        }
+        return SeedPlan(
+            [
+                Arm(plan.key, partial(self._train, plan, training_set, seed))
+                for name, training_set in training_sets.items()
+                for plan in self.plans
+                if plan.training_set == name
+            ]
+        )
 
-    def made(self, plans: Sequence[Plan]) -> Iterator[Made]:
-        """Yields the rows with an outcome for every seed."""
-        for plan in plans:
-            if plan.key not in self.failed:
-                yield Made(plan, *self._facts[plan.key], tuple(self._done[plan.key]))
-
-    def _varied(self, divided: Records, variant: str, seed: int) -> TrainingSet:
-        options = VariantOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
-        training_set = TrainingSet(divided)
-        for change in variant_named(variant):
+    def _training_set(self, name: str, seed: int) -> TrainingSet:
+        options = ChangeOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
+        training_set = TrainingSet(self.sets[seed])
+        for change in changes_named(name):
             training_set = change.apply(training_set, options)
-        for said in training_set.changes:
-            reporter().say(f"{variant}, seed {seed}: {said}")
+        for sentence in training_set.changes:
+            reporter().say(f"{name}, seed {seed}: {sentence}")
         return training_set
 
-    def _train(self, plan: Plan, given: TrainingSet, seed: int) -> None:
+    def _train(self, plan: Plan, training_set: TrainingSet, seed: int) -> Outcome:
+        self._clear_other_pixels(training_set.records)
         run = self.folder / "models" / plan.key / f"seed-{seed}"
-        reporter().say(f"{plan.key}, seed {seed}")
-        config = train_config(self.config, plan, given.augment, seed)
-        alone = np.arange(len(given.records))  # only heads that are cross-validated ask for groups
-        try:
-            done = train_divided(given.records, alone, run, config, self.command, pixels=self.pixels)
-        except TrainingError as error:
-            self.failed[plan.key] = f"with seed {seed}: {error.what}"
-            reporter().say(f"{plan.key} is left out, {self.failed[plan.key]}")
-            return
-        weights = done.recipe.manifest.provenance["weights"] if plan.pretrained else RANDOM
-        self._facts[plan.key] = (weights, done.recipe.manifest.networks[0])
-        self._done.setdefault(plan.key, []).append(outcome_of(done, seed, given.changes))
+        config = train_config(self.config, plan, training_set.augment, seed)
+        alone = np.arange(len(training_set.records))  # only heads that are cross-validated need groups
+        done = train_divided(training_set.records, alone, run, config, self.command, pixels=self.pixels)
+        return outcome_of(done, seed, training_set.changes)
 
     def _clear_other_pixels(self, records: Records) -> None:
-        """Decoded photographs are shared by all that trains on the same images, and are large: others go."""
-        names = json.dumps(records.frame["sha256"].to_list())
-        images = hashlib.sha256(names.encode()).hexdigest()
-        if self._stored and images != self._stored:
+        """Keeps the decoded images, which are large, only while one training set is trained on."""
+        images = cache_key(records.frame["sha256"].to_list())
+        if self._decoded and images != self._decoded:
             shutil.rmtree(self.pixels, ignore_errors=True)
-        self._stored = images
+        self._decoded = images
 
 
 def train_config(config: CompareConfig, plan: Plan, augment: str, seed: int) -> TrainConfig:
-    """Returns the training of one row with one seed: the preset standard, equal but for what the row is about."""
+    """Returns the training of one row with one seed: the preset standard with the settings of the row."""
     own = {"model", "preset", "augment", "pretrained", "freeze", "balance", "seed"}
     shared = {
         name: getattr(config, name) for name in TrainConfig.model_fields if name not in own and hasattr(config, name)
@@ -203,21 +186,22 @@ def train_config(config: CompareConfig, plan: Plan, augment: str, seed: int) -> 
 
 
 def outcome_of(done: Trained, seed: int, changes: tuple[str, ...]) -> Outcome:
-    """Reads the figures of a finished training."""
-    scores = pl.read_parquet(done.folder / "scores.parquet").filter(
+    """Returns the test scores and the figures of a finished training."""
+    test = pl.read_parquet(done.folder / "scores.parquet").filter(
         (pl.col("split") == "test") & pl.col("label").is_not_null() & pl.col("score").is_not_null()
     )
-    history = tuple(done.metrics["history"])
-    return Outcome(
-        seed=seed,
-        train_accuracy=done.metrics.get("train_as_fitted", done.metrics["train"])["accuracy"],
-        test=done.metrics["test"],
-        scores=scores.select("image", "label", "score"),
-        minutes=sum(row.get("seconds", 0.0) for row in history) / 60,
-        history=history,
-        changes=changes,
-        folder=done.folder,
-    )
+    history, manifest = done.metrics["history"], done.recipe.manifest
+    facts = {
+        "train_accuracy": done.metrics.get("train_as_fitted", done.metrics["train"])["accuracy"],
+        "test": done.metrics["test"],
+        "minutes": sum(row.get("seconds", 0.0) for row in history) / 60,
+        "history": history,
+        "changes": list(changes),
+        "folder": str(done.folder),
+        "weights": manifest.provenance["weights"],
+        "network": manifest.networks[0].model_dump(mode="json"),
+    }
+    return Outcome(seed, test.select("image", "label", "score"), facts)
 
 
 DOCUMENT = "compare.json"  # the last thing that a comparison writes
@@ -229,7 +213,7 @@ class Compared:
 
     Attributes:
         folder: With compare.json, compare.parquet, compare.csv, compare.html and models/, a run for each training.
-        table: A line a row of the comparison, the highest AUC first.
+        table: One line for each row of the comparison, the highest AUC first.
         document: What compare.json holds: the rows, all pairs, every seed.
     """
 
@@ -249,13 +233,13 @@ def compare(
     force: bool = False,
     **options: Any,
 ) -> Compared:
-    """Trains several models in the same way on the same splits and says which differences are real.
+    """Trains several models in the same way on the same splits and tests which differences are significant.
 
-    A comparison that was killed goes on when the same call is made again, at the epoch that it was at. More models,
-    variants, freezings, balances or seeds may be asked for in a later call: what is finished is taken over.
+    A comparison that was killed goes on when the same call is made again, at the epoch that it was at. A later call
+    may ask for more models, training sets, kinds of freezing, balances or seeds: finished trainings are used again.
 
     Args:
-        data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
+        data: Folder, manifest, the word of a source ("elpv"), or loaded records.
         out: Folder for the comparison.
         config: What to do; or give its fields as `options`.
         source: Data source, when it should not be guessed.
@@ -265,7 +249,7 @@ def compare(
         **options: Fields of `CompareConfig`.
 
     Raises:
-        UnknownNameError: No such model, variant or policy; told before anything is read.
+        UnknownNameError: No such model, training set or policy; raised before anything is read.
         ConfigError: `out` holds another comparison, or options do not go together.
         DataError: The photographs cannot be trained on.
         WeightsError: Pretrained weights are required and not to be had.
@@ -291,16 +275,14 @@ def compare(
             "No row is left: only pretrained networks can be frozen, and none of these has weights here.",
             fix="Add none to --freeze, or other --models (knowngood weights lists them).",
         )
-    trainings = Trainings(config, folder, command)
     groups = groups_of(records)
-    sets = {seed: divide(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
-    for seed, divided in sets.items():
-        trainings.add(divided, plans, seed)
-    made = list(trainings.made(plans))
-    left_out |= trainings.failed
-    if not made:
+    seeds = range(config.seed, config.seed + config.seeds)
+    sets = {seed: divide(records, groups, config, seed) for seed in seeds}
+    done = run_arms(seeds, _Trainings(config, folder, command, sets, plans).plan)
+    left_out |= done.refused
+    if not done.outcomes:
         raise TrainingError(f"No row could be trained: {'; '.join(f'{k} {v}' for k, v in left_out.items())}.")
-    rows = [*_rows(made), *conventional_rows(sets, config, folder)]
+    rows = [*_rows(plans, done.outcomes), *conventional_rows(sets, config, folder)]
     document = _facts(records, config, command, left_out) | describe(
         rows, compare_rows(rows, config.confidence), config.confidence
     )
@@ -308,19 +290,19 @@ def compare(
 
 
 def _check_names(config: CompareConfig) -> None:
-    """Tells of a name that is not known, or a thing that is missing, before the images are read."""
+    """Raises for an unknown name or a missing option, before the images are read."""
     for model in config.models:
         BACKBONES.get(model)
     policy_named(config.augment)
-    options = VariantOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
-    for name in config.variants:
-        for change in variant_named(name):
+    options = ChangeOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
+    for name in config.training_sets:
+        for change in changes_named(name):
             change.check(options)
     check_conventional(config)
 
 
 def _finished(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
-    """Returns the document of a comparison that has all that is asked for."""
+    """Returns the document of a finished comparison with the same configuration, or None."""
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -329,24 +311,26 @@ def _finished(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
     return document if same else None
 
 
-def _rows(made: Sequence[Made]) -> list[Row]:
-    """Adds to the trainings what the networks cost; networks of one shape are measured once."""
-    shapes = {m.network.model_dump_json(): m.network for m in made}
-    speeds = images_per_second(shapes)
+def _rows(plans: Sequence[Plan], outcomes: Mapping[str, tuple[Outcome, ...]]) -> list[Row]:
+    """Adds to the trainings the cost of the networks; networks of one shape are measured once."""
+    trained = [plan for plan in plans if plan.key in outcomes]
+    networks = {p.key: NetworkConfig.model_validate(outcomes[p.key][-1].facts["network"]) for p in trained}
+    speeds = images_per_second({network.model_dump_json(): network for network in networks.values()})
     rows = []
-    for one in made:
-        cost, network = cost_of(one.network), one.network
+    for plan in trained:
+        network = networks[plan.key]
+        cost = cost_of(network)
         rows.append(
             Row(
-                key=one.plan.key,
+                key=plan.key,
                 kind="network",
-                model=one.plan.model,
-                variant=one.plan.variant,
-                weights=one.weights,
-                pretrained=one.plan.pretrained,
-                outcomes=one.outcomes,
-                freeze=one.plan.freeze,
-                balance=one.plan.balance,
+                model=plan.model,
+                training_set=plan.training_set,
+                weights=outcomes[plan.key][-1].facts["weights"] if plan.pretrained else RANDOM,
+                pretrained=plan.pretrained,
+                outcomes=outcomes[plan.key],
+                freeze=plan.freeze,
+                balance=plan.balance,
                 parameters=cost.parameters,
                 multiply_adds=cost.multiply_adds,
                 images_per_second=speeds[network.model_dump_json()],

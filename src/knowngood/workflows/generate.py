@@ -1,4 +1,4 @@
-"""Teaches a StyleGAN the bad images of a set: its training split alone, as a training of the same seed divides it."""
+"""`knowngood synthesize`: trains generators on the training split of a set, and writes generated images."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from knowngood.cam.regions import FRACTION
+from knowngood.data.config import SplitConfig
 from knowngood.data.loading import loaded, refuse_in_data
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import divided_as
+from knowngood.data.splits import split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import check_writable, write_json
@@ -32,11 +33,11 @@ from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.transplant import Bools, Regions, Transplant
 from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
 from knowngood.tables import write_table
-from knowngood.workflows.generate_config import Division, GeneratorConfig, TransplantConfig
+from knowngood.workflows.configs import GeneratorConfig, TransplantConfig
 from knowngood.workflows.runs import FIGURES, fingerprint_of, open_run, versions
 
-MOST_GOOD = 20_000  # good photographs that are looked at first, at most
-_MIXED = 1.15  # sizes further apart than this are told of
+MOST_GOOD = 20_000  # good images of the first phase, at most
+_MIXED = 1.15  # larger ratios of image sizes get a note
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,19 @@ def train_generator(
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the run.
-        config: What to learn; or give its fields as `options`.
+        config: What to train; or give its fields as `options`.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace the run in `out`, and train on fewer than 20 images.
-        watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
+        watcher: Called with the averaged generator and the kimg after each tick; its figures are added to the history.
         **options: Fields of `GeneratorConfig`.
 
     Raises:
         ConfigError: An option is out of range, or `out` holds something else.
         DataError: There are too few images of the class.
         TrainingError: A loss is no longer finite.
-        WeightsError: There are no weights for the network that a projected discriminator looks through.
+        WeightsError: There are no weights for the network of a projected discriminator.
     """
     from knowngood.synthesis.stylegan.training import train_stylegan, write_film
 
@@ -102,7 +103,7 @@ def train_generator(
     if learned.height < FEWEST and not force:
         raise DataError(
             f"There are {learned.height} images of class {config.class_!r} in the training split.",
-            expected=f"at least {FEWEST}: a generator taught with fewer repeats what it has seen",
+            expected=f"at least {FEWEST}: a generator trained on fewer repeats its training images",
             fix="Try `knowngood synthesize transplant`, gather more, or insist with --force.",
         )
     shown_before = _shown_kimg(folder)
@@ -116,8 +117,10 @@ def train_generator(
     defects = _defects(learned, config)
     facts = _facts(learned, defects, config, 3 if needs_colour(divided) else 1, notes)
     shown = {name: _shown(divided.with_frame(frame), facts, folder / "work") for name, frame in frames.items()}
-    taught = pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
-    write_table(taught, folder / TAUGHT)
+    trained_on = (
+        pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
+    )
+    write_table(trained_on, folder / TAUGHT)
     history = train_stylegan(shown, facts, folder, config, watcher)
     write_film(folder)
     figures = {
@@ -133,7 +136,7 @@ def train_generator(
 
 
 def _shown_kimg(folder: Path) -> float | None:
-    """Returns how far the finished training in a folder went; a longer one goes on from there."""
+    """Returns the thousands of images of the finished training in a folder, from which a longer one continues."""
     try:
         figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
         return float(figures["kimg"])
@@ -146,13 +149,13 @@ def _read(folder: Path) -> TrainedGan:
 
 
 def _divided(records: Records, config: GeneratorConfig) -> Records:
-    held = records.labelled()
-    classes = [label for label in (GOOD, BAD) if (held.frame["label"] == label).any()]
-    return divided_as(held, groups_of(held), config, config.seed, classes=classes)
+    known = records.labelled()
+    classes = [label for label in (GOOD, BAD) if (known.frame["label"] == label).any()]
+    return split(known, config, seed=config.seed, groups=groups_of(known), classes=classes)
 
 
 def _chosen(records: Records, name: str) -> pl.DataFrame:
-    """Returns the photographs of the training split that are of a class: good, bad, or one defect."""
+    """Returns the images of one class in the training split: good, bad, or one defect."""
     frame = records.frame.filter((pl.col("split") == "train") & ~pl.col("generated"))
     if name in ("good", "bad"):
         return frame.filter(pl.col("label") == (BAD if name == "bad" else GOOD))
@@ -167,7 +170,7 @@ def _chosen(records: Records, name: str) -> pl.DataFrame:
 
 
 def _notes(records: Records, learned: pl.DataFrame, config: GeneratorConfig) -> list[str]:
-    """Says what the user should know before an hour has gone by."""
+    """Returns sentences on image sizes, discriminators and licence, for the start of the training."""
     notes = []
     heights, widths = learned["height"].to_numpy().astype(float), learned["width"].to_numpy().astype(float)
     ratio = widths / heights
@@ -193,15 +196,15 @@ def _notes(records: Records, learned: pl.DataFrame, config: GeneratorConfig) -> 
 
 
 def _first(records: Records, config: GeneratorConfig) -> pl.DataFrame:
-    """Returns the good photographs that are shown first."""
+    """Returns the good images of the first phase."""
     good = _chosen(records, "good")
     if good.height < FEWEST:
-        raise DataError(f"There are {good.height} good images to begin with.", fix="Leave --good-kimg out.")
+        raise DataError(f"There are {good.height} good images for the first phase.", fix="Leave --good-kimg out.")
     return good.sample(MOST_GOOD, seed=config.seed) if good.height > MOST_GOOD else good
 
 
 def _shown(part: Records, facts: GeneratorFacts, work: Path) -> Shown:
-    """Decodes photographs at the networks' size; those that cannot be decoded are left out."""
+    """Returns the decodable images at the size of the networks, with the class of each."""
     side, defects = facts.networks.resolution, facts.defects
     store = store_pixels(part, work, side, side, facts.networks.channels, facts.square)
     sound = np.array([row not in store.failed for row in range(len(store))])
@@ -272,7 +275,7 @@ def transplant(
         out: Folder to write, empty or not there.
         count: How many images.
         config: How they are made; or give its fields as `options`.
-        recipe: Run or recipe whose maps say where a defect is that has neither mask nor box.
+        recipe: Run or recipe whose maps locate the defects that have neither mask nor box.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
@@ -281,7 +284,7 @@ def transplant(
 
     Raises:
         ConfigError: `out` holds something else, or an option is impossible.
-        DataError: No bad training image says where its defect is.
+        DataError: No bad training image has a located defect.
         StorageError: The disk is full; what was made is kept.
     """
     config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
@@ -338,27 +341,27 @@ def sample(
     beside = None
     if data is not None:
         whole = loaded(data, source, good=good, bad=bad, out=out)
-        beside = divided_by(whole, Division(seed=seed))
+        beside = divided_by(whole, SplitConfig(seed=seed))
         held_out = beside.frame.filter(beside.frame["split"] != "train")["sha256"].drop_nulls().to_list()
         seen = opened.taught.filter(opened.taught["sha256"].is_in(held_out)).height
         if seen:
             raise ConfigError(
                 f"The generator learned from {seen} images that are held out in these splits.",
-                fix="Give the splits (and --seed) that it was trained with, or train it anew.",
+                fix="Give the splits (and --seed) that it was trained with, or train it again.",
             )
     return write_set(maker, opened, out, count, seed, beside=beside, force=force)
 
 
-def divided_by(records: Records, config: Division) -> Records:
+def divided_by(records: Records, config: SplitConfig) -> Records:
     """Returns the readable rows of a set with the splits that a training with these shares gives them."""
     if records.licence:
         reporter().say(f"Licence of the data, and of what is made of them: {records.licence}")
     records = with_units(records, config.unit_from)
-    return divided_as(records, groups_of(records), config, config.seed).usable()
+    return split(records, config, seed=config.seed).usable()
 
 
 def regions_by(recipe: str | Path) -> Regions:
-    """Returns what points out a defect: the largest region above 0.4 of the maximum of a recipe's map.
+    """Returns a function that locates a defect: the largest region above 0.4 of the maximum of a recipe's map.
 
     Raises:
         RecipeError: There is no recipe.

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from knowngood.cam.regions import boxes_of
+from knowngood.data.config import SplitConfig
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError, DataError
@@ -17,7 +18,6 @@ from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.transplant import Transplant
 from knowngood.workflows.generate import divided_by
-from knowngood.workflows.generate_config import Division
 
 
 def draw(root: Path, spot, *, shapes=((40, 56),), colour=False, by="mask", bads=6, goods=8) -> Records:
@@ -121,6 +121,6 @@ def test_a_parameter_out_of_range_names_the_flag(tmp_path):
 
 
 def test_it_takes_what_splits_leave_it(parts):
-    divided = divided_by(load(parts), Division())
+    divided = divided_by(load(parts), SplitConfig())
     made = open_maker("transforms", divided).make(range(4))
     assert all(one.mask is None and one.boxes == () for one in made)
