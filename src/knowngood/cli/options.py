@@ -28,8 +28,8 @@ _NAMES = {
     "backbone": "knowngood.models.backbones:BACKBONES",
     "outlier_backbone": "knowngood.models.backbones:BACKBONES",
     "student": "knowngood.models.backbones:BACKBONES",
-    "ClassicalConfig.models": "knowngood.models.classical:CLASSIFIERS",
-    "conventional": "knowngood.models.classical:CLASSIFIERS",
+    "ClassicalConfig.models": "knowngood.training.config:CLASSIFIERS",
+    "conventional": "knowngood.training.config:CLASSIFIERS",
     "method": "knowngood.cam.methods:METHODS",
     "source": "knowngood.data.sources:SOURCES",
     "runtime": "knowngood.recipe.runtimes:RUNTIMES",
@@ -48,7 +48,7 @@ def check_name(option: str, value: Any, model: str = "") -> None:
         UnknownNameError: It is not; those that are are named.
     """
     if option == "augment" and value:
-        from knowngood.data.augmentation import names_in
+        from knowngood.data.config import names_in
 
         names_in(value)
     where = _NAMES.get(f"{model}.{option}") or _NAMES.get(option)
