@@ -376,11 +376,12 @@ def preload() -> None:
 
     torch.set_num_threads(1)
 
+    import knowngood.workflows.audit
+
     import knowngood.cli.main
     import knowngood.recipe.exporting
     import knowngood.recipe.predicting
     import knowngood.review.web.factory
-    import knowngood.workflows.audit
     import knowngood.workflows.train  # noqa: F401
 
 
