@@ -93,8 +93,10 @@ def check_there(place: str | Path, flag: str, what: str | None = None) -> None:
         return
     if place == "-":
         return
+    from knowngood.data.pages import file_of
+
     try:
-        there = Path(place).exists()
+        there = file_of(place).exists()  # stack.tif#page=2 names a page of stack.tif
     except OSError:  # too long for a name
         there = False
     if not there:
