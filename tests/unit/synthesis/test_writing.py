@@ -162,4 +162,5 @@ def test_a_set_of_version_0_1_says_what_its_generator_learned_from(tmp_path: Pat
     known = training_images_of(tmp_path)
     assert known is not None
     assert known.equals(rows)
+    (tmp_path / "nothing").mkdir()
     assert training_images_of(tmp_path / "nothing") is None

@@ -99,15 +99,15 @@ def test_a_request_that_is_sent_twice_at_once_counts_once(url: str, record: Reco
         record.queue.take("tab")
         gate, told = threading.Barrier(2), list[object]()
 
-        def say(side: Record, said: Said, gate: threading.Barrier = gate, told: list[object] = told) -> None:
+        def say(side: Record, new: NewVerdict, gate: threading.Barrier = gate, told: list[object] = told) -> None:
             gate.wait()
             try:
-                told.append(side.verdicts.say(said, "tab"))
+                told.append(side.verdicts.add(new, "tab"))
             except BaseException as error:
                 told.append(error)
 
-        said = Said(number, "good", "ann", key=f"k{number}")
-        threads = [threading.Thread(target=say, args=(side, said)) for side in sides]
+        new = NewVerdict(number, "good", "ann", key=f"k{number}")
+        threads = [threading.Thread(target=say, args=(side, new)) for side in sides]
         for thread in threads:
             thread.start()
         for thread in threads:
