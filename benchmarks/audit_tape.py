@@ -31,6 +31,9 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import kfold_up_to
 from knowngood.data.units import groups_of
+from knowngood.experiments.audit import network_scores
+from knowngood.experiments.configs import RemovalConfig
+from knowngood.experiments.removal import FOLDS, removal_trial, suspicion
 from knowngood.files import write_json
 from knowngood.lookalike.config import TapeConfig
 from knowngood.models.features import Features, features
@@ -38,9 +41,6 @@ from knowngood.outliers.detectors import DETECTORS
 from knowngood.outliers.label_issues import find_suspects, out_of_fold_scores
 from knowngood.outliers.neighbours import Neighbours
 from knowngood.training.config import TrainConfig
-from knowngood.workflows.audit import network_scores
-from knowngood.workflows.removal import FOLDS, removal_trial, suspicion
-from knowngood.workflows.removal_config import RemovalConfig
 from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "audit_tape.json"

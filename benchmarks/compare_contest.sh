@@ -20,5 +20,5 @@ fi
 python "$here/compare.py" contest "$data" --out runs/compare-contest-models
 # shellcheck disable=SC2086
 python "$here/compare.py" contest "$data" --out runs/compare-contest-variants --models resnet18,resnet50 \
-    --variants "$variants" --freeze none,stem,all-but-head $more
+    --training-sets "$variants" --freeze none,stem,all-but-head $more
 python "$here/compare.py" contest "$data" --out runs/compare-contest-balance --models resnet18 --balance none,weights,sampling

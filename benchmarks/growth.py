@@ -48,7 +48,7 @@ def features_step(manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 def audit_step(manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     """The whole audit, with features that are cached already."""
-    from knowngood.workflows.audit import audit
+    from knowngood.experiments.audit import audit
 
     done = audit(manifest, given.scratch / "audit", backbone=given.backbone, image_size=given.image_size)
     return {"counts": done.counts}
@@ -72,7 +72,7 @@ WORK = {"features": features_step, "features again": features_step, "audit": aud
 
 def one(step: str, manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Measures one step in this process: packages are imported before the clock starts."""
-    import knowngood.workflows.audit  # noqa: F401
+    import knowngood.experiments.audit  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start, cpu = time.perf_counter(), time.process_time()

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from knowngood.data.records import Records
     from knowngood.data.splits import split
     from knowngood.errors import KnownGoodError
+    from knowngood.experiments.audit import Audit, audit
     from knowngood.experiments.classical import Classical, classical
     from knowngood.experiments.compare import Compared, compare
-    from knowngood.experiments.compare_config import CompareConfig
+    from knowngood.experiments.configs import CompareConfig, JudgeConfig, RemovalConfig, StudyConfig
     from knowngood.experiments.recipe_comparison import ComparedRecipes, compare_recipes
+    from knowngood.experiments.removal import RemovalTrial, removal_trial
     from knowngood.experiments.study import Studied, study
-    from knowngood.experiments.study_config import StudyConfig
     from knowngood.experiments.synthesis import Judged, judge
-    from knowngood.experiments.synthesis_config import JudgeConfig
     from knowngood.metrics.figures import Metrics, evaluate
     from knowngood.metrics.thresholds import Threshold, choose_threshold
     from knowngood.models.features import Features, features
@@ -38,15 +38,10 @@ if TYPE_CHECKING:
     from knowngood.scale.config import ClusterConfig
     from knowngood.synthesis.writing import GeneratedSet
     from knowngood.training.config import TrainConfig
-    from knowngood.workflows.audit import Audit, audit
     from knowngood.workflows.cascade import Cascaded, cascade
-    from knowngood.workflows.cascade_config import CascadeConfig
+    from knowngood.workflows.configs import CascadeConfig, ExplainConfig, GeneratorConfig, TransplantConfig
     from knowngood.workflows.explain import Explained, explain
-    from knowngood.workflows.explain_config import ExplainConfig
     from knowngood.workflows.generate import TrainedGan, sample, train_generator, transplant
-    from knowngood.workflows.generate_config import GeneratorConfig, TransplantConfig
-    from knowngood.workflows.removal import RemovalTrial, removal_trial
-    from knowngood.workflows.removal_config import RemovalConfig
     from knowngood.workflows.train import Trained, train
 
 refuse()  # before anything that would report is imported
@@ -57,42 +52,42 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {
-    "Audit": "knowngood.workflows.audit",
+    "Audit": "knowngood.experiments.audit",
     "Augmented": "knowngood.data.augment",
-    "CascadeConfig": "knowngood.workflows.cascade_config",
+    "CascadeConfig": "knowngood.workflows.configs",
     "Cascaded": "knowngood.workflows.cascade",
     "Classical": "knowngood.experiments.classical",
     "ClusterConfig": "knowngood.scale.config",
     "ClusterRun": "knowngood.recipe.cluster",
-    "CompareConfig": "knowngood.experiments.compare_config",
+    "CompareConfig": "knowngood.experiments.configs",
     "ComparedRecipes": "knowngood.experiments.recipe_comparison",
     "Compared": "knowngood.experiments.compare",
     "EngineConfig": "knowngood.recipe.engine_config",
-    "ExplainConfig": "knowngood.workflows.explain_config",
+    "ExplainConfig": "knowngood.workflows.configs",
     "Explained": "knowngood.workflows.explain",
     "Exported": "knowngood.recipe.exporting",
     "FeatureRun": "knowngood.models.features_on_cluster",
     "Features": "knowngood.models.features",
     "GeneratedSet": "knowngood.synthesis.writing",
-    "GeneratorConfig": "knowngood.workflows.generate_config",
+    "GeneratorConfig": "knowngood.workflows.configs",
     "Health": "knowngood.data.health",
-    "JudgeConfig": "knowngood.experiments.synthesis_config",
+    "JudgeConfig": "knowngood.experiments.configs",
     "Judged": "knowngood.experiments.synthesis",
     "KnownGoodError": "knowngood.errors",
     "Metrics": "knowngood.metrics.figures",
     "Prediction": "knowngood.recipe.bundle",
     "Recipe": "knowngood.recipe.bundle",
     "Records": "knowngood.data.records",
-    "RemovalConfig": "knowngood.workflows.removal_config",
-    "RemovalTrial": "knowngood.workflows.removal",
+    "RemovalConfig": "knowngood.experiments.configs",
+    "RemovalTrial": "knowngood.experiments.removal",
     "Studied": "knowngood.experiments.study",
-    "StudyConfig": "knowngood.experiments.study_config",
+    "StudyConfig": "knowngood.experiments.configs",
     "Threshold": "knowngood.metrics.thresholds",
     "TrainConfig": "knowngood.training.config",
     "Trained": "knowngood.workflows.train",
     "TrainedGan": "knowngood.workflows.generate",
-    "TransplantConfig": "knowngood.workflows.generate_config",
-    "audit": "knowngood.workflows.audit",
+    "TransplantConfig": "knowngood.workflows.configs",
+    "audit": "knowngood.experiments.audit",
     "augment": "knowngood.data.augment",
     "cascade": "knowngood.workflows.cascade",
     "check": "knowngood.data.health",
@@ -109,7 +104,7 @@ _HOMES = {
     "load": "knowngood.data.loading",
     "predict": "knowngood.recipe.predicting",
     "predict_on_cluster": "knowngood.recipe.cluster",
-    "removal_trial": "knowngood.workflows.removal",
+    "removal_trial": "knowngood.experiments.removal",
     "sample": "knowngood.workflows.generate",
     "split": "knowngood.data.splits",
     "study": "knowngood.experiments.study",

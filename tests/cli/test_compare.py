@@ -81,7 +81,7 @@ def test_the_table_fits_and_says_where_models_start(
     run_cli: Run, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    options = ("--variants", "as-is,transforms+without-outliers", "--outlier-backbone", "efficientnet_lite0")
+    options = ("--training-sets", "as-is,transforms+without-outliers", "--outlier-backbone", "efficientnet_lite0")
     words = ("compare", parts, "--out", tmp_path / "run", *TWO, *SMALL, *options, "--freeze", "none,all-but-head")
     answer = run_cli(*words)
     assert answer.code == 0, answer.err
@@ -103,15 +103,15 @@ def test_generated_images_are_trained_on_and_tested_nowhere(
     run_cli: Run, parts: Path, make_set: Callable[..., Path], tmp_path: Path
 ) -> None:
     made = make_set(tmp_path / "made", good=1, bad=8, seed=3)
-    words = ("compare", parts, "--out", tmp_path / "run", "--models", "resnet18", *SMALL, "--variants")
+    words = ("compare", parts, "--out", tmp_path / "run", "--models", "resnet18", *SMALL, "--training-sets")
     answer = run_cli(*words, "generated,as-is", "--generated", made, "--json")
     assert answer.code == 0, answer.err
-    by_variant = {row["variant"]: row for row in answer.json["rows"]}
-    assert "9 generated images added to training (1 good, 8 bad)" in by_variant["generated"]["changes"][0]
+    by_set = {row["training_set"]: row for row in answer.json["rows"]}
+    assert "9 generated images added to training (1 good, 8 bad)" in by_set["generated"]["changes"][0]
     folder = tmp_path / "run" / "models" / "resnet18.generated" / "seed-0"
     records = pl.read_parquet(folder / "records.parquet").filter(pl.col("generated"))
     assert records["split"].to_list() == ["train"] * 9
-    tests = [row["seeds"][0]["test"] for row in by_variant.values()]
+    tests = [row["seeds"][0]["test"] for row in by_set.values()]
     assert tests[0]["n_good"] + tests[0]["n_bad"] == tests[1]["n_good"] + tests[1]["n_bad"]
 
 
@@ -121,9 +121,9 @@ def test_generated_images_are_trained_on_and_tested_nowhere(
         (("--models", "resnet5"), ("no model named 'resnet5'", "resnet50")),
         (("--models", ""), ("--models", "at least 1")),
         (("--models", "resnet18,resnet18"), ("named twice",)),
-        (("--variants", "transfroms"), ("no variant named 'transfroms'", "transforms")),
-        (("--variants", "generated"), ("--generated FOLDER",)),
-        (("--variants", "generated", "--generated", "nowhere"), ("nowhere",)),
+        (("--training-sets", "transfroms"), ("no training set named 'transfroms'", "transforms")),
+        (("--training-sets", "generated"), ("--generated FOLDER",)),
+        (("--training-sets", "generated", "--generated", "nowhere"), ("nowhere",)),
         (("--freeze", "head"), ("--freeze", "all-but-head")),
         (("--freeze", "stem"), ("No row is left", "knowngood weights")),
         (("--balance", "both"), ("--balance", "sampling")),

@@ -144,7 +144,7 @@ def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
     facts = json.loads(pl.read_parquet(out / "manifest.parquet")["facts"][0])
     assert facts == {"truncation": 0.7, "kimg": 0.032}
     one = ("--models", "resnet18", "--epochs", "1", "--image-size", "32", "--no-pretrained")
-    given = ("--variants", "generated", "--generated", out, "--out", tmp_path / "compared", "--json")
+    given = ("--training-sets", "generated", "--generated", out, "--out", tmp_path / "compared", "--json")
     compared = run_cli("compare", photos, *one, *given)
     assert compared.code == 0, compared.err
     assert "6 generated images added to training" in json.dumps(compared.json)

@@ -22,12 +22,12 @@ from knowngood.cli.options import (
 )
 from knowngood.cli.output import Json, answer_json, percent, show_table
 from knowngood.errors import ConfigError
+from knowngood.experiments.configs import RemovalConfig
 from knowngood.scale.config import ClusterConfig
 from knowngood.wording import counted
-from knowngood.workflows.removal_config import RemovalConfig
 
 if TYPE_CHECKING:
-    from knowngood.workflows.audit import Audit
+    from knowngood.experiments.audit import Audit
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +78,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
         raise ConfigError("--seeds, --train-preset and --verdicts belong to the removal trial.", fix="--test-removal")
     check_folder(cluster, out)
     with at_work_on(cluster):
-        from knowngood.workflows.audit import audit as work
+        from knowngood.experiments.audit import audit as work
 
         done = work(
             data,

@@ -8,7 +8,7 @@ import typer
 
 from knowngood.cli.options import Run, with_options
 from knowngood.cli.output import Json, answer_json, at_work
-from knowngood.workflows.cascade_config import CascadeConfig
+from knowngood.workflows.configs import CascadeConfig
 
 if TYPE_CHECKING:
     from knowngood.workflows.cascade import Cascaded

@@ -11,7 +11,7 @@ import typer
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.errors import ConfigError
-from knowngood.experiments.compare_config import CompareConfig
+from knowngood.experiments.configs import CompareConfig
 from knowngood.recipe.folder import place_of
 
 _TPRS = ("0.991", "0.995", "0.997", "1")
@@ -36,8 +36,8 @@ def compare(
 ) -> None:
     """Train several models in the same way on the same splits and say which differences are real.
 
-    Rows are models x variants x freeze x balance. A comparison that was killed goes on when the same command is given
-    again; with more models, variants or seeds it takes over what is finished.
+    Rows are models x training sets x freeze x balance. A comparison that was killed goes on when the same command is
+    given again; with more models, training sets or seeds it uses the finished trainings again.
     """
     given = [data, *(more or ())]
     if len(given) > 1 or (place_of(data) / "recipe.json").is_file():

@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.options import MaxErrors, RecipePath, images_to_read, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, show_table
-from knowngood.workflows.explain_config import ExplainConfig
+from knowngood.workflows.configs import ExplainConfig
 
 SHOWN = 20
 

@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
-from knowngood.experiments.study_config import StudyConfig
+from knowngood.experiments.configs import StudyConfig
 
 
 def register(app: typer.Typer) -> None:

@@ -19,9 +19,9 @@ from knowngood.cli.options import (
     with_options,
 )
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_made, show_table
-from knowngood.experiments.synthesis_config import JudgeConfig
+from knowngood.experiments.configs import JudgeConfig
 from knowngood.synthesis.config import SamplingParameters
-from knowngood.workflows.generate_config import GeneratorConfig, TransplantConfig
+from knowngood.workflows.configs import GeneratorConfig, TransplantConfig
 
 if TYPE_CHECKING:
     from knowngood.synthesis.writing import GeneratedSet
@@ -141,7 +141,9 @@ def _tell(done: GeneratedSet, json: bool) -> None:
     if sum(counts["good"] for counts in done.counts.values()):
         typer.echo(f"Train on it: knowngood train {done.folder} --out RUN")
     else:
-        typer.echo(f"Try it: knowngood compare DATA --variants as-is,generated --generated {done.folder} --out RUN")
+        typer.echo(
+            f"Try it: knowngood compare DATA --training-sets as-is,generated --generated {done.folder} --out RUN"
+        )
 
 
 @app.command(short_help="Are made images like real ones, and are they new?")

@@ -22,6 +22,7 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import Ids, divided_as, kfold
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
+from knowngood.experiments.audit import feature_facts
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import evaluate
@@ -41,7 +42,6 @@ from knowngood.report.page import page
 from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
 from knowngood.report.sections_figures import Origin, origin_section
 from knowngood.tables import write_table
-from knowngood.workflows.audit import feature_facts
 from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
 from knowngood.workflows.train import CLASS_THRESHOLD
 

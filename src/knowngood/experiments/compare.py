@@ -22,7 +22,6 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, TrainingError
-from knowngood.experiments.compare_config import GROWS, CompareConfig
 from knowngood.experiments.comparison_table import (
     Outcome,
     Row,
@@ -32,7 +31,8 @@ from knowngood.experiments.comparison_table import (
     conventional_rows,
     describe,
 )
-from knowngood.experiments.training_sets import TrainingSet, VariantOptions, divide, variant_named
+from knowngood.experiments.configs import GROWS, CompareConfig
+from knowngood.experiments.training_sets import ChangeOptions, TrainingSet, changes_named, divide
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import NetworkConfig
@@ -55,7 +55,7 @@ class Plan:
     """One row that is to be made."""
 
     model: str
-    variant: str
+    training_set: str
     freeze: Freeze
     balance: Balance
     pretrained: bool
@@ -63,7 +63,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Name of the row and of its folder; it stays the same when other rows join."""
-        parts = [self.model, self.variant]
+        parts = [self.model, self.training_set]
         parts += [f"freeze-{self.freeze}"] if self.freeze != "none" else []
         parts += [f"balance-{self.balance}"] if self.balance != "sampling" else []
         return ".".join(parts)
@@ -109,8 +109,10 @@ def find_starts(config: CompareConfig, folder: Path) -> dict[str, bool]:
 def plan_rows(config: CompareConfig, starts: dict[str, bool]) -> tuple[list[Plan], dict[str, str]]:
     """Returns the rows to make, and those that make no sense with the reason."""
     plans, left_out = [], {}
-    for variant, model, freeze, balance in product(config.variants, config.models, config.freeze, config.balance):
-        plan = Plan(model, variant, freeze, balance, starts[model])
+    for training_set, model, freeze, balance in product(
+        config.training_sets, config.models, config.freeze, config.balance
+    ):
+        plan = Plan(model, training_set, freeze, balance, starts[model])
         if freeze != "none" and not plan.pretrained:
             left_out[plan.key] = "frozen layers with random weights would stay random"
         else:
@@ -137,12 +139,12 @@ class Trainings:
 
     def add(self, divided: Records, plans: Sequence[Plan], seed: int) -> None:
         """Trains every row on the splits of one seed."""
-        variants = dict.fromkeys(plan.variant for plan in plans)
-        sets = {variant: self._varied(divided, variant, seed) for variant in variants}  # errors before hours of work
-        for variant, training_set in sets.items():
+        names = dict.fromkeys(plan.training_set for plan in plans)
+        sets = {name: self._changed(divided, name, seed) for name in names}  # errors before hours of work
+        for name, training_set in sets.items():
             self._clear_other_pixels(training_set.records)
             for plan in plans:
-                if plan.variant == variant and plan.key not in self.failed:
+                if plan.training_set == name and plan.key not in self.failed:
                     self._train(plan, training_set, seed)
 
     def made(self, plans: Sequence[Plan]) -> Iterator[Made]:
@@ -151,13 +153,13 @@ class Trainings:
             if plan.key not in self.failed:
                 yield Made(plan, *self._facts[plan.key], tuple(self._done[plan.key]))
 
-    def _varied(self, divided: Records, variant: str, seed: int) -> TrainingSet:
-        options = VariantOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
+    def _changed(self, divided: Records, name: str, seed: int) -> TrainingSet:
+        options = ChangeOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
         training_set = TrainingSet(divided)
-        for change in variant_named(variant):
+        for change in changes_named(name):
             training_set = change.apply(training_set, options)
-        for said in training_set.changes:
-            reporter().say(f"{variant}, seed {seed}: {said}")
+        for sentence in training_set.changes:
+            reporter().say(f"{name}, seed {seed}: {sentence}")
         return training_set
 
     def _train(self, plan: Plan, given: TrainingSet, seed: int) -> None:
@@ -251,8 +253,8 @@ def compare(
 ) -> Compared:
     """Trains several models in the same way on the same splits and says which differences are real.
 
-    A comparison that was killed goes on when the same call is made again, at the epoch that it was at. More models,
-    variants, freezings, balances or seeds may be asked for in a later call: what is finished is taken over.
+    A comparison that was killed goes on when the same call is made again, at the epoch that it was at. A later call
+    may ask for more models, training sets, kinds of freezing, balances or seeds: finished trainings are used again.
 
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
@@ -265,7 +267,7 @@ def compare(
         **options: Fields of `CompareConfig`.
 
     Raises:
-        UnknownNameError: No such model, variant or policy; told before anything is read.
+        UnknownNameError: No such model, training set or policy; raised before anything is read.
         ConfigError: `out` holds another comparison, or options do not go together.
         DataError: The photographs cannot be trained on.
         WeightsError: Pretrained weights are required and not to be had.
@@ -312,9 +314,9 @@ def _check_names(config: CompareConfig) -> None:
     for model in config.models:
         BACKBONES.get(model)
     policy_named(config.augment)
-    options = VariantOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
-    for name in config.variants:
-        for change in variant_named(name):
+    options = ChangeOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
+    for name in config.training_sets:
+        for change in changes_named(name):
             change.check(options)
     check_conventional(config)
 
@@ -341,7 +343,7 @@ def _rows(made: Sequence[Made]) -> list[Row]:
                 key=one.plan.key,
                 kind="network",
                 model=one.plan.model,
-                variant=one.plan.variant,
+                training_set=one.plan.training_set,
                 weights=one.weights,
                 pretrained=one.plan.pretrained,
                 outcomes=one.outcomes,

@@ -15,7 +15,7 @@ import polars as pl
 from knowngood.data.records import Records
 from knowngood.errors import DataError
 from knowngood.experiments.classical import Classical, classical
-from knowngood.experiments.compare_config import CompareConfig
+from knowngood.experiments.configs import CompareConfig
 from knowngood.metrics.comparisons import (
     AccuracyComparison,
     AucComparison,
@@ -65,7 +65,7 @@ class Row:
         key: Unique among the rows; fit for a file name.
         kind: A network, or a conventional classifier on features.
         model: Its name.
-        variant: Of the training set.
+        training_set: Name of what it was trained on.
         weights: Where the starting weights came from, "random weights" where from nowhere.
         outcomes: One a seed, seeds ascending.
         pretrained: Whether it started from such weights.
@@ -80,7 +80,7 @@ class Row:
     key: str
     kind: Literal["network", "conventional"]
     model: str
-    variant: str
+    training_set: str
     weights: str
     outcomes: tuple[Outcome, ...]
     pretrained: bool = True
@@ -262,7 +262,7 @@ def conventional_rows(sets: Mapping[int, Records], config: CompareConfig, folder
                 key=name,
                 kind="conventional",
                 model=name,
-                variant=f"{config.outlier_backbone} features",
+                training_set=f"{config.outlier_backbone} features",
                 weights=made[0][1].features.origin,
                 outcomes=tuple(
                     Outcome(
@@ -339,9 +339,9 @@ def describe(rows: Sequence[Row], pairs: Sequence[Pair], confidence: float) -> d
 def names_of(rows: Sequence[Row]) -> dict[str, str]:
     """Returns key to name: the model, and in brackets only what differs between the rows."""
     networks = [row for row in rows if row.kind == "network"]
-    parts = {row.key: (row.variant, _freezing(row.freeze), f"balance {row.balance}") for row in networks}
+    parts = {row.key: (row.training_set, _freezing(row.freeze), f"balance {row.balance}") for row in networks}
     differs = [len({given[place] for given in parts.values()}) > 1 for place in range(3)]
-    names = {row.key: f"{row.model} on {row.variant}" for row in rows if row.kind == "conventional"}
+    names = {row.key: f"{row.model} on {row.training_set}" for row in rows if row.kind == "conventional"}
     for row in networks:
         own = [part for part, wanted in zip(parts[row.key], differs, strict=True) if wanted]
         names[row.key] = f"{row.model} ({', '.join(own)})" if own else row.model
@@ -354,7 +354,7 @@ def as_table(document: dict[str, Any]) -> pl.DataFrame:
     for row in document["rows"]:
         line = {
             name: row[name]
-            for name in ("key", "kind", "model", "variant", "freeze", "balance", "weights", "pretrained")
+            for name in ("key", "kind", "model", "training_set", "freeze", "balance", "weights", "pretrained")
         }
         line |= {"seeds": len(row["seeds"]), "train_accuracy": row["train_accuracy"], "test_accuracy": row["accuracy"]}
         line |= {"auroc": row["auroc"], "auroc_low": row["auroc_ci"][0], "auroc_high": row["auroc_ci"][1]}
@@ -378,7 +378,7 @@ def _row(row: Row, confidence: float) -> dict[str, Any]:
         "key": row.key,
         "kind": row.kind,
         "model": row.model,
-        "variant": row.variant,
+        "training_set": row.training_set,
         "freeze": row.freeze,
         "balance": row.balance,
         "weights": row.weights,

@@ -16,7 +16,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import Records
 from knowngood.data.units import with_units
 from knowngood.errors import DataError, KnownGoodError
-from knowngood.experiments.study_config import StudyConfig
+from knowngood.experiments.configs import StudyConfig
 from knowngood.experiments.study_steps import STEPS, Material, Step
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES

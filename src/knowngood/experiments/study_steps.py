@@ -23,10 +23,11 @@ from knowngood.data.health import check
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, Records
 from knowngood.errors import CalibrationError, ImageError
+from knowngood.experiments.audit import audit
+from knowngood.experiments.audit_page import audit_sections
 from knowngood.experiments.classical import FIGURES, classical, read_pca
 from knowngood.experiments.compare import DOCUMENT, compare
-from knowngood.experiments.compare_config import CompareConfig
-from knowngood.experiments.study_config import StudyConfig
+from knowngood.experiments.configs import CompareConfig, RemovalConfig, StudyConfig
 from knowngood.models.classical_config import ClassicalConfig
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
@@ -40,11 +41,8 @@ from knowngood.report.sections_inspector import decisions, verdict
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import choose_model
 from knowngood.wording import counted
-from knowngood.workflows.audit import audit
-from knowngood.workflows.audit_page import audit_sections
 from knowngood.workflows.explain import PAGE, explain
 from knowngood.workflows.maps import mapped, spread
-from knowngood.workflows.removal_config import RemovalConfig
 from knowngood.workflows.runs import unseen
 from knowngood.workflows.train import train
 
@@ -283,13 +281,13 @@ class TrainingSetsStep:
         return None
 
     def run(self, material: Material) -> Found:
-        variants = ["as-is", "transforms", "transforms+without-outliers"]
+        names = ["as-is", "transforms", "transforms+without-outliers"]
         if material.config.generated is not None:
-            variants += ["generated", "transforms+generated"]
+            names += ["generated", "transforms+generated"]
         chosen = comparison(
             material,
             models=material.config.compared[:1],
-            variants=tuple(variants),
+            training_sets=tuple(names),
             balance=("sampling", "weights", "none"),
         )
         done = compare(material.records, material.folder / TRAINING_SETS_FOLDER, chosen)

@@ -20,6 +20,8 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, Records
 from knowngood.data.units import groups_of
 from knowngood.errors import DataError, KnownGoodError
+from knowngood.experiments.audit import feature_facts
+from knowngood.experiments.configs import ALL, JudgeConfig
 from knowngood.experiments.synthesis_arms import (
     Arm,
     GivenSet,
@@ -35,7 +37,6 @@ from knowngood.experiments.synthesis_arms import (
     sized,
     thinned,
 )
-from knowngood.experiments.synthesis_config import ALL, JudgeConfig
 from knowngood.experiments.synthesis_figures import TPR, Looked, helped, look, sentences
 from knowngood.experiments.training_sets import read_generated
 from knowngood.files import check_writable, sha256_of, write_json, write_text
@@ -54,7 +55,6 @@ from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
 from knowngood.training.svm_head import fit_kernel
 from knowngood.wording import counted
-from knowngood.workflows.audit import feature_facts
 from knowngood.workflows.generate import divided_by
 from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
 

@@ -20,7 +20,7 @@ from knowngood.data.processes import write_png
 from knowngood.data.records import BAD, GOOD, Records, table
 from knowngood.data.sources.manifest import ABOUT
 from knowngood.errors import DataError, ImageError, KnownGoodError
-from knowngood.experiments.synthesis_config import ALL
+from knowngood.experiments.configs import ALL
 from knowngood.experiments.training_sets import read_generated, spread_over_defects, with_generated
 from knowngood.files import storage_errors
 from knowngood.synthesis.generators import open_maker

@@ -12,8 +12,8 @@ import polars as pl
 
 from knowngood.data.duplicates import near_clusters
 from knowngood.data.records import Records
+from knowngood.experiments.configs import ALL
 from knowngood.experiments.synthesis_arms import ALONE, NONE, joined
-from knowngood.experiments.synthesis_config import ALL
 from knowngood.metrics.comparisons import Combined, auroc_covariance, compare_auroc, over_seeds
 from knowngood.metrics.figures import fpr_at_tpr
 from knowngood.synthesis.judging import K, Memory, Strange, kid, memory, overlap, spread, strange, vendi

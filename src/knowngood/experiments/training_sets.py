@@ -20,7 +20,7 @@ from knowngood.data.sources import SOURCES
 from knowngood.data.splits import divided_as
 from knowngood.data.tabular import read_frame
 from knowngood.errors import ConfigError, DataError
-from knowngood.experiments.compare_config import CompareConfig
+from knowngood.experiments.configs import CompareConfig
 from knowngood.files import cache_folder
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
@@ -117,8 +117,8 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class VariantOptions:
-    """What the user chose that variants may need.
+class ChangeOptions:
+    """What the user chose that changes of the training set may need.
 
     Attributes:
         augment: Policy for transforms on the fly.
@@ -133,12 +133,12 @@ class VariantOptions:
     seed: int = 0
 
 
-class Variant(Protocol):
+class TrainingSetChange(Protocol):
     """One change to a training set. Implementations are plain classes without arguments."""
 
     summary: str
 
-    def check(self, options: VariantOptions) -> None:
+    def check(self, options: ChangeOptions) -> None:
         """Looks at the options before anything is read.
 
         Raises:
@@ -146,14 +146,14 @@ class Variant(Protocol):
         """
         ...
 
-    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+    def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the changed set; rows of other splits than train stay as they are, new rows are marked generated."""
         ...
 
 
-VARIANTS: Registry[type[Variant]] = Registry(
-    "variant",
-    "knowngood.variants",
+TRAINING_SET_CHANGES: Registry[type[TrainingSetChange]] = Registry(
+    "training set",
+    "knowngood.training_set_changes",
     {
         "as-is": "knowngood.experiments.training_sets:AsIs",
         "transforms": "knowngood.experiments.training_sets:Transforms",
@@ -164,13 +164,13 @@ VARIANTS: Registry[type[Variant]] = Registry(
 )
 
 
-def variant_named(name: str) -> tuple[Variant, ...]:
+def changes_named(name: str) -> tuple[TrainingSetChange, ...]:
     """Returns the changes behind a name; "a+b" makes a, then b.
 
     Raises:
-        UnknownNameError: No such variant; the nearest names are suggested.
+        UnknownNameError: No such training set; the nearest names are suggested.
     """
-    return tuple(VARIANTS.get(part)() for part in name.split("+"))
+    return tuple(TRAINING_SET_CHANGES.get(part)() for part in name.split("+"))
 
 
 class AsIs:
@@ -178,10 +178,10 @@ class AsIs:
 
     summary = "the images as they are, without transforms"
 
-    def check(self, options: VariantOptions) -> None:
+    def check(self, options: ChangeOptions) -> None:
         """Needs nothing."""
 
-    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+    def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns what was given."""
         return given
 
@@ -191,7 +191,7 @@ class Transforms:
 
     summary = "the study's transforms on the fly: small rotations, shifts, brightness, contrast, saturation"
 
-    def check(self, options: VariantOptions) -> None:
+    def check(self, options: ChangeOptions) -> None:
         """Looks for the policy.
 
         Raises:
@@ -199,7 +199,7 @@ class Transforms:
         """
         policy_named(options.augment)
 
-    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+    def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the same images with the policy."""
         change = f"transforms on the fly ({options.augment})"
         return replace(given, augment=options.augment, changes=(*given.changes, change))
@@ -213,7 +213,7 @@ class Generated:
 
     summary = "with the images of --generated added to the training split, and to no other"
 
-    def check(self, options: VariantOptions) -> None:
+    def check(self, options: ChangeOptions) -> None:
         """Looks whether there is anything to add.
 
         Raises:
@@ -222,14 +222,14 @@ class Generated:
         """
         if options.generated is None:
             raise ConfigError(
-                "The variant generated needs generated images, and there is no --generated.",
+                "The training set generated needs generated images, and there is no --generated.",
                 expected="a folder of images for each defect beside good/, or a manifest with image,label",
-                fix="--generated FOLDER, or leave generated out of --variants.",
+                fix="--generated FOLDER, or leave generated out of --training-sets.",
             )
         if not any(source().recognises(options.generated) for _, source in SOURCES.items()):
             load(options.generated)  # says what is there, and what was expected
 
-    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+    def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the set with them; one that was made from a held-out image, or is one, stays out.
 
         Raises:
@@ -342,10 +342,10 @@ class Transplant:
 
     summary = "with as many transplants added as there are bad training images: their defects, in good ones"
 
-    def check(self, options: VariantOptions) -> None:
+    def check(self, options: ChangeOptions) -> None:
         """Needs nothing; whether a mask or box says where defects are is known once the images are read."""
 
-    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+    def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the set with them; they are kept in the cache.
 
         Raises:
@@ -365,7 +365,7 @@ class WithoutOutliers:
 
     summary = "without the images that a one-class SVM and an isolation forest both call outliers"
 
-    def check(self, options: VariantOptions) -> None:
+    def check(self, options: ChangeOptions) -> None:
         """Looks for the network.
 
         Raises:
@@ -373,7 +373,7 @@ class WithoutOutliers:
         """
         BACKBONES.get(options.backbone)
 
-    def apply(self, given: TrainingSet, options: VariantOptions) -> TrainingSet:
+    def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the set without them; only training images are looked at, and no generated ones.
 
         Raises:

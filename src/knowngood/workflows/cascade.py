@@ -48,7 +48,7 @@ from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import choose_model
-from knowngood.workflows.cascade_config import CascadeConfig
+from knowngood.workflows.configs import CascadeConfig
 from knowngood.workflows.runs import command_for, unseen
 from knowngood.workflows.train import train_divided
 

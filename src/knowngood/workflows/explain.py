@@ -30,7 +30,7 @@ from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
 from knowngood.recipe.predicting import folders_among, pictures
 from knowngood.report.pictures import scale_of
 from knowngood.tables import write_table
-from knowngood.workflows.explain_config import ExplainConfig
+from knowngood.workflows.configs import ExplainConfig
 from knowngood.workflows.explain_output import Drawing, Looked, box_table, coco, keys_for, without_masks, write_gallery
 
 DOCUMENT, BOXES, COCO, PAGE = "explained.json", "boxes.csv", "boxes.coco.json", "index.html"

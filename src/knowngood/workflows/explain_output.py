@@ -37,7 +37,7 @@ from knowngood.report.pictures import (
     under,
     words,
 )
-from knowngood.workflows.explain_config import ExplainConfig
+from knowngood.workflows.configs import ExplainConfig
 
 SCHEMA: dict[str, pl.DataType] = {
     "image": pl.String(),

@@ -32,7 +32,7 @@ from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.transplant import Bools, Regions, Transplant
 from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
 from knowngood.tables import write_table
-from knowngood.workflows.generate_config import Division, GeneratorConfig, TransplantConfig
+from knowngood.workflows.configs import GeneratorConfig, SplitConfig, TransplantConfig
 from knowngood.workflows.runs import FIGURES, fingerprint_of, open_run, versions
 
 MOST_GOOD = 20_000  # good photographs that are looked at first, at most
@@ -338,7 +338,7 @@ def sample(
     beside = None
     if data is not None:
         whole = loaded(data, source, good=good, bad=bad, out=out)
-        beside = divided_by(whole, Division(seed=seed))
+        beside = divided_by(whole, SplitConfig(seed=seed))
         held_out = beside.frame.filter(beside.frame["split"] != "train")["sha256"].drop_nulls().to_list()
         seen = opened.taught.filter(opened.taught["sha256"].is_in(held_out)).height
         if seen:
@@ -349,7 +349,7 @@ def sample(
     return write_set(maker, opened, out, count, seed, beside=beside, force=force)
 
 
-def divided_by(records: Records, config: Division) -> Records:
+def divided_by(records: Records, config: SplitConfig) -> Records:
     """Returns the readable rows of a set with the splits that a training with these shares gives them."""
     if records.licence:
         reporter().say(f"Licence of the data, and of what is made of them: {records.licence}")

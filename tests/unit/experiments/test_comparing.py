@@ -84,7 +84,7 @@ def test_a_finished_comparison_is_returned_and_a_larger_one_takes_it_over(
     before = {p: p.stat().st_mtime_ns for p in (done.folder / "models").rglob("*") if p.is_file()}
     options = {"models": ("resnet18", "efficientnet_lite0"), "seeds": 2, "limit": 30, **SMALL}
     assert compare(parts, done.folder, **options).document == done.document
-    options |= {"variants": ("transforms", "as-is"), "models": ("efficientnet_lite0",), "freeze": ("none", "stem")}
+    options |= {"training_sets": ("transforms", "as-is"), "models": ("efficientnet_lite0",), "freeze": ("none", "stem")}
     more = compare(parts, done.folder, **options)
     assert len(more.table) == 4
     assert all(p.stat().st_mtime_ns == when for p, when in before.items())
@@ -109,14 +109,14 @@ def test_wrong_names_are_told_before_anything_is_read(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     for options, word in (
         ({"models": ("resnet81",)}, "resnet18"),
-        ({"variants": ("transform",)}, "transforms"),
-        ({"variants": ("as-is+generate",)}, "generated"),
+        ({"training_sets": ("transform",)}, "transforms"),
+        ({"training_sets": ("as-is+generate",)}, "generated"),
         ({"augment": "studdy"}, "studdy"),
     ):
         with pytest.raises(UnknownNameError, match=word):
             compare(nowhere, tmp_path / "out", **options)
     with pytest.raises(ConfigError, match="--generated FOLDER"):
-        compare(nowhere, tmp_path / "out", variants=("generated",))
+        compare(nowhere, tmp_path / "out", training_sets=("generated",))
     with pytest.raises(ConfigError, match="named twice"):
         compare(nowhere, tmp_path / "out", models="resnet18,resnet18")
     with pytest.raises(ConfigError, match="--image-size"):
@@ -153,7 +153,7 @@ def test_a_training_that_fails_costs_its_own_row(parts: Path, tmp_path: Path, mo
 def test_rows_are_the_product_and_frozen_random_ones_are_left_out() -> None:
     config = CompareConfig(
         models=("resnet18", "resnet50"),
-        variants=("as-is", "transforms"),
+        training_sets=("as-is", "transforms"),
         freeze=("none", "all-but-head"),
         balance=("sampling", "weights", "none"),
     )

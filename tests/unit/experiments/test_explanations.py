@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from knowngood.data.loading import load
-from knowngood.experiments.study_config import StudyConfig
+from knowngood.experiments.configs import StudyConfig
 from knowngood.experiments.study_steps import ExplanationsStep, Material
 
 

@@ -12,7 +12,7 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import split
 from knowngood.errors import DataError
-from knowngood.experiments.training_sets import Generated, TrainingSet, VariantOptions, limited
+from knowngood.experiments.training_sets import ChangeOptions, Generated, TrainingSet, limited
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def divided(parts: Path) -> Records:
 
 
 def add(divided: Records, place: Path) -> TrainingSet:
-    return Generated().apply(TrainingSet(divided), VariantOptions(generated=place))
+    return Generated().apply(TrainingSet(divided), ChangeOptions(generated=place))
 
 
 def copies(divided: Records, folder: Path, column: str | None) -> Path:

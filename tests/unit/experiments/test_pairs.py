@@ -41,7 +41,7 @@ def outcome(skill: float, seed: int = 0, noise: int = 0, count: int = 400) -> Ou
 
 def row(key: str, skill: float, noise: int, seeds: int = 1, **fields: object) -> Row:
     outcomes = tuple(outcome(skill, seed, noise) for seed in range(seeds))
-    usual = {"kind": "network", "model": key, "variant": "as-is", "weights": "random weights", "pretrained": False}
+    usual = {"kind": "network", "model": key, "training_set": "as-is", "weights": "random weights", "pretrained": False}
     usual |= {"parameters": 11_000_000, "multiply_adds": 10**9, "images_per_second": 50.0 * noise}
     return Row(key=key, outcomes=outcomes, **(usual | fields))  # type: ignore[arg-type]
 
@@ -106,7 +106,7 @@ def test_a_conventional_classifier_stands_in_the_same_table() -> None:
 
 
 def test_names_say_only_what_differs() -> None:
-    rows = [row("a", 1, 1, model="net"), row("b", 1, 2, model="net", variant="transforms")]
+    rows = [row("a", 1, 1, model="net"), row("b", 1, 2, model="net", training_set="transforms")]
     assert names_of(rows) == {"a": "net (as-is)", "b": "net (transforms)"}
     assert names_of(rows[:1]) == {"a": "net"}
     frozen = row("c", 1, 3, model="net", freeze="stem", balance="none")

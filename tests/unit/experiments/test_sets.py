@@ -8,7 +8,7 @@ import pytest
 
 from knowngood.data.records import SPLITS, Records, table
 from knowngood.errors import DataError
-from knowngood.experiments.compare_config import CompareConfig
+from knowngood.experiments.configs import CompareConfig
 from knowngood.experiments.training_sets import divide, limited
 
 

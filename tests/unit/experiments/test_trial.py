@@ -13,6 +13,7 @@ from knowngood.data.records import BAD
 from knowngood.data.splits import split
 from knowngood.errors import ConfigError
 from knowngood.experiments import synthesis as trial
+from knowngood.experiments.configs import JudgeConfig
 from knowngood.experiments.synthesis_arms import (
     ALONE,
     EVERYTHING,
@@ -23,7 +24,6 @@ from knowngood.experiments.synthesis_arms import (
     groups_with,
     thinned,
 )
-from knowngood.experiments.synthesis_config import JudgeConfig
 from knowngood.experiments.synthesis_figures import helped, overkill_error
 from knowngood.parameters import checked_parameters
 

@@ -16,8 +16,8 @@ from knowngood.errors import ConfigError, DataError
 from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.transplant import Transplant
+from knowngood.workflows.configs import SplitConfig
 from knowngood.workflows.generate import divided_by
-from knowngood.workflows.generate_config import Division
 
 
 def draw(root: Path, spot, *, shapes=((40, 56),), colour=False, by="mask", bads=6, goods=8) -> Records:
@@ -121,6 +121,6 @@ def test_a_parameter_out_of_range_names_the_flag(tmp_path):
 
 
 def test_it_takes_what_splits_leave_it(parts):
-    divided = divided_by(load(parts), Division())
+    divided = divided_by(load(parts), SplitConfig())
     made = open_maker("transforms", divided).make(range(4))
     assert all(one.mask is None and one.boxes == () for one in made)

@@ -14,7 +14,7 @@ from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.splits import groups_of, split
 from knowngood.errors import ConfigError, DataError, StorageError
-from knowngood.experiments.training_sets import Generated, TrainingSet, VariantOptions
+from knowngood.experiments.training_sets import ChangeOptions, Generated, TrainingSet
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.writing import taught_in, write_set
 from knowngood.workflows.generate import sample, transplant
@@ -84,7 +84,7 @@ def test_divided_anew_nothing_made_of_held_out_images_trains(made):
 
 def test_the_variant_leaves_out_what_shows_held_out_images(made, boxed):
     divided = split(load(boxed), seed=9)
-    done = Generated().apply(TrainingSet(divided), VariantOptions(generated=made))
+    done = Generated().apply(TrainingSet(divided), ChangeOptions(generated=made))
     held_out = set(divided.frame.filter(pl.col("split") != "train")["image"])
     new = done.records.frame.filter("generated")
     assert 0 < new.height < 25
@@ -101,7 +101,7 @@ def test_a_maker_that_learned_from_test_images_is_refused(made, boxed, tmp_path)
     taught = taught_in(made)
     assert taught is not None
     taught.write_parquet(tmp_path / "taught.parquet")
-    options = VariantOptions(generated=tmp_path)
+    options = ChangeOptions(generated=tmp_path)
     assert Generated().apply(TrainingSet(divided), options).records.frame["generated"].sum() == 25
     with pytest.raises(DataError, match="test images here"):
         Generated().apply(TrainingSet(split(load(boxed), seed=9)), options)

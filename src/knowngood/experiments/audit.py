@@ -22,6 +22,9 @@ from knowngood.data.records import Records
 from knowngood.data.splits import kfold_up_to, teaches
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
+from knowngood.experiments.audit_page import audit_page, lists_of
+from knowngood.experiments.configs import RemovalConfig
+from knowngood.experiments.removal import FOLDS, RemovalTrial, doubts, removal_trial
 from knowngood.files import check_writable, storage_errors, whole_file, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.models.features import Features, features
@@ -33,9 +36,6 @@ from knowngood.scale.config import ClusterConfig
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
-from knowngood.workflows.audit_page import audit_page, lists_of
-from knowngood.workflows.removal import FOLDS, RemovalTrial, doubts, removal_trial
-from knowngood.workflows.removal_config import RemovalConfig
 from knowngood.workflows.runs import fingerprint_of
 
 Ids: TypeAlias = npt.NDArray[np.int64]

@@ -10,12 +10,12 @@ from PIL import Image
 from knowngood.data.loading import load
 from knowngood.data.splits import groups_of, split
 from knowngood.errors import DataError
+from knowngood.experiments import removal as removing
+from knowngood.experiments.configs import RemovalConfig
+from knowngood.experiments.removal import AS_IT_IS, PART, changed, changes, doubts, removal_trial
 from knowngood.models.classifier import kernel_config, network_for
 from knowngood.models.features import FeatureCache, features, stages_made_by
 from knowngood.models.weights.search import available, find
-from knowngood.workflows import removal as removing
-from knowngood.workflows.removal import AS_IT_IS, PART, changed, changes, doubts, removal_trial
-from knowngood.workflows.removal_config import RemovalConfig
 
 COUNT, WIDTH, TELLING, HIDDEN = 480, 30, 4, 0.9
 MODEL = "efficientnet_lite0"

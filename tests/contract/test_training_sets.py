@@ -1,4 +1,4 @@
-"""Every registered variant changes the training split alone, marks what it adds, and repeats itself."""
+"""Every registered training set changes the training split alone, marks what it adds, and is reproducible."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.data.splits import split
 from knowngood.errors import KnownGoodError
-from knowngood.experiments.training_sets import VARIANTS, TrainingSet, VariantOptions, variant_named
+from knowngood.experiments.training_sets import TRAINING_SET_CHANGES, ChangeOptions, TrainingSet, changes_named
 
 
 @pytest.fixture(scope="module")
 def divided(parts: Path) -> Records:
-    """The small photographs with a box around the part of each bad one: the variant transplant cuts there."""
+    """The small photographs with a box around the part of each bad one: the training set transplant cuts there."""
     records = load(parts)
     boxes = [[[24, 24, 72, 72]] if label else None for label in records.frame["label"].to_list()]
     column = pl.Series("box", boxes, dtype=records.frame.schema["box"])
@@ -33,20 +33,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path]) -> VariantOptions:
-    """Everything that a variant may need."""
+def options(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path]) -> ChangeOptions:
+    """Everything that a change may need."""
     made = make_set(tmp_path_factory.mktemp("made") / "made", good=2, bad=6, seed=8)
-    return VariantOptions(augment="study", generated=made, backbone="efficientnet_lite0", seed=3)
+    return ChangeOptions(augment="study", generated=made, backbone="efficientnet_lite0", seed=3)
 
 
-@pytest.fixture(params=[*VARIANTS, "transforms+generated", "without-outliers+transforms"])
-def changed(request: pytest.FixtureRequest, divided: Records, options: VariantOptions) -> TrainingSet:
+@pytest.fixture(params=[*TRAINING_SET_CHANGES, "transforms+generated", "without-outliers+transforms"])
+def changed(request: pytest.FixtureRequest, divided: Records, options: ChangeOptions) -> TrainingSet:
     return applied(request.param, divided, options)
 
 
-def applied(name: str, divided: Records, options: VariantOptions) -> TrainingSet:
+def applied(name: str, divided: Records, options: ChangeOptions) -> TrainingSet:
     result = TrainingSet(divided)
-    for change in variant_named(name):
+    for change in changes_named(name):
         change.check(options)
         result = change.apply(result, options)
     return result
@@ -70,20 +70,20 @@ def test_both_classes_are_left_to_learn(changed: TrainingSet) -> None:
     assert min(counts["good"], counts["bad"]) > 1
 
 
-@pytest.mark.parametrize("name", list(VARIANTS))
-def test_it_repeats_itself_and_says_what_it_did(name: str, divided: Records, options: VariantOptions) -> None:
+@pytest.mark.parametrize("name", list(TRAINING_SET_CHANGES))
+def test_it_repeats_itself_and_says_what_it_did(name: str, divided: Records, options: ChangeOptions) -> None:
     first, second = (applied(name, divided, options) for _ in range(2))
     assert first.records.frame.equals(second.records.frame)
     assert first.augment == second.augment
     unchanged = first.records.frame.equals(divided.frame) and first.augment == "none"
     assert unchanged or len(first.changes) == 1
-    assert len(VARIANTS.get(name).summary) > 10
+    assert len(TRAINING_SET_CHANGES.get(name).summary) > 10
 
 
-@pytest.mark.parametrize("name", list(VARIANTS))
+@pytest.mark.parametrize("name", list(TRAINING_SET_CHANGES))
 def test_what_is_missing_is_said_before_anything_is_read(name: str) -> None:
-    empty = VariantOptions(augment="nonsense", generated=None, backbone="nonsense")
+    empty = ChangeOptions(augment="nonsense", generated=None, backbone="nonsense")
     try:
-        VARIANTS.get(name)().check(empty)
+        TRAINING_SET_CHANGES.get(name)().check(empty)
     except KnownGoodError as error:
         assert error.fix or error.expected  # noqa: PT017

@@ -20,6 +20,7 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.splits import divided_as, kfold_up_to
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
+from knowngood.experiments.configs import RemovalConfig
 from knowngood.files import write_json
 from knowngood.metrics.comparisons import RepeatedDifference, compare_repeats
 from knowngood.metrics.figures import auroc, fpr_at_tpr
@@ -30,7 +31,6 @@ from knowngood.progress import reporter
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
 from knowngood.wording import counted
-from knowngood.workflows.removal_config import RemovalConfig
 from knowngood.workflows.runs import fingerprint_of
 
 FOLDS = 5

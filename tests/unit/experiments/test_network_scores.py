@@ -12,9 +12,9 @@ from knowngood.data.loading import load
 from knowngood.data.records import BAD
 from knowngood.data.splits import groups_of
 from knowngood.errors import DataError
+from knowngood.experiments.audit import network_scores
 from knowngood.metrics.figures import auroc
 from knowngood.training.config import TrainConfig
-from knowngood.workflows.audit import network_scores
 
 CONFIG = TrainConfig(model="efficientnet_lite0", image_size=64)
 
