@@ -15,11 +15,35 @@ M = TypeVar("M", bound=BaseModel)
 _SHARES = frozenset(
     {
         *("escape_budget", "overkill_budget", "review_overkill", "confidence", "test", "val", "calibration"),
-        *("overkill_loss", "certainty", "fraction", "max_overkill", "max_auc_loss", "max_score"),
+        *("overkill_loss", "certainty", "cam_threshold", "max_overkill", "max_auc_loss", "max_score"),
         *("bad_rate", "label_noise", "abnormal", "shift", "brightness", "contrast", "saturation", "inside"),
-        *("largest", "jitter", "mixing", "contamination", "share", "nu", "min_likeness", "min_correlation"),
+        *("largest", "mixing", "contamination", "share", "nu", "min_likeness", "min_correlation"),
     }
 )
+
+# Fields of configurations that version 0.1 saved, by the name that they have now.
+_RENAMED = {
+    "conventional": "classifiers",
+    "freeze": "freeze_blocks",
+    "memory": "coreset_size",
+    "outlier_backbone": "feature_model",
+    "projector": "model",
+    "variants": "training_sets",
+    "watch": "cam_history",
+}
+
+
+def renamed_fields(model: type[BaseModel], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a saved configuration with the names that its fields have now.
+
+    Args:
+        model: That the fields are of.
+        saved: As an earlier version of knowngood wrote it.
+    """
+    fields = model.model_fields
+    names = {old: new for old, new in _RENAMED.items() if old not in fields and new in fields}
+    found = {names.get(name, name): value for name, value in saved.items()}
+    return found | ({"preset": "best"} if found.get("preset") == "paper" else {})
 
 
 def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from knowngood.cli.options import Run, with_options
+from knowngood.cli.options import Run, Verb, with_options
 from knowngood.cli.output import Json, answer_json, at_work
 from knowngood.workflows.configs import CascadeConfig
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Put a fast student before a recipe's network.")(cascade)
+    app.command(cls=Verb, short_help="Put a fast student before a recipe's network.")(cascade)
 
 
 @with_options(CascadeConfig)

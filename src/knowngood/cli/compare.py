@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.errors import ConfigError
 from knowngood.experiments.configs import CompareConfig
@@ -19,10 +19,10 @@ _TPRS = ("0.991", "0.995", "0.997", "1")
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Compare models, training sets, freezing and balance in one table.")(compare)
+    app.command(cls=Verb, short_help="Compare models, training sets, freezing and balance in one table.")(compare)
 
 
-@with_options(CompareConfig)
+@with_options(CompareConfig, basic=("models", "training_sets", "classifiers", "seeds", "epochs", "image_size", "seed"))
 def compare(
     data: Data,
     config: CompareConfig,
@@ -31,7 +31,7 @@ def compare(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Train several models in the same way on the same splits and say which differences are real.

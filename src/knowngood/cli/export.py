@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import RecipePath, data_option, with_options
+from knowngood.cli.options import RecipePath, Verb, data_option, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 from knowngood.recipe.tolerance import Tolerance
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Export a recipe to OpenVINO or ONNX, checked for parity.")(export)
+    app.command(cls=Verb, short_help="Export a recipe to OpenVINO or ONNX, checked for parity.")(export)
 
 
-@with_options(Tolerance)
+@with_options(Tolerance, basic=())
 def export(
     recipe: RecipePath,
     config: Tolerance,

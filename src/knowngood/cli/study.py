@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.experiments.configs import StudyConfig
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Do all of it: check, train, compare, audit, and one report.")(study)
+    app.command(cls=Verb, short_help="Do all of it: check, train, compare, audit, and one report.")(study)
 
 
-@with_options(StudyConfig)
+@with_options(StudyConfig, basic=("preset", "skip", "model", "escape_budget", "seed"))
 def study(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the study.")],
@@ -25,7 +25,7 @@ def study(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the study that is in --out.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Check, train, compare, audit and report, in one resumable run.

@@ -10,8 +10,10 @@ import typer
 from knowngood.cli.options import (
     Bad,
     Data,
+    Force,
     Good,
     Source,
+    Verb,
     data_option,
     images_to_read,
     out_folder,
@@ -33,7 +35,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Out = Annotated[Path, out_folder("Folder for the images and their manifest; must be empty.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the generated set that is in --out.")]
 
 
 def register(verbs: typer.Typer) -> None:
@@ -46,8 +47,8 @@ def _synthesize() -> None:
     """Make bad images from few, and judge whether they help."""
 
 
-@app.command(short_help="Teach a StyleGAN the bad images of a set.")
-@with_options(GeneratorConfig)
+@app.command(cls=Verb, short_help="Teach a StyleGAN the bad images of a set.")
+@with_options(GeneratorConfig, basic=("class_", "resolution", "kimg", "good_kimg", "by_defect", "seed"))
 def train(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the run.")],
@@ -55,9 +56,7 @@ def train(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the run in --out, and train on fewer than 20 images.")
-    ] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Teach a StyleGAN the bad images of the training split. A call that was killed goes on when it is given again.
@@ -77,8 +76,8 @@ def train(
     typer.echo(f"Make images: knowngood synthesize sample {done.folder} --count 3000 --out DIR")
 
 
-@app.command(short_help="Blend defects of bad training images into good ones.")
-@with_options(TransplantConfig)
+@app.command(cls=Verb, short_help="Blend defects of bad training images into good ones.")
+@with_options(TransplantConfig, basic=("blend", "seed"))
 def transplant(
     data: Data,
     out: Out,
@@ -106,7 +105,7 @@ def transplant(
     _tell(done, json)
 
 
-@app.command(short_help="Write samples of a trained generator.")
+@app.command(cls=Verb, short_help="Write samples of a trained generator.")
 @with_options(SamplingParameters)
 def sample(  # noqa: PLR0913, PLR0917  (an option each)
     run: Annotated[Path, images_to_read("Folder of `knowngood synthesize train`.", "RUN")],
@@ -146,8 +145,8 @@ def _tell(done: GeneratedSet, json: bool) -> None:
         )
 
 
-@app.command(short_help="Are made images like real ones, and are they new?")
-@with_options(JudgeConfig)
+@app.command(cls=Verb, short_help="Are made images like real ones, and are they new?")
+@with_options(JudgeConfig, basic=("model", "image_size", "classifier", "seed"))
 def judge(
     generated: Annotated[Path, images_to_read("Folder or manifest of made images.", "GENERATED")],
     data: Data,

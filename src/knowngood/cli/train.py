@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knowngood.cli.cascade import show_cascade
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_folders, show_table
 from knowngood.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from knowngood.workflows.cascade import Cascaded
 
+BASIC = ("model", "preset", "epochs", "image_size", "one_class", "escape_budget", "overkill_budget", "roi", "seed")
 SPLITS = ("train", "val", "calibration", "test")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Train an inspector and write its report.")(train)
+    app.command(cls=Verb, short_help="Train an inspector and write its report.")(train)
 
 
-@with_options(TrainConfig)
+@with_options(TrainConfig, basic=BASIC)
 def train(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the run.")],
@@ -34,7 +35,7 @@ def train(
     cascade: Annotated[
         bool, typer.Option("--cascade", help="Put a fast student before it, as `knowngood cascade` does.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run that is in --out.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Train an inspector on good and bad photographs, certify its threshold and write a report.

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from knowngood.cli.options import Verb
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="List networks; fetch their ImageNet weights.")(weights)
+    app.command(cls=Verb, short_help="List networks; fetch their ImageNet weights.")(weights)
 
 
 def weights(

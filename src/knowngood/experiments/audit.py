@@ -136,7 +136,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     data: str | Path | Records,
     out: str | Path,
     *,
-    backbone: str = "resnet50",
+    model: str = "resnet50",
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
@@ -159,7 +159,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the results; an older audit in it is replaced.
-        backbone: Pretrained network whose features are used.
+        model: Pretrained network whose features are used.
         weights: File or folder with its weights.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
@@ -189,9 +189,9 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
             raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
         if trial is not None and trial.verdicts is not None:
             with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
-        tuned = {"model": backbone, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
+        tuned = {"model": model, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
         training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
-        made_by: dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": image_size}
+        made_by: dict[str, Any] = {"model": model, "weights": weights, "image_size": image_size}
         there = None if cluster.engine == "local" else OnCluster(folder / PARTS, cluster, weights)
         deep = features(records, **made_by, stages=True, elsewhere=there)
         table = _audited(records, deep, detectors, one_sided, seed, training, folder)
@@ -284,7 +284,7 @@ def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) 
 def feature_facts(deep: Features) -> dict[str, Any]:
     """Returns what made a table of features, as JSON types."""
     return {
-        "backbone": deep.backbone,
+        "model": deep.model,
         "weights": deep.origin,
         "size": list(deep.size),
         "computed": deep.computed,

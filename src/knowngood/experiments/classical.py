@@ -207,7 +207,7 @@ def classical(
     records = whole.usable()
     groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]
     parts = {seed: _part(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
-    deep = features(records, config.backbone, weights=config.weights, image_size=config.image_size)
+    deep = features(records, config.model, weights=config.weights, image_size=config.image_size)
     sound = np.atleast_1d(np.isfinite(deep.rows).all(axis=1))
     parts = {seed: _sound(part, sound) for seed, part in parts.items()}
     is_bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
@@ -254,9 +254,9 @@ def _once(kept: Path, made_by: object, make: Callable[[], Judged]) -> Judged:
 
 
 def _names(config: ClassicalConfig) -> list[str]:
-    if config.models is None:
+    if config.classifiers is None:
         return CLASSIFIERS.names()
-    names = [name.strip() for name in config.models.split(",") if name.strip()]
+    names = [name.strip() for name in config.classifiers.split(",") if name.strip()]
     for name in names:
         CLASSIFIERS.get(name)
     if not names:
@@ -342,7 +342,7 @@ def _seconds_an_image(records: Records, config: ClassicalConfig) -> float:
     for count in (_WARM, _WARM + _TIMED):
         few = records.with_frame(sample.head(count))
         before = time.perf_counter()
-        features(few, config.backbone, weights=config.weights, image_size=config.image_size)
+        features(few, config.model, weights=config.weights, image_size=config.image_size)
         took.append((time.perf_counter() - before, len(few)))
     (first, few_images), (second, images) = took
     if images > few_images and second > first:  # what building the network costs is in both
@@ -373,5 +373,5 @@ def _pca(
         whole=(lines[1].auroc, lines[1].accuracy),
         larger=float(max(labels.mean(), 1 - labels.mean())),
         fitted_on=len(labels),
-        features=f"{deep.rows.shape[1]:,} penultimate features of {deep.backbone}",
+        features=f"{deep.rows.shape[1]:,} penultimate features of {deep.model}",
     )

@@ -43,7 +43,7 @@ from knowngood.progress import reporter
 from knowngood.report.comparison import comparison_page
 from knowngood.tables import write_table
 from knowngood.training.config import Balance, Freeze, TrainConfig
-from knowngood.workflows.runs import command_for, fingerprint_of, open_run, shown, versions
+from knowngood.workflows.runs import call_of, command_for, fingerprint_of, open_run, shown, versions
 from knowngood.workflows.train import Trained, check_trainable, train_divided
 
 RANDOM = "random weights"
@@ -154,7 +154,7 @@ class Trainings:
                 yield Made(plan, *self._facts[plan.key], tuple(self._done[plan.key]))
 
     def _changed(self, divided: Records, name: str, seed: int) -> TrainingSet:
-        options = ChangeOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
+        options = ChangeOptions(self.config.augment, self.config.generated, self.config.feature_model, seed)
         training_set = TrainingSet(divided)
         for change in changes_named(name):
             training_set = change.apply(training_set, options)
@@ -282,7 +282,9 @@ def compare(
     check_trainable(records)
     records = records.usable().labelled()
     finished = _finished(folder, config)
-    there = open_run(folder, config, fingerprint_of(records), force, finished=finished is not None, grows=GROWS)
+    call = call_of(data, source, good, bad)
+    seen = fingerprint_of(records)
+    there = open_run(folder, config, seen, force, finished=finished is not None, grows=GROWS, call=call)
     if there and finished is not None:
         return Compared(folder, as_table(finished), finished)
     command = command_for(shown(data), folder, config, source, "compare", good=good, bad=bad)
@@ -314,7 +316,7 @@ def _check_names(config: CompareConfig) -> None:
     for model in config.models:
         BACKBONES.get(model)
     policy_named(config.augment)
-    options = ChangeOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
+    options = ChangeOptions(config.augment, config.generated, config.feature_model, config.seed)
     for name in config.training_sets:
         for change in changes_named(name):
             change.check(options)

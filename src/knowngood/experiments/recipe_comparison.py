@@ -98,7 +98,7 @@ def compare_recipes(
         raise DataError(
             f"No photograph is left to compare on; left out: {_words(left_out)}.",
             expected="labelled photographs that neither recipe learned from or was calibrated on",
-            fix="Give other photographs, or --all to count those that they have seen.",
+            fix="Give other photographs, or --all-images to count those that they have seen.",
         )
     reporter().say(f"{len(frame)} photographs are compared; left out: {_words(left_out) or 'none'}")
     sessions = {"a": opened(first, runtime), "b": opened(second, runtime)}
@@ -154,13 +154,15 @@ def _seen_by(recipe: Recipe, digests: list[str], name: str) -> Bools:
         try:
             table = pl.read_parquet(run, columns=["sha256", "split"])
         except pl.exceptions.PolarsError as error:
-            raise DataError(f"{run} cannot be read: {error}.", fix="Train again, or compare with --all.") from error
+            raise DataError(
+                f"{run} cannot be read: {error}.", fix="Train again, or compare with --all-images."
+            ) from error
         known = set(table.filter(pl.col("split").is_in(SEEN))["sha256"].drop_nulls())
         return np.array([digest in known for digest in digests], np.bool_)
     raise DataError(
         f"Nobody knows which photographs recipe {name.upper()} ({recipe.manifest.name}) learned from.",
         expected="evidence.safetensors in it, which `knowngood train` saves, or records.parquet of its run beside it",
-        fix="Give the recipe inside its run, or --all to count photographs that it may have seen.",
+        fix="Give the recipe inside its run, or --all-images to count photographs that it may have seen.",
     )
 
 

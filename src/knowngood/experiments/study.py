@@ -26,7 +26,7 @@ from knowngood.progress import reporter
 from knowngood.report.page import Section, page, render
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import choose_model
-from knowngood.workflows.runs import command_for, fingerprint_of, open_run, shown, versions
+from knowngood.workflows.runs import call_of, command_for, fingerprint_of, open_run, shown, versions
 
 DOCUMENT, PAGE = "study.json", "study.html"
 _KEPT = "found"  # folder of what the steps found
@@ -86,7 +86,8 @@ def study(
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
-    open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
+    call = call_of(data, source, good, bad)
+    open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",), call=call)
     material = Material(records, folder, config, {})
     _features_once(material)
     left_out: dict[str, str] = {}

@@ -77,7 +77,7 @@ def judge_page(document: dict[str, Any], table: pl.DataFrame, unseen: Records) -
         sections.insert(1, classifier_section(document["classifier"]))
     sections.append(_again(document))
     count = wording.counted(document["images"]["made"], "made image")
-    subtitle = f"{document['created']} · {count} · features of {document['features']['backbone']}"
+    subtitle = f"{document['created']} · {count} · features of {document['features']['model']}"
     return page("Made images, judged", subtitle, sections)
 
 
@@ -192,7 +192,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
         "counts": counts,
         "seeds": config.seeds,
         "preset": config.preset,
-        "model": config.model or config.backbone,
+        "model": config.classifier_model or config.model,
         "added": trial.count,
         "notes": [*trial.notes, *done["notes"]],
         "table": [{name: value for name, value in row.items() if name != "margins"} for row in rows],
@@ -201,7 +201,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
 
 def _regimes(divided: Records, config: JudgeConfig) -> list[str]:
     there = divided.of_split("train").counts()["bad"]
-    wanted = [one for one in config.bads if one == ALL or int(one) < there]
+    wanted = [one for one in config.bad_counts if one == ALL or int(one) < there]
     return wanted or [ALL]  # more than there are is all
 
 
@@ -217,7 +217,7 @@ class _Trial:
         self.tests = tests["image"].to_list()
         self.labels = tests["label"].to_numpy().astype(np.uint8)
         self.training = TrainConfig(
-            model=config.model or config.backbone,
+            model=config.classifier_model or config.model,
             preset=config.preset,
             epochs=config.epochs if config.preset == "standard" else None,
             image_size=config.image_size,
@@ -365,7 +365,7 @@ def judge(
         WeightsError: The network's weights are not to be had.
     """
     config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
-    for name in filter(None, (config.backbone, config.model)):
+    for name in filter(None, (config.model, config.classifier_model)):
         BACKBONES.get(name)  # a name that is not known is told before the images are read
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -425,7 +425,7 @@ def _features(
     parts: dict[str, Records], config: JudgeConfig
 ) -> tuple[Features, dict[str, Records], dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
     """Returns the features of every set from one pass, and the sets without what could not be decoded."""
-    deep = features(joined(parts), config.backbone, weights=config.weights, image_size=config.image_size)
+    deep = features(joined(parts), config.model, weights=config.weights, image_size=config.image_size)
     rows, kept, start = {}, {}, 0
     for name, one in parts.items():
         own = deep.rows[start : start + len(one)]

@@ -123,13 +123,13 @@ class ChangeOptions:
     Attributes:
         augment: Policy for transforms on the fly.
         generated: Folder or manifest of generated images.
-        backbone: Pretrained network in whose features outliers are looked for.
+        model: Pretrained network in whose features outliers are looked for.
         seed: Of everything drawn.
     """
 
     augment: str = "study"
     generated: Path | None = None
-    backbone: str = "resnet50"
+    model: str = "resnet50"
     seed: int = 0
 
 
@@ -371,7 +371,7 @@ class WithoutOutliers:
         Raises:
             UnknownNameError: There is no such network.
         """
-        BACKBONES.get(options.backbone)
+        BACKBONES.get(options.model)
 
     def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the set without them; only training images are looked at, and no generated ones.
@@ -382,7 +382,7 @@ class WithoutOutliers:
         frame = given.records.frame
         looked_at = (frame["split"] == "train").fill_null(False) & ~frame["generated"]
         training = given.records.with_frame(frame.filter(looked_at))
-        rows = features(training, options.backbone).rows
+        rows = features(training, options.model).rows
         sound = np.isfinite(rows).all(axis=1)  # what cannot be decoded is not trained on anyway
         machine = DETECTORS.get(machine_for(int(sound.sum())))(seed=options.seed)
         flagged = study_outliers(rows[sound], options.seed, machine=machine).outlier

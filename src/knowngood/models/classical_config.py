@@ -12,12 +12,12 @@ class ClassicalConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: str = Field("resnet50", description="Pretrained network whose penultimate features are used.")
+    model: str = Field("resnet50", description="Pretrained network whose penultimate features are used.")
     weights: Path | None = Field(None, description="File or folder with its weights.")
     image_size: int | None = Field(
         None, ge=32, le=2048, description="Side in pixels that the network sees; its own if not given."
     )
-    models: str | None = Field(None, description="Classifiers, joined with commas; all if not given.")
+    classifiers: str | None = Field(None, description="Classifiers, joined with commas; all if not given.")
     folds: int = Field(4, ge=2, le=50, description="Folds of the cross-validation that chooses settings.")
     seeds: int = Field(1, ge=1, le=100, description="How many seeds, each with its own splits.")
     seed: int = Field(0, ge=0, lt=2**31, description="The first seed, of splits and of everything drawn.")

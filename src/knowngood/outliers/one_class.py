@@ -31,7 +31,7 @@ from knowngood.progress import reporter, track
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Clock, Fitted, base_networks, choose_model, preprocessing_of
 
-SHARE = 0.1  # of the patches that are looked at is remembered, up to --memory
+SHARE = 0.1  # of the patches that are looked at is remembered, up to --coreset-size
 POOL = 50_000  # patches looked at: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
 _BLOCK = 16  # photographs whose patches are in memory together
 
@@ -151,8 +151,8 @@ class _Job:
             preprocessing=self.preprocessing,
         ).rows
         rows = deep[self.learn]
-        if len(rows) > self.config.memory:
-            rows = rows[k_centres(rows, self.config.memory, np.random.default_rng(self.config.seed))]
+        if len(rows) > self.config.coreset_size:
+            rows = rows[k_centres(rows, self.config.coreset_size, np.random.default_rng(self.config.seed))]
         clock.lap("features")
         classifier = Classifier(base.model_copy(update={"head": "knn", "supports": len(rows)}))
         classifier.load_trunk(weights)
@@ -174,7 +174,7 @@ class _Job:
 
     def _chosen(self, classifier: Classifier) -> Floats:
         random = np.random.default_rng([self.config.seed, 1])
-        most = self.config.memory
+        most = self.config.coreset_size
         detector = PatchMemory(seed=self.config.seed, share=SHARE, most=most, pool=max(POOL, most))
         return detector.remember(lambda: self._blocks(classifier, max(POOL, most), random))
 

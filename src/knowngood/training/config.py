@@ -12,7 +12,7 @@ Freeze = Literal["none", "stem", "all-but-head"]
 Balance = Literal["sampling", "weights", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 
-_ONE_CLASS = ("detector", "memory", "overkill_budget")  # options that say nothing without it
+_ONE_CLASS = ("detector", "coreset_size", "overkill_budget")  # options that say nothing without it
 
 
 class TrainConfig(BaseModel):
@@ -94,7 +94,7 @@ class TrainConfig(BaseModel):
         "patch_memory",
         description="With --one-class: patch_memory compares patches and draws maps and boxes, knn whole images.",
     )
-    memory: int = Field(
+    coreset_size: int = Field(
         4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) that are remembered."
     )
     overkill_budget: float = Field(
@@ -108,7 +108,7 @@ class TrainConfig(BaseModel):
         description="With it, scores between accept and a reject threshold of this overkill go to review.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
-    watch: Path | None = Field(
+    cam_history: Path | None = Field(
         None,
         description="Photograph, or folder of photographs (16 at most), whose Grad-CAMs are kept before training and "
         "after each epoch of fine-tuning: a film of where attention moves.",
@@ -132,10 +132,10 @@ class TrainConfig(BaseModel):
             raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
         if self.freeze != "none" and not self.fine_tuning_epochs:
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
-        if self.watch is not None and not self.fine_tuning_epochs:
-            raise ValueError("--watch films fine-tuning: it needs --preset standard or best, or --epochs")
-        if self.watch is not None and self.devices > 1:
-            raise ValueError("--watch films a training in one process: leave --devices out")
+        if self.cam_history is not None and not self.fine_tuning_epochs:
+            raise ValueError("--cam-history films fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.cam_history is not None and self.devices > 1:
+            raise ValueError("--cam-history films a training in one process: leave --devices out")
         return self
 
     @model_validator(mode="after")

@@ -279,7 +279,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
         TrainConfig,
         {
             **kept,
-            "model": config.student,
+            "model": config.student_model,
             "preset": "standard" if config.student_epochs else "quick",
             "epochs": config.student_epochs or None,
             "image_size": config.student_size,

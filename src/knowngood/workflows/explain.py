@@ -199,7 +199,7 @@ def _looked(
         # A second pass: a map's own score differs in the eighth place, and decisions must be those of predict.
         files = [path for (path, _, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
         scored = iter(recipe.predict(files, called) if files else [])
-        heat = recipe.maps(files, called, method=config.method, fraction=config.fraction)
+        heat = recipe.maps(files, called, method=config.method, fraction=config.cam_threshold)
         layers = {}
         if stages is not None and whole:
             layers = stages.maps(np.stack([recipe.fitted(one) for one in whole]))

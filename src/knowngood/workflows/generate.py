@@ -33,7 +33,7 @@ from knowngood.synthesis.transplant import Bools, Regions, Transplant
 from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
 from knowngood.tables import write_table
 from knowngood.workflows.configs import GeneratorConfig, SplitConfig, TransplantConfig
-from knowngood.workflows.runs import FIGURES, fingerprint_of, open_run, versions
+from knowngood.workflows.runs import FIGURES, call_of, fingerprint_of, open_run, versions
 
 MOST_GOOD = 20_000  # good photographs that are looked at first, at most
 _MIXED = 1.15  # sizes further apart than this are told of
@@ -77,7 +77,7 @@ def train_generator(
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        force: Replace the run in `out`, and train on fewer than 20 images.
+        force: Replace the run in `out`.
         watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
         **options: Fields of `GeneratorConfig`.
 
@@ -91,23 +91,31 @@ def train_generator(
 
     config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
     if config.discriminator != "residual":
-        config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
-        find(str(config.projector))  # says what is missing before images are read
+        config = config.model_copy(update={"model": config.model or preferred()})  # kept with the run
+        find(str(config.model))  # says what is missing before images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(whole, config.unit_from).usable()
     divided = _divided(records, config)
     learned = _chosen(divided, config.class_)
-    if learned.height < FEWEST and not force:
+    if learned.height < FEWEST and not config.allow_few_images:
         raise DataError(
             f"There are {learned.height} images of class {config.class_!r} in the training split.",
             expected=f"at least {FEWEST}: a generator taught with fewer repeats what it has seen",
-            fix="Try `knowngood synthesize transplant`, gather more, or insist with --force.",
+            fix="Try `knowngood synthesize transplant`, gather more, or insist with --allow-few-images.",
         )
     shown_before = _shown_kimg(folder)
     finished = shown_before is not None and shown_before >= config.kimg + config.good_kimg
-    if open_run(folder, config, fingerprint_of(divided), force, finished=finished, grows=("kimg", "tick_kimg")):
+    if open_run(
+        folder,
+        config,
+        fingerprint_of(divided),
+        force,
+        finished=finished,
+        grows=("kimg", "tick_kimg", "allow_few_images"),
+        call=call_of(data, source, good, bad),
+    ):
         return _read(folder)
     frames = ({"good": _first(divided, config)} if config.good_kimg else {}) | {config.class_: learned}
     notes = _notes(divided, learned, config)

@@ -157,5 +157,5 @@ def audience_of(place: Path | None) -> Audience | None:
             troubles.append(error.what)
             reporter().say(f"not watched: {error.what}")
     if not photographs:
-        raise DataError(f"None of the photographs of --watch can be read; the first says: {troubles[0]}")
+        raise DataError(f"None of the photographs of --cam-history can be read; the first says: {troubles[0]}")
     return Audience(tuple(names), tuple(photographs))

@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import ConfigError
 from knowngood.files import storage_errors, write_json
 from knowngood.metrics.thresholds import Thresholds, decide
+from knowngood.parameters import renamed_fields
 from knowngood.progress import reporter
 
 _PACKAGES = (
@@ -191,6 +192,7 @@ def open_run(
     *,
     finished: bool | None = None,
     grows: Collection[str] = (),
+    call: Mapping[str, Any] | None = None,
 ) -> bool:
     """Says whether the run in `folder` is finished; if not, leaves the folder ready to begin or to go on.
 
@@ -201,6 +203,7 @@ def open_run(
         force: Delete whatever run is there.
         finished: Whether it is finished if it is the same; by default when its figures are there.
         grows: Fields of `config` in which a run may differ from the one before and still go on with it.
+        call: What `call_of` returns: it is kept beside all options, so that `--config` repeats the run from its folder.
 
     Raises:
         ConfigError: The folder holds something else, or another run that took time.
@@ -222,11 +225,36 @@ def open_run(
     if occupied and force:
         shutil.rmtree(folder)
     elif occupied:
-        return _go_on(folder, wanted, new, (folder / FIGURES).is_file() if finished is None else finished)
+        held = _held(path)
+        held["config"] = new | renamed_fields(type(config), held["config"])  # options that the run was made without
+        there = _go_on(folder, wanted, held, (folder / FIGURES).is_file() if finished is None else finished)
+        if call is not None and not there:
+            write_json(path, wanted | {"repeat": _plain(config) | dict(call)})
+        return there
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, wanted)
+    write_json(path, wanted if call is None else wanted | {"repeat": _plain(config) | dict(call)})
     return False
+
+
+def call_of(
+    data: str | Path | Records, source: str | None, good: Sequence[str], bad: Sequence[str], **resolved: Any
+) -> dict[str, Any]:
+    """Returns the arguments of a run beside its configuration, under the names that its command has for them.
+
+    Args:
+        data: Folder, manifest, word of a source, or records; a path is made absolute.
+        source: Data source, or None.
+        good: Names that mean good.
+        bad: Names that mean bad.
+        **resolved: Fields of the configuration that were left open, as they were decided.
+    """
+    named = shown(data)
+    place = os.path.abspath(named) if Path(named).exists() else named
+    listed = {
+        name: [names] if isinstance(names, str) else list(names) for name, names in (("good", good), ("bad", bad))
+    }
+    return {"data": place, "source": source, **{name: names for name, names in listed.items() if names}, **resolved}
 
 
 def fingerprint_of(records: Records) -> str:
@@ -241,9 +269,7 @@ def _plain(config: BaseModel) -> dict[str, Any]:
     return config.model_dump(mode="json") | paths
 
 
-def _go_on(folder: Path, wanted: dict[str, Any], defaults: dict[str, Any], finished: bool) -> bool:
-    held = _held(folder / CONFIG)
-    held["config"] = defaults | held["config"]  # options that the run was made without
+def _go_on(folder: Path, wanted: dict[str, Any], held: dict[str, Any], finished: bool) -> bool:
     if held == wanted:
         said = "is finished already; --force makes it again" if finished else "is gone on with"
         reporter().say(f"the run in {folder} {said}")
@@ -268,6 +294,7 @@ def _held(path: Path) -> dict[str, Any]:
         held = None
     if not isinstance(held, dict) or not {"config", "data"} <= set(held):
         raise ConfigError(f"{path} is not what knowngood wrote.", fix="Choose another --out.")
+    held.pop("repeat", None)  # for --config alone
     return held
 
 

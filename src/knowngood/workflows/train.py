@@ -6,7 +6,7 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from knowngood.workflows.maps import audience_of, map_sections
 from knowngood.workflows.repeated_parts import leakage
 from knowngood.workflows.runs import (
     FIGURES,
+    call_of,
     command_for,
     count_words,
     data_facts,
@@ -167,7 +168,8 @@ def train(
         WeightsError: Pretrained weights are asked for and not to be had.
     """
     config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
-    choose_model(config), policy_named(config.augment)  # a name that is not known is told before the images are read
+    chosen = choose_model(config)
+    policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -186,7 +188,9 @@ def train(
         before, divided = len(divided), without_outliers(divided, config.without)
         reporter().say(f"{counted(before - len(divided), 'outlier')} left out of training")
     command = command_for(shown(data), folder, config, source, good=good, bad=bad)
-    return train_divided(divided, groups_of(divided), folder, config, command, force=force, warnings=warnings)
+    call = call_of(data, source, good, bad, model=chosen)
+    groups = groups_of(divided)
+    return train_divided(divided, groups, folder, config, command, force=force, warnings=warnings, call=call)
 
 
 def train_divided(
@@ -199,6 +203,7 @@ def train_divided(
     force: bool = False,
     pixels: Path | None = None,
     warnings: Sequence[Finding] = (),
+    call: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains as `train` does, on a set that is divided already.
 
@@ -211,6 +216,7 @@ def train_divided(
         force: Replace whatever run is in `folder`.
         pixels: Folder for decoded photographs that other runs share; otherwise the run keeps its own and clears it.
         warnings: What makes figures untrue, for the top of the report; what is suspected of repeated parts is added.
+        call: Arguments that repeat the run from its folder, from `call_of`.
 
     Raises:
         ConfigError: `folder` holds another run.
@@ -220,9 +226,9 @@ def train_divided(
     started = time.perf_counter()
     preprocessing_of(divided, config)  # a region that does not fit is told before anything is written
     fingerprint = fingerprint_of(divided)
-    if open_run(folder, config, fingerprint, force):
+    if open_run(folder, config, fingerprint, force, call=call):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
-    audience = audience_of(config.watch)
+    audience = audience_of(config.cam_history)
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")

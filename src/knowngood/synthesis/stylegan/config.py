@@ -35,7 +35,7 @@ class SynthesisConfig(Widths):
         le=100_000,
         description="Before them, thousands of good photographs: how parts look is learned from the many.",
     )
-    freeze: int = Field(
+    freeze_blocks: int = Field(
         0,
         ge=0,
         le=6,
@@ -53,7 +53,7 @@ class SynthesisConfig(Widths):
     join_kimg: float = Field(
         10.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
-    projector: str | None = Field(
+    model: str | None = Field(
         None, description="Network that a projected discriminator looks through; the first at hand if not given."
     )
     batch_size: int = Field(16, ge=4, le=1024, description="Photographs a step.")
@@ -94,14 +94,14 @@ class SynthesisConfig(Widths):
             raise ValueError(f"--batch-size {self.batch_size} cannot be divided among {self.devices} devices")
         if self.batch_size // self.devices < 4:
             raise ValueError("every device needs 4 photographs a step")
-        if self.freeze and not self.good_kimg:
-            raise ValueError("--freeze is about what --good-kimg has taught")
-        if self.discriminator == "projected" and (self.r1 or self.freeze):
-            raise ValueError("--r1 and --freeze are about a residual discriminator")
-        if self.projector is not None and self.discriminator == "residual":
-            raise ValueError("--projector is about a projected discriminator")
-        if self.projector is not None and self.projector not in BACKBONES:
-            raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
+        if self.freeze_blocks and not self.good_kimg:
+            raise ValueError("--freeze-blocks is about what --good-kimg has taught")
+        if self.discriminator == "projected" and (self.r1 or self.freeze_blocks):
+            raise ValueError("--r1 and --freeze-blocks are about a residual discriminator")
+        if self.model is not None and self.discriminator == "residual":
+            raise ValueError("--model is about a projected discriminator")
+        if self.model is not None and self.model not in BACKBONES:
+            raise ValueError(f"--model is one of {', '.join(BACKBONES.names())}")
         return self
 
     @property

@@ -229,8 +229,8 @@ def judges(config: SynthesisConfig, networks: NetworksConfig, device: torch.devi
         made.append(Judge("residual", network, optimiser, generator_loss, discriminator_loss, r1=config.r1_weight))
     if config.discriminator in ("projected", "both"):
         kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-        assert config.projector is not None  # whoever asks has chosen one, and keeps its name
-        trunk = seeing(config.projector, config.resolution, networks.channels).to(device).to(**layout)
+        assert config.model is not None  # whoever asks has chosen one, and keeps its name
+        trunk = seeing(config.model, config.resolution, networks.channels).to(device).to(**layout)
         projected = ProjectedDiscriminator(networks, trunk, kind).to(device).to(**layout)
         optimiser = adam(projected, config.learning_rate * ProjectedDiscriminator.rate)
         joins = config.steps(config.join_kimg) if config.discriminator == "both" else 0
