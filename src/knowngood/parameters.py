@@ -64,6 +64,25 @@ def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
         raise ConfigError(f"{value}: {first['msg'].removeprefix('Value error, ')}.", expected=share, fix=fix) from error
 
 
+def configured(model: type[M], config: M | None, given: Mapping[str, Any]) -> M:
+    """Returns the configuration of a call that takes it whole, in keywords, or both.
+
+    Args:
+        model: Of the configuration.
+        config: The whole one, or None.
+        given: Arguments of the call (`locals()` at its start); what is no field of the model is left alone, and what
+            equals the field's default does not change `config`.
+
+    Raises:
+        ConfigError: A value is out of its range or of the wrong kind.
+    """
+    fields = {name: given[name] for name in model.model_fields}
+    if config is None:
+        return checked_parameters(model, fields)
+    changed = {name: value for name, value in fields.items() if value != model.model_fields[name].default}
+    return checked_parameters(model, config.model_dump() | changed)
+
+
 def _of_percent(model: type[BaseModel], name: str, given: Any, flag: str, fix: str) -> tuple[str | None, str]:
     """Returns what to say where a share of 1 is given in percent: what is expected, and how it is given."""
     try:

@@ -36,7 +36,7 @@ from knowngood.models.classical import (
 )
 from knowngood.models.classical_config import ClassicalConfig
 from knowngood.models.features import Features, features
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.page import page
 from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
@@ -168,7 +168,7 @@ class _Part:
     test: Ids
 
 
-def classical(
+def classical(  # noqa: PLR0913  (a keyword a field of ClassicalConfig)
     data: str | Path | Records,
     out: str | Path,
     config: ClassicalConfig | None = None,
@@ -176,7 +176,18 @@ def classical(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    **options: Any,
+    model: str = "resnet50",
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    classifiers: str | None = None,
+    folds: int = 4,
+    seeds: int = 1,
+    seed: int = 0,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
 ) -> Classical:
     """Fits conventional classifiers on deep features and tests them on the images that `train` tests on.
 
@@ -187,11 +198,10 @@ def classical(
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the results; earlier ones are replaced.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        **options: Fields of `ClassicalConfig`.
 
     Raises:
         DataError: One class only, or fewer images (or lots) of a class than folds.
@@ -199,7 +209,7 @@ def classical(
         WeightsError: The network's weights are not to be had.
     """
     started = time.perf_counter()
-    config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
+    config = configured(ClassicalConfig, config, locals())
     names = _names(config)
     check_writable(Path(out), folder=True)  # before anything is computed
     whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -38,7 +38,7 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.cost import cost_of, images_per_second
 from knowngood.models.weights.search import available, find, hub_answers
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.comparison import comparison_page
 from knowngood.tables import write_table
@@ -240,7 +240,7 @@ class Compared:
     document: dict[str, Any]
 
 
-def compare(
+def compare(  # noqa: PLR0913  (a keyword a field of CompareConfig)
     data: str | Path | Records,
     out: str | Path,
     config: CompareConfig | None = None,
@@ -249,7 +249,35 @@ def compare(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    models: str | Sequence[str] = ("resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "vgg16"),
+    seeds: int = 1,
+    training_sets: str | Sequence[str] = ("transforms",),
+    freeze: str | Sequence[str] = ("none",),
+    balance: str | Sequence[str] = ("sampling",),
+    augment: str = "study",
+    generated: str | Path | None = None,
+    classifiers: str | Sequence[str] = (),
+    feature_model: str = "resnet50",
+    limit: int | None = None,
+    limit_test: int | None = None,
+    require_pretrained: bool = False,
+    image_size: int | None = None,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    weight_decay: float = 0.02,
+    pretrained: bool = True,
+    patience: int = 6,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    escape_budget: float = 0.01,
+    confidence: float = 0.95,
+    seed: int = 0,
+    devices: int = 1,
 ) -> Compared:
     """Trains several models in the same way on the same splits and says which differences are real.
 
@@ -259,12 +287,11 @@ def compare(
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
         out: Folder for the comparison.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever comparison is in `out`.
-        **options: Fields of `CompareConfig`.
 
     Raises:
         UnknownNameError: No such model, training set or policy; raised before anything is read.
@@ -273,7 +300,7 @@ def compare(
         WeightsError: Pretrained weights are required and not to be had.
         TrainingError: Not one row could be trained.
     """
-    config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
+    config = configured(CompareConfig, config, locals())
     _check_names(config)
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
@@ -297,9 +324,9 @@ def compare(
         )
     trainings = Trainings(config, folder, command)
     groups = groups_of(records)
-    sets = {seed: divide(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
-    for seed, divided in sets.items():
-        trainings.add(divided, plans, seed)
+    sets = {one: divide(records, groups, config, one) for one in range(config.seed, config.seed + config.seeds)}
+    for one, divided in sets.items():
+        trainings.add(divided, plans, one)
     made = list(trainings.made(plans))
     left_out |= trainings.failed
     if not made:

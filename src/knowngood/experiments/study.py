@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from knowngood import wording
 from knowngood.data.loading import loaded
@@ -21,7 +21,7 @@ from knowngood.experiments.study_steps import STEPS, Material, Step
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.page import Section, page, render
 from knowngood.training.config import TrainConfig
@@ -45,7 +45,7 @@ class Studied:
     document: dict[str, Any]
 
 
-def study(
+def study(  # noqa: PLR0913  (a keyword a field of StudyConfig)
     data: str | Path | Records,
     out: str | Path,
     config: StudyConfig | None = None,
@@ -54,7 +54,22 @@ def study(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    preset: Literal["quick", "standard", "best"] = "quick",
+    skip: str = "",
+    model: str | None = None,
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    models: str | None = None,
+    compare_size: int | None = None,
+    epochs: int | None = None,
+    limit: int | None = None,
+    seeds: int | None = None,
+    trial_seeds: int | None = None,
+    generated: str | Path | None = None,
+    escape_budget: float = 0.01,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
 ) -> Studied:
     """Asks every question of a set of photographs and writes one report.
 
@@ -65,19 +80,18 @@ def study(
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
         out: Folder for the study.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever study is in `out`.
-        **options: Fields of `StudyConfig`.
 
     Raises:
         UnknownNameError: A network or a step that is not known; told before anything is read.
         ConfigError: `out` holds another study.
         DataError: There is nothing to read, or not one step could be done.
     """
-    config = checked_parameters(StudyConfig, (config or StudyConfig()).model_dump() | options).resolved()
+    config = configured(StudyConfig, config, locals()).resolved()
     for name in config.skipped:
         STEPS.get(name)
     for name in (*config.compared, *([config.model] if config.model else [])):

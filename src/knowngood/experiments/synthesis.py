@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ from knowngood.files import check_writable, sha256_of, write_json, write_text
 from knowngood.metrics.figures import auroc, fpr_at_tpr
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.pictures import thumbnail
@@ -337,7 +337,7 @@ class Judged:
     document: dict[str, Any]
 
 
-def judge(
+def judge(  # noqa: PLR0913  (a keyword a field of JudgeConfig)
     generated: str | Path,
     data: str | Path | Records,
     out: str | Path,
@@ -346,7 +346,26 @@ def judge(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    **options: Any,
+    classifier: bool = False,
+    bad_counts: str | Sequence[str] = ("30", "100", "300", "all"),
+    seeds: int = 3,
+    preset: Literal["quick", "standard"] = "quick",
+    classifier_model: str | None = None,
+    epochs: int | None = None,
+    count: int | None = None,
+    also: str | Sequence[str | Path] = (),
+    augment: str = "none",
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    model: str = "resnet50",
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    most: int = 3000,
+    native: bool = False,
 ) -> Judged:
     """Judges made bad images against real ones that their maker did not see; test images are not looked at.
 
@@ -354,17 +373,16 @@ def judge(
         generated: Folder or manifest of made images.
         data: The photographs, with the splits that they were made with: folder, manifest, word of a source, records.
         out: Folder for the results; an older judgement in it is replaced.
-        config: How; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source of the photographs, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        **options: Fields of `JudgeConfig`.
 
     Raises:
         DataError: There are no made bad images, or too few real bads that their maker did not see.
         WeightsError: The network's weights are not to be had.
     """
-    config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
+    config, folder = configured(JudgeConfig, config, locals()), Path(out)
     for name in filter(None, (config.model, config.classifier_model)):
         BACKBONES.get(name)  # a name that is not known is told before the images are read
     check_writable(folder, folder=True)  # before anything is computed

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from knowngood.errors import ConfigError, ImageError
 from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.models.batching import device_of
 from knowngood.models.classifier import Classifier
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
@@ -59,7 +59,12 @@ def explain(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     config: ExplainConfig | None = None,
-    **options: Any,
+    *,
+    method: str = "auto",
+    layers: str = "last",
+    cam_threshold: float = 0.4,
+    scale: Literal["shared", "image"] = "shared",
+    raw: bool = False,
 ) -> Explained:
     """Shows where a recipe looked in photographs; one that cannot be read costs its own row.
 
@@ -67,15 +72,14 @@ def explain(
         recipe: A loaded recipe or its folder.
         images: Files and folders (searched through).
         out: Folder to write; one that an earlier call wrote is replaced whole.
-        config: What to make; or give its fields as `options`.
-        **options: Fields of `ExplainConfig`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
 
     Raises:
         ConfigError: The recipe draws no such maps, or `out` holds something else.
         UnknownNameError: No such method or layer; those that there are are named.
         DataError: No photograph is found.
     """
-    config = checked_parameters(ExplainConfig, (config or ExplainConfig()).model_dump() | options)
+    config = configured(ExplainConfig, config, locals())
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import check_writable, write_json
 from knowngood.models.weights.search import find, preferred
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.synthesis.config import TransplantParameters
@@ -54,7 +54,7 @@ class TrainedGan:
     figures: dict[str, Any]
 
 
-def train_generator(
+def train_generator(  # noqa: PLR0913  (a keyword a field of GeneratorConfig)
     data: str | Path | Records,
     out: str | Path,
     config: GeneratorConfig | None = None,
@@ -64,7 +64,38 @@ def train_generator(
     bad: Sequence[str] = (),
     force: bool = False,
     watcher: Callable[[TrainedGenerator, float], dict[str, float]] | None = None,
-    **options: Any,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    latent: int = 256,
+    mapping_layers: int = 4,
+    base: int = 2048,
+    most: int = 256,
+    class_: str = "bad",
+    resolution: int = 64,
+    kimg: float = 100.0,
+    good_kimg: float = 0.0,
+    freeze_blocks: int = 0,
+    by_defect: bool = False,
+    shape: Literal["pad", "crop", "stretch"] = "pad",
+    discriminator: Literal["residual", "projected", "both"] = "both",
+    join_kimg: float = 10.0,
+    model: str | None = None,
+    batch_size: int = 16,
+    learning_rate: float = 0.002,
+    r1: float | None = None,
+    path_length: float = 0.0,
+    mixing: float = 0.9,
+    ada_target: float = 0.6,
+    ada_kimg: float = 100.0,
+    ema_kimg: float = 5.0,
+    tick_kimg: float = 2.0,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    devices: int = 1,
+    allow_few_images: bool = False,
 ) -> TrainedGan:
     """Trains a StyleGAN on the bad images of the training split.
 
@@ -73,13 +104,12 @@ def train_generator(
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the run.
-        config: What to learn; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace the run in `out`.
         watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
-        **options: Fields of `GeneratorConfig`.
 
     Raises:
         ConfigError: An option is out of range, or `out` holds something else.
@@ -89,7 +119,7 @@ def train_generator(
     """
     from knowngood.synthesis.stylegan.training import train_stylegan, write_film
 
-    config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
+    config = configured(GeneratorConfig, config, locals())
     if config.discriminator != "residual":
         config = config.model_copy(update={"model": config.model or preferred()})  # kept with the run
         find(str(config.model))  # says what is missing before images are read
@@ -257,7 +287,7 @@ def _defects(learned: pl.DataFrame, config: GeneratorConfig) -> tuple[str, ...]:
     return known
 
 
-def transplant(
+def transplant(  # noqa: PLR0913  (a keyword a field of TransplantConfig)
     data: str | Path | Records,
     out: str | Path,
     count: int,
@@ -268,7 +298,19 @@ def transplant(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    blend: Literal["poisson", "feather"] = "poisson",
+    margin: int = 3,
+    shift: float = 0.03,
+    rotate: float = 5.0,
+    zoom: float = 1.15,
+    flip: bool = False,
+    largest: float = 0.5,
 ) -> GeneratedSet:
     """Writes bad images: defects of bad training images, cut out and blended into good training images.
 
@@ -279,20 +321,19 @@ def transplant(
         data: Folder, manifest, the word of a source, or records; the splits that they come with are kept.
         out: Folder to write, empty or not there.
         count: How many images.
-        config: How they are made; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         recipe: Run or recipe whose maps say where a defect is that has neither mask nor box.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace the generated set that is in `out`.
-        **options: Fields of `TransplantConfig`.
 
     Raises:
         ConfigError: `out` holds something else, or an option is impossible.
         DataError: No bad training image says where its defect is.
         StorageError: The disk is full; what was made is kept.
     """
-    config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
+    config = configured(TransplantConfig, config, locals())
     check_writable(Path(out), folder=True)  # before anything is computed
     regions = None if recipe is None else regions_by(recipe)
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -314,7 +355,9 @@ def sample(
     bad: Sequence[str] = (),
     maker: str = "stylegan",
     force: bool = False,
-    **parameters: Any,
+    truncation: float = 1.0,
+    defect: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> GeneratedSet:
     """Writes samples of a trained generator; each can be made again from the seed and its number.
 
@@ -330,7 +373,9 @@ def sample(
         bad: The same for bad.
         maker: Registered maker that reads the run.
         force: Replace the generated set that is in `out`.
-        **parameters: Of the maker.
+        truncation: Of StyleGAN: below 1 samples are nearer to the mean, less varied, fewer broken ones.
+        defect: Of StyleGAN: only samples of this defect.
+        parameters: Of another maker, by name.
 
     Raises:
         ConfigError: There is no such run, `out` holds something else, or a parameter is impossible.
@@ -342,7 +387,8 @@ def sample(
     if not place.is_dir():
         raise ConfigError(f"There is no run in {run}.", fix="knowngood synthesize train DATA --out RUN")
     check_writable(Path(out), folder=True)  # before anything is computed
-    opened = open_maker(maker, place, seed, **parameters)
+    own = {"truncation": truncation, "defect": defect} if maker == "stylegan" else {}
+    opened = open_maker(maker, place, seed, **(own if parameters is None else parameters))
     beside = None
     if data is not None:
         whole = loaded(data, source, good=good, bad=bad, out=out)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ from knowngood.metrics.thresholds import (
     threshold_at_overkill,
 )
 from knowngood.outliers.one_class import fit_one_class
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.evidence import Evidence
@@ -137,7 +137,7 @@ class Trained:
     metrics: dict[str, Any]
 
 
-def train(
+def train(  # noqa: PLR0913  (a keyword a field of TrainConfig)
     data: str | Path | Records,
     out: str | Path,
     config: TrainConfig | None = None,
@@ -146,7 +146,39 @@ def train(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    model: str | None = None,
+    preset: Literal["quick", "standard", "best"] = "quick",
+    epochs: int | None = None,
+    image_size: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    weight_decay: float = 0.02,
+    balance: Literal["sampling", "weights", "none"] = "sampling",
+    freeze: Literal["none", "stem", "all-but-head"] = "none",
+    augment: str = "standard",
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    patience: int = 6,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    roi: str | None = None,
+    mask_leads: bool = False,
+    verdicts: str | Path | None = None,
+    without: str | Path | None = None,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    escape_budget: float = 0.01,
+    one_class: bool = False,
+    detector: Literal["patch_memory", "knn"] = "patch_memory",
+    coreset_size: int = 4000,
+    overkill_budget: float = 0.01,
+    confidence: float = 0.95,
+    review_overkill: float | None = None,
+    seed: int = 0,
+    cam_history: str | Path | None = None,
+    devices: int = 1,
 ) -> Trained:
     """Trains an inspector on a set of photographs and writes everything needed to trust it.
 
@@ -155,19 +187,18 @@ def train(
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
         out: Folder for the run.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever run is in `out`.
-        **options: Fields of `TrainConfig`.
 
     Raises:
         DataError: The photographs cannot be trained on (one class only, too few, nothing readable).
         ConfigError: `out` holds another run, or an option is impossible.
         WeightsError: Pretrained weights are asked for and not to be had.
     """
-    config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
+    config = configured(TrainConfig, config, locals())
     chosen = choose_model(config)
     policy_named(config.augment)  # a name that is not known is told before the images are read
     folder = Path(out)
