@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from knowngood.experiments.removal import RemovalTrial, removal_trial
     from knowngood.experiments.study import Studied, study
     from knowngood.experiments.synthesis import Judged, judge
-    from knowngood.metrics.figures import Metrics, evaluate
+    from knowngood.metrics.figures import Metrics, compute_metrics
     from knowngood.metrics.thresholds import Threshold, choose_threshold
     from knowngood.models.features import Features, features
     from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster
@@ -95,7 +95,7 @@ _HOMES = {
     "classical": "knowngood.experiments.classical",
     "compare": "knowngood.experiments.compare",
     "compare_recipes": "knowngood.experiments.recipe_comparison",
-    "evaluate": "knowngood.metrics.figures",
+    "compute_metrics": "knowngood.metrics.figures",
     "explain": "knowngood.workflows.explain",
     "export": "knowngood.recipe.exporting",
     "features": "knowngood.models.features",
@@ -157,7 +157,7 @@ __all__ = [
     "classical",
     "compare",
     "compare_recipes",
-    "evaluate",
+    "compute_metrics",
     "explain",
     "export",
     "features",

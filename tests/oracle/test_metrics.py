@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from knowngood.errors import KnownGoodError
 from knowngood.metrics.comparisons import auroc_covariance, compare_accuracy, compare_auroc
 from knowngood.metrics.curves import roc_curve
-from knowngood.metrics.figures import TPRS, evaluate
+from knowngood.metrics.figures import TPRS, compute_metrics
 from knowngood.metrics.thresholds import proportion_interval
 
 
@@ -25,7 +25,7 @@ def draw(seed: int, rounding: int | None) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_agree_with_scikit_learn(seed: int, rounding: int | None) -> None:
     labels, scores = draw(seed, rounding)
-    found = evaluate(labels, scores, threshold=0.5, resamples=0)
+    found = compute_metrics(labels, scores, threshold=0.5, resamples=0)
     made = scores >= 0.5
     expected = {
         "auroc": sk.roc_auc_score(labels, scores),

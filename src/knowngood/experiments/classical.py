@@ -25,7 +25,7 @@ from knowngood.errors import ConfigError, DataError
 from knowngood.experiments.audit import feature_facts
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.models.classical import (
     CLASSIFIERS,
     FittedClassifier,
@@ -322,7 +322,7 @@ def _judged(name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed
         "seed": seed,
         "cv_auroc": fitted.auroc,
         "train_accuracy": float(np.mean((taught >= CLASS_THRESHOLD) == bad[part.learn])),
-        "test": evaluate(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
+        "test": compute_metrics(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
         "seconds": round(seconds, 2),
         "images_per_second": round(1 / (feature_time + each), 2),
         "taught": fitted.taught,

@@ -127,7 +127,7 @@ class Metrics:
         return document | {"confidence": self.confidence, "resamples": self.resamples}
 
 
-def evaluate(
+def compute_metrics(
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
     *,

@@ -18,7 +18,7 @@ from knowngood.data.units import groups_of
 from knowngood.errors import ConfigError, DataError, ParityError
 from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.metrics.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import BY_HAND
 from knowngood.parameters import checked_parameters, configured
 from knowngood.progress import reporter
@@ -414,7 +414,7 @@ def _measured(
         found = pl.DataFrame({"path": [m.image for m in made], name: [m.defect_score for m in made]})
         scored = scored.join(found, on="path", how="left", maintain_order="left")
         kept = scored.filter(pl.col(name).is_not_null())
-        metrics = evaluate(
+        metrics = compute_metrics(
             kept["label"].to_numpy(), kept[name].to_numpy(), threshold=one.thresholds.accept_below, seed=0
         ).to_dict()
         wanted = ("auroc", "auroc_ci", "escape_rate", "overkill_rate", "n_good", "n_bad")

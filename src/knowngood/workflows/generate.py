@@ -343,7 +343,7 @@ def transplant(  # noqa: PLR0913  (a keyword a field of TransplantConfig)
     return write_set("transplant", maker, out, count, config.seed, beside=divided, force=force)
 
 
-def sample(
+def sample(  # noqa: PLR0913
     run: str | Path,
     out: str | Path,
     count: int = 3000,

@@ -26,7 +26,7 @@ from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
 from knowngood.metrics.calibration import Calibration, fit_calibration
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import (
     UNKNOWN,
     Threshold,
@@ -470,11 +470,11 @@ def figures(
     Escape rate, overkill rate, the confusion matrix and what begins with `at_threshold_` are counted at the recipe's
     threshold; accuracy, balanced accuracy, F1 and precision from score 0.5 (`class_threshold`), as the literature does.
     """
-    document = evaluate(
+    document = compute_metrics(
         labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
     ).to_dict()
     cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
-    usual = evaluate(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
+    usual = compute_metrics(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
     for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
         for key in (name, f"{name}_ci"):
             document["at_threshold_" + key] = document[key]

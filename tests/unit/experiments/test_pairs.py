@@ -19,7 +19,7 @@ from knowngood.experiments.comparison_table import (
     names_of,
     sentence,
 )
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.report.comparison import comparison_page
 
 
@@ -32,7 +32,7 @@ def outcome(skill: float, seed: int = 0, noise: int = 0, count: int = 400) -> Ou
     return Outcome(
         seed=seed,
         train_accuracy=0.99,
-        test=evaluate(label, score, threshold=0.5, resamples=50).to_dict(),
+        test=compute_metrics(label, score, threshold=0.5, resamples=50).to_dict(),
         scores=pl.DataFrame({"image": [f"{i}" for i in range(count)], "label": label, "score": score}),
         minutes=1.5,
         history=({"epoch": 0.0, "val_auroc": 0.5}, {"epoch": 1.0, "val_auroc": 0.8, "seconds": 90.0}),

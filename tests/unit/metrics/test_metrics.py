@@ -1,4 +1,4 @@
-"""What `evaluate` promises: figures, intervals, nulls, errors, and properties that hold for any scores."""
+"""What `compute_metrics` promises: figures, intervals, nulls, errors, and properties that hold for any scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from hypothesis.extra import numpy as hnp
 
 from knowngood.errors import KnownGoodError
 from knowngood.metrics.curves import reliability, roc_curve
-from knowngood.metrics.figures import TPRS, auroc, auroc_interval, evaluate, expected_calibration_error, fpr_at_tpr
+from knowngood.metrics.figures import (
+    TPRS,
+    auroc,
+    auroc_interval,
+    compute_metrics,
+    expected_calibration_error,
+    fpr_at_tpr,
+)
 
 
 def some(goods: int, bads: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +41,7 @@ score_lists = st.integers(2, 60).flatmap(
 def test_figures_by_hand() -> None:
     labels = [0, 0, 0, 1, 1]
     scores = [0.1, 0.2, 0.8, 0.7, 0.9]
-    found = evaluate(labels, scores, threshold=0.75, resamples=0).to_dict()
+    found = compute_metrics(labels, scores, threshold=0.75, resamples=0).to_dict()
     assert found["confusion"] == {"tn": 2, "fp": 1, "fn": 1, "tp": 1}
     assert found["auroc"] == pytest.approx(5 / 6)
     assert found["accuracy"] == pytest.approx(3 / 5)
@@ -47,7 +54,7 @@ def test_figures_by_hand() -> None:
 
 
 def test_a_score_equal_to_the_threshold_is_rejected() -> None:
-    assert evaluate([0, 1], [0.5, 0.5], threshold=0.5, resamples=0).confusion == {
+    assert compute_metrics([0, 1], [0.5, 0.5], threshold=0.5, resamples=0).confusion == {
         "tn": 0,
         "fp": 1,
         "fn": 0,
@@ -70,11 +77,11 @@ def test_intervals_hold_the_figure_and_cover_the_truth() -> None:
         rng = np.random.default_rng(seed)
         labels = np.repeat([0, 1], [120, 60])
         scores = np.concatenate([rng.uniform(0, 0.6, 120), rng.uniform(0.4, 1, 60)])
-        low, high = evaluate(labels, scores, threshold=0.5, resamples=200).intervals["escape_rate"]
+        low, high = compute_metrics(labels, scores, threshold=0.5, resamples=200).intervals["escape_rate"]
         inside += low <= 1 / 6 <= high
     assert 50 <= inside <= 60  # 95 % of 60 is 57
 
-    found = evaluate(*some(300, 100), threshold=0.4, resamples=300)
+    found = compute_metrics(*some(300, 100), threshold=0.4, resamples=300)
     for name, value in found.figures.items():
         if name != "ece":  # its interval sits high, as documented
             assert found.intervals[name][0] <= value <= found.intervals[name][1], name
@@ -86,7 +93,7 @@ def test_intervals_hold_the_figure_and_cover_the_truth() -> None:
 def test_no_interval_is_without_width_however_clear_the_scores(goods: int, bads: int) -> None:
     labels = np.repeat([0, 1], [goods, bads])
     scores = np.concatenate([np.linspace(0, 0.3, goods), np.linspace(0.7, 1, bads)])
-    found = evaluate(labels, scores, threshold=0.5, resamples=100)
+    found = compute_metrics(labels, scores, threshold=0.5, resamples=100)
     for name, interval in {**found.intervals, **found.fpr_at_tpr_intervals}.items():
         assert interval is None or interval[0] < interval[1], name
     assert found.intervals["auroc"][1] == 1
@@ -113,18 +120,18 @@ def test_bootstrap_in_pieces_is_a_plain_bootstrap(monkeypatch: pytest.MonkeyPatc
     good, bad = scores[labels == 0], scores[labels == 1]
     plain = [auroc(labels, np.concatenate([rng.choice(good, 80), rng.choice(bad, 40)])) for _ in range(1500)]
     monkeypatch.setattr("knowngood.metrics.figures._CELLS", 10_000)
-    found = evaluate(labels, scores, threshold=0.4, resamples=1500).intervals["auroc"]
+    found = compute_metrics(labels, scores, threshold=0.4, resamples=1500).intervals["auroc"]
     assert found == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.006)
 
 
 def test_same_seed_same_intervals() -> None:
-    once, again = (evaluate(*some(90, 30), threshold=0.4, resamples=50, seed=7) for _ in range(2))
+    once, again = (compute_metrics(*some(90, 30), threshold=0.4, resamples=50, seed=7) for _ in range(2))
     assert once == again
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_gives_nulls_not_errors(label: int) -> None:
-    found = evaluate([label] * 4, [0.1, 0.2, 0.3, 0.9], threshold=0.5, resamples=20).to_dict()
+    found = compute_metrics([label] * 4, [0.1, 0.2, 0.3, 0.9], threshold=0.5, resamples=20).to_dict()
     text = json.dumps(found, allow_nan=False)
     assert json.loads(text)["auroc"] is None
     assert found["auroc_ci"] is None
@@ -134,7 +141,7 @@ def test_one_class_gives_nulls_not_errors(label: int) -> None:
 
 
 def test_no_images_give_nulls() -> None:
-    found = evaluate([], [], threshold=0.5).to_dict()
+    found = compute_metrics([], [], threshold=0.5).to_dict()
     assert found["accuracy"] is None
     assert found["ece"] is None
     assert found["n_good"] == found["n_bad"] == 0
@@ -152,7 +159,7 @@ def test_no_images_give_nulls() -> None:
 )
 def test_bad_input_is_named(labels: list[int], scores: list[float], says: str) -> None:
     with pytest.raises(KnownGoodError, match=says):
-        evaluate(labels, scores, threshold=0.5)
+        compute_metrics(labels, scores, threshold=0.5)
 
 
 @given(score_lists)

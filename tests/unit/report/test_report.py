@@ -14,7 +14,7 @@ import pytest
 import simplejpeg
 
 from knowngood.errors import KnownGoodError, StorageError
-from knowngood.metrics.figures import evaluate
+from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import choose_threshold, decide
 from knowngood.report.page import Section, render
 from knowngood.report.run import RunSummary, write_report
@@ -67,7 +67,7 @@ def a_run(folder: Path, *, each: int = 60, bads: float = 0.3, **changes: Any) ->
     budgets = changes.pop("budgets", {})
     threshold = choose_threshold(label[calibration], score[calibration], **budgets)
     metrics: dict[str, Any] = {
-        split: evaluate(
+        split: compute_metrics(
             label[splits == split], score[splits == split], threshold=threshold.threshold, resamples=20
         ).to_dict()
         for split in ("train", "val", "calibration", "test")
@@ -217,7 +217,7 @@ def test_cells_may_be_empty(tmp_path: Path) -> None:
 def test_one_class_only(tmp_path: Path, label: int) -> None:
     run = a_run(tmp_path)
     alone = run.scores.filter((pl.col("split") != "test") | (pl.col("label") == label))
-    metrics = {**run.metrics, "test": evaluate([label] * 3, [0.1, 0.2, 0.3], threshold=0.5).to_dict()}
+    metrics = {**run.metrics, "test": compute_metrics([label] * 3, [0.1, 0.2, 0.3], threshold=0.5).to_dict()}
     outline = Outline(html_of(replace(run, scores=alone, metrics=metrics), tmp_path))
     assert "no AUC can be given" in outline.text
 
