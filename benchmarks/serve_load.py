@@ -87,7 +87,7 @@ def _serve(options: argparse.Namespace, db: Path) -> tuple[subprocess.Popen[str]
         port = free.getsockname()[1]
     # an empty data set: only what is sent is inspected
     words = ["serve", str(Path(options.run) / "recipe"), "--db", str(db), "--port", str(port)]
-    words = [sys.executable, "-m", "knowngood", *words, "--queue-size", str(options.waiting)]
+    words = [sys.executable, "-m", "knowngood", *words, "--queue-size", str(options.queue_size)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     next(line for line in process.stderr if "http://" in line)
@@ -163,7 +163,7 @@ def _document(options: argparse.Namespace, bare: float, seen: dict[str, Any], ke
         },
         "seconds": options.seconds,
         "clients": options.clients,
-        "waiting": options.waiting,
+        "waiting": options.queue_size,
         "bare engine, images/s": round(bare, 2),
         "load": load,
     }

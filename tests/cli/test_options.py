@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_origin
@@ -199,3 +200,31 @@ def kind_of(param: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return "str"
     return "str" if get_origin(annotation) is Literal else str(getattr(annotation, "__name__", annotation))
+
+
+COMPUTE = ("train", "study", "compare", "classical", "audit", "predict", "explain", "features", "export")
+
+
+@pytest.mark.parametrize("verb", [*COMPUTE, "synthesize train", "synthesize sample", "synthesize judge"])
+def test_a_verb_that_computes_takes_a_device(verb: str) -> None:
+    assert "--device" in [flag for param in verbs()[verb].params for flag in param.opts]
+
+
+def test_a_gpu_that_is_not_there_is_said_at_once(run_cli: Run, parts: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    answer = run_cli("train", parts, "--out", tmp_path / "run", "--device", "cuda")
+    assert answer.code == 2
+    assert "--device cuda" in answer.err
+    assert "--device auto" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_processor_hides_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    from knowngood.environment import use_device
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    use_device("cpu")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

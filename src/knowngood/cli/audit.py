@@ -20,6 +20,7 @@ from knowngood.cli.options import (
     Verb,
     Weights,
     out_folder,
+    with_device,
     with_options,
 )
 from knowngood.cli.output import Json, answer_json, percent, show_table
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 @with_options(ClusterConfig, "cluster", basic=("engine",))
 @with_options(RemovalConfig, basic=())
+@with_device
 def audit(  # noqa: PLR0913, PLR0917  (an option each)
     data: Data,
     out: Annotated[Path, out_folder("Folder for the results.")],

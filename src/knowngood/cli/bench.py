@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import RecipePath, Verb, images_to_read
+from knowngood.cli.options import RecipePath, Verb, images_to_read, with_device
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Verb, short_help="Measure a recipe on this machine, stage by stage.")(bench)
 
 
+@with_device
 def bench(
     recipe: RecipePath,
     images: Annotated[Path | None, images_to_read("Photographs to use; drawn ones by default.", "[IMAGES]")] = None,

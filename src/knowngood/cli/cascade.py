@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from knowngood.cli.options import Run, Verb, with_options
+from knowngood.cli.options import Run, Verb, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work
 from knowngood.workflows.configs import CascadeConfig
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(CascadeConfig)
+@with_device
 def cascade(
     run: Run,
     config: CascadeConfig,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, Verb, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 from knowngood.models.classical_config import ClassicalConfig
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(ClassicalConfig, basic=("model", "image_size", "classifiers", "seeds", "seed"))
+@with_device
 def classical(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the results; earlier ones are replaced.")],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.errors import ConfigError
 from knowngood.experiments.configs import CompareConfig
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(CompareConfig, basic=("models", "training_sets", "classifiers", "seeds", "epochs", "image_size", "seed"))
+@with_device
 def compare(
     data: Data,
     config: CompareConfig,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Source, Verb
+from knowngood.cli.options import Source, Verb, with_device
 from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_table
 
 SHOWN = 20
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     )
 
 
+@with_device
 def compare_recipes(
     a: _Recipe,
     b: _Recipe,

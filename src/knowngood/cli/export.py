@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import RecipePath, Verb, data_option, with_options
+from knowngood.cli.options import RecipePath, Verb, data_option, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 from knowngood.recipe.tolerance import Tolerance
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(Tolerance, basic=())
+@with_device
 def export(
     recipe: RecipePath,
     config: Tolerance,

@@ -18,6 +18,7 @@ from knowngood.cli.options import (
     Source,
     Verb,
     Weights,
+    with_device,
     with_options,
 )
 from knowngood.cli.output import Json, answer_json
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(ClusterConfig, "cluster", basic=("engine",))
+@with_device
 def features(  # noqa: PLR0913, PLR0917  (an option each)
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features, error.")],

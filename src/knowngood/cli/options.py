@@ -282,6 +282,14 @@ def _as_typed(value: Any, param: Any) -> Any:
     return [value] if several else value
 
 
+def _choose_device(context: typer.Context, value: str) -> str:
+    if not context.resilient_parsing:
+        from knowngood.environment import use_device
+
+        use_device(value)
+    return value
+
+
 _NOT_IN_A_FILE = ("config_file", "help")
 
 
@@ -320,18 +328,43 @@ _CONFIG_FILE = inspect.Parameter(
 )
 
 
+_DEVICE = inspect.Parameter(
+    "device",
+    inspect.Parameter.KEYWORD_ONLY,
+    default="auto",
+    annotation=Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(
+            callback=_choose_device,
+            help="Where networks run: auto takes a GPU if there is one.",
+            rich_help_panel=ADVANCED,
+        ),
+    ],
+)
+
+
 def with_config(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives a verb the option --config, which reads its other options from a file."""
+    return _with(_CONFIG_FILE, verb)
+
+
+def with_device(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb the option --device, which says whether networks run on a GPU."""
+    return _with(_DEVICE, verb)
+
+
+def _with(parameter: inspect.Parameter, verb: Callable[..., None]) -> Callable[..., None]:
+    """Returns the verb with an option more whose callback does all there is to do."""
     own = inspect.signature(verb, eval_str=True)
-    if _CONFIG_FILE.name in own.parameters:
+    if parameter.name in own.parameters:
         return verb
 
     @functools.wraps(verb)
     def run(**given: Any) -> None:
-        given.pop(_CONFIG_FILE.name)  # its values came as defaults of the others
+        given.pop(parameter.name)
         verb(**given)
 
-    return _signed(run, [*own.parameters.values(), _CONFIG_FILE])
+    return _signed(run, [*own.parameters.values(), parameter])
 
 
 def with_options(

@@ -17,6 +17,7 @@ from knowngood.cli.options import (
     check_name,
     images_to_read,
     to_read,
+    with_device,
     with_options,
 )
 from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(EngineConfig, basic=("engine", "any_product"))
+@with_device
 def predict(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: RecipePath,
     images: Annotated[

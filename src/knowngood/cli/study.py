@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.experiments.configs import StudyConfig
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(StudyConfig, basic=("preset", "skip", "model", "escape_budget", "seed"))
+@with_device
 def study(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the study.")],

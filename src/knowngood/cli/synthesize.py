@@ -18,6 +18,7 @@ from knowngood.cli.options import (
     images_to_read,
     out_folder,
     to_read,
+    with_device,
     with_options,
 )
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_made, show_table
@@ -49,6 +50,7 @@ def _synthesize() -> None:
 
 @app.command(cls=Verb, short_help="Teach a StyleGAN the bad images of a set.")
 @with_options(GeneratorConfig, basic=("class_", "resolution", "kimg", "good_kimg", "by_defect", "seed"))
+@with_device
 def train(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the run.")],
@@ -107,6 +109,7 @@ def transplant(
 
 @app.command(cls=Verb, short_help="Write samples of a trained generator.")
 @with_options(SamplingParameters)
+@with_device
 def sample(  # noqa: PLR0913, PLR0917  (an option each)
     run: Annotated[Path, images_to_read("Folder of `knowngood synthesize train`.", "RUN")],
     out: Out,
@@ -147,6 +150,7 @@ def _tell(done: GeneratedSet, json: bool) -> None:
 
 @app.command(cls=Verb, short_help="Are made images like real ones, and are they new?")
 @with_options(JudgeConfig, basic=("model", "image_size", "classifier", "seed"))
+@with_device
 def judge(
     generated: Annotated[Path, images_to_read("Folder or manifest of made images.", "GENERATED")],
     data: Data,

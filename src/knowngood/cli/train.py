@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knowngood.cli.cascade import show_cascade
-from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_folders, show_table
 from knowngood.training.config import TrainConfig
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(TrainConfig, basic=BASIC)
+@with_device
 def train(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the run.")],
