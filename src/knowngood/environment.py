@@ -12,12 +12,12 @@ from knowngood.errors import ConfigError, MissingExtraError
 
 
 def installed(package: str) -> bool:
-    """Says whether a package can be imported, without importing it."""
+    """Returns whether a package can be imported, without importing it."""
     return find_spec(package) is not None
 
 
 def needed(extra: str, *packages: str) -> None:
-    """Looks whether packages are there.
+    """Checks that packages are installed.
 
     Args:
         extra: Of knowngood, which installs them.

@@ -84,7 +84,7 @@ def configured(model: type[M], config: M | None, given: Mapping[str, Any]) -> M:
 
 
 def _of_percent(model: type[BaseModel], name: str, given: Any, flag: str, fix: str) -> tuple[str | None, str]:
-    """Returns what to say where a share of 1 is given in percent: what is expected, and how it is given."""
+    """Returns what is expected and what to type where a share of 1 is given in percent."""
     try:
         percent = float(str(given).strip().removesuffix("%"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""knowngood audit: images that do not belong, labels that are doubtful; a person decides."""
+"""knowngood audit: images that do not belong, labels that may be wrong; a person decides."""
 
 from __future__ import annotations
 
@@ -57,14 +57,17 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
         str, typer.Option(help="Further outlier detectors to ask, with commas between them.", rich_help_panel=ADVANCED)
     ] = "",
     one_sided: Annotated[
-        bool, typer.Option("--one-sided", help="List doubts about images labelled bad apart.", rich_help_panel=ADVANCED)
+        bool,
+        typer.Option(
+            "--one-sided", help="List suspects among images labelled bad separately.", rich_help_panel=ADVANCED
+        ),
     ] = False,
     fine_tune: Annotated[
         int,
         typer.Option(
             min=0,
             max=1000,
-            help="Epochs of three trainings that decide which labels are doubted; 0 for a machine on features, "
+            help="Epochs of three trainings that decide which labels are suspect; 0 for a machine on features, "
             "which takes seconds.",
             rich_help_panel=ADVANCED,
         ),
@@ -73,7 +76,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
         int, typer.Option(help="Seed of folds and of everything drawn.", min=0, rich_help_panel=ADVANCED)
     ] = 0,
     test_removal: Annotated[
-        bool, typer.Option("--test-removal", help="Measure whether removing or relabelling the doubts helps.")
+        bool, typer.Option("--test-removal", help="Measure whether removing or relabelling the suspects helps.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -107,7 +110,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
     if json:
         answer_json(_answer(done))
         return
-    show_table(f"Doubts about {counted(done.table.height, 'image')}", ("list", "images"), list(done.counts.items()))
+    show_table(f"Suspects among {counted(done.table.height, 'image')}", ("list", "images"), list(done.counts.items()))
     if done.trial is not None:
         _show_trial(done.trial.document)
     typer.echo(f"Look: {done.folder / 'audit.html'}\nDecide: {done.folder / 'verdicts.csv'}")
@@ -127,7 +130,7 @@ def _show_trial(document: dict[str, Any]) -> None:
             for arm in document["arms"]
             if arm["judged_by"] == judge
         ]
-        title = f"Training part changed, test untouched; {len(document['seeds'])} seeds, judged by the {judge} labels"
+        title = f"Training part changed, test untouched; {len(document['seeds'])} seeds, tested on the {judge} labels"
         show_table(title, ("training part", "images changed", "AUC", "overkill at TPR 99.5 %"), rows, right=(1, 2, 3))
         for effect in document["effects"]:
             if effect["judged_by"] == judge:

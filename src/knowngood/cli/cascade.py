@@ -26,7 +26,7 @@ def cascade(
     config: CascadeConfig,
     json: Json = False,
 ) -> None:
-    """Teach a small network to decide the clear cases; predict uses both from then on.
+    """Train a small network that decides the clear cases; predict uses both from then on.
 
     The whole keeps the recipe's escape budget, certified anew. Export first: the student is exported alike.
     """
@@ -44,6 +44,6 @@ def show_cascade(done: Cascaded) -> None:
     """Prints what a cascade does."""
     from knowngood.workflows.cascade import sentences
 
-    for said in sentences(done.document):
-        typer.echo(said)
+    for sentence in sentences(done.document):
+        typer.echo(sentence)
     typer.echo(f"Cascade: {done.folder}\nIts report: {done.page}")

@@ -70,8 +70,8 @@ def compare(
     show_table("What it costs", cost, map(_cost, rows), right=range(1, 5))
     left_out = done.document["left_out"]
     for why in dict.fromkeys(left_out.values()):
-        typer.echo(f"Left out, {why}: {', '.join(key for key, said in left_out.items() if said == why)}")
-    typer.echo("\n".join([done.document["verdict"], *(f"- {said}" for said in done.document["sentences"])]))
+        typer.echo(f"Left out, {why}: {', '.join(key for key, reason in left_out.items() if reason == why)}")
+    typer.echo("\n".join([done.document["verdict"], *(f"- {sentence}" for sentence in done.document["sentences"])]))
     typer.echo(f"Page: {done.folder / 'compare.html'}\nTrainings: {done.folder / 'models'}")
 
 

@@ -54,7 +54,7 @@ def features(  # noqa: PLR0913, PLR0917  (an option each)
     if fresh and cluster.engine == "local":
         raise of_a_cluster("--fresh")
     check_folder(cluster, out, (".parquet",))
-    from knowngood.data.loading import refuse_in_data  # what decodes comes with it, so what is wrong is told before
+    from knowngood.data.loading import refuse_in_data  # imported late: it loads the decoders
 
     refuse_in_data(out, [data])
     asked = {"model": model, "weights": weights, "image_size": image_size}

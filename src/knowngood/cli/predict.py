@@ -70,7 +70,7 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     max_errors: MaxErrors = 0,
     require_signature: RequireSignature = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Tell how busy each stage was.", rich_help_panel=ADVANCED)
+        bool, typer.Option("--profile", help="Show how busy each stage was.", rich_help_panel=ADVANCED)
     ] = False,
     json: Json = False,
 ) -> None:
@@ -118,12 +118,12 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     if len(broken):
         listed = [(one_line(name), error) for name, error in broken.select("image", "error").head(SHOWN).iter_rows()]
         show_table(f"Unreadable ({len(listed)} of {len(broken)})", ("image", "error"), listed)
-    apart = frame.filter(frame["reason"].is_not_null())
-    if len(apart):
-        shown = apart.select("image", "defect_score", "reason").head(SHOWN)
-        title = f"For a person, whatever the score ({len(shown)} of {len(apart)})"
-        told = [(one_line(name), *rest) for name, *rest in shown.iter_rows()]
-        show_table(title, ("image", "defect score", "reason"), told)
+    unusual = frame.filter(frame["reason"].is_not_null())
+    if len(unusual):
+        shown = unusual.select("image", "defect_score", "reason").head(SHOWN)
+        title = f"For a person, whatever the score ({len(shown)} of {len(unusual)})"
+        listed = [(one_line(name), *rest) for name, *rest in shown.iter_rows()]
+        show_table(title, ("image", "defect score", "reason"), listed)
     scored = frame.filter(frame["defect_score"].is_not_null()).sort("defect_score", descending=True)
     if len(scored):
         worst = scored.select("image", "defect_score", "decision").head(SHOWN)

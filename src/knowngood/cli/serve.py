@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def serve(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: RecipePath,
     data: Annotated[str | None, data_option("Photographs to inspect and to review; the run's own if left out.")] = None,
-    audit: Annotated[Path | None, to_read("audit.parquet of `knowngood audit`: what it doubts is queued.")] = None,
+    audit: Annotated[Path | None, to_read("audit.parquet of `knowngood audit`: what it suspects is queued.")] = None,
     judged: Annotated[
         Path | None, to_read("Folder of `knowngood synthesize judge`: what it would drop is queued.", ADVANCED)
     ] = None,
@@ -125,7 +125,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         if judged is not None:
             from knowngood.review.verdict_files import queue_judged, read_judged
 
-            read_judged(judged)  # a wrong folder is told before anything is served
+            read_judged(judged)  # a wrong folder is an error before anything is served
             works.append(lambda: queue_judged(station, judged))
         serving.in_background(*works)
         watcher = None
@@ -167,19 +167,19 @@ def replay(
             named = ", ".join(repr(one or "") for one in lots)
             raise DataError(f"The lots {named} each have a unit {unit!r}.", fix="Say which with --lot.")
         rows = station.record.inspections.story(unit, lots[0] if lot is None else lot or None)
-        told = [station.replay(row) for row in rows]
+        found = [station.replay(row) for row in rows]
     if json:
-        answer_json({"unit": unit, "agrees": all(one["agrees"] for one in told), "inspections": told})
+        answer_json({"unit": unit, "agrees": all(one["agrees"] for one in found), "inspections": found})
     else:
-        said = {True: "agrees", False: "does not agree", None: "cannot be repeated"}
+        words = {True: "agrees", False: "does not agree", None: "cannot be repeated"}
         listed = [
             (one["inspection"], one["at"][:16], one["then"]["defect_score"], one["then"]["decision"])
             + ((one["now"]["defect_score"], one["now"]["decision"]) if one["now"] else (None, None))
-            + (said[one["agrees"]], one["why"])
-            for one in told
+            + (words[one["agrees"]], one["why"])
+            for one in found
         ]
         show_table(unit, ("inspection", "when (UTC)", "score", "decision", "score now", "now", "", "why"), listed)
-    if not all(one["agrees"] for one in told):
+    if not all(one["agrees"] for one in found):
         raise typer.Exit(1)
 
 

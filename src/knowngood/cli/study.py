@@ -45,6 +45,6 @@ def study(
     show_table("Steps done", ("step", "took"), rows, right=(1,))
     for name, why in done.document["left_out"].items():
         typer.echo(f"Left out, {name}: {why}")
-    for number, said in enumerate(done.document["next"], 1):
-        typer.echo(f"{number}. {said}")
+    for number, sentence in enumerate(done.document["next"], 1):
+        typer.echo(f"{number}. {sentence}")
     typer.echo(f"Report: {done.folder / PAGE}\nInspector: {done.folder / 'inspector' / 'recipe'}")

@@ -48,7 +48,7 @@ def _synthesize() -> None:
     """Make bad images from few, and judge whether they help."""
 
 
-@app.command(cls=Verb, short_help="Teach a StyleGAN the bad images of a set.")
+@app.command(cls=Verb, short_help="Train a StyleGAN on the bad images of a set.")
 @with_options(GeneratorConfig, basic=("class_", "resolution", "kimg", "good_kimg", "by_defect", "seed"))
 @with_device
 def train(
@@ -61,7 +61,7 @@ def train(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Teach a StyleGAN the bad images of the training split. A call that was killed goes on when it is given again.
+    """Train a StyleGAN on the bad images of the training split. A call that was killed goes on when it is given again.
 
     A grid of the same samples is kept at each tick: look at film/, and stop when it gets no better.
     """
@@ -73,7 +73,7 @@ def train(
     if json:
         answer_json({"out": str(done.folder), "images": done.figures["images"], "last": last})
         return
-    typer.echo(f"Learned from {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
+    typer.echo(f"Trained on {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
     typer.echo(f"Look: {done.folder / 'film'}")
     typer.echo(f"Make images: knowngood synthesize sample {done.folder} --count 3000 --out DIR")
 
@@ -96,8 +96,8 @@ def transplant(
 ) -> None:
     """Cut defects out of bad training images and blend them into good training images.
 
-    Give the folder to `knowngood train`: originals are listed where they are, and made images only train. A call that
-    was killed goes on when it is given again.
+    Give the folder to `knowngood train`: originals are listed where they are, and generated images only train.
+    A call that was killed goes on when it is given again.
     """
     with at_work():
         from knowngood.workflows.generate import transplant as work
@@ -148,11 +148,11 @@ def _tell(done: GeneratedSet, json: bool) -> None:
         )
 
 
-@app.command(cls=Verb, short_help="Are made images like real ones, and are they new?")
+@app.command(cls=Verb, short_help="Are generated images like real ones, and are they new?")
 @with_options(JudgeConfig, basic=("model", "image_size", "classifier", "seed"))
 @with_device
 def judge(
-    generated: Annotated[Path, images_to_read("Folder or manifest of made images.", "GENERATED")],
+    generated: Annotated[Path, images_to_read("Folder or manifest of generated images.", "GENERATED")],
     data: Data,
     out: Annotated[Path, out_folder("Folder for judge.json, judge.html and drop.csv.")],
     config: JudgeConfig,
@@ -161,7 +161,7 @@ def judge(
     bad: Bad = None,
     json: Json = False,
 ) -> None:
-    """Judge made bad images against real ones that their maker did not see; test images are not looked at.
+    """Compare generated bad images with real ones that their generator did not see; test images are not looked at.
 
     Give the splits and --seed that they were made with. drop.csv lists copies, repeats and broken ones.
     """
@@ -186,7 +186,7 @@ def judge(
 
 
 def _tell_trial(document: dict[str, Any]) -> None:
-    names = ("real bads", "training set", "made images", "AUC", "overkill at\nTPR 99.5 %")
+    names = ("real bads", "training set", "generated images", "AUC", "overkill at\nTPR 99.5 %")
     rows = [
         (arm["regime"], arm["arm"], f"{arm['added']:.0f}", f"{arm['auroc']:.4f}", percent(arm["overkill"]))
         for arm in document["arms"]

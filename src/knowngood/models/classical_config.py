@@ -22,7 +22,7 @@ class ClassicalConfig(BaseModel):
     seeds: int = Field(1, ge=1, le=100, description="How many seeds, each with its own splits.")
     seed: int = Field(0, ge=0, lt=2**31, description="The first seed, of splits and of everything drawn.")
     test: float = Field(0.25, gt=0, lt=0.9, description="As in train: share of the images held out.")
-    val: float = Field(0.10, gt=0, lt=0.5, description="As in train; these images are taught here.")
+    val: float = Field(0.10, gt=0, lt=0.5, description="As in train; these images are trained on here.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train: share of the rest that sets scores.")
     resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
     unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")

@@ -44,5 +44,5 @@ class SamplingParameters(BaseModel):
         1.0, gt=0, le=2, description="Below 1 samples are nearer to the mean: less varied, fewer broken ones."
     )
     defect: str | None = Field(
-        None, description="Only samples of this defect, where the generator was taught with --by-defect."
+        None, description="Only samples of this defect, where the generator was trained with --by-defect."
     )

@@ -25,7 +25,7 @@ class TrainConfig(BaseModel):
     )
     preset: Preset = Field(
         "quick",
-        description="quick: frozen network and kernel head, minutes. standard: all layers fine-tuned. "
+        description="quick: frozen network and SVM head, minutes. standard: all layers fine-tuned. "
         "best: both, longer, combined.",
     )
     epochs: int | None = Field(
@@ -48,10 +48,10 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
     balance: Balance = Field(
         "sampling",
-        description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not.",
+        description="How class imbalance is handled: as many bad as good in every batch, weights in the loss, or not.",
     )
     freeze: Freeze = Field(
-        "none", description="What fine-tuning leaves as it came: nothing, the stem, or all but the head."
+        "none", description="Layers that fine-tuning does not change: none, the stem, or all but the head."
     )
     augment: str = Field(
         "standard",
@@ -88,17 +88,17 @@ class TrainConfig(BaseModel):
     )
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
     one_class: bool = Field(
-        False, description="Learn from good images alone; bad ones are for the test. The escape rate is then unknown."
+        False, description="Train on good images alone; bad ones are only tested. The escape rate is then unknown."
     )
     detector: Literal["patch_memory", "knn"] = Field(
         "patch_memory",
         description="With --one-class: patch_memory compares patches and draws maps and boxes, knn whole images.",
     )
     coreset_size: int = Field(
-        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) that are remembered."
+        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) in the coreset."
     )
     overkill_budget: float = Field(
-        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on good images held out."
+        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on held-out good images."
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the certificate.")
     review_overkill: float | None = Field(
@@ -110,8 +110,8 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
     cam_history: Path | None = Field(
         None,
-        description="Photograph, or folder of photographs (16 at most), whose Grad-CAMs are kept before training and "
-        "after each epoch of fine-tuning: a film of where attention moves.",
+        description="Photograph, or folder of photographs (16 at most), whose CAMs are kept before training and "
+        "after each epoch of fine-tuning.",
     )
     devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
 
@@ -133,9 +133,9 @@ class TrainConfig(BaseModel):
         if self.freeze != "none" and not self.fine_tuning_epochs:
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
         if self.cam_history is not None and not self.fine_tuning_epochs:
-            raise ValueError("--cam-history films fine-tuning: it needs --preset standard or best, or --epochs")
+            raise ValueError("--cam-history records fine-tuning: it needs --preset standard or best, or --epochs")
         if self.cam_history is not None and self.devices > 1:
-            raise ValueError("--cam-history films a training in one process: leave --devices out")
+            raise ValueError("--cam-history records a training in one process: leave --devices out")
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ class CascadeConfig(BaseModel):
         ge=0,
         le=1000,
         description="Epochs of the student's fine-tuning on the large network's scores; with 0 it is frozen and gets a "
-        "kernel head, which needs fewer images.",
+        "SVM head, which needs fewer images.",
     )
     certainty: float | None = Field(
         None,

@@ -26,14 +26,14 @@ class Widths(BaseModel):
 class SynthesisConfig(Widths):
     """Everything that decides what a generator learns; saved with it."""
 
-    class_: str = Field("bad", description="What is learned: bad, good, or the name of one defect.")
+    class_: str = Field("bad", description="Photographs to train on: bad, good, or the name of one defect.")
     resolution: int = Field(64, description="Side of the pictures: 32, 64, 128 or 256.")
     kimg: float = Field(100.0, gt=0, le=100_000, description="Thousands of photographs that are shown in all.")
     good_kimg: float = Field(
         0.0,
         ge=0,
         le=100_000,
-        description="Before them, thousands of good photographs: how parts look is learned from the many.",
+        description="Before them, thousands of good photographs: the generator starts from them.",
     )
     freeze_blocks: int = Field(
         0,
@@ -41,7 +41,9 @@ class SynthesisConfig(Widths):
         le=6,
         description="After --good-kimg, blocks of the discriminator, finest first, that stay as they are.",
     )
-    by_defect: bool = Field(False, description="Tell the networks each photograph's defect; samples can name one.")
+    by_defect: bool = Field(
+        False, description="Give the networks each photograph's defect; samples can then be of one."
+    )
     shape: Literal["pad", "crop", "stretch"] = Field(
         "pad",
         description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
