@@ -67,7 +67,7 @@ def audit(  # noqa: PLR0913, PLR0917  (an option each)
         typer.Option(
             min=0,
             max=1000,
-            help="Epochs of three trainings that decide which labels are suspect; 0 for a machine on features, "
+            help="Epochs of three trainings that decide which labels are suspect; 0 for a classifier on features, "
             "which takes seconds.",
             rich_help_panel=ADVANCED,
         ),

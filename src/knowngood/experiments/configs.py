@@ -230,14 +230,14 @@ class StudyConfig(BaseModel):
         None,
         ge=0,
         le=100,
-        description="Seeds of the trial that removes and relabels what is doubted; 0 for no trial, else 3 or more.",
+        description="Seeds of the trial that removes and relabels the suspects; 0 for no trial, else 3 or more.",
     )
     generated: Path | None = Field(
         None, description="Folder or manifest of generated bad images: they are tried as one more training set."
     )
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
-    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
+    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")
     seed: int = Field(0, ge=0, lt=2**31, description="First of the seeds.")
 
     def resolved(self) -> StudyConfig:

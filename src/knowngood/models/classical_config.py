@@ -24,5 +24,5 @@ class ClassicalConfig(BaseModel):
     test: float = Field(0.25, gt=0, lt=0.9, description="As in train: share of the images held out.")
     val: float = Field(0.10, gt=0, lt=0.5, description="As in train; these images are trained on here.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train: share of the rest that sets scores.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
-    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
+    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")

@@ -80,7 +80,7 @@ class TrainConfig(BaseModel):
     test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
     val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest that chooses epoch and settings.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
     unit_from: str | None = Field(
         None,
         description="What says which photographs show the same part, so that they are never divided: a regex on the "
