@@ -23,7 +23,7 @@ class ClusterConfig(BaseModel):
 
     engine: Literal["local", "ray"] = Field(
         "local",
-        description="Where the work is done: local, or ray: on a cluster, and --out is then a folder that all its machines see.",
+        description="local, or ray: on a cluster, and --out is then a folder that all its machines see.",
     )
     address: str | None = Field(
         None, description="Address of the cluster's head, HOST:PORT, or auto; a cluster is started here if not given."
