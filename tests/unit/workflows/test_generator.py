@@ -67,7 +67,7 @@ def test_what_a_run_will_not_reach_is_told_and_the_network_looked_through_is_kep
 
 
 def test_good_photographs_first_and_defects_told(divided: Records, tmp_path: Path) -> None:
-    done = train_generator(divided, tmp_path, **FEW, good_kimg=0.032, freeze=1, by_defect=True)
+    done = train_generator(divided, tmp_path, **FEW, good_kimg=0.032, freeze_blocks=1, by_defect=True)
     assert done.figures["history"][-1]["kimg"] == 0.064
     assert done.generator.facts.defects == ("chip", "scratch")
     taught = pl.read_parquet(tmp_path / "taught.parquet")
@@ -90,7 +90,7 @@ def test_too_few_images_are_refused_unless_insisted(divided: Records, tmp_path: 
     [
         ({"resolution": 96}, "32, 64, 128, 256"),
         ({"class_": "scrach"}, "good, bad, chip, scratch"),
-        ({"freeze": 2}, "--good-kimg"),
+        ({"freeze_blocks": 2}, "--good-kimg"),
         ({"batch_size": 8, "devices": 3}, "divided"),
     ],
 )

@@ -165,7 +165,7 @@ def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
     ("fields", "said"),
     [
         ({"r1": 0.1}, "residual"),
-        ({"good_kimg": 1, "freeze": 1}, "residual"),
+        ({"good_kimg": 1, "freeze_blocks": 1}, "residual"),
         ({"model": "eyes"}, "resnet50"),
         ({"discriminator": "residual"}, "--model"),
     ],

@@ -102,7 +102,7 @@ def test_good_parts_come_first_and_frozen_blocks_stay(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not torch.equal(rest, training.judges[0].network.close.weight)
     history = train_stylegan(
-        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze=1)
+        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze_blocks=1)
     )
     assert [row["kimg"] for row in history] == [0.02, 0.04, 0.06]
 
