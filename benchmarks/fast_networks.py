@@ -1,10 +1,10 @@
 """Is there a network with EfficientNet-Lite0's AUC on the solar cells that passes 1,500 images/s in int8 on two cores?
 
 Candidates are fronts of the ImageNet ResNet-50 (the first blocks of its first stages, see `Backbone.blocks`) and Lite0
-itself at fewer pixels; all are frozen, with the kernel head of `knowngood train`. Every seed divides the set as
+itself at fewer pixels; all are frozen, with the SVM head of `knowngood train`. Every seed divides the set as
 training does. "chosen by" is the AUC out of fold on training and validation images, the only one to choose by; the
 test split is reported once, paired with Lite0 at 224 (DeLong). Speed is the engine's runtime alone, batches of 32,
-kernel head included, in turns with the machine's int8 peak.
+SVM head included, in turns with the machine's int8 peak.
 
     python benchmarks/fast_networks.py accuracy     # minutes; makes features once and keeps them
     python benchmarks/fast_networks.py speed
@@ -36,13 +36,13 @@ from engine import BATCH, pictures, read, timed
 from knowngood.data.loading import load
 from knowngood.data.pixels import fit
 from knowngood.data.records import BAD
-from knowngood.data.splits import divided_as
+from knowngood.data.splits import split
 from knowngood.data.units import groups_of
 from knowngood.environment import versions_of
 from knowngood.files import write_json
 from knowngood.metrics.comparisons import compare_auroc
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.classifier import Inspector, kernel_config, network_for
+from knowngood.models.classifier import Inspector, network_for, svm_config
 from knowngood.models.cost import cost_of
 from knowngood.models.features import features
 from knowngood.models.weights.search import find
@@ -51,7 +51,7 @@ from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.graphs import Scorer
 from knowngood.recipe.runtimes import RUNTIMES, Graph
 from knowngood.training.config import TrainConfig
-from knowngood.training.svm_head import fit_kernel
+from knowngood.training.svm_head import fit_svm_on
 from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "fast_networks.json"
@@ -81,7 +81,7 @@ def register_fronts() -> None:
 def accuracy(given: argparse.Namespace) -> dict[str, Any]:
     records = load("elpv").usable()
     groups = groups_of(records)
-    divided = [divided_as(records, groups, TrainConfig(), seed) for seed in range(given.seeds)]
+    divided = [split(records, TrainConfig(), seed=seed, groups=groups) for seed in range(given.seeds)]
     bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
     found: dict[str, Any] = {}
     margins: dict[str, list[np.ndarray]] = {}
@@ -92,7 +92,7 @@ def accuracy(given: argparse.Namespace) -> dict[str, Any]:
         margins[name] = []
         for seed, one in enumerate(divided):
             splits = one.frame["split"].to_numpy()
-            made = fit_kernel(rows, one, groups, np.flatnonzero(np.isin(splits, ("train", "val"))), seed)
+            made = fit_svm_on(rows, one, groups, np.flatnonzero(np.isin(splits, ("train", "val"))), seed)
             chosen.append(max(row["auroc"] for row in made.table))
             supports.append(len(made.head.alpha))
             with torch.inference_mode():
@@ -138,7 +138,7 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
         for number, (backbone, size) in enumerate(chosen_ones(given)):
             name = f"{backbone} at {size}"
             base = network_for(backbone, find(backbone), size, size, 1)
-            config = kernel_config(base).model_copy(update={"supports": given.supports})
+            config = svm_config(base).model_copy(update={"supports": given.supports})
             torch.manual_seed(0)
             graph = exporter.graph(Scorer(Inspector((config,)).eval(), fold=True))
             sample = np.stack([fit(read(path), size, size, 1) for path in pngs])

@@ -1,7 +1,7 @@
 """How well maps and boxes find the defect: pointing game, box IoU, pixel AUROC, AUPRO, by method and defect type.
 
 On the look-alike (exact masks) and on the magnetic tiles (masks drawn by people; split by part). Two inspectors a set:
-the quick preset (frozen network, kernel head) and, where a run of it is given, a fine-tuned network of the look-alike.
+the quick preset (frozen network, SVM head) and, where a run of it is given, a fine-tuned network of the look-alike.
 Everything is measured on truly bad test images; "visible" are severities from 0.35 up, which only the look-alike has.
 
     python benchmarks/localisation.py tape --model efficientnet_lite2

@@ -37,7 +37,7 @@ from knowngood.recipe.exporting import export
 from knowngood.recipe.predicting import predict
 from knowngood.recipe.session import scoring
 from knowngood.scale.connecting import connected
-from knowngood.scale.parts import begun_file, rows_file
+from knowngood.scale.parts import attempts_file, rows_file
 from knowngood.workflows.runs import versions
 from knowngood.workflows.train import train
 
@@ -140,9 +140,9 @@ def killing(out: Path) -> list[int]:
     victims: list[int] = []
 
     def kill() -> None:
-        while not begun_file(out, 1).exists() or not any((out / "rows").glob("[0-9]*.parquet")):
+        while not attempts_file(out, 1).exists() or not any((out / "rows").glob("[0-9]*.parquet")):
             time.sleep(0.01)
-        victims.append(int(begun_file(out, 1).read_text().split()[0]))
+        victims.append(int(attempts_file(out, 1).read_text().split()[0]))
         os.kill(victims[0], signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()

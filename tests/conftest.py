@@ -131,12 +131,12 @@ def kill_once() -> Callable[[Path], tuple[threading.Thread, list[int]]]:
     """Kills a worker in the middle: kill_once(out) returns a thread, started, and a list for the worker's number."""
 
     def start(out: Path) -> tuple[threading.Thread, list[int]]:
-        from knowngood.scale.parts import begun_file, rows_file
+        from knowngood.scale.parts import attempts_file, rows_file
 
         victims: list[int] = []
 
         def kill() -> None:
-            begun = begun_file(out, 1)
+            begun = attempts_file(out, 1)
             while not (rows_file(out, 0).exists() and begun.exists() and (said := begun.read_text().split())):
                 time.sleep(0.005)  # on a busy machine the file may be there before its words are
             victims.append(int(said[0]))

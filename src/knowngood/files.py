@@ -17,7 +17,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -336,6 +336,33 @@ def cache_folder(kind: str) -> Path:
     if base is None:
         base = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "knowngood")
     return Path(base) / kind
+
+
+def cache_key(*decides: object) -> str:
+    """Returns the name, 24 hex digits, under which something is kept that can be made again.
+
+    Args:
+        *decides: Everything that decides what is made, as JSON types; the order of the keys in dictionaries is no
+            matter.
+    """
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def cached_json(path: Path, make: Callable[[], Any]) -> Any:
+    """Returns the JSON document in a file; where there is none, or a damaged one, makes it and keeps it there.
+
+    Args:
+        path: Of the file, usually `folder / f"{cache_key(...)}.json"`.
+        make: Returns the document, as JSON types.
+
+    Raises:
+        StorageError: It cannot be kept.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    document = make()
+    write_json(path, document)
+    return document
 
 
 def write_text(target: Path, text: str) -> None:

@@ -113,7 +113,7 @@ def test_copies_are_listed_beside_their_originals(made, run_cli, boxed, tmp_path
         (("transplant", "DATA", "--out", "OUT", "--blend", "glue"), ("--blend", "poisson")),
         (("transplant", "nothing", "--out", "OUT"), ("no such path",)),
         (("sample", "nothing", "--out", "OUT"), ("There is no nothing (RUN)", "synthesize train")),
-        (("judge", "nothing", "DATA", "--out", "OUT"), ("There is no nothing (GENERATED)", "made images")),
+        (("judge", "nothing", "DATA", "--out", "OUT"), ("There is no nothing (GENERATED)", "generated images")),
         (("judge", "DATA", "DATA", "--out", "OUT", "--bad-counts", "few"), ("--bad-counts", "few")),
         (("judge", "DATA", "DATA", "--out", "OUT", "--seeds", "1"), ("--seeds", "3")),
         (("judge", "DATA", "DATA", "--out", "OUT", "--model", "resnet5"), ("resnet5", "resnet50")),

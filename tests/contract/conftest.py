@@ -16,7 +16,7 @@ def network(backbone="resnet18", head="linear", side=32, channels=1, **more):
 KINDS = {
     "grey": (network(),),
     "colour": (network(channels=3),),
-    "kernel head": (network(head="kernel", stages=(2, 3, 4), supports=20),),
+    "SVM head": (network(head="kernel", stages=(2, 3, 4), supports=20),),
     "patch memory": (network(head="patch_memory", stages=(2, 3), supports=30),),
     "nearest": (network(head="knn", supports=20),),
     "two members of different sizes": (network(), network(head="kernel", side=48, stages=(3, 4), supports=20)),

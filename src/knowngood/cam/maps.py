@@ -20,7 +20,7 @@ from knowngood.cam.methods import METHODS, Method
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, Inspector
-from knowngood.models.heads import KernelHead, pool_stages
+from knowngood.models.heads import SvmHead, pool_stages
 
 LAST, ALL = "last", "all"
 
@@ -272,7 +272,7 @@ def method_for(classifier: Classifier, name: str = AUTO) -> Method:
         return METHODS.get("cam" if has_cam(classifier) else "hirescam")
     method = METHODS.get(name)
     if method.needs == "weights" and not has_cam(classifier):
-        head = "a kernel head" if classifier.head is not None else "layers between its maps and its outputs"
+        head = "an SVM head" if classifier.head is not None else "layers between its maps and its outputs"
         raise ConfigError(
             f"There is no {name} for {classifier.config.backbone}: it has {head}.",
             expected="a network whose last layer is linear on globally averaged maps",
@@ -314,17 +314,17 @@ def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: s
 
 
 def stage_heat(classifier: Classifier, images: Tensor, method: Method) -> LayerMaps:
-    """Returns raw maps of the stages that a kernel head sees, each by what the head itself owes to it.
+    """Returns raw maps of the stages that an SVM head sees, each by what the head itself owes to it.
 
     The gradient stops at the stages: a change that runs through later ones is theirs. So the maps can be added, and
     the trunk needs no backward pass.
 
     Args:
-        classifier: With a kernel head.
+        classifier: With an SVM head.
         images: (B, C, H, W) uint8.
         method: One that needs gradients.
     """
-    assert isinstance(classifier.head, KernelHead)
+    assert isinstance(classifier.head, SvmHead)
     with torch.inference_mode(False):
         with torch.no_grad():
             outputs = classifier.stage_maps(images)
@@ -339,7 +339,7 @@ def stage_heat(classifier: Classifier, images: Tensor, method: Method) -> LayerM
 def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[Tensor, Tensor]:
     """Returns margins and one raw map a photograph, of all members together.
 
-    A member's map is that of its last stage; of a kernel head, which sees several stages, the sum of what it owes to
+    A member's map is that of its last stage; of an SVM head, which sees several stages, the sum of what it owes to
     each. Members are added as their margins are.
 
     Args:

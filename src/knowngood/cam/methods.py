@@ -126,7 +126,7 @@ GRADCAM_PLUS_PLUS = Method("Grad-CAM++: several faults of one kind", "gradients"
 def hirescam(output: Tensor, gradients: Tensor | None) -> Tensor:
     """Returns sum_k g_k(x, y) f_k(x, y) times the number of places.
 
-    With global average pooling that is CAM; with a kernel head it is the head's linearisation at this photograph.
+    With global average pooling that is CAM; with an SVM head it is the head's linearisation at this photograph.
 
     Args:
         output: (B, C, h, w).

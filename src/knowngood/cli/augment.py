@@ -9,7 +9,7 @@ import typer
 
 from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_made
-from knowngood.data.augment_config import AugmentConfig
+from knowngood.data.config import AugmentConfig
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from knowngood.cli.options import Bad, Data, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
-from knowngood.models.classical_config import ClassicalConfig
+from knowngood.training.config import ClassicalConfig
 
 
 def register(app: typer.Typer) -> None:

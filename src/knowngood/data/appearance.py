@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 
 SIDE = 128  # pixels of the square that is described
 _GRID, _ANGLES = 4, 8  # cells a side, and directions in 180 degrees, of the layout
-_SCALES, _AGAIN, _IN_CELLS = 5, 3, 4  # of the texture; of these are transformed a second time; are told of each cell
+_SCALES, _AGAIN, _IN_CELLS = 5, 3, 4  # of the texture; of these are transformed a second time; are kept of each cell
 _FLOOR = 0.1  # grey levels: differences below it are noise of no meaning
 CELLS, IN_CELL = _GRID * _GRID, 3 * _IN_CELLS
 LAYOUT = CELLS * _ANGLES  # numbers of the layout, at the front of a descriptor

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from knowngood.data.augment_config import AugmentConfig
 from knowngood.data.augmentation import policy_named
+from knowngood.data.config import AugmentConfig
 from knowngood.data.copies import Job, Original, make_chunk
 from knowngood.data.loading import loaded
 from knowngood.data.made_sets import MANIFEST, MadeSet, chunked, copied_rows, counts_of, name_of, original_rows
@@ -115,27 +115,19 @@ def augment(  # noqa: PLR0913  (a keyword a field of AugmentConfig)
     records = with_units(
         loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out), config.unit_from
     )
-    held = MadeSet(out, MADE_BY, "augmented set", ("augmented*",))
-    held.check_place(records)
+    made_set = MadeSet(out, MADE_BY, "augmented set", ("augmented*",))
+    made_set.check_place(records)
     if records.licence:
         reporter().say(f"Licence of the data, and of copies: {records.licence}")
-    divided = split(
-        records,
-        test=config.test,
-        val=config.val,
-        calibration=config.calibration,
-        seed=config.seed,
-        keep_given=not config.resplit,
-    )
-    divided = divided.usable()
+    divided = split(records, config, seed=config.seed).usable()
     jobs = list(_jobs(divided, config))
     about = _about(divided, config, len(records) - len(divided))
     folder = _copies_folder(divided)
-    if not held.open(about, force):
+    if not made_set.open(about, force):
         chunks = chunked(jobs, CHUNK)
-        held.make_all(chunks, partial(make_chunk, out, folder, held.notes, config), workers, "Making copies")
-        _finish(held, folder, divided, config, jobs, about)
-    return _read(held)
+        made_set.make_all(chunks, partial(make_chunk, out, folder, made_set.notes, config), workers, "Making copies")
+        _finish(made_set, folder, divided, config, jobs, about)
+    return _read(made_set)
 
 
 def _jobs(records: Records, config: AugmentConfig) -> Iterator[Job]:
@@ -172,8 +164,8 @@ def _copies_folder(records: Records) -> str:
 def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str, Any]:
     columns = ["image", "sha256", "label", "split", "mask", "box"]
     rows = records.frame.select(columns).sort("image").rows()
-    told = "Part of the training images are transformed copies; the manifest says of what and how."
-    notes = list(dict.fromkeys([*records.notes, told]))
+    note = "Part of the training images are transformed copies; the manifest says of what and how."
+    notes = list(dict.fromkeys([*records.notes, note]))
     if unreadable:
         notes.append(f"{counted(unreadable, 'image')} that cannot be read left out.")
     return {
@@ -191,9 +183,9 @@ def _about(records: Records, config: AugmentConfig, unreadable: int) -> dict[str
 
 
 def _finish(
-    held: MadeSet, folder: str, records: Records, config: AugmentConfig, jobs: Sequence[Job], about: dict[str, Any]
+    made_set: MadeSet, folder: str, records: Records, config: AugmentConfig, jobs: Sequence[Job], about: dict[str, Any]
 ) -> None:
-    rows = held.rows(chunked(jobs, CHUNK))
+    rows = made_set.rows(chunked(jobs, CHUNK))
     assert [row["image"] for row in rows] == [name_of(folder, job.number) for job in jobs]
     trouble = list(dict.fromkeys(message for row in rows for message in row["passed_over"]))
     cut = sum(row["defect_inside"] is not None and row["defect_inside"] < config.inside for row in rows)
@@ -208,7 +200,7 @@ def _finish(
         are = counted(blind, "copy is", "copies are")
         notes.append(f"{are} of images without mask and box: nobody saw whether the defect stayed inside.")
     frame = pl.concat([original_rows(records), copied_rows(records, rows, config.seed)])
-    held.finish(frame, about | {"made": len(rows), "cut": cut, "counts": counts_of(frame), "notes": notes})
+    made_set.finish(frame, about | {"made": len(rows), "cut": cut, "counts": counts_of(frame), "notes": notes})
 
 
 def _labels_of(records: Records, rows: Sequence[dict[str, Any]]) -> set[int | None]:
@@ -216,7 +208,7 @@ def _labels_of(records: Records, rows: Sequence[dict[str, Any]]) -> set[int | No
     return {labels[row["made_from"]] for row in rows}
 
 
-def _read(held: MadeSet) -> Augmented:
-    about = held.about()
+def _read(made_set: MadeSet) -> Augmented:
+    about = made_set.about()
     assert about is not None
-    return Augmented(held.out, about["made"], about["cut"], about["counts"], tuple(about["notes"]))
+    return Augmented(made_set.out, about["made"], about["cut"], about["counts"], tuple(about["notes"]))

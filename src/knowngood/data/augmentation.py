@@ -1,4 +1,4 @@
-"""Image transforms for training: each file is one transform drawn per image; add one line to register another.
+"""Image transforms for training: a class each, drawn anew for every image; add one line to register another.
 
 Geometry is a 3x3 matrix, so that any number of them costs one resampling and can be applied to masks and boxes;
 light acts on values. A policy is a list of registered names.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -17,9 +17,6 @@ from torch.nn import functional
 
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.registry import Registry
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
 
 
 class Augmentation(Protocol):

@@ -117,9 +117,9 @@ def read_header(data: bytes, name: str) -> Header:
 
 
 def check_content(data: bytes, header: Header, name: str) -> None:
-    """Looks whether compressed data hold exactly the rows that the header promises, where decoders do not tell.
+    """Checks whether compressed data hold exactly the rows that the header promises, which some decoders do not check.
 
-    JPEG, WebP and JPEG 2000 have decoders that tell; a GIF is checked while it is decoded.
+    JPEG, WebP and JPEG 2000 have decoders that check it; a GIF is checked while it is decoded.
 
     Args:
         data: The whole file.
@@ -142,6 +142,27 @@ def check_content(data: bytes, header: Header, name: str) -> None:
         check_pieces(data, header, name)
 
 
+@dataclass
+class _Chunks:
+    """What the chunks of a PNG say, gathered in one walk over them.
+
+    Attributes:
+        kept: Begin and end of each chunk that makes pixels, its length and checksum included.
+        content: Begin and end of the data of each IDAT chunk.
+        seen: Kinds of all chunks.
+        palette: Number of its colours; 0 where it has no palette.
+        exif: Data of the chunk eXIf.
+        texts: EXIF and XMP of text chunks, see `_note_text`.
+    """
+
+    kept: list[tuple[int, int]] = field(default_factory=list)
+    content: list[tuple[int, int]] = field(default_factory=list)
+    seen: set[bytes] = field(default_factory=set)
+    palette: int = 0
+    exif: bytes | None = None
+    texts: dict[str, bytes | None] = field(default_factory=dict)
+
+
 def png_header(data: bytes, name: str) -> Png:
     """Walks the chunks of a PNG and checks their lengths and the checksums of those that make pixels.
 
@@ -152,13 +173,44 @@ def png_header(data: bytes, name: str) -> Png:
 
     Reference: PNG specification (W3C, third edition), sections 5, 8 and 13.2.
     """
-    view = memoryview(data)
+    chunks = _chunks_of(data, name)
+    if not chunks.content:
+        raise damaged(name, "is damaged: it holds no pixels")
+    if chunks.kept[0][1] - chunks.kept[0][0] != 25 or data[26] or data[27] or data[28] > 1:
+        raise damaged(name, "is damaged: its header cannot be")
+    bits, colours = data[24], data[25]
+    if bits not in _DEPTHS.get(colours, ()):
+        raise damaged(name, f"is damaged: it has {bits} bits of colour type {colours}")
+    if colours == 3 and not chunks.palette:
+        raise damaged(name, "is damaged: it lacks its palette")
+    grey = "1" if bits == 1 else "I;16" if bits == 16 else "L"
+    plain = bits == 8 and colours in (0, 2) and not data[28] and b"tRNS" not in chunks.seen
+    return Png(
+        format="PNG",
+        mode=_PNG_MODES.get(colours, grey),
+        width=int.from_bytes(data[16:20], "big"),
+        height=int.from_bytes(data[20:24], "big"),
+        bits=bits,
+        orientation=orientation_in(chunks.exif or chunks.texts.get("exif"), chunks.texts.get("xmp")),
+        cost=(4.0 if colours == 0 else 9.0) if plain else 10.5,
+        samples=_SAMPLES[colours],
+        plain=plain,
+        interlaced=bool(data[28]),
+        kept=tuple(chunks.kept),
+        content=tuple(chunks.content),
+        others=not chunks.seen <= _PIXEL_CHUNKS,
+        colours=chunks.palette,
+    )
+
+
+def _chunks_of(data: bytes, name: str) -> _Chunks:
+    """Walks the chunks of a PNG up to its end.
+
+    Raises:
+        ImageError: One is cut off, has a wrong checksum, or is not where it belongs.
+    """
+    view, found = memoryview(data), _Chunks()
     at, number, ended = len(PNG_SIGNATURE), 0, False
-    kept: list[tuple[int, int]] = []
-    content: list[tuple[int, int]] = []
-    seen: set[bytes] = set()
-    texts: dict[str, bytes | None] = {}
-    exif, palette = None, 0
     while not ended:
         if at + 12 > len(data):
             raise damaged(name, _CUT)
@@ -175,46 +227,20 @@ def png_header(data: bytes, name: str) -> Png:
         if (kind == b"IHDR") != (number == 0):
             raise damaged(name, "is damaged: its header is not its first chunk")
         if kind == b"IDAT":
-            if content and content[-1][1] + 4 != at:
+            if found.content and found.content[-1][1] + 4 != at:
                 raise damaged(name, "is damaged: its data are not in one piece")
-            content.append((start, end))
+            found.content.append((start, end))
         elif kind == b"eXIf":
-            exif = data[start:end]
+            found.exif = data[start:end]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            _note_text(kind, data[start:end], texts)
+            _note_text(kind, data[start:end], found.texts)
         elif kind == b"PLTE":
-            palette = length // 3
+            found.palette = length // 3
         if kind in _PIXEL_CHUNKS:
-            kept.append((at, end + 4))
-        seen.add(kind)
+            found.kept.append((at, end + 4))
+        found.seen.add(kind)
         at, number, ended = end + 4, number + 1, kind == b"IEND"
-    if not content:
-        raise damaged(name, "is damaged: it holds no pixels")
-    if kept[0][1] - kept[0][0] != 25 or data[26] or data[27] or data[28] > 1:
-        raise damaged(name, "is damaged: its header cannot be")
-    bits, colours = data[24], data[25]
-    if bits not in _DEPTHS.get(colours, ()):
-        raise damaged(name, f"is damaged: it has {bits} bits of colour type {colours}")
-    if colours == 3 and not palette:
-        raise damaged(name, "is damaged: it lacks its palette")
-    grey = "1" if bits == 1 else "I;16" if bits == 16 else "L"
-    plain = bits == 8 and colours in (0, 2) and not data[28] and b"tRNS" not in seen
-    return Png(
-        format="PNG",
-        mode=_PNG_MODES.get(colours, grey),
-        width=int.from_bytes(view[16:20], "big"),
-        height=int.from_bytes(view[20:24], "big"),
-        bits=bits,
-        orientation=orientation_in(exif or texts.get("exif"), texts.get("xmp")),
-        cost=(4.0 if colours == 0 else 9.0) if plain else 10.5,
-        samples=_SAMPLES[colours],
-        plain=plain,
-        interlaced=bool(data[28]),
-        kept=tuple(kept),
-        content=tuple(content),
-        others=not seen <= _PIXEL_CHUNKS,
-        colours=palette,
-    )
+    return found
 
 
 def _note_text(kind: bytes, chunk: bytes, texts: dict[str, bytes | None]) -> None:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from knowngood.data.augment_config import AugmentConfig
 from knowngood.data.augmentation import (
     Parameters,
     Policy,
@@ -22,6 +21,7 @@ from knowngood.data.augmentation import (
     resampled,
     transformed,
 )
+from knowngood.data.config import AugmentConfig
 from knowngood.data.images import decode, read_mask
 from knowngood.data.made_sets import name_of, notes_of
 from knowngood.data.processes import write_png
@@ -149,7 +149,7 @@ def _grid(box: Box) -> Floats:
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
-TRIES = 50  # draws for a defect that will not stay in the picture; then the best of them is taken, and said
+TRIES = 50  # draws for a defect that will not stay in the picture; then the best of them is taken and reported
 _PHOTO, _MASK = 2, 3  # compression
 
 

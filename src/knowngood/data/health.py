@@ -20,6 +20,7 @@ from knowngood.data.pixels import depth_advice, depth_of_set
 from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.units import groups_of, kept_together, suspicion, with_units
 from knowngood.errors import ImageError
+from knowngood.wording import counted
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
 _RANK = {"error": 0, "warning": 1, "info": 2}
@@ -58,7 +59,7 @@ class Health:
 
     Attributes:
         records: What was read.
-        findings: Empty when nothing is to be said.
+        findings: Empty when nothing was found.
     """
 
     records: Records
@@ -163,25 +164,23 @@ def falsifying(records: Records, groups: Ids) -> tuple[Finding, ...]:
     equal = _divided(exact, splits)
     tested = [row for row in equal if splits[row] == "test"]
     whole = sum(split == "test" for split in splits)
-    message = f"{len(tested)} of the {whole} test images are byte for byte in another split as well"
+    message = f"{_images(tested)} of the {whole} in the test split {_are(len(tested))} byte for byte in another split"
     if not tested:
-        message = f"{len(equal)} images are byte for byte in two of the splits that the data came with"
+        message = f"{_images(equal, 'is')} byte for byte in two of the splits that the data came with"
     add("error", "duplicates-across-splits", f"{message}: the figures are too good. {_ANEW}", equal)
     known = set(equal)
     parts = [row for row in _divided(groups, splits) if row not in known]
     tested = [row for row in parts if splits[row] == "test"]
     message = (
-        f"{len(parts)} images ({len(tested)} of them in the test) show a part, or are of a lot, that is in another "
-        f"of the splits that the data came with: the figures are too good. {_ANEW}"
+        f"{_images(parts, 'shows')} ({len(tested)} in the test) a part, or a lot, that is also in "
+        f"another of the splits that the data came with: the figures are too good. {_ANEW}"
     )
     add("warning", "units-across-splits", message, parts)
     opposed = _divided(exact, labels)
-    message = (
-        f"{len(opposed)} images have equal bytes but opposing labels: one of them is wrong, and counts as a mistake."
-    )
+    message = f"{_images(opposed)} with equal bytes but opposing labels: one is wrong, and counts as a mistake."
     add("error", "exact-duplicates-opposing-labels", message, opposed)
     lost = [row for row in np.flatnonzero(~readable).tolist() if frame["split"][row] == "test"]
-    message = f"{len(lost)} images of the test split cannot be read: the test figures are about the {whole} others."
+    message = f"{_images(lost)} of the test split cannot be read: the test figures are about the {whole} others."
     add("warning", "unreadable-test", message, lost)
     return tuple(found)
 
@@ -208,7 +207,7 @@ def _unreadable(a: _Set) -> list[Finding]:
     for code, which in rows.items():
         if which:
             first = a.thumbs.errors[which[0]]
-            message = f"{len(which)} images cannot be used and are left out; the first: {first}"
+            message = f"{_images(which)} cannot be used and {_are(len(which))} left out; the first: {first}"
             found += a.finding(severity, code, message, which)
     return found
 
@@ -224,7 +223,15 @@ def _folders(a: _Set) -> list[Finding]:
     for reason, count in a.records.passed_over.counts.items():
         if any(words in reason for words in _MEANT):
             names = tuple(a.records.passed_over.examples[reason])
-            found.append(Finding("warning", "passed-over", f"{count} files are passed over: {reason}.", count, names))
+            found.append(
+                Finding(
+                    "warning",
+                    "passed-over",
+                    f"{counted(count, 'file is', 'files are')} passed over: {reason}.",
+                    count,
+                    names,
+                )
+            )
     return found
 
 
@@ -233,12 +240,17 @@ def _sizes(a: _Set) -> list[Finding]:
     tiny = [i for i, s in enumerate(shapes) if s is not None and min(s[:2]) < _TINY_SIDE]
     large = [i for i, path in enumerate(a.frame["path"]) if shapes[i] and file_of(path).stat().st_size > _LARGE]
     kinds = Counter(s[:2] for s in shapes if s is not None)
-    found = a.finding("warning", "tiny", f"{len(tiny)} images have a side below {_TINY_SIDE} pixels.", tiny)
-    found += a.finding("warning", "large-file", f"{len(large)} files are larger than 50 MB.", large)
+    found = a.finding("warning", "tiny", f"{_images(tiny, 'has')} a side below {_TINY_SIDE} pixels.", tiny)
+    found += a.finding(
+        "warning", "large-file", f"{counted(len(large), 'file is', 'files are')} larger than 50 MB.", large
+    )
     if len(kinds) > 1:
         (height, width), most = kinds.most_common(1)[0]
         others = [i for i, s in enumerate(shapes) if s is not None and s[:2] != (height, width)]
-        message = f"{len(kinds)} sizes: {most} images are {width} x {height}, {len(others)} are not."
+        message = (
+            f"{len(kinds)} sizes: {counted(most, 'image is', 'images are')} {width} x {height}, "
+            f"{len(others)} {_are(len(others))} not."
+        )
         found += a.finding("info", "mixed-sizes", message, others)
     return found
 
@@ -247,28 +259,28 @@ def _modes(a: _Set) -> list[Finding]:
     modes = a.frame["mode"].to_list()
     odd = [i for i, mode in enumerate(modes) if mode not in (None, "L", "RGB")]
     shown = ", ".join(sorted({modes[i] for i in odd}))
-    found = a.finding("info", "odd-modes", f"{len(odd)} images are neither 8-bit grey nor RGB: {shown}.", odd)
+    found = a.finding("info", "odd-modes", f"{_images(odd, 'is')} neither 8-bit grey nor RGB: {shown}.", odd)
     colour = [i for i, s in enumerate(a.thumbs.shapes) if s is not None and len(s) == 3]
     grey = [i for i, s in enumerate(a.thumbs.shapes) if s is not None and len(s) == 2]
     if colour and grey:
         fewer = min(colour, grey, key=len)
-        message = f"{len(grey)} images are grey and {len(colour)} in colour: a network may learn that difference."
+        message = f"{_images(grey, 'is')} grey and {len(colour)} in colour: a network may learn that difference."
         found += a.finding("warning", "mixed-colour", message, fewer)
     deep = [i for i, depth in enumerate(a.thumbs.depths) if depth is not None and depth > 8]
     bits = depth_of_set(a.thumbs.depths[i] for i in deep)  # of all: one dark picture says nothing
     if bits is not None and bits < 16:
-        found += a.finding("warning", "dark-16-bit", f"{len(deep)} images: {depth_advice(bits)}", deep)
+        found += a.finding("warning", "dark-16-bit", f"{_images(deep)}: {depth_advice(bits)}", deep)
     return found
 
 
 def _blank(a: _Set) -> list[Finding]:
-    """Photographs that show nothing: they have a label all the same, and teach it."""
+    """Photographs that show nothing: they have a label all the same, and train with it."""
     rows = [i for i, why in enumerate(a.thumbs.blank) if why is not None]
     if not rows:
         return []
     message = (
-        f"{len(rows)} images show nothing (the first: {a.thumbs.blank[rows[0]]}). Leave them out of the set, and look "
-        "at camera and light."
+        f"{_images(rows, 'shows')} nothing (the first: {a.thumbs.blank[rows[0]]}). "
+        f"Leave {'it' if len(rows) == 1 else 'them'} out of the set, and look at camera and light."
     )
     return a.finding("warning", "blank", message, rows)
 
@@ -277,16 +289,22 @@ def _duplicates(a: _Set) -> list[Finding]:
     exact_rows = _repeated(a.exact)
     known = set(exact_rows)
     near_rows = [row for row in _repeated(a.near) if row not in known]
-    found = a.finding("warning", "exact-duplicates", f"{len(exact_rows)} images have equal bytes.", exact_rows)
-    message = f"{len(near_rows)} images are nearly copies of others (saved again, resized, or the same part)."
+    found = a.finding("warning", "exact-duplicates", f"{_images(exact_rows)} with equal bytes.", exact_rows)
+    message = (
+        f"{counted(len(near_rows), 'image is nearly a copy', 'images are nearly copies')} of others "
+        "(saved again, resized, or the same part)."
+    )
     found += a.finding("info", "near-duplicates", message, near_rows)
     labels = a.frame["label"].to_list()
     equal = _divided(a.exact, labels)
-    message = f"{len(equal)} images have equal bytes but opposing labels: one of them is wrong."
+    message = f"{_images(equal)} with equal bytes but opposing labels: one of them is wrong."
     found += a.finding("error", "exact-duplicates-opposing-labels", message, equal)
     known = set(equal)
     alike = [row for row in _divided(a.near, labels) if row not in known]
-    message = f"{len(alike)} images are near copies with opposing labels: look whether one of them is wrong."
+    message = (
+        f"{counted(len(alike), 'image is a near copy', 'images are near copies')} with opposing labels: "
+        "look whether one of them is wrong."
+    )
     return found + a.finding("warning", "near-duplicates-opposing-labels", message, alike)
 
 
@@ -294,15 +312,15 @@ def _across_splits(a: _Set) -> list[Finding]:
     splits = a.frame["split"].to_list()
     rows = _divided(a.near, splits)
     message = (
-        f"{len(rows)} images have a copy or near copy in another split: the test figures would be too good. "
-        "Divide anew."
+        f"{_images(rows, 'has')} a copy or near copy in another split: the test figures would be too good. Divide anew."
     )
     exact = set(_divided(a.exact, splits))
     found = a.finding("error" if exact else "warning", "duplicates-across-splits", message, rows)
     found += a.finding("warning", "units-across-splits", *_across(a, [*rows]))
     lots = [None if lot is None else hash(lot) for lot in a.frame["lot"]]
     both = _divided(lots, splits)
-    message = f"{len({lots[i] for i in both})} lots are in more than one split: the test figures would be too good."
+    several = counted(len({lots[i] for i in both}), "lot is", "lots are")
+    message = f"{several} in more than one split: the test figures would be too good."
     return found + a.finding("warning", "lots-across-splits", message, both)
 
 
@@ -310,7 +328,8 @@ def _across(a: _Set, known: list[int]) -> tuple[str, list[int]]:
     with_lot = a.frame["lot"].is_not_null().to_list()
     divided = _divided(a.groups, a.frame["split"].to_list())
     rows = [row for row in divided if row not in set(known) and not with_lot[row]]
-    return f"{len(rows)} images show a part that is also in another split: the test figures would be too good.", rows
+    shown = _images(rows, "shows")
+    return f"{shown} a part that is also in another split: the test figures would be too good.", rows
 
 
 def _repeated_parts(a: _Set) -> list[Finding]:
@@ -342,7 +361,10 @@ def _classes(a: _Set) -> list[Finding]:
             )
             found.append(Finding("info", "one-class", message, good))
             if good < _FEW:
-                message = f"Only {good} good images: the figures will mean little, and fewer than 3 cannot be divided."
+                message = (
+                    f"Only {counted(good, 'good image')}: the figures will mean little, "
+                    "and fewer than 3 cannot be divided."
+                )
                 found.append(Finding("warning" if good > 2 else "error", "few", message, good))
             return found
         message = f"There are no usable good images ({bad} bad); a classifier needs both."
@@ -351,7 +373,8 @@ def _classes(a: _Set) -> list[Finding]:
         message = f"{good} good and {bad} bad images cannot be divided; at least 4 of each are needed."
         return [Finding("error", "too-few", message, good + bad)]
     if min(good, bad) < _FEW:
-        message = f"Only {min(good, bad)} images of a class ({good} good, {bad} bad): the figures will mean little."
+        fewest = counted(min(good, bad), "image")
+        message = f"Only {fewest} of a class ({good} good, {bad} bad): the figures will mean little."
         found.append(Finding("warning", "few", message, min(good, bad)))
     if max(good, bad) >= _IMBALANCE * min(good, bad):
         message = f"{good} good to {bad} bad images; the training balances them."
@@ -360,10 +383,12 @@ def _classes(a: _Set) -> list[Finding]:
     small = {name: count for name, count in kinds.items() if count < _FEW}
     if small and len(kinds) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in sorted(small.items()))
-        message = f"{len(small)} defect types have fewer than {_FEW} images: {listed}."
+        several = counted(len(small), "defect type has", "defect types have")
+        message = f"{several} fewer than {_FEW} images: {listed}."
         found.append(Finding("info", "tiny-classes", message, len(small)))
     if counts["unlabelled"]:
-        message = f"{counts['unlabelled']} images have no label; they are scored but not learned from."
+        several = counted(counts["unlabelled"], "image has no label; it is", "images have no label; they are")
+        message = f"{several} scored, and not used for training."
         found.append(Finding("info", "unlabelled", message, counts["unlabelled"]))
     return found
 
@@ -391,9 +416,19 @@ def _masks(a: _Set) -> list[Finding]:
     if not have:
         return []
     without = [i for i, mask in enumerate(masks) if mask is None and labels[i] == BAD]
-    found = a.finding("info", "missing-masks", f"{len(without)} bad images have no mask, others have.", without)
+    found = a.finding(
+        "info",
+        "missing-masks",
+        f"{counted(len(without), 'bad image has', 'bad images have')} no mask, others have.",
+        without,
+    )
     on_good = [i for i in have if labels[i] == GOOD]
-    found += a.finding("warning", "mask-on-good", f"{len(on_good)} good images have a defect mask.", on_good)
+    found += a.finding(
+        "warning",
+        "mask-on-good",
+        f"{counted(len(on_good), 'good image has', 'good images have')} a defect mask.",
+        on_good,
+    )
     wrong: dict[str, list[int]] = {"unreadable-masks": [], "mask-size": [], "empty-masks": [], "full-masks": []}
     reasons: dict[str, str] = {}
     for row in have:
@@ -409,14 +444,26 @@ def _masks(a: _Set) -> list[Finding]:
         if kind is not None:
             wrong[kind].append(row)
     phrases = {
-        "unreadable-masks": "masks cannot be read; the first: ",
-        "mask-size": "masks differ in size from their image; the first: ",
-        "empty-masks": "masks of bad images mark nothing.",
-        "full-masks": f"masks mark more than {_FULL:.0%} of their image: is the defect black in them?",
+        "unreadable-masks": "cannot be read; the first: ",
+        "mask-size": "with another size than the image; the first: ",
+        "empty-masks": "of bad images without a marked pixel.",
+        "full-masks": f"with more than {_FULL:.0%} of the image marked: is the defect black?",
     }
     for kind, rows in wrong.items():
-        found += a.finding("warning", kind, f"{len(rows)} {phrases[kind]}{reasons.get(kind, '')}", rows)
+        found += a.finding(
+            "warning", kind, f"{counted(len(rows), 'mask')} {phrases[kind]}{reasons.get(kind, '')}", rows
+        )
     return found
+
+
+def _images(rows: Sequence[int] | npt.NDArray[Any], verb: str = "") -> str:
+    """Returns "1 image" or "3 images", with "is", "has" or "shows" in the right number."""
+    several = {"": "", "is": " are", "has": " have", "shows": " show"}[verb]
+    return counted(len(rows), f"image {verb}".strip(), f"images{several}")
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _repeated(ids: Ids) -> list[int]:

@@ -301,7 +301,7 @@ def _checked_array(array: npt.NDArray[Any], name: str) -> Pixels:
 
 
 def refuse_extremes(height: int, width: int, name: str) -> None:
-    """Looks whether a picture has the proportions of a photograph.
+    """Checks whether a picture has the proportions of a photograph.
 
     Raises:
         ImageError: One side is more than `MAX_PROPORTION` times the other.

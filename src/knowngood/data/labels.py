@@ -1,4 +1,4 @@
-"""What a person said of images after an audit, and taking it over into the records."""
+"""Verdicts of a person on images after an audit, and how records take them over."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def read_verdicts(path: Path) -> pl.DataFrame:
     image, verdict, defect = table.needed("image"), table.columns.index("verdict"), table.place("defect")
     rows: list[tuple[str, str, str | None]] = []
     for row in table.rows:
-        said = _verdict(row[verdict] or "")
-        if said is None:
+        answer = _verdict(row[verdict] or "")
+        if answer is None:
             raise DataError(
                 f"The verdict {row[verdict]!r} of {row[image]!r} in {path} is not known.",
                 expected=", ".join(VERDICTS) + ", or nothing",
             )
-        if said and row[image] is not None:
-            rows.append((str(row[image]), said, None if defect is None else row[defect]))
+        if answer and row[image] is not None:
+            rows.append((str(row[image]), answer, None if defect is None else row[defect]))
     schema = {"image": pl.String(), "verdict": pl.String(), "defect": pl.String()}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     twice = frame.filter(pl.col("image").is_duplicated())
@@ -67,7 +67,7 @@ def _verdict(text: str) -> str | None:
 def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
     """Returns the records as a person corrected them: labels changed, dropped images gone.
 
-    What was said of an image holds for its generated copies too, unless something was said of them.
+    The verdict on an image holds for its generated copies too, unless they have one of their own.
 
     Args:
         records: Any rows.
@@ -89,15 +89,15 @@ def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
     about = pl.when(own).then("image").otherwise(pl.coalesce("made_from", "image"))
     said_of = verdicts.rename({"image": "about", "defect": "said_defect"})
     joined = records.frame.with_columns(about=about).join(said_of, on="about", how="left", maintain_order="left")
-    said = pl.col("verdict")
-    changed = joined.filter(said.fill_null("") != "drop").with_columns(
-        label=pl.when(said == "good").then(GOOD).when(said == "bad").then(BAD).otherwise(pl.col("label")),
-        defect=pl.when(said == "good")
+    answer = pl.col("verdict")
+    changed = joined.filter(answer.fill_null("") != "drop").with_columns(
+        label=pl.when(answer == "good").then(GOOD).when(answer == "bad").then(BAD).otherwise(pl.col("label")),
+        defect=pl.when(answer == "good")
         .then(None)
-        .when(said == "bad")
+        .when(answer == "bad")
         .then(pl.coalesce("said_defect", "defect", pl.lit("bad")))
         .otherwise(pl.col("defect")),
-        probability=pl.when(said.is_in(["good", "bad"])).then(None).otherwise(pl.col("probability")),
+        probability=pl.when(answer.is_in(["good", "bad"])).then(None).otherwise(pl.col("probability")),
     )
     return records.with_frame(changed)
 

@@ -106,7 +106,7 @@ def loaded(
 
 
 def refuse_in_data(out: str | Path, places: Iterable[str | Path] = (), *, classes: bool = False) -> None:
-    """Looks whether results may be written to `out`, so that they never become photographs, or a class, of a set.
+    """Checks whether results may be written to `out`, so that they never become photographs, or a class, of a set.
 
     A folder may not be a given place, lie in one that has class folders, or beside photographs; nor may it lie in or be
     any other folder that has a class folder such as good/. A file may lie in the root of a set, not among photographs.
@@ -168,7 +168,7 @@ def _between(folder: Path, top: Path) -> list[Path]:
 
 
 def _is_set(folder: Path) -> bool:
-    """Says whether a folder has a class folder that is surely of good units and holds a photograph."""
+    """Returns whether a folder has a class folder that is surely of good units and holds a photograph."""
     for child in folders_in(folder):
         meaning = meaning_of(child.name)
         if meaning.kind == "good" and meaning.sure and next(Walker(sniff=False).images(child), None) is not None:
@@ -302,7 +302,7 @@ def _without_good(path: Path) -> DataError:
 
 
 def _seen(path: Path) -> str:
-    """Says in half a sentence what lies at a path."""
+    """Returns half a sentence on what lies at a path."""
     if path.is_file():
         return f"is a file of {path.stat().st_size} bytes"
     try:

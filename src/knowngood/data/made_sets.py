@@ -1,4 +1,4 @@
-"""The folder of a set that a program makes: begun, gone on with after a kill, whole or no data source at all."""
+"""The folder of a set that a program makes: resumed after a kill, and a data source only once it is complete."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class MadeSet:
     def about(self) -> dict[str, Any] | None:
         """Returns what about.json says, or None where there is no such set."""
         try:
-            held = json.loads((self.out / ABOUT).read_text(encoding="utf-8"))
+            found = json.loads((self.out / ABOUT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return held if isinstance(held, dict) and held.get("made_by") == self.made_by else None
+        return found if isinstance(found, dict) and found.get("made_by") == self.made_by else None
 
     def open(self, about: dict[str, Any], force: bool) -> bool:
-        """Says whether the set is whole already; if not, leaves the folder ready to begin or to go on.
+        """Returns whether the set is whole already; if not, leaves the folder ready to start or to resume.
 
         Args:
             about: What about.json is to say; `config`, `data` and `version` decide whether a set is the same one.
@@ -90,20 +90,20 @@ class MadeSet:
             ConfigError: The folder holds something else, or another set.
             StorageError: It cannot be written.
         """
-        held = self.about()
-        if held is None and self.out.is_dir() and any(self.out.iterdir()):
+        found = self.about()
+        if found is None and self.out.is_dir() and any(self.out.iterdir()):
             raise ConfigError(
                 f"{self.out} is not empty and holds no {self.kind}.",
                 expected=f"an empty folder or none (--force replaces {self.kind}s, not other files)",
                 fix="Choose another --out.",
             )
-        if held is not None and not force:
-            self._check_same(held, about)
-            done = bool(held.get("complete")) and (self.out / MANIFEST).is_file()
+        if found is not None and not force:
+            self._check_same(found, about)
+            done = bool(found.get("complete")) and (self.out / MANIFEST).is_file()
             reporter().say(f"the set in {self.out} is {'finished already' if done else 'gone on with'}")
             return done
         with storage_errors(self.out):
-            if held is not None:
+            if found is not None:
                 self._clear()
             self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / ABOUT, about | {"made_by": self.made_by, "complete": False})
@@ -136,9 +136,9 @@ class MadeSet:
         write_json(self.out / ABOUT, about | {"made_by": self.made_by, "complete": True})
         shutil.rmtree(self.notes, ignore_errors=True)
 
-    def _check_same(self, held: dict[str, Any], about: dict[str, Any]) -> None:
-        changed = [name for name in about["config"] if held.get("config", {}).get(name) != about["config"][name]]
-        if changed or any(held.get(name) != about[name] for name in ("data", "version")):
+    def _check_same(self, found: dict[str, Any], about: dict[str, Any]) -> None:
+        changed = [name for name in about["config"] if found.get("config", {}).get(name) != about["config"][name]]
+        if changed or any(found.get(name) != about[name] for name in ("data", "version")):
             what = f"other options ({', '.join(changed)})" if changed else "other images, labels or splits"
             raise ConfigError(
                 f"{self.out} holds a set of {what}.", fix="Choose another --out, or replace it with --force."
@@ -223,7 +223,7 @@ def original_rows(records: Records, schema: Schema = SCHEMA) -> pl.DataFrame:
 
 def copied_rows(records: Records, rows: Sequence[dict[str, Any]], seed: int) -> pl.DataFrame:
     """Returns the rows of the copies: what is known of the originals, and how each was made (notes of `make_chunk`)."""
-    told = pl.DataFrame(
+    made_rows = pl.DataFrame(
         {
             **{name: [row[name] for row in rows] for name in ("image", "mask", "made_from", "source_sha256", "number")},
             "box": [None if row["box"] is None else json.dumps(row["box"]) for row in rows],
@@ -233,7 +233,7 @@ def copied_rows(records: Records, rows: Sequence[dict[str, Any]], seed: int) -> 
         schema_overrides={name: SCHEMA[name] for name in ("mask", "box", "defect_inside")},
     )
     known = records.frame.select(*_KEPT, made_from="image", label=word_of("label"))
-    made = told.join(known, on="made_from", how="left", maintain_order="left")
+    made = made_rows.join(known, on="made_from", how="left", maintain_order="left")
     return typed(made.with_columns(split=pl.lit("train"), generated=pl.lit(True), seed=pl.lit(seed)))
 
 

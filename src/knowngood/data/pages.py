@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from knowngood.data.header import TYPE_SIZES
 from knowngood.errors import ImageError
 
 MAX_PAGES = 10_000
@@ -34,7 +35,6 @@ _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
 _OLD_JPEG = 6
 # Pointers to further directories, which are left behind, and what only says that there were other pages.
 _LEFT_OUT = frozenset({_SUBFILE, _OLD_SUBFILE, 297, 330, 34665, 34853, 40965})
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -61,7 +61,7 @@ def split_page(path: str | os.PathLike[str]) -> tuple[str, int | None]:
 
 
 def is_tiff(name: str) -> bool:
-    """Says whether a file may have pages, by its ending."""
+    """Returns whether a file may have pages, by its ending."""
     return name.lower().endswith((".tif", ".tiff"))
 
 
@@ -248,9 +248,9 @@ class _Layout:
 
     def raw(self, handle: BinaryIO, entry: _Entry) -> bytes | None:
         """Returns the bytes of the values of a tag; None where they lie outside the file or their type is unknown."""
-        length = _SIZES.get(entry.kind, 0) * entry.count
+        length = TYPE_SIZES.get(entry.kind, 0) * entry.count
         if length <= self.word:
-            return entry.field[:length] if entry.kind in _SIZES else None
+            return entry.field[:length] if entry.kind in TYPE_SIZES else None
         at = self.number(entry.field)
         if at + length > self.size:
             return None
@@ -267,7 +267,7 @@ class _Layout:
         return struct.unpack(f"{self.order}{entry.count}{_CODES[entry.kind]}", data)
 
     def is_secondary(self, handle: BinaryIO, directory: _Directory) -> bool:
-        """Says whether a directory describes a smaller copy or a mask of another page."""
+        """Returns whether a directory describes a smaller copy or a mask of another page."""
         new = self.values(handle, directory.entries.get(_SUBFILE)) or (0,)
         old = self.values(handle, directory.entries.get(_OLD_SUBFILE)) or (0,)
         return bool(new[0] & (_REDUCED | _MASK)) or old[0] == _OLD_REDUCED
@@ -285,9 +285,9 @@ def _copied(handle: BinaryIO, layout: _Layout, directory: _Directory, name: str)
     values: dict[int, tuple[int, int, bytes]] = {}
     left = layout.size
     for tag, entry in sorted(directory.entries.items()):
-        if tag in (*tags, *_LEFT_OUT) or entry.kind not in _SIZES:
+        if tag in (*tags, *_LEFT_OUT) or entry.kind not in TYPE_SIZES:
             continue
-        left -= _SIZES[entry.kind] * entry.count
+        left -= TYPE_SIZES[entry.kind] * entry.count
         data = layout.raw(handle, entry) if left >= 0 else None
         if data is None:
             raise ImageError(f"{name} is damaged: its tag {tag} has no value.", fix="Copy it again from its origin.")
@@ -339,7 +339,7 @@ def _written(layout: _Layout, values: dict[int, tuple[int, int, bytes]]) -> byte
 
 
 def _pointed(handle: BinaryIO, layout: _Layout, directory: _Directory, name: str) -> bytes:
-    """Returns the whole file with its header pointing at one directory: for kinds whose data cannot be told apart."""
+    """Returns the whole file with its header pointing at one directory, where pages share their data."""
     if layout.size > _MAX_BYTES:
         raise ImageError(f"{name} cannot be taken out of a file of that size.", expected="at most 1 GiB")
     handle.seek(0)

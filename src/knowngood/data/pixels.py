@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +17,9 @@ from knowngood.data.images import ImageSource, decoding, refuse_extremes
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import ImageError
-from knowngood.files import storage_errors, whole_file, write_json
+from knowngood.files import cache_key, storage_errors, whole_file, write_json
 from knowngood.progress import track
+from knowngood.wording import counted
 
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 Pixels = npt.NDArray[np.uint8]
@@ -34,7 +34,7 @@ class Prepares(Protocol):
     """Changes a photograph before it is fitted to a network's size."""
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_key(self) -> list[object]:
         """What the key of a cache gets."""
         ...
 
@@ -173,7 +173,7 @@ def depth_of_set(depths: Iterable[int | None]) -> int | None:
 
 
 def needs_colour(records: Records, sample: int = 64) -> bool:
-    """Says whether any of the photographs has colour: by mode first, then by looking at some that might."""
+    """Returns whether any of the photographs has colour: by mode first, then by looking at some that might."""
     maybe = records.frame.filter(~records.frame["mode"].is_in(list(GREY_MODES)))
     step = max(1, maybe.height // sample)
     for path in maybe["path"].to_list()[::step]:
@@ -240,11 +240,13 @@ class PixelStore:
         if self.failed:
             first = next(iter(self.failed.values())).splitlines()[0]
             verb = "is" if len(self.failed) == 1 else "are"
-            sentences.append(f"{_images(len(self.failed))} cannot be decoded and {verb} left out; the first: {first}")
+            sentences.append(
+                f"{counted(len(self.failed), 'image')} cannot be decoded and {verb} left out; the first: {first}"
+            )
         if self.blank:
             shown = ", ".join(f"{names[row]} ({why})" for row, why in list(self.blank.items())[:3])
-            verbs = "shows nothing and is" if len(self.blank) == 1 else "show nothing and are"
-            sentences.append(f"Warning: {_images(len(self.blank))} {verbs} learned from all the same: {shown}")
+            several = counted(len(self.blank), "image shows nothing and is", "images show nothing and are")
+            sentences.append(f"Warning: {several} in the training all the same: {shown}")
         if self.bit_depth is not None and 8 < self.bit_depth < 16:
             sentences.append(f"Warning: {depth_advice(self.bit_depth)}")
         return sentences
@@ -257,10 +259,6 @@ def depth_advice(bits: int) -> str:
         f"nearly black pictures of {2 ** (bits - 8)} levels. Export them with the full range of 16 bits (multiplied by "
         f"{2 ** (16 - bits)}), or as 8 bits, and photographs that are inspected later alike."
     )
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def store_pixels(
@@ -277,7 +275,7 @@ def store_pixels(
         StorageError: The folder's disk is full.
     """
     names = [digest or path for digest, path in records.frame.select("sha256", "path").iter_rows()]
-    key = hashlib.sha256(json.dumps([names, height, width, channels, *preprocessing.made_by]).encode()).hexdigest()[:24]
+    key = cache_key(names, height, width, channels, *preprocessing.cache_key)
     data, facts = folder / f"{key}.u8", folder / f"{key}.json"
     shape = (len(names), channels, height, width)
     if not (data.is_file() and facts.is_file()):

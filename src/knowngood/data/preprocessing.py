@@ -40,7 +40,7 @@ class Preprocessing(BaseModel):
         return boxes
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_key(self) -> list[object]:
         """What the key of a cache gets: nothing where nothing is done, so that older caches stay good."""
         return [self.model_dump(mode="json")] if self.roi or self.mask_leads else []
 
@@ -90,8 +90,6 @@ def filled(image: Pixels, inside: Mask) -> Pixels:
     Reference:
         Knutsson and Westin 1993, normalised convolution (two box filters), with a weight for the mean added.
     """
-    import cv2
-
     weight = inside.astype(np.float32)
     mean = image[inside].mean(axis=0, dtype=np.float64).astype(np.float32)
     known = np.where(inside if image.ndim == 2 else inside[..., None], image, 0).astype(np.float32)
@@ -132,7 +130,7 @@ def parse_roi(text: str) -> tuple[Box, ...]:
 
 
 def in_pixels(boxes: Sequence[Box]) -> bool:
-    """Says whether boxes are in pixels: as soon as one number is above 1."""
+    """Returns whether boxes are in pixels: as soon as one number is above 1."""
     return any(number > 1 for box in boxes for number in box)
 
 
@@ -174,13 +172,13 @@ def preprocessing_for(roi: str | None, mask_leads: bool, sizes: Sequence[tuple[i
 def _check(box: Box, width: float, height: float) -> None:
     """Raises ValueError unless a box has an area and lies within 0..width, 0..height."""
     x0, y0, x1, y1 = box
-    said = ",".join(f"{n:g}" for n in box)
+    shown = ",".join(f"{n:g}" for n in box)
     if not all(map(math.isfinite, box)):
-        raise ValueError(f"the box {said} has a number that is not finite")
+        raise ValueError(f"the box {shown} has a number that is not finite")
     if x1 <= x0 or y1 <= y0:
-        raise ValueError(f"the box {said} is empty: x1 must be above x0 and y1 above y0")
+        raise ValueError(f"the box {shown} is empty: x1 must be above x0 and y1 above y0")
     if min(x0, y0) < 0 or x1 > width or y1 > height:
-        raise ValueError(f"the box {said} reaches out of the picture")
+        raise ValueError(f"the box {shown} reaches out of the picture")
 
 
 _DIM, _GLARING = 150, 225  # a lot's metal shines at a level between these; nothing else does

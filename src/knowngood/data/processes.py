@@ -1,4 +1,4 @@
-"""Sets that are made by several processes: bounded chunks of work, in whatever order they are done."""
+"""Work in several processes of this machine: chunks of bounded number, in whatever order they are done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def by_processes(work: Callable[[C], D], chunks: Iterable[C], workers: int) -> I
         for chunk in waiting:
             yield chunk, work(chunk)
         return
-    # spawn: forking a process with threads of numpy, OpenCV or a web server is not safe
+    # spawn: forking a process with threads of numpy, OpenCV or a web server is not safe. The standard library's pool
+    # and not joblib's, whose workers stay for minutes after the last chunk and are shared with whoever uses joblib
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         running: dict[Future[D], C] = {}
         try:

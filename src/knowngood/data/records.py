@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "calibration", "test")
 SCHEMA: dict[str, pl.DataType] = {
     "image": pl.String(),  # unique name within the set: path below its root, "/" between parts
     "path": pl.String(),  # absolute path of the file
-    "label": pl.UInt8(),  # 0 good, 1 bad; null where nobody has said
+    "label": pl.UInt8(),  # 0 good, 1 bad; null where it is not known
     "defect": pl.String(),  # type of a bad unit; null for good ones
     "probability": pl.Float32(),  # annotators' probability that the unit is bad, where they gave one
     "split": pl.String(),  # one of SPLITS, or null before splitting
@@ -153,7 +153,7 @@ class Records:
         frame: (N rows) with exactly the columns of `SCHEMA`.
         source: Name of the data source that read it.
         root: Folder or file that was read.
-        licence: Terms that the user must be told of, or None.
+        licence: Terms that the user must be shown, or None.
         notes: Sentences that the reader of the set should know (for example how labels were made).
         repeated: What is known of photographs of the same part; None while nobody has looked.
         folders: What each folder, or each value of the label column, was taken for.

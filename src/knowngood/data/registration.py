@@ -36,7 +36,7 @@ ALIKE = 0.05  # difference below which photographs may well show one part althou
 _FROM_AFAR = 0.3  # ... if that is at most this share of the difference to photographs that are not among the nearest
 _NEAREST, _FARTHER, _FAR = 8, 80, 4  # neighbours by each descriptor; ranks from which so many others are drawn
 _FLATTEST = 4.0  # grey levels of fine structure; less has nothing to register
-_EXACT = 0.01  # differences are not told apart below it
+_EXACT = 0.01  # smaller differences count as none
 _MARGIN = 0.12  # share of each side by which a photograph may be shifted
 _TURNS = (-3.0, -1.5, 1.5, 3.0)  # degrees
 _WORTH_TURNING = 0.4  # difference up to which a pair may be one part that lies askew
@@ -217,7 +217,7 @@ def all_over(found: Likeness, groups: Ids) -> Ids:
 
 
 def _agree(fine: Sequence[Floats | None], row: int, other: int, strangers: Sequence[int]) -> bool:
-    """Says whether a pair agrees better than strangers do whichever window of the picture is left out."""
+    """Returns whether a pair agrees better than strangers do whichever window of the picture is left out."""
     own = _without_a_window(fine[row], fine[other])
     beside = [_without_a_window(fine[row], fine[stranger]) for stranger in strangers]
     nearest = np.max(beside, axis=0) if beside else np.zeros_like(own)

@@ -94,7 +94,7 @@ class OpenTable:
 
 
 def is_table(path: Path) -> bool:
-    """Says whether a file is a table by its ending; a .txt only when its first line names a column of images."""
+    """Returns whether a file is a table by its ending; a .txt only when its first line names a column of images."""
     ending = path.suffix.lower()
     if ending in SPREADSHEETS:
         return True

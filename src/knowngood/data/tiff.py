@@ -61,94 +61,105 @@ class Tiff(Header):
     entries: dict[int, tuple[int, int, int]] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class _Directory:
+    """The directory of a page, whose tags are read one by one."""
+
+    data: bytes = field(repr=False)
+    name: str
+    order: str
+    entries: dict[int, tuple[int, int, int]]
+
+    @classmethod
+    def of_first_page(cls, data: bytes, name: str) -> _Directory:
+        """Reads the directory of the first page of a file."""
+        order, big = MARKS[data[:4]], data[:4] in (b"II+\0", b"MM\0+")
+        kind = "little" if order == "<" else "big"
+        start = int.from_bytes(data[8:16] if big else data[4:8], kind)  # type: ignore[arg-type]
+        try:
+            return cls(data, name, order, directory(data, start, order, big)[0])
+        except ValueError as error:
+            raise damaged(name, f"is damaged: {error}") from error
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.entries
+
+    def values(self, tag: int, default: int | None = None) -> npt.NDArray[np.int64]:
+        """Returns the whole numbers of a tag (N,), or the default alone where it is not there.
+
+        Raises:
+            ImageError: There are absurdly many, or none and no default.
+        """
+        if tag in self and self.entries[tag][1] > _MOST_PIECES:
+            raise damaged(self.name, f"is divided into {self.entries[tag][1]:,} strips")
+        found = whole_numbers(self.data, self.entries[tag], self.order) if tag in self else np.empty(0, np.int64)
+        if len(found):
+            return found
+        if default is None:
+            raise damaged(self.name, f"is damaged: its directory lacks tag {tag}")
+        return np.array([default])
+
+    def value(self, tag: int, default: int | None = None) -> int:
+        """Returns the first of `values`."""
+        return int(self.values(tag, default)[0])
+
+
 def tiff_header(data: bytes, name: str) -> Tiff:
     """Reads the first page's directory and looks whether all that it promises is in the file.
 
     Raises:
         ImageError: It is damaged, or of a kind that is not read.
     """
-    order, big = MARKS[data[:4]], data[:4] in (b"II+\0", b"MM\0+")
-    kind = "little" if order == "<" else "big"
-    start = int.from_bytes(data[8:16] if big else data[4:8], kind)  # type: ignore[arg-type]
-    try:
-        entries, _ = directory(data, start, order, big)
-    except ValueError as error:
-        raise damaged(name, f"is damaged: {error}") from error
-
-    def values(tag: int, default: int | None = None) -> npt.NDArray[np.int64]:
-        if tag in entries and entries[tag][1] > _MOST_PIECES:
-            raise damaged(name, f"is divided into {entries[tag][1]:,} strips")
-        found = whole_numbers(data, entries[tag], order) if tag in entries else np.empty(0, np.int64)
-        if not len(found):
-            if default is None:
-                raise damaged(name, f"is damaged: its directory lacks tag {tag}")
-            return np.array([default])
-        return found
-
-    width, height = int(values(_WIDTH)[0]), int(values(_HEIGHT)[0])
-    compression, photometric = int(values(_COMPRESSION, 1)[0]), int(values(_PHOTOMETRIC, 0)[0])
-    samples, planar = int(values(_SAMPLES, 1)[0]), int(values(_PLANAR, 1)[0])
-    bits, forms = set(values(_BITS, 1).tolist()), set(values(_FORMAT, 1).tolist())
-    turned = int(values(_ORIENTATION, 1)[0])
+    tags = _Directory.of_first_page(data, name)
+    width, height = tags.value(_WIDTH), tags.value(_HEIGHT)
+    compression, photometric = tags.value(_COMPRESSION, 1), tags.value(_PHOTOMETRIC, 0)
+    samples, planar = tags.value(_SAMPLES, 1), tags.value(_PLANAR, 1)
+    bits, forms = set(tags.values(_BITS, 1).tolist()), set(tags.values(_FORMAT, 1).tolist())
+    turned = tags.value(_ORIENTATION, 1)
     if min(width, height) < 1:
         raise damaged(name, f"has no pixels ({width} x {height})")
     depth = _checked_kind(name, compression, photometric, samples, planar, bits, forms)
-    if planar == 2 and samples > 1 and (depth != 8 or samples != 3):
-        raise unsupported(
-            name,
-            f"keeps {samples} bands of {depth} bits apart from one another (planar)",
-            expected="interleaved bands",
-            fix="Save it with interleaved bands (planar configuration 1).",
-        )
     apart = samples if planar == 2 else 1
-    tiled = _TILES in entries
-    across, size = _pieces_of(name, (width, height), tiled, values)
-    down = -(-height // size[1])
-    offsets = values(_TILES if tiled else _STRIPS)
+    across, size = _pieces_of(tags, width, height)
     row = -(-size[0] * depth * (samples // apart) // 8)
-    if _TILE_BYTES not in entries and _STRIP_BYTES not in entries and compression == NONE and len(offsets) == 1:
-        lengths = np.array([min(row * size[1], len(data) - int(offsets[0]))])
-    else:
-        lengths = values(_TILE_BYTES if tiled and _TILE_BYTES in entries else _STRIP_BYTES)
-    pieces = _checked_pieces(name, np.stack([offsets, lengths]) if len(offsets) == len(lengths) else None, data)
-    if len(pieces) != across * down * apart:
-        what = "tiles" if tiled else "strips"
-        raise damaged(name, f"is damaged: it has {len(pieces)} {what}, its size needs {across * down * apart}")
+    pieces = _extents(tags, size[1] * row if compression == NONE else None)
+    wanted = across * -(-height // size[1]) * apart
+    if len(pieces) != wanted:
+        what = "tiles" if _TILES in tags else "strips"
+        raise damaged(name, f"is damaged: it has {len(pieces)} {what}, its size needs {wanted}")
     stored = samples * depth / 8
     area = size[0] * size[1] / (width * height)
     shown = 3.0 if samples > 1 or photometric == 3 else 1.0
     header = Tiff(
         format="TIFF",
-        mode=_mode(depth, forms, photometric, samples, order),
+        mode=_mode(depth, forms, photometric, samples, tags.order),
         width=width,
         height=height,
         bits=depth,
         orientation=turned if 1 <= turned <= 8 else 1,
         cost=shown + max(4.0 if shown == 3 else 1.0, stored) + stored * (0.5 + max(1.0, area)) + 2,
-        order=order,
+        order=tags.order,
         photometric=photometric,
         compression=compression,
         pieces=pieces,
         piece=size,
         per_piece=row,
         across=across,
-        entries=entries,
+        entries=tags.entries,
     )
-    if compression == NONE:
-        short = np.flatnonzero(pieces[:, 1] < _rows_of(header, tiled) * row)
-        if len(short):
-            raise damaged(name, "is truncated: a strip is shorter than its rows")
+    if compression == NONE and (pieces[:, 1] < _rows_of(header) * row).any():
+        raise damaged(name, "is truncated: a strip is shorter than its rows")
     return header
 
 
 def check_pieces(data: bytes, header: Tiff, name: str) -> None:
-    """Looks whether compressed strips or tiles hold all their rows, where libtiff would not tell.
+    """Checks whether compressed strips or tiles hold all their rows, which libtiff does not check.
 
     Raises:
         ImageError: One is damaged.
     """
     if header.compression in DEFLATE:
-        wanted = _rows_of(header, _TILES in header.entries) * header.per_piece
+        wanted = _rows_of(header) * header.per_piece
         for (start, length), least in zip(header.pieces.tolist(), wanted.tolist(), strict=True):
             most = header.piece[1] * header.per_piece
             found = inflated([memoryview(data)[start : start + length]], most)
@@ -161,7 +172,7 @@ def check_pieces(data: bytes, header: Tiff, name: str) -> None:
         if _TABLES in header.entries:
             _, number, place = header.entries[_TABLES]
             tables = data[place : place + number]
-        rows = _rows_of(header, _TILES in header.entries).tolist()
+        rows = _rows_of(header).tolist()
         for (start, length), least in zip(header.pieces.tolist(), rows, strict=True):
             stream = tables[:-2] + data[start + 2 : start + length]
             try:
@@ -239,29 +250,46 @@ def _checked_kind(
         )
     if planar not in (1, 2):
         raise damaged(name, f"is damaged: its planar configuration is {planar}")
+    if planar == 2 and samples > 1 and (depth != 8 or samples != 3):
+        raise unsupported(
+            name,
+            f"keeps {samples} bands of {depth} bits apart from one another (planar)",
+            expected="interleaved bands",
+            fix="Save it with interleaved bands (planar configuration 1).",
+        )
     return int(depth)
 
 
-def _pieces_of(name: str, size: tuple[int, int], tiled: bool, values: Any) -> tuple[int, tuple[int, int]]:
+def _pieces_of(tags: _Directory, width: int, height: int) -> tuple[int, tuple[int, int]]:
     """Returns how many strips or tiles lie in a row, and the width and height of one in pixels."""
-    width, height = size
-    if not tiled:
-        rows = int(values(_ROWS, height)[0])
+    if _TILES not in tags:
+        rows = tags.value(_ROWS, height)
         if rows < 1:
-            raise damaged(name, "is damaged: its strips have no rows")
+            raise damaged(tags.name, "is damaged: its strips have no rows")
         return 1, (width, min(rows, height))
-    wide, tall = int(values(_TILE_WIDTH)[0]), int(values(_TILE_HEIGHT)[0])
+    wide, tall = tags.value(_TILE_WIDTH), tags.value(_TILE_HEIGHT)
     if min(wide, tall) < 1 or wide * tall > 4 * width * height + _SPARE:
-        raise damaged(name, f"is damaged: it has tiles of {wide} x {tall} pixels")
+        raise damaged(tags.name, f"is damaged: it has tiles of {wide} x {tall} pixels")
     return -(-width // wide), (wide, tall)
 
 
-def _checked_pieces(name: str, pieces: npt.NDArray[np.int64] | None, data: bytes) -> npt.NDArray[np.int64]:
-    """Returns (N, 2) offsets and lengths that lie in the file, none over another."""
-    if pieces is None:
+def _extents(tags: _Directory, plain: int | None) -> npt.NDArray[np.int64]:
+    """Returns (N, 2) offsets and lengths of the strips or tiles, which lie in the file and none over another.
+
+    Args:
+        tags: Of the page.
+        plain: Bytes of one piece where nothing is compressed, else None.
+    """
+    name, size = tags.name, len(tags.data)
+    offsets = tags.values(_TILES if _TILES in tags else _STRIPS)
+    if plain is not None and _TILE_BYTES not in tags and _STRIP_BYTES not in tags and len(offsets) == 1:
+        lengths = np.array([min(plain, size - int(offsets[0]))])
+    else:
+        lengths = tags.values(_TILE_BYTES if _TILES in tags and _TILE_BYTES in tags else _STRIP_BYTES)
+    if len(offsets) != len(lengths):
         raise damaged(name, "is damaged: strips and their lengths differ in number")
-    pieces = pieces.T
-    if (pieces[:, 0] < 8).any() or (pieces[:, 1] < 1).any() or (pieces.sum(axis=1) > len(data)).any():
+    pieces = np.stack([offsets, lengths], axis=1)
+    if (pieces[:, 0] < 8).any() or (pieces[:, 1] < 1).any() or (pieces.sum(axis=1) > size).any():
         raise damaged(name, "is truncated: a strip lies outside of the file")
     ordered = pieces[np.argsort(pieces[:, 0], kind="stable")]
     if (ordered[1:, 0] < ordered[:-1].sum(axis=1)).any():
@@ -269,10 +297,10 @@ def _checked_pieces(name: str, pieces: npt.NDArray[np.int64] | None, data: bytes
     return pieces
 
 
-def _rows_of(header: Tiff, tiled: bool) -> npt.NDArray[np.int64]:
+def _rows_of(header: Tiff) -> npt.NDArray[np.int64]:
     """Returns (N,) the rows of pixels that each piece holds; the last strip may be shorter, a tile never is."""
     rows = np.full(len(header.pieces), header.piece[1], np.int64)
-    if not tiled and header.height % header.piece[1]:
+    if _TILES not in header.entries and header.height % header.piece[1]:
         in_plane = -(-header.height // header.piece[1])
         rows[in_plane - 1 :: in_plane] = header.height % header.piece[1]
     return rows

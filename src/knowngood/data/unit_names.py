@@ -151,7 +151,7 @@ def _names_view(words: Iterable[str]) -> bool:
 
 
 def _view_before(pieces: Sequence[str], place: int) -> bool:
-    """Says whether the word before a piece is one like "cam": "cam1", "exp_2"."""
+    """Returns whether the word before a piece is one like "cam": "cam1", "exp_2"."""
     before = [piece for piece in pieces[max(0, place - 2) : place] if piece[0].isalpha()]
     return bool(before) and before[-1].lower() in _VIEWS
 

@@ -64,7 +64,7 @@ def with_units(records: Records, unit_from: str | None = None, *, thumbs: Thumbn
     sought = (frame["lot"].is_null() & frame["error"].is_null() & ~frame["generated"]).to_numpy() & ~given
     own = records.repeated or _given(records, "given" if given.any() else "none", "column")
     if not sought.any():
-        return _noted(replace(records, repeated=own), tell=thumbs is None)
+        return _noted(replace(records, repeated=own), report=thumbs is None)
     rows = np.flatnonzero(sought)
     part = records.with_frame(frame[rows])
     looked = None if thumbs is None else _of(thumbs, rows)
@@ -77,7 +77,7 @@ def with_units(records: Records, unit_from: str | None = None, *, thumbs: Thumbn
         units[row] = name
     filled = records.with_frame(frame.with_columns(unit=pl.Series(units, dtype=pl.String)))
     repeated = _both(own, found.repeated) if given.any() else found.repeated
-    return _noted(replace(filled, repeated=repeated), tell=thumbs is None)
+    return _noted(replace(filled, repeated=repeated), report=thumbs is None)
 
 
 def units_named(records: Records, unit_from: str, column: Sequence[str | None] | None = None) -> Records:
@@ -140,8 +140,8 @@ def identities(records: Records, groups: Ids) -> list[str]:
     rows = records.frame.select(pl.coalesce("lot", "unit", content).alias("name"), content.alias("own"))
     least = rows.with_columns(group=pl.Series(groups, dtype=pl.Int64)).group_by("group").agg(pl.all().min())
     shared = pl.col("name").is_duplicated()  # groups that divide a lot or a unit must not all fall into one part
-    told = least.select("group", pl.when(shared).then(pl.col("name") + " " + pl.col("own")).otherwise("name"))
-    found = dict(told.iter_rows())
+    named = least.select("group", pl.when(shared).then(pl.col("name") + " " + pl.col("own")).otherwise("name"))
+    found = dict(named.iter_rows())
     return [found.get(group, "") for group in range(int(groups.max(initial=-1)) + 1)]
 
 
@@ -185,12 +185,12 @@ def _found(records: Records, thumbs: Thumbnails) -> _Found:
     exact, near = exact_clusters(records), near_clusters(records, thumbs=thumbs)
     pixels = _union([exact, all_over(found, _union([near, isolated(found, len(names))]))])
     known = {(int(i), int(j)): float(d) for (i, j), d in zip(found.pairs, found.difference, strict=True)}
-    verdicts = [(test.proposal, test.verdict(known)) for test in offered]
-    confirmed = [one for one, verdict in verdicts if verdict == "confirmed"]
+    tested = [(test.proposal, test.support(known)) for test in offered]
+    confirmed = [one for one, support in tested if support == "confirmed"]
     groups = _union([pixels, *(one.groups for one in confirmed)])
-    doubtful = next((one for one, verdict in verdicts if verdict == "leaning" and _adds(one, groups)), None)
+    doubtful = next((one for one, support in tested if support == "leaning" and _adds(one, groups)), None)
     evidence = [name for name, there in (("names", confirmed), ("pixels", _repeats(pixels))) if there]
-    return _Found(groups, _told(names, groups, ", ".join(evidence), found, doubtful))
+    return _Found(groups, _summary(names, groups, ", ".join(evidence), found, doubtful))
 
 
 @dataclass(frozen=True)
@@ -214,8 +214,8 @@ class _Test:
         step = max(1, len(pairs) // _TESTED)
         return cls(proposal, pairs[::step], strangers[::step])
 
-    def verdict(self, difference: Mapping[tuple[int, int], float]) -> str:
-        """Says whether pixels confirm the proposal: "confirmed", "leaning" or "" for no."""
+    def support(self, difference: Mapping[tuple[int, int], float]) -> str:
+        """Returns whether pixels confirm the proposal: "confirmed", "leaning" or "" for no."""
         both = [
             (difference[own], difference[other])
             for own, other in zip(self.pairs, self.strangers, strict=True)
@@ -231,10 +231,10 @@ class _Test:
         return "leaning" if self.proposal.names_a_view else ""
 
 
-def _told(
+def _summary(
     names: Sequence[str], groups: Ids, evidence: str, found: Likeness, doubtful: Proposal | None
 ) -> RepeatedParts:
-    """Puts what was found into words and counts."""
+    """Returns what was found as counts, examples and the option that acts on it."""
     kept = list(rows_by(groups).values())
     pairs = alike(found)
     pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
@@ -289,12 +289,12 @@ def _both(given: RepeatedParts, found: RepeatedParts) -> RepeatedParts:
     )
 
 
-def _noted(records: Records, *, tell: bool) -> Records:
-    """Adds what the reader of the set should know to its notes, and tells it, once."""
+def _noted(records: Records, *, report: bool) -> Records:
+    """Adds what the reader of the set should know to its notes, and reports it, once."""
     assert records.repeated is not None
-    said = [kept_together(records.repeated), suspicion(records.repeated)]
-    new = [one for one in said if one and one not in records.notes]
-    for sentence in new if tell else ():
+    sentences = [kept_together(records.repeated), suspicion(records.repeated)]
+    new = [one for one in sentences if one and one not in records.notes]
+    for sentence in new if report else ():
         reporter().say(sentence)
     return replace(records, notes=(*records.notes, *new))
 
@@ -356,7 +356,7 @@ def _repeats(groups: Ids) -> bool:
 
 
 def _adds(proposal: Proposal, groups: Ids) -> bool:
-    """Says whether a proposal joins photographs that are not in one group already."""
+    """Returns whether a proposal joins photographs that are not in one group already."""
     return any(len(set(groups[members].tolist())) > 1 for members in rows_by(proposal.groups).values())
 
 

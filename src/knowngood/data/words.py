@@ -10,17 +10,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["good", "bad", "unlabelled", "masks", "results", "doubtful"]
 
 _GOOD = """
 good goods ok okay okey normal pass passed passes passing io gut gute guter gutes gutteil gutteile conform
-conforming conformant conforme accept accepted acceptable sound clean intact healthy flawless faultless undamaged
+conforming conformant conforme accept accepted acceptable sound intact healthy flawless faultless undamaged
 undefective nondefective defectfree defectless nodefect nodefects faultfree fehlerfrei fehlerlos einwandfrei bon
 bonne bueno buena buono buona goed 合格 良品 良 正常
 """
+_PERHAPS_GOOD = "clean"  # or cleaned pictures, or cleaned parts that were bad
 _BAD = """
 bad bads ng nok nio defect defects defective defectives defected def fail failed fails failing failure failures
 reject rejected rejects faulty fault faults anomaly anomalies anomalous anomal abnormal abnormality damaged
@@ -90,9 +91,9 @@ _CONTAINERS = frozenset(_CONTAINER_WORDS.split())
 
 _CLASS_OF: dict[str, str] = {}
 for _name, _text in (
-    ("filler", _FILLERS), ("link", _LINKS), ("good", _GOOD), ("bad", _BAD), ("defect", _DEFECTS), ("unsure", _UNSURE),
-    ("unknown", _UNKNOWN), ("mask", _MASKS), ("mask?", _PERHAPS_MASKS), ("result", _RESULTS),
-    ("result?", _PERHAPS_RESULTS), ("not", _NEGATIONS), ("free", _FREE), ("false", _FALSE),
+    ("filler", _FILLERS), ("link", _LINKS), ("good", _GOOD), ("good?", _PERHAPS_GOOD), ("bad", _BAD),
+    ("defect", _DEFECTS), ("unsure", _UNSURE), ("unknown", _UNKNOWN), ("mask", _MASKS), ("mask?", _PERHAPS_MASKS),
+    ("result", _RESULTS),     ("result?", _PERHAPS_RESULTS), ("not", _NEGATIONS), ("free", _FREE), ("false", _FALSE),
 ):  # fmt: skip
     _CLASS_OF.update(dict.fromkeys(_text.split(), _name))
 for _name, _phrases in _PHRASES.items():
@@ -143,7 +144,7 @@ class LabelNames:
         return bool(self.good or self.bad)
 
     def label_of(self, *names: str) -> Literal["good", "bad"] | None:
-        """Returns what was said of the thing that has these names, or None; remembers which names were of use."""
+        """Returns the label given for any of these names, or None; remembers which of the given names matched."""
         own = {folded(name) for name in names}
         for label, given in (("bad", self.bad), ("good", self.good)):
             for name in given:
@@ -194,57 +195,59 @@ def meaning_of(name: str) -> Meaning:
         name: Any text; case, accents and the signs between words do not matter.
     """
     marks = _marks(words_of(name))
-    told = {kind: f"the words {word!r}" if " " in word else f"the word {word!r}" for kind, word in reversed(marks)}
+    guessed = any(kind == "good?" for kind, _ in marks)
+    marks = [("good" if kind == "good?" else kind, word) for kind, word in marks]
+    words = {kind: f"the words {word!r}" if " " in word else f"the word {word!r}" for kind, word in reversed(marks)}
     apart = {kind for kind, _ in marks} - {"link", "digits"}
-    for judge in (_results, _masks, _unlabelled, _label):
-        found = judge(apart, told, name)
+    for rule in (_results, _masks, _unlabelled, _label):
+        found = rule(apart, words, name)
         if found is not None:
-            return found
+            return replace(found, sure=False) if guessed and found.kind == "good" else found
     return Meaning(None)
 
 
-def _results(apart: set[str], told: dict[str, str], _: str) -> Meaning | None:
+def _results(apart: set[str], words: dict[str, str], _: str) -> Meaning | None:
     if "result" in apart:
         clear = apart <= {"result", "result?", "filler", "bad", "mask", "mask?"}
-        return Meaning("results" if clear else "doubtful", apart == {"result"}, why=told["result"])
+        return Meaning("results" if clear else "doubtful", apart == {"result"}, why=words["result"])
     if apart and apart <= {"result?", "filler"} and "result?" in apart:
-        return Meaning("results", apart == {"result?"}, why=told["result?"])
+        return Meaning("results", apart == {"result?"}, why=words["result?"])
     if apart == {"result?", "bad"}:  # anomaly maps
-        return Meaning("results", why=told["result?"])
+        return Meaning("results", why=words["result?"])
     return None
 
 
-def _masks(apart: set[str], told: dict[str, str], _: str) -> Meaning | None:
+def _masks(apart: set[str], words: dict[str, str], _: str) -> Meaning | None:
     own = {"mask", "mask?"}
     if not apart & own:
         return None
-    why = told.get("mask", told.get("mask?", ""))
+    why = words.get("mask", words.get("mask?", ""))
     clear = apart <= own | {"filler", "bad", "good", "result?"}
     if "mask" not in apart and not apart <= {"mask?", "filler"}:
         return None  # "label missing" is a defect
     return Meaning("masks", clear, clear and "mask" in apart, why=why)
 
 
-def _unlabelled(apart: set[str], told: dict[str, str], name: str) -> Meaning | None:
+def _unlabelled(apart: set[str], words: dict[str, str], name: str) -> Meaning | None:
     if "unsure" in apart or ("?" in name and apart & {"good", "bad"}):
-        return Meaning("unlabelled", apart == {"unsure"}, why=told.get("unsure", "the question mark in its name"))
+        return Meaning("unlabelled", apart == {"unsure"}, why=words.get("unsure", "the question mark in its name"))
     if "unknown" not in apart:
         return None
     if "bad" in apart and "good" not in apart:  # an unknown defect is a defect
-        return Meaning("bad", generic=apart <= {"unknown", "bad", "filler"}, why=told["bad"])
-    return Meaning("unlabelled", apart == {"unknown"}, why=told["unknown"])
+        return Meaning("bad", generic=apart <= {"unknown", "bad", "filler"}, why=words["bad"])
+    return Meaning("unlabelled", apart == {"unknown"}, why=words["unknown"])
 
 
-def _label(apart: set[str], told: dict[str, str], _: str) -> Meaning | None:
+def _label(apart: set[str], words: dict[str, str], _: str) -> Meaning | None:
     if "false" in apart and (apart & {"good", "bad"} or apart <= {"false", "filler"}):
-        return Meaning("doubtful", why=told["false"])
+        return Meaning("doubtful", why=words["false"])
     if "good" in apart and apart & {"bad", "defect"}:
-        other = told["bad"] if "bad" in apart else told["defect"]
-        return Meaning("doubtful", why=f"{told['good']} and {other}")
+        other = words["bad"] if "bad" in apart else words["defect"]
+        return Meaning("doubtful", why=f"{words['good']} and {other}")
     if "good" in apart:
-        return Meaning("good", apart == {"good"}, why=told["good"])
+        return Meaning("good", apart == {"good"}, why=words["good"])
     if "bad" in apart:
-        return Meaning("bad", apart == {"bad"}, apart <= {"bad", "filler"}, why=told["bad"])
+        return Meaning("bad", apart == {"bad"}, apart <= {"bad", "filler"}, why=words["bad"])
     return None
 
 
@@ -268,7 +271,7 @@ def _marks(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _negated(marks: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    turned = {"good": "bad", "bad": "good", "defect": "good"}
+    turned = {"good": "bad", "good?": "bad", "bad": "good", "defect": "good"}
     result: list[tuple[str, str]] = []
     at = 0
     while at < len(marks):
@@ -305,18 +308,18 @@ def split_of(name: str) -> str | None:
 
 
 def is_container(name: str) -> bool:
-    """Says whether a folder of that name ("images", "data") says nothing of what is in it."""
+    """Returns whether a folder of that name ("images", "data") says nothing of what is in it."""
     words = words_of(name)
     return bool(words) and all(word in _CONTAINERS for word in words)
 
 
 def is_good_name(name: str) -> bool:
-    """Says whether a name says that units are good."""
+    """Returns whether a name says that units are good."""
     return meaning_of(name).kind == "good"
 
 
 def is_mask_name(name: str) -> bool:
-    """Says whether a folder of that name holds masks."""
+    """Returns whether a folder of that name holds masks."""
     return meaning_of(name).kind == "masks"
 
 

@@ -19,7 +19,7 @@ from knowngood.data.duplicates import near_clusters
 from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import loaded
 from knowngood.data.records import Records
-from knowngood.data.splits import kfold_up_to, teaches
+from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
 from knowngood.experiments.audit_page import audit_page, lists_of
@@ -97,7 +97,7 @@ def _margins(
     if kept.is_file():
         return np.asarray(np.load(kept), np.float64)
     held, chooses = _held(pieces, number), (number + 1) % TRAININGS
-    learns = np.all([teaches(pieces, piece) for piece in {chooses, *np.unique(pieces[held]).tolist()}], axis=0)
+    learns = np.all([trains_on(pieces, piece) for piece in {chooses, *np.unique(pieces[held]).tolist()}], axis=0)
     split = np.select([held, pieces == chooses, learns], ["test", "val", "train"], "")
     divided = records.with_frame(
         records.frame.with_columns(split=pl.Series(split).replace("", None))  # copies of what is held out learn nothing

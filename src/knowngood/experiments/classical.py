@@ -19,7 +19,7 @@ import polars as pl
 
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import Ids, divided_as, kfold
+from knowngood.data.splits import Ids, kfold, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.experiments.audit import feature_facts
@@ -34,7 +34,6 @@ from knowngood.models.classical import (
     line_through,
     separating_line,
 )
-from knowngood.models.classical_config import ClassicalConfig
 from knowngood.models.features import Features, features
 from knowngood.parameters import configured
 from knowngood.progress import reporter
@@ -42,6 +41,7 @@ from knowngood.report.page import page
 from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
 from knowngood.report.sections_figures import Origin, origin_section
 from knowngood.tables import write_table
+from knowngood.training.config import ClassicalConfig
 from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
 from knowngood.workflows.train import CLASS_THRESHOLD
 
@@ -275,7 +275,7 @@ def _names(config: ClassicalConfig) -> list[str]:
 
 
 def _part(records: Records, groups: Ids, config: ClassicalConfig, seed: int) -> _Part:
-    divided = divided_as(records, groups, config, seed)
+    divided = split(records, config, seed=seed, groups=groups)
     frame = divided.frame
     known = frame["label"].is_not_null().to_numpy()
     places = {name: np.flatnonzero(known & (frame["split"] == name).fill_null(False).to_numpy()) for name in _PLACES}

@@ -28,7 +28,7 @@ from knowngood.metrics.comparisons import (
 )
 from knowngood.metrics.curves import roc_curve
 from knowngood.models.classical import CLASSIFIERS
-from knowngood.models.classical_config import ClassicalConfig
+from knowngood.training.config import ClassicalConfig
 from knowngood.workflows.train import CLASS_THRESHOLD
 
 

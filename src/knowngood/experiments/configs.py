@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from knowngood.data.config import SplitConfig
 from knowngood.training.config import Balance, Freeze, Precision, Preset, TrainConfig
-from knowngood.workflows.configs import SplitConfig
 
 ALL = "all"  # as many bad images as there are
 # Fields that may grow in a second call: what is finished is taken over.

@@ -17,7 +17,7 @@ import polars as pl
 from knowngood.data.labels import read_verdicts, with_verdicts
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import divided_as, kfold_up_to
+from knowngood.data.splits import kfold_up_to, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
 from knowngood.experiments.configs import RemovalConfig
@@ -341,7 +341,7 @@ class _Trial:
         if kept.is_file():
             found: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8"))
             return found
-        divided = divided_as(self.records, self.groups, self.config, seed)
+        divided = split(self.records, self.config, seed=seed, groups=self.groups)
         test = (divided.frame["split"] == "test").to_numpy()
         rows = []
         for arm, change in self._changes(divided, seed).items():

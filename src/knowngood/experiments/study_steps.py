@@ -28,7 +28,6 @@ from knowngood.experiments.audit_page import audit_sections
 from knowngood.experiments.classical import FIGURES, classical, read_pca
 from knowngood.experiments.compare import DOCUMENT, compare
 from knowngood.experiments.configs import CompareConfig, RemovalConfig, StudyConfig
-from knowngood.models.classical_config import ClassicalConfig
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
 from knowngood.registry import Registry
@@ -38,7 +37,7 @@ from knowngood.report.pictures import thumbnail
 from knowngood.report.run import RunSummary
 from knowngood.report.sections_experiments import conventional_section
 from knowngood.report.sections_inspector import decisions, verdict
-from knowngood.training.config import TrainConfig
+from knowngood.training.config import ClassicalConfig, TrainConfig
 from knowngood.training.fit import choose_model
 from knowngood.wording import counted
 from knowngood.workflows.explain import PAGE, explain

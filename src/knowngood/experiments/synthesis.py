@@ -53,7 +53,7 @@ from knowngood.synthesis.writing import taught_in
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
-from knowngood.training.svm_head import fit_kernel
+from knowngood.training.svm_head import fit_svm_on
 from knowngood.wording import counted
 from knowngood.workflows.generate import divided_by
 from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
@@ -295,7 +295,7 @@ class _Trial:
         return np.nan_to_num(np.array([by_name[name] for name in self.tests], np.float64))
 
     def _kernel_margins(self, placed: Records, groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
-        """Fits a kernel head as the preset quick does, with features from the cache: few images are new in an arm."""
+        """Fits an SVM head as the preset quick does, with features from the cache: few images are new in an arm."""
         import torch
 
         deep = features(
@@ -308,7 +308,7 @@ class _Trial:
         assert deep.stages is not None
         sound = np.isfinite(deep.stages).all(axis=1)
         teaches = placed.frame["split"].is_in(["train", "val"]).to_numpy() & sound
-        fit = fit_kernel(deep.stages, placed, groups, np.flatnonzero(teaches), seed)
+        fit = fit_svm_on(deep.stages, placed, groups, np.flatnonzero(teaches), seed)
         with torch.inference_mode():
             return np.asarray(fit.head(torch.from_numpy(np.nan_to_num(deep.stages))).numpy(), np.float32)
 

@@ -17,7 +17,7 @@ from knowngood.data.augmentation import policy_named
 from knowngood.data.loading import load
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
 from knowngood.data.sources import SOURCES
-from knowngood.data.splits import divided_as
+from knowngood.data.splits import split
 from knowngood.data.tabular import read_frame
 from knowngood.errors import ConfigError, DataError
 from knowngood.experiments.configs import CompareConfig
@@ -46,7 +46,7 @@ def divide(records: Records, groups: npt.NDArray[np.int64], config: CompareConfi
     Raises:
         DataError: A split has fewer than two images of a class.
     """
-    whole = divided_as(records, groups, config, seed)
+    whole = split(records, config, seed=seed, groups=groups)
     smaller = limited(whole, config.limit, config.limit_test, seed)
     for name in SPLITS:
         counts = smaller.of_split(name).counts()

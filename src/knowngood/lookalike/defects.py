@@ -1,4 +1,4 @@
-"""Defect types: each file here draws one; one line registers another. Counts are of the contest's second batch."""
+"""Defect types: a class draws one; one line registers another. Counts are of the contest's second batch."""
 
 from __future__ import annotations
 

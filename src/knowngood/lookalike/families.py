@@ -1,4 +1,4 @@
-"""Package families: each file here knows one outline, its leads and its pocket; one line registers another."""
+"""Package families: a class knows one outline, its leads and its pocket; one line registers another."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def summary(manifest: Path) -> dict[str, dict[str, int]]:
 
 
 def is_complete(folder: Path, config: TapeConfig) -> bool:
-    """Says whether a folder holds the whole set of a configuration, of this version."""
+    """Returns whether a folder holds the whole set of a configuration, of this version."""
     facts = _facts(folder, config)
     return bool(facts and facts.get("complete") and (folder / MANIFEST).is_file())
 
@@ -236,7 +236,7 @@ def _refused(out: Path, problem: int) -> StorageError:
 
 SCHEMA: dict[str, pl.DataType] = {
     "image": pl.String(),  # below the manifest's folder
-    "label": pl.String(),  # good or bad, as somebody said
+    "label": pl.String(),  # good or bad, as labelled; label noise included
     "true_label": pl.String(),  # good or bad, as it is
     "defect": pl.String(),  # type of the worst defect; null where the label is good
     "true_defect": pl.String(),  # the same whatever the label; null for good units

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from knowngood.data.sources import Listing
 from knowngood.data.sources.manifest import ManifestSource
 from knowngood.errors import ConfigError
-from knowngood.files import cache_folder
+from knowngood.files import cache_folder, cache_key
 from knowngood.lookalike.config import GENERATOR_VERSION, TapeConfig
 from knowngood.parameters import checked_parameters
 
@@ -27,7 +25,7 @@ class TapeSource:
     summary = "the word tape, or tape:train=2000,test=500,seed=1: look-alike parts, drawn when first asked for"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is the word tape, with or without options."""
+        """Returns whether `path` is the word tape, with or without options."""
         text = str(path)
         return (text == WORD or text.startswith(f"{WORD}:")) and not path.exists()
 
@@ -73,5 +71,4 @@ def config_of(text: str) -> TapeConfig:
 
 def folder_of(config: TapeConfig) -> Path:
     """Returns where a set of this configuration is kept in the user's cache."""
-    facts = json.dumps([GENERATOR_VERSION, config.model_dump(mode="json")], sort_keys=True)
-    return cache_folder(WORD) / hashlib.sha256(facts.encode()).hexdigest()[:16]
+    return cache_folder(WORD) / cache_key(GENERATOR_VERSION, config.model_dump(mode="json"))[:16]

@@ -297,7 +297,7 @@ def _spoil(
 
 
 def visible(after: F32, before: F32) -> Mask:
-    """Says where a defect can be seen: a clean outline around what differs by more than a share of the most.
+    """Returns where a defect can be seen: a clean outline around what differs by more than a share of the most.
 
     Args:
         after: (H, W) float32 with the defect, without noise.

@@ -1,4 +1,4 @@
-"""Networks that can be trained here: each file describes one family; add one line to register another."""
+"""Networks that can be trained here; add a description and one line to register another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conventional classifiers on deep features: one file each; add one line to register another."""
+"""Conventional classifiers on deep features; add a class and one line to register another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.data.splits import Ids, teaches
+from knowngood.data.splits import Ids, trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.figures import auroc
 from knowngood.progress import track
@@ -64,7 +64,7 @@ class Conventional(ABC):
         """Returns what cross-validation may choose from, the most trusted first: JSON types by name.
 
         Args:
-            rows: How many teach where the largest fold is held out.
+            rows: How many train where the largest fold is held out.
         """
 
     @abstractmethod
@@ -274,25 +274,25 @@ def fit_classifier(kind: Conventional, features: Any, bad: Bools, folds: Ids, se
         kind: What to fit.
         features: (N, D) of the training rows.
         bad: (N,) bool.
-        folds: int64 (N,), from `data.splits.kfold`: held out there, or negative for rows that only teach.
-        seed: Of what the classifier draws, and of which rows teach when there are too many.
+        folds: int64 (N,), from `data.splits.kfold`: held out there, or negative for rows that only train.
+        seed: Of what the classifier draws, and of which rows train when there are too many.
 
     Raises:
         DataError: There is one class only, or the features cannot be used.
     """
     rows = checked_rows(features)
     _check_classes(bad, len(rows))
-    chosen = _at_most(kind.most_rows, bad, np.random.default_rng(seed))
+    chosen = at_most(kind.most_rows, bad, np.random.default_rng(seed))
     rows, bad, folds = rows[chosen], bad[chosen], folds[chosen]
     numbers = np.unique(folds[folds >= 0])
-    smallest = min((int(teaches(folds, int(fold)).sum()) for fold in numbers), default=len(rows))
+    smallest = min((int(trains_on(folds, int(fold)).sum()) for fold in numbers), default=len(rows))
     table = []
     for setting in track(kind.settings(smallest), kind.summary):
         areas = []  # a fold at a time: margins of different machines need not be of one scale
         for fold in numbers:
-            teach, hold = teaches(folds, int(fold)), folds == fold
-            if bad[teach].any() and not bad[teach].all():  # else the fold holds every example of a class
-                margins = margins_of(_fitted(kind, setting, rows[teach], bad[teach], seed), rows[hold])
+            train, hold = trains_on(folds, int(fold)), folds == fold
+            if bad[train].any() and not bad[train].all():  # else the fold holds every example of a class
+                margins = margins_of(_fitted(kind, setting, rows[train], bad[train], seed), rows[hold])
                 areas.append(auroc(bad[hold], margins))
         known = [area for area in areas if area is not None]
         table.append({**setting, "auroc": fmean(known) if known else 0.5})
@@ -317,8 +317,8 @@ def _check_classes(bad: Bools, count: int) -> None:
         )
 
 
-def _at_most(most: int | None, bad: Bools, random: np.random.Generator) -> Ids:
-    """Returns which rows teach: all, or as many as can be taken, up to half of them bad."""
+def at_most(most: int | None, bad: Bools, random: np.random.Generator) -> Ids:
+    """Returns which rows (M,) train: all, or `most` of them drawn, half of them bad where there are so many."""
     if most is None or len(bad) <= most:
         return np.arange(len(bad), dtype=np.int64)
     bads = random.permutation(np.flatnonzero(bad))[: max(most // 2, most - int((~bad).sum()))]
@@ -389,18 +389,18 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
     """
     rows, areas, right = checked_rows(features), [], []
     for fold in np.unique(folds[folds >= 0]):
-        teach, hold = teaches(folds, int(fold)), folds == fold
-        if bad[teach].all() or not bad[teach].any():
+        train, hold = trains_on(folds, int(fold)), folds == fold
+        if bad[train].all() or not bad[train].any():
             continue  # the fold holds every example of a class
-        learned, asked = rows[teach], rows[hold]
+        inside, outside = rows[train], rows[hold]
         if components is not None:
-            pca = PCA(components, svd_solver="randomized", random_state=seed).fit(learned)
-            learned, asked = pca.transform(learned), pca.transform(asked)
+            pca = PCA(components, svd_solver="randomized", random_state=seed).fit(inside)
+            inside, outside = pca.transform(inside), pca.transform(outside)
             line = LinearDiscriminantAnalysis()
         else:
             line = make_pipeline(StandardScaler(), ShrunkenLda())
-        line.fit(learned, bad[teach].astype(np.uint8))
-        margins = margins_of(line, asked)
+        line.fit(inside, bad[train].astype(np.uint8))
+        margins = margins_of(line, outside)
         areas.append(auroc(bad[hold], margins))
         right.append((margins > 0) == bad[hold])
     known = [area for area in areas if area is not None]

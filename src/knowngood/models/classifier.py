@@ -1,13 +1,15 @@
-"""From uint8 photographs to one margin a photograph: normalisation, trunk, head; and several of these as one."""
+"""From uint8 photographs to one raw score a photograph: normalisation, trunk, head; and several of these as one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
+import numpy as np
+import numpy.typing as npt
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,12 +18,14 @@ from torch.nn import functional
 
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.heads import KernelHead, NearestHead, PatchHead, patch_maps, pool_stages
+from knowngood.models.heads import NearestHead, PatchHead, SvmHead, patch_maps, pool_stages
 from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
+from knowngood.progress import track
 
 _Mean = Annotated[float, Field(ge=-10, le=10)]
 _Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 _Stage = Annotated[int, Field(ge=0, le=31)]
+BATCH = 32  # photographs at a time where nobody says otherwise
 
 
 class NetworkConfig(BaseModel):
@@ -42,7 +46,7 @@ class NetworkConfig(BaseModel):
     )
     supports: int = Field(0, ge=0, le=10_000_000, description="Support vectors, or remembered rows, of the head.")
     stages: tuple[_Stage, ...] = Field(
-        (), max_length=16, description="Stages that an SVM head or a patch memory sees, rising."
+        (), max_length=16, description="Stages that an SVM head or a PatchCore head sees, rising."
     )
 
     @field_validator("stages")
@@ -79,9 +83,9 @@ class Classifier(nn.Module):
             _move_strides(self.trunk, backbone.strided_1x1)
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        self.head: KernelHead | PatchHead | NearestHead | None = None
+        self.head: SvmHead | PatchHead | NearestHead | None = None
         if config.head == "kernel":
-            self.head = KernelHead(self.feature_length, config.supports)
+            self.head = SvmHead(self.feature_length, config.supports)
         elif config.head == "patch_memory":
             self.head = PatchHead(self.feature_length // 2, config.supports)
             self.trunk.prune_intermediate_layers(list(config.stages), prune_norm=True)  # later stages are not asked
@@ -90,7 +94,7 @@ class Classifier(nn.Module):
 
     @property
     def feature_length(self) -> int:
-        """Number of stage features that a kernel head sees."""
+        """Number of stage features that an SVM head sees."""
         channels = [stage["num_chs"] for stage in self.trunk.feature_info]
         return int(2 * sum(channels[index] for index in self.config.stages))
 
@@ -140,11 +144,11 @@ class Classifier(nn.Module):
         return outputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the margin, (B,) float32, uncalibrated: bad over good, or how far from all that is remembered."""
+        """Returns the raw score, (B,) float32, not calibrated: a difference of logits or a distance, higher = bad."""
         if self.head is not None:
             seen = {"kernel": self.stage_features, "patch_memory": self.patch_maps, "knn": self.penultimate}
-            margin: Tensor = self.head(seen[self.config.head](images))
-            return margin
+            raw: Tensor = self.head(seen[self.config.head](images))
+            return raw
         logits = self.logits(images).float()
         return logits[:, 1] - logits[:, 0]
 
@@ -171,7 +175,7 @@ class Classifier(nn.Module):
 
 
 class Inspector(nn.Module):
-    """One classifier, or several whose scaled margins are added: margin = sum_i scale_i * margin_i.
+    """One classifier, or several whose scaled raw scores are added: sum_i scale_i * raw_score_i.
 
     Args:
         configs: Members; images come at the size of the largest, the others make them smaller.
@@ -191,9 +195,46 @@ class Inspector(nn.Module):
         return tuple(member.config for member in self.members if isinstance(member, Classifier))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the margin (B,) of images (B, C, H, W) uint8."""
-        margins = torch.stack([member(images) for member in self.members])
-        return (self.scales[:, None] * margins).sum(0)
+        """Returns the raw score (B,) of images (B, C, H, W) uint8."""
+        raw = torch.stack([member(images) for member in self.members])
+        return (self.scales[:, None] * raw).sum(0)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Returns where a network's tensors are."""
+    tensor: Tensor = next(iter(network.state_dict().values()))
+    return tensor.device
+
+
+def over_batches(
+    network: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    pixels: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
+    title: str,
+) -> npt.NDArray[np.float32]:
+    """Returns function(images) for the given rows, joined.
+
+    Float32, so that a score does not depend on which other photographs share its batch.
+
+    Args:
+        network: Put into evaluation mode and channels-last order.
+        function: Takes (B, C, H, W) uint8 and returns (B, ...) float.
+        pixels: (N, C, H, W) uint8.
+        rows: Which rows of `pixels`, in the order of the result.
+        title: Shown beside the progress bar.
+
+    Returns:
+        (len(rows), ...) float32.
+    """
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = device_of(network)
+    parts = []
+    with torch.inference_mode():
+        for start in track(range(0, len(rows), BATCH), title):
+            batch = np.ascontiguousarray(pixels[rows[start : start + BATCH]])
+            parts.append(function(torch.from_numpy(batch).to(device)).float().cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def network_for(backbone: str, weights: Weights | None, height: int, width: int, channels: int) -> NetworkConfig:
@@ -204,8 +245,8 @@ def network_for(backbone: str, weights: Weights | None, height: int, width: int,
     return NetworkConfig.model_validate(described)
 
 
-def kernel_config(base: NetworkConfig) -> NetworkConfig:
-    """Returns the configuration with a kernel head that sees several stages; it has no support vectors yet."""
+def svm_config(base: NetworkConfig) -> NetworkConfig:
+    """Returns the configuration with an SVM head that sees several stages; it has no support vectors yet."""
     stages = BACKBONES.get(base.backbone).stages
     stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
     return base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})

@@ -12,8 +12,7 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from knowngood.models.batching import BATCH
-from knowngood.models.classifier import Classifier, NetworkConfig
+from knowngood.models.classifier import BATCH, Classifier, NetworkConfig
 from knowngood.progress import track
 
 ROUNDS = 5

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +24,9 @@ from knowngood.data.pixels import AS_IT_IS, fitted, needs_colour
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import ImageError, StorageError
-from knowngood.files import cache_folder, whole_file
+from knowngood.files import cache_folder, cache_key, whole_file
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, NetworkConfig, input_size, kernel_config, network_for
+from knowngood.models.classifier import Classifier, NetworkConfig, input_size, network_for, over_batches, svm_config
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import find
 
@@ -41,13 +39,12 @@ class FeatureCache:
     """Feature rows of one way of making them.
 
     Args:
-        made_by: Everything that decides a row besides the photograph: network, weights, sizes, stages (JSON types).
+        key: Everything that decides a row besides the photograph: network, weights, sizes, stages (JSON types).
         folder: Where the shards are; the user's cache by default.
     """
 
-    def __init__(self, made_by: object, folder: Path | None = None) -> None:
-        key = hashlib.sha256(json.dumps([FORMAT, made_by], sort_keys=True).encode()).hexdigest()[:24]
-        self.folder = (folder or cache_folder("features")) / key
+    def __init__(self, key: object, folder: Path | None = None) -> None:
+        self.folder = (folder or cache_folder("features")) / cache_key(FORMAT, key)
         self._places: dict[str, tuple[Path, int]] = {}
         self._read: set[Path] = set()
 
@@ -114,7 +111,7 @@ class Features:
         size: Height and width in pixels that the network saw.
         computed: How many rows were computed now; the others came from the cache.
         failed: Row to message.
-        stages: (N, S) float32, average and maximum of the stages, as a kernel head sees them; None unless asked for.
+        stages: (N, S) float32, average and maximum of the stages, as an SVM head sees them; None unless asked for.
     """
 
     rows: Rows
@@ -128,7 +125,7 @@ class Features:
     def of(self, rows: Indices) -> Features:
         """Returns the features of some rows (M,), in that order."""
         place = {int(row): new for new, row in enumerate(rows)}
-        failed = {place[row]: said for row, said in self.failed.items() if row in place}
+        failed = {place[row]: message for row, message in self.failed.items() if row in place}
         stages = None if self.stages is None else self.stages[rows]
         return replace(self, rows=self.rows[rows], stages=stages, failed=failed)
 
@@ -162,7 +159,7 @@ def features(
         weights: File or folder with its weights, else the usual places.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         into: (N, D) float32 to fill, such as a memory-mapped file; allocated by default.
-        stages: Also return what a kernel head sees, from the same pass; training with the preset quick finds it in
+        stages: Also return what an SVM head sees, from the same pass; training with the preset quick finds it in
             the cache afterwards, and the other way round.
         preprocessing: What is done to the photographs first.
         elsewhere: Makes what the cache lacks; this process by default.
@@ -180,7 +177,7 @@ def features(
 
     def here(missing: Indices, title: str) -> list[Rows]:
         made, errors = maker.rows([paths[i] for i in missing], title)
-        failed.update({digests[missing[place]] or paths[missing[place]]: said for place, said in errors.items()})
+        failed.update({digests[missing[place]] or paths[missing[place]]: message for place, message in errors.items()})
         return made
 
     def there(missing: Indices) -> Iterator[tuple[Indices, list[Rows]]]:
@@ -188,7 +185,7 @@ def features(
         start = 0
         for made, errors in elsewhere.rows(maker, records.with_frame(records.frame[missing])) if len(missing) else ():
             some = missing[start : start + len(made[0])]
-            failed.update({digests[some[place]] or paths[some[place]]: said for place, said in errors.items()})
+            failed.update({digests[some[place]] or paths[some[place]]: message for place, message in errors.items()})
             start += len(some)
             yield some, made
 
@@ -196,7 +193,7 @@ def features(
     if into is not None:
         tables[0] = into
     compute = in_shards(here) if elsewhere is None else there
-    computed = cached_tables(digests, maker.made_by, compute, tables)
+    computed = cached_tables(digests, maker.cache_keys, compute, tables)
     names = enumerate(digest or path for digest, path in zip(digests, paths, strict=True))
     size, seen = (maker.config.height, maker.config.width), tables[1] if stages else None
     messages = {row: failed[name] for row, name in names if name in failed}
@@ -217,11 +214,9 @@ def write_features(records: Records, made: Features, target: Path) -> None:
         records.frame.select("image", "sha256").with_columns(**columns).write_parquet(scratch)
 
 
-def cached_rows(
-    digests: Sequence[str | None], made_by: object, compute: Callable[[Indices, str], Rows], into: Rows
-) -> int:
+def cached_rows(digests: Sequence[str | None], key: object, compute: Callable[[Indices, str], Rows], into: Rows) -> int:
     """Fills a table of features as `cached_tables` does, for one way of making them, `SHARD` rows at a time."""
-    return cached_tables(digests, [made_by], in_shards(lambda indices, title: [compute(indices, title)]), [into])
+    return cached_tables(digests, [key], in_shards(lambda indices, title: [compute(indices, title)]), [into])
 
 
 def in_shards(compute: Callable[[Indices, str], Sequence[Rows]]) -> Computes:
@@ -236,13 +231,13 @@ def in_shards(compute: Callable[[Indices, str], Sequence[Rows]]) -> Computes:
 
 
 def cached_tables(
-    digests: Sequence[str | None], made_by: Sequence[object], compute: Computes, into: Sequence[Rows]
+    digests: Sequence[str | None], keys: Sequence[object], compute: Computes, into: Sequence[Rows]
 ) -> int:
     """Fills tables of features from the cache, and computes and keeps what the cache lacks, equal bytes once.
 
     Args:
         digests: (N) SHA-256 of each photograph; None for one whose row must not be kept.
-        made_by: For each table everything else that decides a row (JSON types).
+        keys: For each table everything else that decides a row (JSON types).
         compute: Takes indices (M,), yields some of them in order with their rows (m, D) for each table; NaN rows are
             not kept.
         into: For each table (N, D) to fill.
@@ -250,7 +245,7 @@ def cached_tables(
     Returns:
         How many photographs were computed.
     """
-    caches = [FeatureCache(one) for one in made_by]
+    caches = [FeatureCache(one) for one in keys]
     lacking = sorted({int(i) for cache in caches for i in cache.missing(digests)})
     first: dict[str | int, int] = {}
     original = {i: first.setdefault(digests[i] or i, i) for i in lacking}
@@ -275,12 +270,12 @@ class FeatureMaker:
     """Makes the features of photographs.
 
     Args:
-        config: Of the network; with a kernel head, stage features are made too, in the same pass.
+        config: Of the network; with an SVM head, stage features are made too, in the same pass.
         weights: Its pretrained weights.
         preprocessing: What is done to the photographs first.
 
     Attributes:
-        lengths: Of a row of penultimate features and, with a kernel head, of one of stage features.
+        lengths: Of a row of penultimate features and, with an SVM head, of one of stage features.
     """
 
     def __init__(self, config: NetworkConfig, weights: Weights, preprocessing: Preprocessing = AS_IT_IS) -> None:
@@ -296,11 +291,12 @@ class FeatureMaker:
         return self.config.head == "kernel"
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_keys(self) -> list[object]:
         """For each kind of row what decides it besides the photograph: the keys of their caches."""
         linear = self.config.model_copy(update={"head": "linear", "stages": (), "supports": 0})
-        keys: list[object] = [["penultimate", linear.model_dump(mode="json"), self.origin, *self.preprocessing.made_by]]
-        return [*keys, stages_made_by(self.config, self.origin, self.preprocessing)] if self.stages else keys
+        linear_key = ["penultimate", linear.model_dump(mode="json"), self.origin, *self.preprocessing.cache_key]
+        keys: list[object] = [linear_key]
+        return [*keys, stages_cache_key(self.config, self.origin, self.preprocessing)] if self.stages else keys
 
     def rows(self, paths: Sequence[str], title: str) -> tuple[list[Rows], dict[int, str]]:
         """Returns features, and why some photographs have none.
@@ -353,19 +349,19 @@ def maker_for(
     sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
     height, width = input_size(sizes, image_size or BACKBONES.get(model).size)
     base = network_for(model, known, height, width, 3 if needs_colour(records) else 1)
-    return FeatureMaker(kernel_config(base) if stages else base, known, preprocessing)
+    return FeatureMaker(svm_config(base) if stages else base, known, preprocessing)
 
 
-def stages_made_by(config: NetworkConfig, origin: str, preprocessing: Preprocessing = AS_IT_IS) -> object:
+def stages_cache_key(config: NetworkConfig, origin: str, preprocessing: Preprocessing = AS_IT_IS) -> object:
     """Returns what decides a row of stage features besides the photograph: the key of their cache.
 
     Args:
-        config: With a kernel head; photographs are decoded at its size.
+        config: With an SVM head; photographs are decoded at its size.
         origin: Of the weights.
         preprocessing: What is done to the photographs first.
     """
     shape = [config.channels, config.height, config.width]
-    return [config.model_dump(mode="json"), origin, shape, *preprocessing.made_by]
+    return [config.model_dump(mode="json"), origin, shape, *preprocessing.cache_key]
 
 
 def tensors_digest(weights: Weights) -> str:

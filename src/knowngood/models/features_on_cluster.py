@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.errors import DataError, WeightsError
-from knowngood.files import check_writable
+from knowngood.files import cache_key, check_writable
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.features import FeatureMaker, Rows, maker_for, tensors_digest
 from knowngood.models.weights.search import find
@@ -53,7 +51,7 @@ KINDS = ("features", "stages")  # columns
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureTask(Task):
-    """What every worker is told.
+    """What every worker needs to know.
 
     Attributes:
         network: What to build.
@@ -80,7 +78,7 @@ class PartFeatures(PartWorker[FeatureTask]):
         """
         listed = list_of(Path(self.task.out), number)
         first = listed.filter(FIRST)
-        made, failed = self._made_by().rows(first["path"].to_list(), f"part {number}")
+        made, failed = self._open_maker().rows(first["path"].to_list(), f"part {number}")
         if len(failed) == len(first):
             self.refuse_unreadable(number, failed[0])
         computed = first.select("sha256").with_columns(
@@ -91,7 +89,7 @@ class PartFeatures(PartWorker[FeatureTask]):
             return computed.insert_column(0, first["image"])
         return listed.select("image", "sha256").join(computed, on="sha256", how="left", maintain_order="left")
 
-    def _made_by(self) -> FeatureMaker:
+    def _open_maker(self) -> FeatureMaker:
         if self._maker is None:
             import torch
 
@@ -209,7 +207,7 @@ def spread_features(
     """
     weights = None if weights is None else weights.absolute()
     tensors = tensors_digest(find(maker.config.backbone, weights))
-    work = (made_by(maker, tensors), config.part)
+    work = (described(maker, tensors), config.part)
     job = prepared(folder, *work, lambda: listed(records, config.part), fresh=fresh, replace=replace)
     task = FeatureTask(
         out=str(folder),
@@ -224,16 +222,15 @@ def spread_features(
     return done
 
 
-def made_by(maker: FeatureMaker, tensors: str) -> str:
+def described(maker: FeatureMaker, tensors: str) -> str:
     """Returns in words what makes features, with a revision of it.
 
     Args:
         maker: What makes them.
         tensors: SHA-256 of the weights' tensors.
     """
-    key = json.dumps([maker.made_by, tensors], sort_keys=True)
     network = f"{maker.config.backbone} at {maker.config.height} x {maker.config.width}"
-    return f"features of {network} ({hashlib.sha256(key.encode()).hexdigest()[:12]})"
+    return f"features of {network} ({cache_key(maker.cache_keys, tensors)[:12]})"
 
 
 def copied(files: list[Path]) -> int:
@@ -281,7 +278,7 @@ class OnCluster:
         done = spread_features(records, maker, self.folder, self._config, weights=self._weights, replace=True)
         for file in done.files:
             frame = pl.read_parquet(file)
-            errors = {place: said for place, said in enumerate(frame["error"]) if said is not None}
+            errors = {place: error for place, error in enumerate(frame["error"]) if error is not None}
             yield [frame[kind].to_numpy() for kind in KINDS if kind in frame.columns], errors
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""What turns a trunk's maps into one margin: a linear layer on the average, or a kernel machine on several stages."""
+"""Heads, which turn a trunk's maps into one raw score: SVM on several stages, PatchCore, nearest neighbours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from knowngood.models.distances import squared_distances
 
 
 def pool_stages(maps: list[Tensor]) -> Tensor:
@@ -26,17 +28,17 @@ def pool_stages(maps: list[Tensor]) -> Tensor:
     return torch.cat([p.float() for p in parts], dim=1)
 
 
-class KernelHead(nn.Module):
+class SvmHead(nn.Module):
     """A support-vector machine with an RBF kernel on standardised stage features, as plain tensors.
 
-    margin(x) = sum_i alpha_i * exp(-gamma * ||(x - mean) / scale - s_i||^2) + offset, positive for bad.
+    raw_score(x) = sum_i alpha_i * exp(-gamma * ||(x - mean) / scale - s_i||^2) + offset, positive for bad.
 
     Args:
         features: Length D of a feature row.
         supports: Number S of support vectors.
 
     Reference:
-        Cortes & Vapnik 1995; the fitted values come from scikit-learn's SVC (`fit_kernel_head`).
+        Cortes & Vapnik 1995; the fitted values come from scikit-learn's SVC (`fit_svm_head`).
     """
 
     mean: Tensor
@@ -56,10 +58,9 @@ class KernelHead(nn.Module):
         self.register_buffer("gamma", torch.ones(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Returns the margins (B,) of feature rows (B, D)."""
+        """Returns the raw scores (B,) of feature rows (B, D)."""
         standard = (features - self.mean) / self.scale
-        squared = standard.square().sum(1, keepdim=True) - 2 * standard @ self.support.T + self.support.square().sum(1)
-        return torch.exp(-self.gamma * squared.clamp_min(0)) @ self.alpha + self.offset
+        return torch.exp(-self.gamma * squared_distances(standard, self.support)) @ self.alpha + self.offset
 
 
 STRANGEST = 0.01  # share of an image's patches, the strangest ones, whose mean distance is its score
@@ -132,11 +133,6 @@ class MemoryHead(nn.Module):
         self.centre.copy_(rows.double().mean(0))
         self.memory.copy_(rows - self.centre)
 
-    def squared(self, rows: Tensor, memory: Tensor) -> Tensor:
-        """Returns squared distances of centred rows (N, D) to a piece of the memory (K, D): (N, K)."""
-        far = memory.square().sum(1) - 2 * rows @ memory.T
-        return (far + rows.square().sum(1, keepdim=True)).clamp_min(0)
-
     def pieces(self) -> list[Tensor]:
         """Returns the memory in pieces of bounded size."""
         return list(torch.split(self.memory, _AT_ONCE))
@@ -145,7 +141,7 @@ class MemoryHead(nn.Module):
 class PatchHead(MemoryHead):
     """An image is as abnormal as its strangest patches are far from what is remembered.
 
-    margin = mean of the largest `STRANGEST` of the image's patch distances, any number from 0, in the unit of the
+    raw score = mean of the largest `STRANGEST` of the image's patch distances, any number from 0, in the unit of the
     features; higher is more abnormal.
 
     Reference:
@@ -156,27 +152,27 @@ class PatchHead(MemoryHead):
     def distances(self, maps: Tensor) -> Tensor:
         """Returns each patch's distance to the nearest remembered one, (B, h, w), for patch maps (B, D, h, w)."""
         rows = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]) - self.centre
-        nearest = [self.squared(rows, piece).amin(1) for piece in self.pieces()]
+        nearest = [squared_distances(rows, piece).amin(1) for piece in self.pieces()]
         return torch.stack(nearest).amin(0).sqrt().reshape(maps.shape[0], *maps.shape[2:])
 
     def margins(self, distances: Tensor) -> Tensor:
-        """Returns the margins (B,) of patch distances (B, h, w)."""
+        """Returns the raw scores (B,) of patch distances (B, h, w)."""
         near = distances.flatten(1)
         return near.topk(strangest(near.shape[1], STRANGEST), dim=1)[0].mean(1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Returns the margins (B,) of patch maps (B, D, h, w)."""
+        """Returns the raw scores (B,) of patch maps (B, D, h, w)."""
         return self.margins(self.distances(maps))
 
 
 class NearestHead(MemoryHead):
-    """margin = Euclidean distance to the `NEAREST`-th nearest remembered photograph, any number from 0.
+    """raw score = Euclidean distance to the `NEAREST`-th nearest remembered photograph, any number from 0.
 
     Reference:
         Ramaswamy et al. 2000, definition 2.1.
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Returns the margins (B,) of feature rows (B, D)."""
-        far = self.squared(rows - self.centre, self.memory)
+        """Returns the raw scores (B,) of feature rows (B, D)."""
+        far = squared_distances(rows - self.centre, self.memory)
         return far.topk(min(NEAREST, len(self.memory)), dim=1, largest=False)[0][:, -1].sqrt()

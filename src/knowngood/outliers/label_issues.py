@@ -11,13 +11,15 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from knowngood.data.splits import teaches
+from knowngood.data.splits import trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.calibration import Calibration, fit_calibration
+from knowngood.models.classical import MOST_ROWS
+from knowngood.models.distances import squared_distances
 from knowngood.outliers.detectors import checked_features, row_blocks
 from knowngood.progress import track
 from knowngood.scale.mapping import mapped
-from knowngood.training.svm_head import MOST_ROWS, KernelFit, fit_kernel_head, squared_distances
+from knowngood.training.svm_head import SvmFit, fit_svm_head
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = npt.NDArray[np.float32]
@@ -69,7 +71,7 @@ def out_of_fold_scores(
     rows = np.asarray(checked_features(features, least=4), np.float32)
     bad, fold = _checked(labels, folds, len(rows))
     weights = np.ones(len(rows), np.float32) if weight is None else np.asarray(weight, np.float32)
-    fit = fit_kernel_head(rows, bad, weights, fold, seed)
+    fit = fit_svm_head(rows, bad, weights, fold, seed)
     margins = _completed(fit, rows, bad, weights, fold)
     held = np.isfinite(margins)
     calibration = fit_calibration(margins[held], bad[held].astype(np.uint8))
@@ -78,14 +80,14 @@ def out_of_fold_scores(
     return OutOfSample(scores, calibration, fit.cost, fit.width)
 
 
-def _completed(fit: KernelFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: Rows, folds: Ids) -> Floats:
+def _completed(fit: SvmFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: Rows, folds: Ids) -> Floats:
     """Fills in the margins of rows that were left out because there were too many."""
     margins = fit.out_of_fold.copy()
     left = np.isnan(margins) & (folds >= 0)
     for fold in track(np.unique(folds[left]), "scores out of sample"):
-        teach = fit.rows[teaches(folds[fit.rows], int(fold))]
+        teach = fit.rows[trains_on(folds[fit.rows], int(fold))]
         if bad[teach].all() or not bad[teach].any():
-            margins[left & (folds == fold)] = 0.0  # as the kernel head does: no machine can be taught
+            margins[left & (folds == fold)] = 0.0  # as the SVM head does: no machine can be taught
             continue
         scaler = StandardScaler().fit(rows[teach])
         taught, gamma = scaler.transform(rows[teach]).astype(np.float32), fit.width / rows.shape[1]

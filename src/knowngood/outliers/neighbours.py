@@ -60,7 +60,7 @@ class Neighbours:
         """Returns what `nearest` returns of a bounded number of queries; `wide` are looked at closely."""
         queries, owner = piece
         rows = np.asarray(queries, np.float32) - self._centre
-        far = self._norms - 2 * (rows @ self._references.T)  # squared distance less the query's own norm
+        far = self._norms - 2 * (rows @ self._references.T)  # ranked alike without the query's own norm
         if owner is not None:
             far[owner[:, None] == self._owner] = np.inf
         near = _candidates(far, wide)

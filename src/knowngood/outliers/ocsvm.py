@@ -11,6 +11,7 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import SGDOneClassSVM
 from sklearn.svm import OneClassSVM
 
+from knowngood.models.distances import squared_distances
 from knowngood.outliers import detectors as contract
 from knowngood.outliers.detectors import Detector, Features, Scores, fraction_threshold, row_blocks
 
@@ -56,8 +57,7 @@ def rbf_sum(rows: Features, support: Scores, alpha: Scores, gamma: float) -> Sco
     norms = np.square(support).sum(axis=1)
     for block in row_blocks(rows, max(len(support), rows.shape[1])):
         x = np.asarray(rows[block], np.float64)
-        squared = np.square(x).sum(axis=1)[:, None] + norms - 2 * (x @ support.T)
-        sums[block] = np.exp(-gamma * np.maximum(squared, 0)) @ alpha
+        sums[block] = np.exp(-gamma * squared_distances(x, support, norms)) @ alpha
     return sums
 
 

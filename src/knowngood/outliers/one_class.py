@@ -13,23 +13,21 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from knowngood.data.pixels import PixelStore, store_pixels
+from knowngood.data.pixels import PixelStore
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import GOOD, Records
 from knowngood.errors import DataError, WeightsError
 from knowngood.files import whole_file
 from knowngood.metrics.thresholds import threshold_at_overkill
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, over_batches
 from knowngood.models.features import features
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.weights.files import Weights
-from knowngood.models.weights.search import find
 from knowngood.outliers.patchcore import PatchMemory, k_centres
-from knowngood.progress import reporter, track
+from knowngood.progress import track
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Clock, Fitted, base_networks, choose_model, preprocessing_of
+from knowngood.training.fit import Clock, Fitted, start_training
 
 SHARE = 0.1  # of the patches that are looked at is remembered, up to --coreset-size
 POOL = 50_000  # patches looked at: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
@@ -39,13 +37,16 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted:
+def fit_one_class(
+    records: Records, config: TrainConfig, folder: Path, preprocessing: Preprocessing | None = None
+) -> Fitted:
     """Remembers the good training photographs and measures how far all others are from them.
 
     Args:
         records: Usable rows with a split in every row; only good rows of train are learned from.
         config: With `one_class`.
         folder: For decoded photographs and for the memory; a killed run continues from there.
+        preprocessing: Of `preprocessing_of`, where the caller has it already.
 
     Returns:
         As `fit_inspector`. Training rows have no margin: they are what is remembered.
@@ -56,25 +57,20 @@ def fit_one_class(records: Records, config: TrainConfig, folder: Path) -> Fitted
     """
     if not config.pretrained:
         raise WeightsError("--one-class stands on a pretrained network, and --no-pretrained was given.")
-    preprocessing = preprocessing_of(records, config)
     clock = Clock()
-    main = choose_model(config)
-    weights = find(main, config.weights)
-    base = base_networks(records, config, {main: weights})[main]
-    channels, height, width = common_shape([base])
-    store = store_pixels(records, folder / "pixels", height, width, channels, preprocessing)
-    for warning in store.warnings(records):
-        reporter().say(warning)
+    at_start = start_training(records, config, folder / "pixels", preprocessing)
     clock.lap("decode")
-    job = _Job(records, store, config, folder, preprocessing)
-    notes: dict[str, object] = {"network": main, "input": [channels, height, width], "detector": config.detector}
+    store, base, weights = at_start.store, at_start.bases[at_start.main], at_start.weights[at_start.main]
+    assert weights is not None  # pretrained ones were asked for
+    job = _Job(records, store, config, folder, at_start.preprocessing)
+    notes: dict[str, object] = {"network": at_start.main, "input": list(at_start.shape), "detector": config.detector}
     fit = job.nearest if config.detector == "knn" else job.patches
     classifier, margins = fit(base, weights, notes, clock)
     inspector = Inspector((classifier.config,))
     inspector.members = torch.nn.ModuleList([classifier])
     unseen = np.full(len(records), np.nan)
-    source = {"weights": weights.origin, "licence": weights.licence}
-    return Fitted(inspector, margins, unseen, store.failed, [], notes, source, clock.laps, preprocessing)
+    source, done = at_start.provenance, at_start.preprocessing
+    return Fitted(inspector, margins, unseen, store.failed, [], notes, source, clock.laps, done)
 
 
 class _Job:

@@ -13,7 +13,7 @@ from typing import IO
 from knowngood.data.images import MAX_BYTES
 from knowngood.data.pages import is_tiff, page_bytes, pages_in
 from knowngood.data.records import PassedOver
-from knowngood.data.sources.walking import HEAD, Verdict, hidden_within, judged, text_of
+from knowngood.data.sources.walking import HEAD, FileKind, classify_file, hidden_within, text_of
 from knowngood.errors import DataError, ImageError
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -45,9 +45,9 @@ def members(
     try:
         listed = _of_zip if path.name.lower().endswith(_ZIPS) else _of_tar
         number = 0
-        for name, verdict, take in listed(path, PassedOver() if passed_over is None else passed_over):
-            if verdict.taken == "unread":
-                pages = [("", _refusing(f"{name!r} has {verdict.reason}."))]
+        for name, file_kind, take in listed(path, PassedOver() if passed_over is None else passed_over):
+            if file_kind.taken == "unread":
+                pages = [("", _refusing(f"{name!r} has {file_kind.reason}."))]
             elif is_tiff(name):
                 pages = _pages(take())  # read in any case: how many there are decides the numbers of the next
             else:
@@ -60,11 +60,11 @@ def members(
         raise DataError(f"The archive {path} cannot be read: {error}.", fix="Copy it again from its origin.") from error
 
 
-_Listed = tuple[str, Verdict, Callable[[], Callable[[], bytes]]]
+_Listed = tuple[str, FileKind, Callable[[], Callable[[], bytes]]]
 
 
 def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
-    """Yields name and verdict of each photograph, and what reads its bytes until the next is asked for."""
+    """Yields name and kind of each photograph, and what reads its bytes until the next is asked for."""
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             name = text_of(member.name)
@@ -78,11 +78,11 @@ def _of_tar(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
                 head = b"" if handle is None else handle.read(HEAD)  # noqa: B023  (called at once)
                 return head
 
-            verdict = judged(name.rsplit("/", 1)[-1], first)
-            if verdict.taken in ("photograph", "unread"):
-                yield name, verdict, partial(_from_tar, name, member, handle, head)
+            file_kind = classify_file(name.rsplit("/", 1)[-1], first)
+            if file_kind.taken in ("photograph", "unread"):
+                yield name, file_kind, partial(_from_tar, name, member, handle, head)
             else:
-                _pass_over(passed_over, verdict, name)
+                _pass_over(passed_over, file_kind, name)
 
 
 def _from_tar(name: str, member: tarfile.TarInfo, handle: IO[bytes] | None, head: bytes) -> Callable[[], bytes]:
@@ -91,17 +91,17 @@ def _from_tar(name: str, member: tarfile.TarInfo, handle: IO[bytes] | None, head
 
 
 def _of_zip(path: Path, passed_over: PassedOver) -> Iterator[_Listed]:
-    """Yields name and verdict of each photograph, and what reads its bytes."""
+    """Yields name and kind of each photograph, and what reads its bytes."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = text_of(member.filename)
             if member.is_dir() or hidden_within(name):
                 continue
-            verdict = judged(name.rsplit("/", 1)[-1], partial(_first, archive, member))
-            if verdict.taken in ("photograph", "unread"):
-                yield name, verdict, partial(_from_zip, name, archive, member)
+            file_kind = classify_file(name.rsplit("/", 1)[-1], partial(_first, archive, member))
+            if file_kind.taken in ("photograph", "unread"):
+                yield name, file_kind, partial(_from_zip, name, archive, member)
             else:
-                _pass_over(passed_over, verdict, name)
+                _pass_over(passed_over, file_kind, name)
 
 
 def _from_zip(name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
@@ -132,9 +132,9 @@ def _first(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         raise OSError(str(error)) from error
 
 
-def _pass_over(passed_over: PassedOver, verdict: Verdict, name: str) -> None:
-    if verdict.taken == "other":
-        passed_over.add(verdict.reason, name)
+def _pass_over(passed_over: PassedOver, file_kind: FileKind, name: str) -> None:
+    if file_kind.taken == "other":
+        passed_over.add(file_kind.reason, name)
 
 
 def _reader(name: str, data: bytes | None) -> Callable[[], bytes]:

@@ -174,7 +174,7 @@ def _stages(recipe: Recipe, files: Files, rounds: int) -> dict[str, float]:
         "decode": lambda: [decode(data, name=name) for name, data in files],
         "resize": lambda: [fit(image, height, width, channels) for image in whole],
     }
-    if recipe.manifest.preprocessing.made_by:
+    if recipe.manifest.preprocessing.cache_key:
         ways["region and leads"] = lambda: [prepare(image) for image in whole]
     return {name: round(rate * len(files) / BATCH, 1) for name, rate in _rates(ways, rounds).items()}
 

@@ -30,8 +30,7 @@ from knowngood.metrics.thresholds import (
     moved,
     threshold_by_hand,
 )
-from knowngood.models.batching import device_of, over_batches
-from knowngood.models.classifier import Inspector, common_shape
+from knowngood.models.classifier import Inspector, common_shape, device_of, over_batches
 from knowngood.recipe.evidence import EVIDENCE, Evidence
 from knowngood.recipe.folder import MANIFEST, WEIGHTS, recipe_at
 from knowngood.recipe.input_check import INPUT_CHECK, InputCheck

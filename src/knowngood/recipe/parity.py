@@ -58,7 +58,7 @@ class Held:
 def judged_on(manifest: RecipeManifest) -> tuple[str, ...]:
     """Returns the splits that an export is judged on: those that no network of the recipe has learned from.
 
-    A kernel head learns from the validation images too; on these its margins are not those of images to come, and a
+    An SVM head learns from the validation images too; on these its margins are not those of images to come, and a
     graph seems to stray farther from them than it does.
     """
     return ("calibration",) if manifest.kernels_alone else JUDGED

@@ -13,7 +13,7 @@ from typing import Any
 from knowngood.data.images import MAX_BYTES
 from knowngood.data.pages import is_tiff, page_from, pages_in, split_page
 from knowngood.data.records import PassedOver
-from knowngood.data.sources.walking import HEAD, is_hidden, judged
+from knowngood.data.sources.walking import HEAD, classify_file, is_hidden
 from knowngood.errors import DataError, ImageError, MissingExtraError
 
 # Protocol to the package that fsspec needs for it; None where it needs no other.
@@ -82,13 +82,13 @@ def remote_items(url: str, passed_over: PassedOver | None = None) -> Iterator[tu
             for file in sorted(files):
                 inside = f"{folder}/{file}"
                 name = f"{scheme}://{inside.lstrip('/')}"
-                verdict = judged(file, partial(_head, system, inside))
-                if verdict.taken == "photograph":
+                file_kind = classify_file(file, partial(_head, system, inside))
+                if file_kind.taken == "photograph":
                     yield from _pages(system, inside, name)
-                elif verdict.taken == "unread":
-                    yield name, partial(_refuse, name, verdict.reason)
-                elif verdict.taken == "other" and passed_over is not None:
-                    passed_over.add(verdict.reason, name)
+                elif file_kind.taken == "unread":
+                    yield name, partial(_refuse, name, file_kind.reason)
+                elif file_kind.taken == "other" and passed_over is not None:
+                    passed_over.add(file_kind.reason, name)
     except DataError:
         raise
     except Exception as error:  # every protocol has its own

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 
 from knowngood.errors import ConfigError, RecipeError
-from knowngood.models.batching import BATCH, device_of
-from knowngood.models.classifier import Inspector
+from knowngood.models.classifier import BATCH, Inspector, device_of
 from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
 from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.registry import Registry

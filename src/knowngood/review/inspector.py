@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from knowngood.data.images import decode, decoding
 from knowngood.errors import ConfigError, DataError, StorageError
-from knowngood.models.batching import over_batches
-from knowngood.models.classifier import Classifier
+from knowngood.models.classifier import Classifier, over_batches
 from knowngood.models.features import FeatureCache
-from knowngood.models.heads import KernelHead
+from knowngood.models.heads import SvmHead
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.report.pictures import Scale, as_colour, as_grey, boxed, scale_of
@@ -53,8 +52,8 @@ class Embedder:
         self._narrowing: Tensor | None = None
         manifest = recipe.manifest
         networks = manifest.networks[0].model_dump(mode="json")
-        self.made_by: list[object] = ["head input", WIDE, manifest.weights_sha256, networks]
-        self.made_by += manifest.preprocessing.made_by
+        self.cache_key: list[object] = ["head input", WIDE, manifest.weights_sha256, networks]
+        self.cache_key += manifest.preprocessing.cache_key
 
     @contextmanager
     def taking(self) -> Iterator[list[Rows]]:
@@ -78,7 +77,7 @@ class Embedder:
 
     def _rows(self, seen: Tensor) -> Rows:
         rows = seen.float().mean((2, 3)) if seen.ndim == 4 else seen.float()
-        if isinstance(self._head, KernelHead):
+        if isinstance(self._head, SvmHead):
             rows = (rows - self._head.mean) / self._head.scale
         if rows.shape[1] > WIDE:
             if self._narrowing is None:
@@ -96,11 +95,11 @@ class DeepFeatures:
     """Rows by the SHA-256 of their photographs; any thread may ask.
 
     Args:
-        made_by: Everything that decides a row besides the photograph, see `FeatureCache`.
+        cache_key: Everything that decides a row besides the photograph, see `FeatureCache`.
     """
 
-    def __init__(self, made_by: object) -> None:
-        self._cache = FeatureCache(made_by)
+    def __init__(self, cache_key: object) -> None:
+        self._cache = FeatureCache(cache_key)
         self._lock = threading.Lock()
         self._rows: OrderedDict[str, Rows] = OrderedDict()
         self._unkept: dict[str, Rows] = {}

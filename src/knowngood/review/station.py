@@ -186,7 +186,7 @@ class Station:
 
     def __init__(self, recipe: Recipe, record: Record, settings: Settings, signed_by: str | None = None) -> None:
         self.inspector = Inspector(recipe, any_product=settings.any_product)
-        self.features = DeepFeatures(self.inspector.embedder.made_by)
+        self.features = DeepFeatures(self.inspector.embedder.cache_key)
         self.record = record
         self.settings = settings
         self.shelf = Shelf(settings.shelf)

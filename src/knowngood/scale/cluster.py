@@ -13,7 +13,7 @@ from knowngood.scale.connecting import connected, look
 from knowngood.scale.mapping import mapping_by
 from knowngood.scale.parts import TRIES
 from knowngood.scale.spreading import room
-from knowngood.scale.workers import Told, same_versions, versions
+from knowngood.scale.workers import PartStatus, same_versions, versions
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -62,24 +62,24 @@ class _Cluster:
 
     def _taken(self, reference: Any) -> Any:
         try:
-            result, told = self._ray.get(reference)
+            result, status = self._ray.get(reference)
         except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.OutOfMemoryError) as error:
             raise ConfigError(
                 f"A piece of the work has cost {TRIES} workers.",
                 expected="enough memory for each worker",
                 fix="More --worker-cores make fewer workers share a machine's memory; the same command tries again.",
             ) from error
-        told.checked()
+        status.checked()
         return result
 
 
-def _answered(function: Callable[[P], R], piece: P, cores: int, wanted: dict[str, str]) -> tuple[R | None, Told]:
+def _answered(function: Callable[[P], R], piece: P, cores: int, wanted: dict[str, str]) -> tuple[R | None, PartStatus]:
     """Returns a result, or in words why there is none."""
     from threadpoolctl import threadpool_limits
 
     try:
         same_versions(wanted)
         with threadpool_limits(cores):
-            return function(piece), Told(0)
+            return function(piece), PartStatus(0)
     except KnownGoodError as error:
-        return None, Told.of(0, error)
+        return None, PartStatus.of(0, error)

@@ -47,7 +47,7 @@ def connected(address: str | None = None, cpus: int | None = None, store: int | 
     os.environ.update(_QUIET)
     address = address or os.environ.get("RAY_ADDRESS")
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        _hushed()
+        _silence_logs()
         yield sys.modules["ray"]
         return
     here = address in (None, "local")
@@ -60,7 +60,7 @@ def connected(address: str | None = None, cpus: int | None = None, store: int | 
             more |= {"_node_ip_address": LOOPBACK, "dashboard_host": LOOPBACK}
         with _no_head_of_a_dashboard() if here else contextlib.nullcontext():
             ray.init(address or "local", **more)
-        _hushed()
+        _silence_logs()
         try:
             yield ray
         finally:
@@ -119,7 +119,7 @@ def _reread_tokens() -> None:
         raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _hushed() -> None:
+def _silence_logs() -> None:
     """Keeps Ray Data's bars and notes off the terminal; they stay in Ray's own logs."""
     from ray.data import DataContext
 
@@ -130,7 +130,7 @@ def _hushed() -> None:
 
 
 def look(address: str | None) -> None:
-    """Looks whether Ray is there and a cluster answers, in a process of its own: Ray itself waits for a minute.
+    """Checks whether Ray is there and a cluster answers, in a process of its own: Ray itself waits for a minute.
 
     Args:
         address: As in `connected`.
@@ -163,9 +163,9 @@ def look(address: str | None) -> None:
             [sys.executable, "-c", _TRY, address], check=True, capture_output=True, text=True, timeout=ANSWER
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-        said = error.stderr or ""  # bytes after a time-out, whatever was asked for
-        said = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-        if "InvalidAuthToken" in said:
+        output = error.stderr or ""  # bytes after a time-out, whatever was asked for
+        output = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
+        if "InvalidAuthToken" in output:
             raise ConfigError(
                 f"The Ray cluster at {address} asks for a token.",
                 expected="the token of its head, as Ray's page on token authentication says",
@@ -173,7 +173,7 @@ def look(address: str | None) -> None:
             ) from error
         if isinstance(error, subprocess.TimeoutExpired):
             raise _silent(address, f"no answer of a Ray cluster within {ANSWER:.0f} s") from error
-        raise _silent(address, (said.strip().splitlines() or ["Ray ended without a word"])[-1]) from error
+        raise _silent(address, (output.strip().splitlines() or ["Ray ended without a word"])[-1]) from error
 
 
 def _silent(address: str, why: str) -> ConfigError:

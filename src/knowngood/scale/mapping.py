@@ -35,7 +35,7 @@ def mapped(function: Callable[[P], R], pieces: Iterable[P]) -> Iterator[R]:
 
 
 def elsewhere() -> bool:
-    """Says whether what is mapped may run on another machine."""
+    """Returns whether what is mapped may run on another machine."""
     return _current.get(None) is not None
 
 

@@ -115,9 +115,9 @@ def rows_file(out: Path, number: int) -> Path:
     return out / ROWS / f"{number:07}.parquet"
 
 
-def begun_file(out: Path, number: int) -> Path:
+def attempts_file(out: Path, number: int) -> Path:
     """Returns where the workers of a part are noted while the work goes on."""
-    return out / ROWS / f".{number:07}.begun.tmp"
+    return out / ROWS / f".{number:07}.attempts.tmp"
 
 
 def missing(out: Path, job: Job) -> list[int]:
@@ -126,14 +126,14 @@ def missing(out: Path, job: Job) -> list[int]:
     return [number for number in range(job.parts) if rows_file(out, number).name not in whole]
 
 
-def begun(out: Path, number: int) -> None:
-    """Notes the workers that begin a part, a process number a line; `swept` forgets.
+def note_attempt(out: Path, number: int) -> None:
+    """Notes the workers that begin a part, a process number a line; `remove_partial` forgets them.
 
     Raises:
         DataError: It has cost too many of them.
         StorageError: It cannot be written.
     """
-    path = begun_file(out, number)
+    path = attempts_file(out, number)
     with storage_errors(rows_file(out, number)):
         path.parent.mkdir(exist_ok=True)
         with path.open("a+") as handle:
@@ -148,7 +148,7 @@ def begun(out: Path, number: int) -> None:
         )
 
 
-def swept(out: Path) -> None:
+def remove_partial(out: Path) -> None:
     """Removes what killed workers left half written."""
     for path in (out / ROWS).glob(".*.tmp"):
         path.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def emptied(out: Path) -> None:
         for kind in (ROWS, LIST):
             for path in (out / kind).glob("*.parquet"):
                 path.unlink()
-        swept(out)
+        remove_partial(out)
         for folder in (out / ROWS, out / LIST):
             if folder.is_dir():
                 folder.rmdir()
@@ -197,7 +197,7 @@ def _plain(value: object) -> bytes:
 
 
 def _another(out: Path, before: Job, now: Job) -> ConfigError:
-    told = [
+    reasons = [
         (before.made_by != now.made_by, f"were made by {before.made_by}, this is {now.made_by}"),
         (
             before.part_size != now.part_size,
@@ -206,7 +206,7 @@ def _another(out: Path, before: Job, now: Job) -> ConfigError:
         (True, f"are of another list of photographs ({before.images} then, {now.images} now)"),
     ]
     return ConfigError(
-        f"The parts in {out} {next(text for differs, text in told if differs)}.",
+        f"The parts in {out} {next(text for differs, text in reasons if differs)}.",
         expected="the same work, photographs and part size",
         fix="Give another --out; --fresh throws the parts away and begins again.",
     )

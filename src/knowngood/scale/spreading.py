@@ -12,8 +12,8 @@ import polars as pl
 from knowngood.errors import ConfigError
 from knowngood.progress import reporter
 from knowngood.scale.connecting import connected
-from knowngood.scale.parts import Job, missing, rows_file, swept
-from knowngood.scale.workers import PartWorker, Task, Told
+from knowngood.scale.parts import Job, missing, remove_partial, rows_file
+from knowngood.scale.workers import PartStatus, PartWorker, Task
 
 BLOCKS = 10_000  # pieces that Ray Data hands out
 
@@ -49,7 +49,7 @@ def spread(worker: type[PartWorker[Any]], task: Task, job: Job, address: str | N
 
     Args:
         worker: What does a part.
-        task: What each of them is told; names the folder.
+        task: What each of them does; names the folder.
         job: Prepared in that folder.
         address: As in `connected`.
         title: Shown beside the progress bar.
@@ -59,12 +59,12 @@ def spread(worker: type[PartWorker[Any]], task: Task, job: Job, address: str | N
         ConfigError: There is no room for a worker, or the rows are written elsewhere.
     """
     folder = Path(task.out)
-    swept(folder)
+    remove_partial(folder)
     wanted, workers = missing(folder, job), 0
     if wanted:
         with connected(address) as ray:
             workers = _done(ray, worker, task, job, wanted, title)
-        swept(folder)
+        remove_partial(folder)
     whole = job.parts - len(wanted)
     if whole:
         reporter().say(f"{whole} of {job.parts} parts were whole before")
@@ -93,22 +93,24 @@ def _done(ray: Any, worker: type[PartWorker[Any]], task: Task, job: Job, wanted:
     to = reporter()
     bar = to.start(title, job.images, job.images - sum(map(job.size, wanted)))
     try:
-        for told in _results(ray, worker, task, wanted, workers):
-            told.checked()
-            if not rows_file(Path(task.out), told.part).is_file():
+        for status in _results(ray, worker, task, wanted, workers):
+            status.checked()
+            if not rows_file(Path(task.out), status.part).is_file():
                 raise ConfigError(
-                    f"A worker wrote part {told.part} to a {task.out} that is not the one here.",
+                    f"A worker wrote part {status.part} to a {task.out} that is not the one here.",
                     expected="a folder that every machine of the cluster sees",
                     fix="Put --out on shared storage.",
                 )
-            to.advance(bar, job.size(told.part))
+            to.advance(bar, job.size(status.part))
     finally:
         to.finish(bar)
     return workers
 
 
-def _results(ray: Any, worker: type[PartWorker[Any]], task: Task, wanted: list[int], workers: int) -> Iterator[Told]:
-    """Yields what is said of each part, as it gets done."""
+def _results(
+    ray: Any, worker: type[PartWorker[Any]], task: Task, wanted: list[int], workers: int
+) -> Iterator[PartStatus]:
+    """Yields the status of each part as it is done."""
     from ray.data import ActorPoolStrategy
 
     parts = ray.data.from_items([{"part": one} for one in wanted], override_num_blocks=min(len(wanted), BLOCKS))
@@ -119,6 +121,6 @@ def _results(ray: Any, worker: type[PartWorker[Any]], task: Task, wanted: list[i
         batch_format="numpy",
         num_cpus=task.cores,
         compute=ActorPoolStrategy(size=min(workers, len(wanted)), max_tasks_in_flight_per_actor=2),
-    )  # Ray Data starts lost workers again and repeats their parts by itself; `begun` puts an end to it
+    )  # Ray Data starts lost workers again and repeats their parts by itself; `note_attempt` ends it
     for row in done.iter_rows():
-        yield Told(**row)
+        yield PartStatus(**row)

@@ -1,4 +1,4 @@
-"""What every worker on a cluster does: one part after the other, rows written whole, errors told in words."""
+"""What every worker on a cluster does: one part after the other, rows written whole, errors returned as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import polars as pl
 from knowngood import errors
 from knowngood.environment import versions_of
 from knowngood.errors import ConfigError, DataError, KnownGoodError, RecipeError
-from knowngood.scale.parts import begun, rows_file
+from knowngood.scale.parts import note_attempt, rows_file
 from knowngood.tables import write_table
 
 # What decides the last bit of a row, besides what makes it.
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def same_versions(wanted: Mapping[str, str]) -> None:
-    """Looks whether this machine has the versions of the one that asks.
+    """Checks whether this machine has the versions of the one that asks.
 
     Raises:
         ConfigError: It has others.
@@ -58,7 +58,7 @@ def same_versions(wanted: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every worker is told.
+    """What every worker needs to know.
 
     Attributes:
         out: Folder of the parts.
@@ -77,8 +77,8 @@ T = TypeVar("T", bound=Task)
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is said of a part that is done, or of why it cannot be.
+class PartStatus:
+    """The status of a part: how many rows are done, or why it cannot be done.
 
     Attributes:
         part: Its number.
@@ -97,11 +97,11 @@ class Told:
     fix: str = ""
 
     @classmethod
-    def of(cls, part: int, error: KnownGoodError) -> Told:
-        """Returns what is said of an error."""
+    def of(cls, part: int, error: KnownGoodError) -> PartStatus:
+        """Returns the status of a part that ended in an error."""
         return cls(part, 0, type(error).__name__, error.what, error.expected or "", error.fix or "")
 
-    def checked(self) -> Told:
+    def checked(self) -> PartStatus:
         """Returns itself.
 
         Raises:
@@ -132,16 +132,16 @@ class PartWorker(ABC, Generic[T]):
         """
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns what is said of the parts numbered batch["part"]: a column an attribute of `Told`."""
-        told = [asdict(self.told_of(int(number))) for number in batch["part"]]
-        return {name: np.array([one[name] for one in told]) for name in told[0]}
+        """Returns the status of the parts numbered batch["part"], a column for each attribute of `PartStatus`."""
+        statuses = [asdict(self.status_of(int(number))) for number in batch["part"]]
+        return {name: np.array([one[name] for one in statuses]) for name in statuses[0]}
 
-    def told_of(self, number: int) -> Told:
-        """Returns what is said of a part, which is done unless it is whole already."""
+    def status_of(self, number: int) -> PartStatus:
+        """Does a part unless it is complete already, and returns its status."""
         try:
-            return Told(number, self._done(number))
+            return PartStatus(number, self._done(number))
         except KnownGoodError as error:
-            return Told.of(number, error)
+            return PartStatus.of(number, error)
 
     def _done(self, number: int) -> int:
         out, target = Path(self.task.out), rows_file(Path(self.task.out), number)
@@ -150,7 +150,7 @@ class PartWorker(ABC, Generic[T]):
         same_versions(self.task.versions)
         if not out.is_dir():
             raise unseen(f"folder {out}", "--out")
-        begun(out, number)
+        note_attempt(out, number)
         frame = self.rows_of(number)
         write_table(frame, target)
         return len(frame)

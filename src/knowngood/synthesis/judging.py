@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
 from knowngood.errors import DataError
+from knowngood.models.distances import squared_distances
 from knowngood.outliers.detectors import row_blocks
 from knowngood.outliers.neighbours import Neighbours
 
@@ -245,8 +246,8 @@ def among(queries: Rows, references: Rows, k: int = K) -> Bools:
     x, y = np.asarray(queries, np.float64) - centre, np.asarray(references, np.float64) - centre
     norms, inside = np.square(y).sum(axis=1), np.zeros(len(x), bool)
     for block in row_blocks(x, len(y)):
-        far = np.square(x[block]).sum(axis=1)[:, None] + norms - 2 * (x[block] @ y.T)
-        inside[block] = (np.maximum(far, 0) <= np.square(reach) * (1 + 1e-9)).any(axis=1)
+        far = squared_distances(x[block], y, norms)
+        inside[block] = (far <= np.square(reach) * (1 + 1e-9)).any(axis=1)
     return inside
 
 

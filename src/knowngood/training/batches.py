@@ -21,7 +21,7 @@ Batch = tuple[Tensor, Tensor, Tensor]  # images (B, C, H, W) uint8; target P(bad
 
 @dataclass(frozen=True)
 class Targets:
-    """What each row of a pixel store is to be taught.
+    """The target and the weight of each row of a pixel store.
 
     Attributes:
         bad: (N,) float32 in 0..1, probability that the unit is bad: the label, or the annotators' own.
@@ -33,7 +33,7 @@ class Targets:
 
 
 def targets_of(records: Records) -> Targets:
-    """Returns what each row is taught: the annotators' probability where there is one, else the label."""
+    """Returns the target of each row: the annotators' probability where there is one, else the label."""
     frame = records.frame
     label = frame["label"].cast(pl.Float32).fill_null(0.0)
     bad = pl.select(pl.coalesce(frame["probability"], label)).to_series()

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from knowngood.data.config import SplitConfig
+
 Preset = Literal["quick", "standard", "best"]
 Freeze = Literal["none", "stem", "all-but-head"]
 Balance = Literal["sampling", "weights", "none"]
@@ -161,3 +163,18 @@ class TrainConfig(BaseModel):
     def fine_tuning_epochs(self) -> int:
         """Epochs that the preset fine-tunes when the user says nothing."""
         return self.epochs if self.epochs is not None else {"quick": 0, "standard": 8, "best": 12}[self.preset]
+
+
+class ClassicalConfig(SplitConfig):
+    """Everything that decides which conventional classifiers are fitted on deep features, and how they are tested."""
+
+    model: str = Field("resnet50", description="Pretrained network whose penultimate features are used.")
+    weights: Path | None = Field(None, description="File or folder with its weights.")
+    image_size: int | None = Field(
+        None, ge=32, le=2048, description="Side in pixels that the network sees; its own if not given."
+    )
+    classifiers: str | None = Field(None, description="Classifiers, joined with commas; all if not given.")
+    folds: int = Field(4, ge=2, le=50, description="Folds of the cross-validation that chooses settings.")
+    seeds: int = Field(1, ge=1, le=100, description="How many seeds, each with its own splits.")
+    seed: int = Field(0, ge=0, lt=2**31, description="The first seed, of splits and of everything drawn.")
+    val: float = Field(0.10, gt=0, lt=0.5, description="As in train; here these images train too: folds choose.")

@@ -35,7 +35,7 @@ from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
 from knowngood.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
 from knowngood.training.config import Freeze, TrainConfig
-from knowngood.training.processes import Mapped, in_processes, quieten, sent
+from knowngood.training.processes import Mapped, in_processes, sent, silence_logs
 
 
 class FineTuning(pl.LightningModule):
@@ -134,7 +134,7 @@ def fine_tune(
         classifier: With a linear head.
         config: Rates, policy, balance, precision, seed, devices.
         pixels: (N, C, H, W) uint8 of every split.
-        targets: What the N rows are to be taught.
+        targets: Of the N rows.
         rows: Indices of the training rows and of the validation rows.
         folder: For checkpoints.
         keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.
@@ -187,7 +187,7 @@ def _fit(
     steps = len(sampler) * epochs
     ending = EpochEnd(folder, config.patience, epochs, watcher)
     decay = 1 - 1 / max(10.0, min(1000.0, len(sampler) / 2))  # averages over about half an epoch
-    quieten()
+    silence_logs()
     trainer = pl.Trainer(
         accelerator="auto",
         devices=config.devices,
@@ -235,7 +235,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 
 def wants_bf16(precision: str) -> bool:
-    """Says whether to train in bfloat16: "auto" does where a GPU, or else the processor, has it in hardware."""
+    """Returns whether to train in bfloat16: "auto" does where a GPU, or else the processor, has it in hardware."""
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
@@ -292,13 +292,13 @@ class EpochEnd(Callback):
         reporter().advance(self._task, note=f"loss {module.losses[-1]:.3f}")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
-        margins = _gathered(trainer, module, [m for m, _ in module.seen])
+        raw = _gathered(trainer, module, [m for m, _ in module.seen])
         bad = _gathered(trainer, module, [b for _, b in module.seen]) >= 0.5
         module.seen.clear()
         row = {
             "epoch": float(0 if trainer.sanity_checking else trainer.current_epoch + 1),
-            "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -margins, margins)))),
-            "val_auroc": auroc(bad, margins) or 0.5,  # one class only: nothing to choose by
+            "val_loss": float(np.mean(np.logaddexp(0, np.where(bad, -raw, raw)))),
+            "val_auroc": auroc(bad, raw) or 0.5,  # one class only: nothing to choose by
         }
         if trainer.sanity_checking:
             if self.history:  # a run that goes on has its epoch 0 already
@@ -364,10 +364,10 @@ def freeze(classifier: Classifier, what: Freeze) -> list[nn.Module]:
     for name, layer in classifier.trunk.named_modules():
         own = list(layer.parameters(recurse=False))
         if own:
-            held = part_of(classifier, name) in wanted
+            fixed = part_of(classifier, name) in wanted
             for parameter in own:
-                parameter.requires_grad_(not held)
-            if held:
+                parameter.requires_grad_(not fixed)
+            if fixed:
                 frozen.append(layer)
     return frozen
 

@@ -1,4 +1,4 @@
-"""The whole of a training: split photographs in, one inspector with its margins for every photograph out."""
+"""The whole of a training: split photographs in, one inspector with its raw scores of every photograph out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from knowngood.data.augmentation import policy_named
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
@@ -19,24 +20,24 @@ from knowngood.errors import WeightsError
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.batching import over_batches
 from knowngood.models.classifier import (
     Classifier,
     Inspector,
     NetworkConfig,
     common_shape,
     input_size,
-    kernel_config,
     network_for,
+    over_batches,
+    svm_config,
 )
-from knowngood.models.features import cached_rows, stages_made_by
+from knowngood.models.features import cached_rows, stages_cache_key
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import PREFERRED, available, find, preferred
 from knowngood.progress import reporter
 from knowngood.training.batches import Rows, Targets, targets_of
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import Watcher, fine_tune
-from knowngood.training.svm_head import fit_kernel
+from knowngood.training.svm_head import fit_svm_on
 from knowngood.wording import counted
 
 
@@ -45,9 +46,9 @@ class Fitted:
     """What came out of a training.
 
     Attributes:
-        inspector: Trained; its margins are not calibrated yet.
-        margins: (N,) float32, the inspector's margin for every row of the records; NaN where decoding failed.
-        honest: (N,) float64, like `margins`, but training rows as scored by a machine that had not seen them
+        inspector: Trained; its raw scores are not calibrated yet.
+        margins: (N,) float32, the inspector's raw score of every row of the records; NaN where decoding failed.
+        out_of_fold: (N,) float64, like `margins`, but training rows scored out of fold
             where cross-validation gave that; NaN elsewhere.
         failed: Row to message, for photographs that could not be decoded.
         history: One row an epoch of fine-tuning; empty without.
@@ -60,7 +61,7 @@ class Fitted:
 
     inspector: Inspector
     margins: npt.NDArray[np.float32]
-    honest: npt.NDArray[np.float64]
+    out_of_fold: npt.NDArray[np.float64]
     failed: dict[int, str]
     history: list[dict[str, float]]
     notes: dict[str, object]
@@ -73,15 +74,23 @@ class Fitted:
 def choose_model(config: TrainConfig) -> str:
     """Returns the network to train: the one asked for, else the first preferred one whose weights are here."""
     if config.model is not None:
-        BACKBONES.get(config.model)
         return config.model
-    if not config.pretrained:
-        return "resnet18"
-    return preferred()
+    return preferred() if config.pretrained else "resnet18"
+
+
+def check_names(config: TrainConfig) -> None:
+    """Checks whether the network and the transforms that a configuration names are registered.
+
+    Raises:
+        UnknownNameError: One is not.
+    """
+    if config.model is not None:
+        BACKBONES.get(config.model)
+    policy_named(config.augment)
 
 
 def frozen_models(config: TrainConfig, main: str) -> list[str]:
-    """Returns the networks that get a kernel head: the main one, and for the preset best a second opinion."""
+    """Returns the networks that get an SVM head: the main one, and for the preset best a second opinion."""
     if config.preset == "standard" or not config.pretrained:
         return []
     others = [name for name in PREFERRED if name != main and config.weights is None and available(name)]
@@ -96,6 +105,7 @@ def fit_inspector(
     *,
     pixels: Path | None = None,
     watcher: Watcher | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Fitted:
     """Trains an inspector as the preset says.
 
@@ -106,51 +116,110 @@ def fit_inspector(
         folder: For decoded photographs and checkpoints; a killed run continues from there.
         pixels: For decoded photographs instead, shared by trainings on the same images.
         watcher: Is shown the fine-tuned network after each epoch, see `fine_tune`.
+        preprocessing: Of `preprocessing_of`, where the caller has it already.
 
     Raises:
+        ConfigError: The region of interest does not fit the photographs.
+        UnknownNameError: No such network.
         WeightsError: Pretrained weights are asked for and not to be had.
         TrainingError: Fine-tuning failed.
     """
-    main = choose_model(config)
     if config.preset == "quick" and not config.pretrained:
         raise WeightsError(
             "The preset quick stands on a pretrained network, and --no-pretrained was given.",
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
     torch.manual_seed(config.seed)
-    preprocessing = preprocessing_of(records, config)
     clock = Clock()
-    starts: dict[str, Weights | None] = {main: None}
-    if config.pretrained:
-        starts = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
-    bases = base_networks(records, config, starts)
-    channels, height, width = common_shape(list(bases.values()))
-    store = store_pixels(records, pixels or folder / "pixels", height, width, channels, preprocessing)
-    for warning in store.warnings(records):
-        reporter().say(warning)
+    start = start_training(records, config, pixels or folder / "pixels", preprocessing)
     clock.lap("decode")
-    job = _Job(records, groups, config, store, folder, preprocessing)
+    store, main = start.store, start.main
+    job = _Job(records, groups, config, store, folder, start.preprocessing)
     members: list[Member] = []
     history: list[dict[str, float]] = []
-    notes: dict[str, object] = {"network": main, "input": [channels, height, width]}
+    notes: dict[str, object] = {"network": main, "input": list(start.shape)}
     for name in frozen_models(config, main):
-        weights = starts[name]
+        weights = start.weights[name]
         assert weights is not None
-        members.append(job.frozen(bases[name], weights, notes))
-        clock.lap(f"frozen {name} and kernel head")
+        members.append(job.frozen(start.bases[name], weights, notes))
+        clock.lap(f"frozen {name} and SVM head")
     if config.fine_tuning_epochs > 0:
-        member, history = job.fine_tuned(bases[main], starts[main], notes, watcher)
+        member, history = job.fine_tuned(start.bases[main], start.weights[main], notes, watcher)
         members.append(member)
         clock.lap("fine-tuning")
-    inspector, combined, honest = combine(members, job.rows("val"), job.targets, notes)
+    inspector, combined, out_of_fold = combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
-    used = [w for w in starts.values() if w is not None]
-    source = {"weights": "; ".join(w.origin for w in used) or "random"}
-    if used:
-        source["licence"] = "; ".join(w.licence for w in used)
     return Fitted(
-        inspector, combined, honest, store.failed, history, notes, source, clock.laps, preprocessing, job.features
+        inspector,
+        combined,
+        out_of_fold,
+        store.failed,
+        history,
+        notes,
+        start.provenance,
+        clock.laps,
+        start.preprocessing,
+        job.features,
     )
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from: networks, their weights, and the photographs at the networks' size.
+
+    Attributes:
+        main: Name of the network that is trained.
+        weights: Network to its starting weights; None for random ones.
+        bases: Network to its configuration with a linear head.
+        shape: Channels, height and width of the photographs.
+        store: Of all rows of the records.
+        preprocessing: What was done to the photographs.
+    """
+
+    main: str
+    weights: Mapping[str, Weights | None]
+    bases: Mapping[str, NetworkConfig]
+    shape: tuple[int, int, int]
+    store: PixelStore
+    preprocessing: Preprocessing
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Origin and licence of the starting weights."""
+        used = [weights for weights in self.weights.values() if weights is not None]
+        source = {"weights": "; ".join(weights.origin for weights in used) or "random"}
+        return source | ({"licence": "; ".join(weights.licence for weights in used)} if used else {})
+
+
+def start_training(
+    records: Records, config: TrainConfig, pixels: Path, preprocessing: Preprocessing | None = None
+) -> Start:
+    """Finds networks and weights, decodes the photographs, and reports what the user should know of them.
+
+    Args:
+        records: Usable rows.
+        config: Of the training.
+        pixels: Folder for decoded photographs; those that are there are used.
+        preprocessing: Of `preprocessing_of`, where the caller has it already.
+
+    Raises:
+        ConfigError: The region of interest does not fit the photographs.
+        UnknownNameError: No such network.
+        WeightsError: Pretrained weights are asked for and not to be had.
+    """
+    check_names(config)
+    main = choose_model(config)
+    preprocessing = preprocessing or preprocessing_of(records, config)
+    weights: dict[str, Weights | None] = {main: None}
+    if config.pretrained:
+        weights = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
+    bases = base_networks(records, config, weights)
+    shape = common_shape(list(bases.values()))
+    channels, height, width = shape
+    store = store_pixels(records, pixels, height, width, channels, preprocessing)
+    for warning in store.warnings(records):
+        reporter().say(warning)
+    return Start(main, weights, bases, shape, store, preprocessing)
 
 
 def preprocessing_of(records: Records, config: TrainConfig) -> Preprocessing:
@@ -203,8 +272,8 @@ class _Job:
         return rows[~np.isin(rows, list(self.store.failed))]
 
     def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
-        """Fits the kernel head on a pretrained trunk."""
-        config = kernel_config(base)
+        """Fits the SVM head on a pretrained trunk."""
+        config = svm_config(base)
         classifier = Classifier(config)
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
@@ -212,21 +281,21 @@ class _Job:
         rows = self.rows("train")
         if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
             rows = np.sort(np.concatenate([rows, self.rows("val")]))
-        fit = fit_kernel(features, self.records, self.groups, rows, self.config.seed)
+        fit = fit_svm_on(features, self.records, self.groups, rows, self.config.seed)
         classifier.head = fit.head
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
         with torch.inference_mode():
             margins = fit.head(torch.from_numpy(features)).numpy()
-        honest = np.full(len(self.records), np.nan)
-        honest[rows] = fit.out_of_fold
-        notes[f"kernel head on {base.backbone}"] = {
+        out_of_fold = np.full(len(self.records), np.nan)
+        out_of_fold[rows] = fit.out_of_fold
+        notes[f"SVM head on {base.backbone}"] = {
             "cost": fit.cost,
             "width": fit.width,
             "supports": len(fit.head.alpha),
             "grid": fit.table,
             "rows": len(fit.rows),
         }
-        return Member(classifier, margins, honest)
+        return Member(classifier, margins, out_of_fold)
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
         """Returns the stage features of every row, from the cache where it has them."""
@@ -235,12 +304,12 @@ class _Job:
         def compute(rows: Rows, title: str) -> npt.NDArray[np.float32]:
             return over_batches(classifier, classifier.stage_features, pixels, rows, title)
 
-        made_by = stages_made_by(classifier.config, weights.origin, self.preprocessing)
+        cache_key = stages_cache_key(classifier.config, weights.origin, self.preprocessing)
         digests = self.records.frame["sha256"].to_list()
         for row in self.store.failed:
             digests[row] = None
         features = np.empty((len(digests), classifier.feature_length), np.float32)
-        cached_rows(digests, made_by, compute, features)
+        cached_rows(digests, cache_key, compute, features)
         return features
 
     def fine_tuned(
@@ -309,24 +378,24 @@ class Clock:
 
 @dataclass(frozen=True)
 class Member:
-    """One classifier of an inspector with its margins for all rows, and for those that folds had not seen."""
+    """One classifier of an inspector with its raw scores of all rows, and out-of-fold ones where there are such."""
 
     classifier: Classifier
     margins: npt.NDArray[np.float32]
-    honest: npt.NDArray[np.float64]  # NaN where no fold left the row out
+    out_of_fold: npt.NDArray[np.float64]  # NaN where no fold left the row out
 
     def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """Returns the margins of rows as a machine that had not seen them gives them."""
-        honest = self.honest[rows]
-        return np.where(np.isnan(honest), self.margins[rows].astype(np.float64), honest)
+        """Returns the raw scores of rows, out-of-fold ones where there are such."""
+        out_of_fold = self.out_of_fold[rows]
+        return np.where(np.isnan(out_of_fold), self.margins[rows].astype(np.float64), out_of_fold)
 
 
 def combine(
     members: list[Member], val: Rows, targets: Targets, notes: dict[str, object]
 ) -> tuple[Inspector, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Adds the members' margins, each in units of its own validation temperature; one member passes unscaled.
+    """Adds the members' raw scores, each in units of its own validation temperature; one member passes unscaled.
 
-    Validation rows that a member was taught on count with the margin of the fold that had not seen them.
+    Validation rows that a member was trained on count with their out-of-fold raw score.
     """
     scales = [1.0]
     bad = targets.bad[val] >= 0.5
@@ -341,5 +410,5 @@ def combine(
     inspector.scales.copy_(torch.tensor(scales))
     pairs = list(zip(scales, members, strict=True))
     combined = np.sum([scale * member.margins for scale, member in pairs], axis=0)
-    honest = np.sum([scale * member.honest for scale, member in pairs], axis=0)  # NaN where any member has none
-    return inspector, combined.astype(np.float32), honest
+    out_of_fold = np.sum([scale * member.out_of_fold for scale, member in pairs], axis=0)
+    return inspector, combined.astype(np.float32), out_of_fold

@@ -23,15 +23,15 @@ from knowngood.data.processes import end_with_parent
 from knowngood.errors import KnownGoodError
 from knowngood.progress import Reporter, Silent, reporter, reporting_to
 
-_LOOK = 0.2  # seconds between two looks at what the processes tell
+_LOOK = 0.2  # seconds between two looks at what the processes report
 
 
 def in_processes(function: Callable[..., object], count: int, *given: Any) -> None:
     """Calls function(*given) in `count` new processes that know of each other, and waits for all.
 
     Lightning finds their ranks in the environment and starts none of its own; give it the strategy "ddp" and `count`
-    devices. The cores are shared out among them. Only what the first of them writes to files comes back; what it tells
-    of its progress goes to the reporter in force here.
+    devices. The cores are shared out among them. Only what the first of them writes to files comes back; its progress
+    goes to the reporter in force here.
 
     Args:
         function: Defined at the top of a module.
@@ -42,25 +42,25 @@ def in_processes(function: Callable[..., object], count: int, *given: Any) -> No
         KnownGoodError: What one of them raised on purpose; the others are ended.
         ProcessRaisedException: One of them failed otherwise; the others are ended.
     """
-    told = get_context("spawn").SimpleQueue()
+    queue = get_context("spawn").SimpleQueue()
     receiving = Receiving(reporter())
     context = start_processes(  # type: ignore[no-untyped-call]
-        _one, (count, _free_port(), told, function, given), count, join=False, start_method="spawn"
+        _one, (count, _free_port(), queue, function, given), count, join=False, start_method="spawn"
     )
     try:
         while not context.join(timeout=_LOOK):
-            receiving.hear(told)
+            receiving.hear(queue)
     except KeyboardInterrupt:  # Ctrl-C may have reached this process alone, SIGTERM has
         for process in context.processes:
             process.kill()  # Lightning's handlers of gentler signals wait for the others, which wait for it
         raise
     finally:
-        receiving.hear(told)
+        receiving.hear(queue)
         if receiving.error is not None:  # what the user should know, not which process ended first
             raise receiving.error from None
 
 
-def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., object], given: tuple[Any, ...]) -> None:
+def _one(rank: int, count: int, port: int, queue: Any, function: Callable[..., object], given: tuple[Any, ...]) -> None:
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -71,10 +71,10 @@ def _one(rank: int, count: int, port: int, told: Any, function: Callable[..., ob
     end_with_parent()
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
-        with reporting_to(Sending(told) if rank == 0 else Silent()):
+        with reporting_to(Sending(queue) if rank == 0 else Silent()):
             function(*given)
     except KnownGoodError as error:
-        told.put(error)
+        queue.put(error)
         raise
 
 
@@ -110,38 +110,38 @@ def sent(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | Mapped:
 
 
 class Sending:
-    """Reporter of another process: sends what it is told."""
+    """Reporter of another process: sends its progress through a queue."""
 
-    def __init__(self, told: Any) -> None:
-        self.told, self.last = told, 0
+    def __init__(self, queue: Any) -> None:
+        self.queue, self.last = queue, 0
 
     def start(self, title: str, total: int | None, done: int = 0) -> int:
         self.last += 1
-        self.told.put(("start", self.last, title, total, done))
+        self.queue.put(("start", self.last, title, total, done))
         return self.last
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:
-        self.told.put(("advance", task, steps, note))
+        self.queue.put(("advance", task, steps, note))
 
     def finish(self, task: int) -> None:
-        self.told.put(("finish", task))
+        self.queue.put(("finish", task))
 
     def say(self, message: str) -> None:
-        self.told.put(("say", message))
+        self.queue.put(("say", message))
 
 
 @dataclass
 class Receiving:
-    """Hands on what another process tells, and keeps the first error of any."""
+    """Passes on what another process reports, and keeps the first error of any."""
 
     to: Reporter
     tasks: dict[int, int] = field(default_factory=dict)  # theirs to ours
     error: KnownGoodError | None = None
 
-    def hear(self, told: Any) -> None:
+    def hear(self, queue: Any) -> None:
         """Takes all that waits in the queue."""
-        while not told.empty():
-            match told.get():
+        while not queue.empty():
+            match queue.get():
                 case KnownGoodError() as error:
                     self.error = self.error or error
                 case "start", task, *what:
@@ -154,7 +154,7 @@ class Receiving:
                     self.to.say(message)
 
 
-def quieten() -> None:
+def silence_logs() -> None:
     """Leaves of Lightning's messages, in this process, the errors only."""
     for name in (
         "lightning.pytorch",

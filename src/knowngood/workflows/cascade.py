@@ -47,7 +47,7 @@ from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import choose_model
+from knowngood.training.fit import check_names
 from knowngood.workflows.configs import CascadeConfig
 from knowngood.workflows.runs import command_for, unseen
 from knowngood.workflows.train import train_divided
@@ -164,7 +164,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
-TAUGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
+DISTILLATION_WEIGHT = 0.5  # weight of the large network's scores beside the labels (Hinton et al. 2015, section 2)
 RECORDS, SCORES, PAGE = "records.parquet", "scores.parquet", "cascade.html"
 BUDGETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # escape rates whose cost is shown
 _ZONES = (("accepted_by_student", ACCEPTED), ("passed_on", PASSED), ("rejected_by_student", REJECTED))
@@ -201,7 +201,7 @@ def cascade(
     """Gives a trained recipe a cascade, which `predict` uses from then on.
 
     The student learns on the training split of the run, from labels blended with the large network's scores: with
-    fine-tuning these are its targets, for a kernel head what the large network doubts teaches less. Where the recipe
+    fine-tuning these are its targets, for an SVM head what the large network doubts teaches less. Where the recipe
     has an export that runs here, the student is exported alike. How certain the student must be is chosen on images
     that neither network learned from (validation, and out-of-fold scores of training images where both have kernel
     heads); the threshold of the whole is certified on the calibration split; what the student may reject is set on
@@ -276,7 +276,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
     label = pl.coalesce("probability", pl.col("label").cast(pl.Float64))
     soft = pl.when((pl.col("split") == "train") & pl.col("taught").is_not_null() & label.is_not_null())
     taught = frame.join(said, on="image", how="left", maintain_order="left").with_columns(
-        probability=soft.then(TAUGHT * pl.col("taught") + (1 - TAUGHT) * label)
+        probability=soft.then(DISTILLATION_WEIGHT * pl.col("taught") + (1 - DISTILLATION_WEIGHT) * label)
         .otherwise(pl.col("probability"))
         .cast(pl.Float32)
     )
@@ -294,7 +294,7 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
         },
     )
     command = command_for(run, None, config, None, verb="cascade")
-    choose_model(wanted)  # a name that is not known is told before a student is replaced
+    check_names(wanted)  # before a student is replaced
     train_divided(records, groups_of(records), home, wanted, command, force=_is_of_other_options(home, wanted))
 
 
@@ -357,7 +357,7 @@ def _honest_scores(run: Path, home: Path) -> _Scores:
     """Returns the scores that both runs have kept of images which neither network had learned from."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
     kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
-    splits = ["train", "val"] if kernels else ["val"]  # of kernel heads the tables hold out-of-fold scores
+    splits = ["train", "val"] if kernels else ["val"]  # of SVM heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])
     return _Scores(*(kept[name].to_numpy() for name in ("label", "student", "score")))

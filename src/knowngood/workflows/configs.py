@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from knowngood.data.config import SplitConfig
 from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.stylegan.config import SynthesisConfig
 
@@ -62,21 +63,6 @@ class ExplainConfig(BaseModel):
         "its own, to see where a weak map is hottest.",
     )
     raw: bool = Field(False, description="Also write the raw maps, as .npy of float32 at the photographs' own size.")
-
-
-class SplitConfig(BaseModel):
-    """How photographs are divided before anything is made of the training part; as `knowngood train` divides them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    test: float = Field(
-        0.25, gt=0, lt=0.9, description="Share of the images for the test, as in train, where the data have no test."
-    )
-    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest for validation, as in train.")
-    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest for calibration, as in train.")
-    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
-    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of everything drawn.")
 
 
 class TransplantConfig(TransplantParameters, SplitConfig):

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from knowngood.cam.regions import FRACTION
+from knowngood.data.config import SplitConfig
 from knowngood.data.loading import loaded, refuse_in_data
 from knowngood.data.pixels import needs_colour, store_pixels
 from knowngood.data.records import BAD, GOOD, Records
-from knowngood.data.splits import divided_as
+from knowngood.data.splits import split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import check_writable, write_json
@@ -32,7 +33,7 @@ from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.transplant import Bools, Regions, Transplant
 from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
 from knowngood.tables import write_table
-from knowngood.workflows.configs import GeneratorConfig, SplitConfig, TransplantConfig
+from knowngood.workflows.configs import GeneratorConfig, TransplantConfig
 from knowngood.workflows.runs import FIGURES, call_of, fingerprint_of, open_run, versions
 
 MOST_GOOD = 20_000  # good photographs that are looked at first, at most
@@ -186,7 +187,7 @@ def _read(folder: Path) -> TrainedGan:
 def _divided(records: Records, config: GeneratorConfig) -> Records:
     held = records.labelled()
     classes = [label for label in (GOOD, BAD) if (held.frame["label"] == label).any()]
-    return divided_as(held, groups_of(held), config, config.seed, classes=classes)
+    return split(held, config, seed=config.seed, groups=groups_of(held), classes=classes)
 
 
 def _chosen(records: Records, name: str) -> pl.DataFrame:
@@ -408,7 +409,7 @@ def divided_by(records: Records, config: SplitConfig) -> Records:
     if records.licence:
         reporter().say(f"Licence of the data, and of what is made of them: {records.licence}")
     records = with_units(records, config.unit_from)
-    return divided_as(records, groups_of(records), config, config.seed).usable()
+    return split(records, config, seed=config.seed).usable()
 
 
 def regions_by(recipe: str | Path) -> Regions:

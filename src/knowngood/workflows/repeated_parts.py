@@ -13,7 +13,7 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold_up_to
 from knowngood.errors import DataError
 from knowngood.metrics.figures import auroc
-from knowngood.training.svm_head import squared_distances
+from knowngood.models.distances import squared_distances
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 FOLDS, REPEATS, MOST = 4, 2, 1500

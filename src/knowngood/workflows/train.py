@@ -16,12 +16,11 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood import wording
-from knowngood.data.augmentation import policy_named
 from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, GOOD, SPLITS, Records
-from knowngood.data.splits import bads_to_test, divided_as, settle, split_good_only
+from knowngood.data.splits import bads_to_test, good_only_shares, settle, split, split_good_only
 from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
@@ -43,7 +42,7 @@ from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import RunSummary, write_report
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Fitted, choose_model, fit_inspector, preprocessing_of
+from knowngood.training.fit import Fitted, check_names, choose_model, fit_inspector, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
 from knowngood.workflows.maps import audience_of, map_sections
@@ -199,8 +198,7 @@ def train(  # noqa: PLR0913  (a keyword a field of TrainConfig)
         WeightsError: Pretrained weights are asked for and not to be had.
     """
     config = configured(TrainConfig, config, locals())
-    chosen = choose_model(config)
-    policy_named(config.augment)  # a name that is not known is told before the images are read
+    check_names(config)  # before the images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -219,7 +217,7 @@ def train(  # noqa: PLR0913  (a keyword a field of TrainConfig)
         before, divided = len(divided), without_outliers(divided, config.without)
         reporter().say(f"{counted(before - len(divided), 'outlier')} left out of training")
     command = command_for(shown(data), folder, config, source, good=good, bad=bad)
-    call = call_of(data, source, good, bad, model=chosen)
+    call = call_of(data, source, good, bad, model=choose_model(config))
     groups = groups_of(divided)
     return train_divided(divided, groups, folder, config, command, force=force, warnings=warnings, call=call)
 
@@ -255,7 +253,7 @@ def train_divided(
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
-    preprocessing_of(divided, config)  # a region that does not fit is told before anything is written
+    preprocessing = preprocessing_of(divided, config)  # checks the region, before anything is written
     fingerprint = fingerprint_of(divided)
     if open_run(folder, config, fingerprint, force, call=call):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
@@ -264,11 +262,19 @@ def train_divided(
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
-        fitted = fit_one_class(placed, config, folder / "work")
+        fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
         film = None if audience is None else audience.film(folder, goes_on=goes_on)
-        fitted = fit_inspector(placed, groups[kept.to_numpy()], config, folder / "work", pixels=pixels, watcher=film)
+        fitted = fit_inspector(
+            placed,
+            groups[kept.to_numpy()],
+            config,
+            folder / "work",
+            pixels=pixels,
+            watcher=film,
+            preprocessing=preprocessing,
+        )
     learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
     recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
     if learned.warning is not None:
@@ -285,16 +291,9 @@ def train_divided(
 
 
 def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfig) -> Records:
-    if not config.one_class:
-        return divided_as(records, groups, config, config.seed)
-    return split_good_only(
-        records,
-        test=config.test,
-        calibration=config.val + config.calibration,  # nothing is chosen on val: it helps to set the threshold
-        seed=config.seed,
-        keep_given=not config.resplit,
-        groups=groups,
-    )
+    if config.one_class:
+        return split_good_only(records, good_only_shares(config), seed=config.seed, groups=groups)
+    return split(records, config, seed=config.seed, groups=groups)
 
 
 def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
@@ -309,9 +308,7 @@ def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tup
     divided = settle(
         with_verdicts(before, said),
         before,
-        test=config.test,
-        val=0 if config.one_class else config.val,
-        calibration=config.val + config.calibration if config.one_class else config.calibration,
+        good_only_shares(config) if config.one_class else config,
         seed=config.seed,
         classes=(GOOD,) if config.one_class else (GOOD, BAD),
     )
@@ -389,7 +386,9 @@ def _judge(
     """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
     frame = placed.frame
     as_fitted = fitted.margins.astype(np.float64)
-    margins = np.where(np.isnan(fitted.honest), as_fitted, fitted.honest)  # of machines that had not seen the image
+    margins = np.where(
+        np.isnan(fitted.out_of_fold), as_fitted, fitted.out_of_fold
+    )  # of machines that had not seen the image
     ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
     labels = frame["label"].fill_null(GOOD).to_numpy()
     held = ok & (frame["split"] == "calibration").to_numpy()
@@ -397,7 +396,7 @@ def _judge(
     calibration, threshold = judge(labels[held], margins[held], config)
     scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, margins)
     fitted_on = frame["split"].is_in(["train", *(() if config.fine_tuning_epochs or config.one_class else ("val",))])
-    unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.honest)] = np.nan
+    unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.out_of_fold)] = np.nan
     metrics: dict[str, Any] = {}
     for name in SPLITS:
         rows = ok & (frame["split"] == name).to_numpy()

@@ -48,7 +48,7 @@ def test_layers_have_names() -> None:
 def test_cam_without_pooling_says_what_to_use_instead() -> None:
     with pytest.raises(ConfigError, match="gradcam"):
         method_for(network("vgg16"), "cam")
-    with pytest.raises(ConfigError, match="kernel head"):
+    with pytest.raises(ConfigError, match="SVM head"):
         method_for(network(head="kernel", stages=(3, 4), supports=3), "cam")
     with pytest.raises(ConfigError, match="last stage"):
         layer_maps(network(), noise(), METHODS.get("cam"), "all")
@@ -101,7 +101,7 @@ def test_a_flat_picture_gives_no_nan() -> None:
         assert all(torch.isfinite(heat).all() for heat in made.maps.values()), name
 
 
-def test_maps_of_a_kernel_head_lay_out_its_slope() -> None:
+def test_maps_of_an_svm_head_lay_out_its_slope() -> None:
     """The average of a map is the derivative of the margin by the size of what the stage puts out."""
     classifier = network(head="kernel", stages=(2, 3, 4), supports=5)
     head = classifier.head

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from knowngood.data.records import Records, table
-from knowngood.data.splits import split_good_only
+from knowngood.data.splits import Shares, split_good_only
 from knowngood.errors import DataError
 
 
@@ -24,9 +24,9 @@ def made(goods: int, bads: int, **columns: list[object]) -> Records:
     return Records(table(base | columns), "test", Path("/"))
 
 
-def divided(records: Records, keep_given: bool = True, groups: np.ndarray | None = None) -> pl.DataFrame:
+def divided(records: Records, resplit: bool = False, groups: np.ndarray | None = None) -> pl.DataFrame:
     ids = np.arange(len(records)) if groups is None else groups
-    done = split_good_only(records, test=0.25, calibration=0.3, seed=0, keep_given=keep_given, groups=ids)
+    done = split_good_only(records, Shares(val=0, calibration=0.3, resplit=resplit), seed=0, groups=ids)
     assert done.frame["image"].to_list() == records.frame["image"].to_list()
     return done.frame
 
@@ -50,7 +50,7 @@ def test_a_given_test_is_kept_and_a_given_val_calibrates() -> None:
     frame = divided(made(100, 10, split=given))
     assert counts(frame, 0) == {"train": 60, "calibration": 20, "test": 20}
     assert counts(frame, 1) == {"test": 10}
-    again = divided(made(100, 10, split=given), keep_given=False)
+    again = divided(made(100, 10, split=given), resplit=True)
     assert abs(counts(again, 0)["test"] - 25) <= 25**0.5
 
 

@@ -170,7 +170,7 @@ def test_right_aligned_depth_is_told_of_the_set(folder):
 
 def test_memory_that_runs_out_for_one_costs_its_row(folder):
     class Hungry:
-        made_by = ("hungry",)
+        cache_key = ("hungry",)
 
         def apply(self, image):
             if image.shape == (40, 50):

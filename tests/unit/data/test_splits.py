@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knowngood.data.records import Records, table
-from knowngood.data.splits import kfold, settle, split
+from knowngood.data.splits import Shares, kfold, settle, split
 from knowngood.errors import ConfigError, DataError
 
 
@@ -99,7 +99,7 @@ def test_given_splits_are_kept() -> None:
     frame = split(records, groups=alone(records)).frame
     assert [s == "test" for s in frame["split"]] == [s == "test" for s in given_splits]
     assert set(frame["split"]) == {"train", "val", "calibration", "test"}
-    anew = split(records, keep_given=False, groups=alone(records)).frame
+    anew = split(records, Shares(resplit=True), groups=alone(records)).frame
     assert [s == "test" for s in anew["split"]] != [s == "test" for s in given_splits]
 
 
@@ -141,7 +141,7 @@ def test_unreadable_rows_are_left_out() -> None:
         (made(3, {}), "no bad"),
         (made(0, {"chip": 9}), "no good"),
         (made(2, {"chip": 1}), "3 images are too few"),
-        (made(50, {"chip": 20}, lots=1), "only 1 lots"),
+        (made(50, {"chip": 20}, lots=1), "only 1 lot or unit"),
         (made(50, {"chip": 20}, split=["train"] * 50 + ["test"] * 20), "no bad"),
     ],
 )
@@ -153,12 +153,12 @@ def test_what_cannot_be_divided(records: Records, words: str) -> None:
 @pytest.mark.parametrize("shares", [{"test": 1.0}, {"val": -0.1}, {"val": 0.5, "calibration": 0.5}])
 def test_shares_are_checked(shares: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
-        split(made(50, {"chip": 20}), **shares)  # type: ignore[arg-type]
+        split(made(50, {"chip": 20}), Shares(**shares))
 
 
 def test_zero_shares_make_no_part() -> None:
     records = made(50, {"chip": 20})
-    done = split(records, test=0, val=0, calibration=0.2, groups=alone(records))
+    done = split(records, Shares(test=0, val=0, calibration=0.2), groups=alone(records))
     assert set(done.frame["split"]) == {"train", "calibration"}
 
 
@@ -262,7 +262,7 @@ def test_eight_bads_are_everywhere_and_the_test_hardly_depends_on_the_other_shar
         assert done.of_split("test").counts()["bad"] == 2
     large = made(900, {"chip": 300}, sha256=shas(1200))
     one = split(large, groups=alone(large)).of_split("test").frame["image"]
-    two = split(large, val=0.2, calibration=0.3, groups=alone(large)).of_split("test").frame["image"]
+    two = split(large, Shares(val=0.2, calibration=0.3), groups=alone(large)).of_split("test").frame["image"]
     assert len(set(one) ^ set(two)) <= 0.05 * len(one)
 
 
@@ -271,4 +271,4 @@ def test_a_given_split_that_cannot_be_read_is_not_carved_anew() -> None:
     records = made(100, {"chip": 40}, split=given_splits, error=[None] * 110 + ["truncated"] * 30)
     with pytest.raises(DataError, match="30 labelled images of the split test"):
         split(records, groups=alone(records))
-    assert split(records, keep_given=False, groups=alone(records)).of_split("test").counts()["bad"]
+    assert split(records, Shares(resplit=True), groups=alone(records)).of_split("test").counts()["bad"]

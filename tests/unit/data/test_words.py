@@ -51,6 +51,8 @@ def test_meaning(name: str, kind: str | None) -> None:
 def test_what_is_sure_and_what_is_guessed() -> None:
     assert [meaning_of(name).sure for name in ("OK", "good_0", "not defective", "n.i.O.")] == [True] * 4
     assert [meaning_of(name).sure for name in ("ok_front", "NIO Teile", "no defect found")] == [False] * 3
+    assert [meaning_of(name).sure for name in ("clean", "clean parts")] == [False] * 2  # or cleaned pictures
+    assert meaning_of("not clean").kind == "bad"
     assert meaning_of("ok_front").why == "the word 'ok'"
     assert meaning_of("not ok").why == "the words 'not ok'"
 

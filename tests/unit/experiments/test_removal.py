@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from knowngood.data.loading import load
-from knowngood.data.splits import groups_of, split
+from knowngood.data.splits import Shares, groups_of, split
 from knowngood.errors import DataError
 from knowngood.experiments import removal as removing
 from knowngood.experiments.configs import RemovalConfig
 from knowngood.experiments.removal import AS_IT_IS, PART, changed, changes, doubts, removal_trial
-from knowngood.models.classifier import kernel_config, network_for
-from knowngood.models.features import FeatureCache, features, stages_made_by
+from knowngood.models.classifier import network_for, svm_config
+from knowngood.models.features import FeatureCache, features, stages_cache_key
 from knowngood.models.weights.search import available, find
 
 COUNT, WIDTH, TELLING, HIDDEN = 480, 30, 4, 0.9
@@ -42,14 +42,14 @@ def noisy(tmp_path_factory):
         digests.append(hashlib.sha256((root / "set" / name).read_bytes()).hexdigest())
         names.append(name)
     base = network_for(MODEL, weights, 32, 32, 1)
-    config = kernel_config(base)
+    config = svm_config(base)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KNOWNGOOD_CACHE", str(root / "cache"))
         stages = np.zeros((COUNT, 944), np.float32)
         stages[:, :WIDTH] = random.normal(size=(COUNT, WIDTH))
         stages[truth & ~hidden_kind, :TELLING] += 2
         stages[hidden_kind, TELLING : 2 * TELLING] += 2
-        FeatureCache(stages_made_by(config, weights.origin)).add(digests, stages)
+        FeatureCache(stages_cache_key(config, weights.origin)).add(digests, stages)
         plain = random.normal(size=(COUNT, 1280)).astype(np.float32)
         FeatureCache(["penultimate", base.model_dump(mode="json"), weights.origin]).add(digests, plain)
         lines = [f"{n},{'bad' if t else 'good'}" for n, t, w in zip(names, truth, wrong, strict=True) if w]
@@ -128,7 +128,7 @@ def test_labels_outside_the_training_part_decide_nothing(noisy):
     records = load(root / "set").usable()
     deep = features(records, MODEL, image_size=32, stages=True)
     groups = groups_of(records)
-    divided = split(records, seed=0, groups=groups, keep_given=False)
+    divided = split(records, Shares(resplit=True), groups=groups)
     part = np.flatnonzero(divided.frame["split"].is_in(PART).to_numpy())
 
     def arms(rows):

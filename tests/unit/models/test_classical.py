@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from knowngood.models.classical import CLASSIFIERS, _at_most, fit_classifier, fit_components, separating_line
+from knowngood.models.classical import CLASSIFIERS, at_most, fit_classifier, fit_components, separating_line
 
 
 def test_too_many_rows_are_drawn_from_and_bads_come_first():
     bad = np.arange(1000) < 100
-    chosen = _at_most(300, bad, np.random.default_rng(0))
+    chosen = at_most(300, bad, np.random.default_rng(0))
     assert len(chosen) == len(set(chosen.tolist())) == 300
     assert bad[chosen].sum() == 100
-    assert _at_most(150, bad, np.random.default_rng(0)).size == 150
-    assert bad[_at_most(150, bad, np.random.default_rng(0))].sum() == 75
-    assert bad[_at_most(950, ~bad, np.random.default_rng(0))].sum() == 100  # few goods: all of them
-    np.testing.assert_array_equal(_at_most(None, bad, np.random.default_rng(0)), np.arange(1000))
+    assert at_most(150, bad, np.random.default_rng(0)).size == 150
+    assert bad[at_most(150, bad, np.random.default_rng(0))].sum() == 75
+    assert bad[at_most(950, ~bad, np.random.default_rng(0))].sum() == 100  # few goods: all of them
+    np.testing.assert_array_equal(at_most(None, bad, np.random.default_rng(0)), np.arange(1000))
 
 
 def test_a_copy_never_teaches_against_its_own_source():

@@ -7,15 +7,15 @@ from safetensors.torch import save_file
 
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES, Backbone
-from knowngood.models.batching import over_batches
 from knowngood.models.classifier import (
     Classifier,
     Inspector,
     NetworkConfig,
     common_shape,
     input_size,
-    kernel_config,
     network_for,
+    over_batches,
+    svm_config,
 )
 from knowngood.models.heads import pool_stages
 from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
@@ -115,7 +115,7 @@ def weights_of_resnet18():
 
 def test_a_front_gives_what_the_first_blocks_of_the_whole_give(front):
     weights = weights_of_resnet18()
-    short = Classifier(kernel_config(network_for(front, weights, 64, 64, 1))).eval()
+    short = Classifier(svm_config(network_for(front, weights, 64, 64, 1))).eval()
     short.load_trunk(weights)
     import timm
 

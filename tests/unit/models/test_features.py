@@ -11,7 +11,7 @@ from PIL import Image
 from knowngood.data.images import decode
 from knowngood.data.loading import load
 from knowngood.data.pixels import fit
-from knowngood.models.classifier import Classifier, kernel_config, network_for
+from knowngood.models.classifier import Classifier, network_for, svm_config
 from knowngood.models.features import features
 from knowngood.models.weights import available, find
 from knowngood.training.config import TrainConfig
@@ -80,12 +80,12 @@ def test_a_given_table_is_filled(folder, tmp_path):
     assert np.array_equal(np.load(tmp_path / "rows.npy"), run(folder).rows)
 
 
-def test_stages_come_from_the_same_pass_and_are_what_a_kernel_head_sees(folder):
+def test_stages_come_from_the_same_pass_and_are_what_an_svm_head_sees(folder):
     plain, both = run(folder), run(folder, stages=True)
     assert plain.stages is None
     assert np.allclose(both.rows, plain.rows, atol=1e-5)
     weights = find("efficientnet_lite0")
-    classifier = Classifier(kernel_config(network_for("efficientnet_lite0", weights, 32, 32, 1))).eval()
+    classifier = Classifier(svm_config(network_for("efficientnet_lite0", weights, 32, 32, 1))).eval()
     classifier.load_trunk(weights)
     pixels = np.stack([fit(decode(path), 32, 32, 1) for path in load(folder).frame["path"]])
     with torch.inference_mode():

@@ -162,7 +162,7 @@ def task(records: Records, tmp_path: Path) -> FeatureTask:
 )
 def test_what_goes_wrong_is_told(task: FeatureTask, changed: dict[str, Any], kind: type, told: str) -> None:
     with pytest.raises(kind, match=told) as error:
-        PartFeatures(replace(task, **changed)).told_of(0).checked()
+        PartFeatures(replace(task, **changed)).status_of(0).checked()
     assert error.value.fix  # type: ignore[attr-defined]
     assert not list(Path(task.out).glob("rows/*.parquet"))
 
@@ -172,7 +172,7 @@ def test_photographs_that_another_machine_does_not_see(task: FeatureTask, record
     gone = records.frame[-40:].with_columns(path=pl.lit("/nowhere/") + pl.col("image"))
     prepared(out, "these", 16, lambda: listed(records.with_frame(gone), 16), fresh=True)
     with pytest.raises(errors.DataError, match="Not one photograph of part 0"):
-        PartFeatures(task).told_of(0).checked()
+        PartFeatures(task).status_of(0).checked()
     assert not rows_file(out, 0).exists()
 
 

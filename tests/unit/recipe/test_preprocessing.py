@@ -41,7 +41,7 @@ def test_no_pixel_outside_changes_a_score_by_a_bit(run, photograph):
     noise = np.random.default_rng(1).integers(0, 256, image.shape, dtype=np.uint8)
     other = np.where(inside, image, noise)
     assert np.array_equal(run.recipe.fitted(image), run.recipe.fitted(other))
-    # each alone: the place in a batch may move the last bits of a kernel head's score
+    # each alone: the place in a batch may move the last bits of an SVM head's score
     assert run.recipe.predict(image, ["a"]) == run.recipe.predict(other, ["a"])
 
 

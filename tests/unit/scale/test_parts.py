@@ -9,7 +9,17 @@ import polars as pl
 import pytest
 
 from knowngood.errors import ConfigError, DataError
-from knowngood.scale.parts import TRIES, Job, begun, emptied, list_of, missing, prepared, rows_file, swept
+from knowngood.scale.parts import (
+    TRIES,
+    Job,
+    emptied,
+    list_of,
+    missing,
+    note_attempt,
+    prepared,
+    remove_partial,
+    rows_file,
+)
 from knowngood.tables import write_table
 
 
@@ -32,7 +42,7 @@ def test_what_is_whole_is_not_missing(tmp_path: Path) -> None:
     assert missing(out, work) == [0, 1, 2, 3]
     write_table(pl.DataFrame({"a": [1]}), rows_file(out, 2))
     rows_file(out, 1).with_name(".0000001.parquet.abcd.tmp").write_text("half")
-    swept(out)
+    remove_partial(out)
     assert [path.name for path in (out / "rows").iterdir()] == ["0000002.parquet"]
     assert missing(out, work) == [0, 1, 3]
     assert job(out) == work  # goes on
@@ -87,9 +97,9 @@ def test_a_part_that_kills_its_workers_comes_to_an_end(tmp_path: Path) -> None:
     out = tmp_path / "out"
     job(out)
     for _ in range(TRIES):
-        begun(out, 1)
+        note_attempt(out, 1)
     with pytest.raises(DataError, match="Part 1 has cost 6 workers"):
-        begun(out, 1)
-    begun(out, 0)
-    swept(out)
-    begun(out, 1)
+        note_attempt(out, 1)
+    note_attempt(out, 0)
+    remove_partial(out)
+    note_attempt(out, 1)

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from knowngood.cam.regions import boxes_of
+from knowngood.data.config import SplitConfig
 from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError, DataError
 from knowngood.synthesis.config import TransplantParameters
 from knowngood.synthesis.generators import open_maker
 from knowngood.synthesis.transplant import Transplant
-from knowngood.workflows.configs import SplitConfig
 from knowngood.workflows.generate import divided_by
 
 

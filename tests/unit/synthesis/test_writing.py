@@ -12,7 +12,7 @@ import pytest
 import knowngood.synthesis.writing as writing
 from knowngood.data.images import decode
 from knowngood.data.loading import load
-from knowngood.data.splits import groups_of, split
+from knowngood.data.splits import Shares, groups_of, split
 from knowngood.errors import ConfigError, DataError, StorageError
 from knowngood.experiments.training_sets import ChangeOptions, Generated, TrainingSet
 from knowngood.synthesis.generators import open_maker
@@ -71,7 +71,7 @@ def test_each_image_can_be_made_again(made, boxed):
 
 
 def test_divided_anew_nothing_made_of_held_out_images_trains(made):
-    anew = split(load(made), keep_given=False, seed=5).frame
+    anew = split(load(made), Shares(resplit=True), seed=5).frame
     splits = dict(anew.select("image", "split").iter_rows())
     for row in anew.filter("generated").iter_rows(named=True):
         sources = [row["made_from"], *row["also_from"]]

@@ -35,14 +35,15 @@ def photographs(count: int = 320) -> tuple[np.ndarray, Targets]:
     return np.clip(pixels, 0, 255).astype(np.uint8), targets
 
 
-def run(folder, epochs=5, keep=False, **options):
+def run(folder, epochs=5, keep=False, watcher=None, **options):
     torch.manual_seed(0)
     classifier = Classifier(NetworkConfig(backbone="tiny", height=SIDE, width=SIDE, channels=1))
     usual = {"batch_size": 16, "learning_rate": 1e-3, "augment": "flip", "precision": "fp32"}
     config = TrainConfig(epochs=epochs, **{**usual, **options})
     pixels, targets = photographs()
     rows = np.arange(len(pixels))
-    history = fine_tune(classifier, config, pixels, targets, (rows[:240], rows[240:]), folder, keep_statistics=keep)
+    parts = (rows[:240], rows[240:])
+    history = fine_tune(classifier, config, pixels, targets, parts, folder, keep_statistics=keep, watcher=watcher)
     return classifier, history
 
 
@@ -110,10 +111,18 @@ def test_patience_ends_a_training_that_no_longer_improves(tmp_path):
     assert len(history) - 1 - int(np.argmax(scores)) == 2
 
 
-def test_class_weights_change_what_is_learned(unbroken, tmp_path):
-    weighted = run(tmp_path / "weights", epochs=1, balance="weights")[1]
-    plain = run(tmp_path / "none", epochs=1, balance="none")[1]
-    assert not np.isclose(weighted[-1]["train_loss"], plain[-1]["train_loss"], atol=1e-4)
+def test_class_weights_move_scores_towards_the_rarer_class(tmp_path):
+    """The bad third counts as much as the good rest, so that every score rises; inverted weights would lower it."""
+    shown = torch.from_numpy(photographs()[0][240:])
+    means: dict[str, float] = {}
+
+    def watch(classifier, epoch):
+        with torch.inference_mode():
+            means[name] = float(classifier(shown).mean())
+
+    for name in ("weights", "none"):
+        run(tmp_path / name, epochs=1, balance=name, watcher=watch)
+    assert means["weights"] > means["none"] + 0.02
 
 
 def test_two_processes_learn_what_one_does(tmp_path):

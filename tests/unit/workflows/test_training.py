@@ -175,7 +175,7 @@ def across(parts: Path, root: Path, copies: int) -> Path:
 def test_what_falsifies_a_figure_is_on_top(parts: Path, tmp_path: Path, run_cli: Callable[..., object]) -> None:
     data = across(parts, tmp_path / "set", copies=5)
     answer = run_cli("train", data, "--out", tmp_path / "run", "--model", "efficientnet_lite0", "--image-size", "64")
-    assert "5 of the 28 test images are byte for byte in another split as well" in " ".join(answer.out.split())
+    assert "5 images of the 28 in the test split are byte for byte in another split" in " ".join(answer.out.split())
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert [w["code"] for w in metrics["warnings"]] == ["duplicates-across-splits"]
     page = (tmp_path / "run" / "report.html").read_text()

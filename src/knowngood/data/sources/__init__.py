@@ -31,7 +31,7 @@ class Listing:
 
     Attributes:
         frame: Table of `knowngood.data.records.table`; sha256, width, height, mode, error still null.
-        licence: Terms that the user must be told of, or None.
+        licence: Terms that the user must be shown, or None.
         notes: Sentences about the set that its reader should know.
         root: Where the set really lies, when that is not the path that was asked for.
         folders: What each folder, or each value of the label column, was taken for.
@@ -52,7 +52,7 @@ class Source(Protocol):
     summary: str  # one line for `knowngood check --help` and the docs
 
     def recognises(self, path: Path) -> bool:
-        """Says whether this layout is at `path`, by names alone and within milliseconds."""
+        """Returns whether this layout is at `path`, by names alone and within milliseconds."""
         ...
 
     def read(self, path: Path) -> Listing:
@@ -97,7 +97,7 @@ SOURCES: Registry[type[Source]] = Registry(
 
 
 def check_data(data: str | Path, flag: str = "DATA") -> None:
-    """Looks whether a data set is there, by its path or by the word that a source answers to, and opens nothing.
+    """Checks whether a data set is there, by its path or by the word that a source answers to, and opens nothing.
 
     Args:
         data: Folder, manifest file, or word.

@@ -21,7 +21,7 @@ from knowngood.data.images import decode
 from knowngood.data.pages import split_page
 from knowngood.data.sources.folder import FolderSource
 from knowngood.data.sources.marks import Bits
-from knowngood.data.sources.walking import Walker
+from knowngood.data.sources.walking import Walker, folders_in
 from knowngood.data.words import is_mask_name, split_of
 from knowngood.errors import DataError, ImageError
 from knowngood.files import cache_folder, whole_file
@@ -163,11 +163,11 @@ def split_above(file: Path, root: Path) -> str | None:
 
 
 def has_class_folders(path: Path) -> bool:
-    """Says whether the folders at `path` say what is good, so that annotations beside the images are not the labels."""
+    """Returns whether the folders at `path` say what is good: annotations beside the images are then not the labels."""
     return path.is_dir() and FolderSource().recognises(path)
 
 
-def head_of(file: Path) -> str:
+def text_head(file: Path) -> str:
     """Returns the first characters of a text file; "" where it cannot be read."""
     try:
         with file.open("rb") as handle:
@@ -188,16 +188,6 @@ def files_in(folder: Path, *suffixes: str, most: int | None = None) -> list[Path
     return [file for name in sorted(names)[:most] if (file := folder / name).is_file()]
 
 
-def subfolders(path: Path) -> list[Path]:
-    """Returns the visible folders right inside a folder, sorted, without a look at each of its files."""
-    try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-    except OSError:
-        return []
-    return [path / name for name in sorted(names)]
-
-
 def files_below(root: Path, *suffixes: str) -> list[Path]:
     """Returns the visible files below a folder that end so, sorted within each folder."""
     found = []
@@ -210,11 +200,11 @@ def files_below(root: Path, *suffixes: str) -> list[Path]:
 def places_in(path: Path, *names: str) -> list[Path]:
     """Returns a folder, its folders of the given names, and its split folders with their folders of those names."""
     found = [path]
-    for folder in subfolders(path):
+    for folder in folders_in(path):
         if folder.name.lower() in names:
-            found += [folder, *(p for p in subfolders(folder) if split_of(p.name) is not None)]
+            found += [folder, *(p for p in folders_in(folder) if split_of(p.name) is not None)]
         elif split_of(folder.name) is not None:
-            found += [folder, *(p for p in subfolders(folder) if p.name.lower() in names)]
+            found += [folder, *(p for p in folders_in(folder) if p.name.lower() in names)]
     return found
 
 
@@ -238,7 +228,7 @@ def read_json(file: Path, expected: str) -> Any:
         ) from error
 
 
-def text_of(file: Path) -> str:
+def read_text(file: Path) -> str:
     """Returns a whole text file.
 
     Raises:

@@ -158,7 +158,7 @@ class Annotated:
 
 
 def means_good(name: str) -> bool:
-    """Says whether a class stands for parts without a defect."""
+    """Returns whether a class stands for parts without a defect."""
     return is_good_name(name.strip()) or _NO_DEFECT.fullmatch(name.strip()) is not None
 
 

@@ -16,17 +16,17 @@ from knowngood.data.sources.annotated_files import (
     Pictures,
     files_in,
     has_class_folders,
-    head_of,
     places_in,
     read_json,
     root_of,
     size_of,
     split_in,
-    subfolders,
+    text_head,
     wrong,
 )
 from knowngood.data.sources.annotations import Annotated, Remarks, listing
 from knowngood.data.sources.marks import Mark, Points, Runs, box_of, points_of
+from knowngood.data.sources.walking import folders_in
 
 _COCO = (
     'COCO JSON: {"images": [{"id", "file_name"}], "annotations": [{"image_id", "category_id", "bbox"}], "categories"}'
@@ -41,7 +41,7 @@ class CocoSource:
     summary = "COCO JSON: instances_*.json, train/_annotations.coco.json, or the file itself"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is a COCO file, or a folder with one and without class folders."""
+        """Returns whether `path` is a COCO file, or a folder with one and without class folders."""
         if path.is_file():
             return path.suffix.lower() == ".json" and _is_coco(path)
         return path.is_dir() and not has_class_folders(path) and bool(self._files(path))
@@ -70,7 +70,7 @@ class CocoSource:
 
 
 def _is_coco(file: Path) -> bool:
-    head = head_of(file)
+    head = text_head(file)
     return _COCO_HEAD.match(head) is not None and _COCO_KEYS.search(head) is not None and '"segments_info"' not in head
 
 
@@ -124,7 +124,7 @@ def _coco_images(file: Path, pictures: Pictures, remarks: Remarks) -> Iterator[A
 
 def _split_folders(root: Path, split: str | None) -> list[Path]:
     """Returns the folders in which the images of a split usually lie."""
-    places = [*subfolders(root), *subfolders(root / "images")]
+    places = [*folders_in(root), *folders_in(root / "images")]
     return [place for place in places if split is not None and split_in(place.name) == split]
 
 

@@ -15,7 +15,7 @@ class ContestSource:
     summary = "train/good_0, train/bad_1 and unlabelled test/all_tests (the Kaggle contest)"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether both training folders are there."""
+        """Returns whether both training folders are there."""
         return (path / "train" / "good_0").is_dir() and (path / "train" / "bad_1").is_dir()
 
     def read(self, path: Path) -> Listing:

@@ -15,12 +15,12 @@ from knowngood.data.sources.annotated_files import (
     Pictures,
     files_in,
     has_class_folders,
-    head_of,
     number_of,
     places_in,
     size_of,
     split_above,
     split_in,
+    text_head,
     wrong,
     xml_elements,
 )
@@ -36,7 +36,7 @@ class CvatSource:
     summary = "CVAT for images 1.1: annotations.xml, the file itself or the folder with it and the photographs"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is such a file, or a folder with one and without class folders."""
+        """Returns whether `path` is such a file, or a folder with one and without class folders."""
         if path.is_file():
             return path.suffix.lower() == ".xml" and _is_cvat(path)
         return path.is_dir() and not has_class_folders(path) and bool(_cvat_files(path))
@@ -59,7 +59,7 @@ class CvatSource:
 
 
 def _is_cvat(file: Path) -> bool:
-    head = head_of(file)
+    head = text_head(file)
     return "<annotations>" in head and re.search(r"<(image|meta|version|track)\b", head) is not None
 
 

@@ -28,7 +28,7 @@ class ElpvSource:
     summary = "the word elpv: 2,624 solar cells of the package elpv-dataset (CC BY-NC-SA 4.0)"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is the word elpv, or a folder with the set's label table."""
+        """Returns whether `path` is the word elpv, or a folder with the set's label table."""
         if str(path) == "elpv" and not path.exists():
             return True
         labels = path / "labels.csv"

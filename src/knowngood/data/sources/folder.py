@@ -29,7 +29,7 @@ _OURS = (  # files that only a run of ours holds
     "recipe.json", "recipe/recipe.json", "metrics.json", "explained.json", "audit.json", "compare.json", "judge.json",
     "study.json", "classical.json", "tape.json", "about.json", "records.parquet",
 )  # fmt: skip
-_SAMPLE = 24  # images of a folder that are opened to tell photographs from masks
+_SAMPLE = 24  # images of a folder that are opened to distinguish photographs from masks
 _MOSTLY = 0.9
 _BESIDE = "photographs beside the class folders: no folder says what they are"
 
@@ -61,7 +61,7 @@ class FolderSource:
         self.names = LabelNames()
 
     def recognises(self, path: Path) -> bool:
-        """Says whether a folder of good units lies in `path`, or in a folder of a split or of images in it."""
+        """Returns whether a folder of good units lies in `path`, or in a folder of a split or of images in it."""
         return any(self._says_good(child) for part in _parts(path) for child in folders_in(part))
 
     def _says_good(self, folder: Path) -> bool:
@@ -123,10 +123,10 @@ class _Reading:
     def _judged(self, folder: Path, split: str | None) -> _Folder | None:
         name = self._name(folder)
         given = _Folder(folder, name, split, "bad", None, "")
-        told = self.names.label_of(folder.name, name)
-        if told is not None:
-            defect = defect_of(text_of(folder.name)) if told == "bad" else None
-            return replace(given, use=told, defect=defect, decided=f"--{told}")
+        label = self.names.label_of(folder.name, name)
+        if label is not None:
+            defect = defect_of(text_of(folder.name)) if label == "bad" else None
+            return replace(given, use=label, defect=defect, decided=f"--{label}")
         if any((folder / file).is_file() for file in _OURS):
             return replace(given, use="passed over", decided="results of knowngood")
         meaning = meaning_of(folder.name)
@@ -169,7 +169,7 @@ class _Reading:
         )
 
     def _mostly_masks(self, images: Sequence[Path]) -> bool:
-        """Says whether a folder's images look like masks, by a sample spread over them."""
+        """Returns whether a folder's images look like masks, by a sample spread over them."""
         chosen = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).round().astype(int))
         return sum(self._look(images[place]).mask for place in chosen.tolist()) >= _MOSTLY * len(chosen)
 
@@ -216,7 +216,7 @@ class _Reading:
         return Listing(table(columns), notes=notes, folders=facts, passed_over=passed)
 
     def _in_mask_folder(self, file: _File, folder: _Folder) -> bool:
-        """Says whether a file of a class lies in a folder of masks inside it (chip/masks/1.png)."""
+        """Returns whether a file of a class lies in a folder of masks inside it (chip/masks/1.png)."""
         for name in file.path.relative_to(folder.path).parts[:-1]:
             meaning = meaning_of(name)
             if meaning.kind == "masks" and meaning.sure:

@@ -19,13 +19,13 @@ from knowngood.data.sources.annotated_files import (
     embedded,
     files_in,
     has_class_folders,
-    head_of,
     number_of,
     places_in,
     read_json,
     root_of,
     size_of,
     split_above,
+    text_head,
     wrong,
 )
 from knowngood.data.sources.annotations import Annotated, Remarks, listing
@@ -42,7 +42,7 @@ class LabelStudioSource:
     summary = 'Label Studio\'s export "JSON", the file itself or the folder with it and the photographs'
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is such an export, or a folder with one and without class folders."""
+        """Returns whether `path` is such an export, or a folder with one and without class folders."""
         if path.is_file():
             return path.suffix.lower() == ".json" and _is_studio(path)
         return path.is_dir() and not has_class_folders(path) and bool(_studio_files(path))
@@ -65,7 +65,7 @@ class LabelStudioSource:
 
 
 def _is_studio(file: Path) -> bool:
-    head = head_of(file)
+    head = text_head(file)
     return _STUDIO_HEAD.match(head) is not None and any(f'"{key}"' in head for key in ("data", "result", "annotator"))
 
 

@@ -20,16 +20,16 @@ from knowngood.data.sources.annotated_files import (
     files_below,
     files_in,
     has_class_folders,
-    head_of,
     read_json,
     size_of,
     split_above,
-    subfolders,
+    text_head,
     wrong,
 )
 from knowngood.data.sources.annotations import Annotated, Remarks, listing
 from knowngood.data.sources.folder import FolderSource
 from knowngood.data.sources.marks import Mark, box_of, ellipse, points_of, runs_of
+from knowngood.data.sources.walking import folders_in
 from knowngood.data.words import defect_of, is_mask_name
 
 _LABELME = 'LabelMe JSON: {"imagePath": "x.png", "shapes": [{"label", "points", "shape_type"}], ...}'
@@ -46,9 +46,9 @@ class LabelmeSource:
     summary = "LabelMe JSON beside the photographs, which may lie in class folders: these then give the labels"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether some folder in `path` holds a LabelMe file."""
+        """Returns whether some folder in `path` holds a LabelMe file."""
         return path.is_dir() and any(
-            _LABELME_KEYS.search(head_of(file)) or _ends_as_labelme(file)
+            _LABELME_KEYS.search(text_head(file)) or _ends_as_labelme(file)
             for place in _labelme_places(path)
             for file in files_in(place, ".json", most=LOOKS)
         )
@@ -76,15 +76,15 @@ class LabelmeSource:
 def _labelme_places(path: Path) -> Iterator[Path]:
     """Yields the folders in which annotations may lie: three levels, as in train/chip/labels."""
     yield path
-    for first in subfolders(path)[:_FOLDERS]:
+    for first in folders_in(path)[:_FOLDERS]:
         yield first
-        for second in subfolders(first)[:_FOLDERS]:
+        for second in folders_in(first)[:_FOLDERS]:
             yield second
-            yield from subfolders(second)[:_FOLDERS]
+            yield from folders_in(second)[:_FOLDERS]
 
 
 def _ends_as_labelme(file: Path) -> bool:
-    """Says whether the keys stand behind the pixels of the photograph, as some programs write them."""
+    """Returns whether the keys stand behind the pixels of the photograph, as some programs write them."""
     try:
         with file.open("rb") as handle:
             if b'"imageData"' not in handle.read(1 << 12):

@@ -33,7 +33,7 @@ class ManifestSource:
     """Reads `image,label` and the optional columns defect, split, lot, unit, machine, product, mask, box,
     probability, generated, made_from, also_from, known_as; every other column is ignored.
 
-    Columns may have the other names of `knowngood.data.tabular.SYNONYMS`, and labels may be said in any words that
+    Columns may have the other names of `knowngood.data.tabular.SYNONYMS`, and labels may be any words that
     `knowngood.data.words` knows, as 0 and 1, or as false and true (1 and true are bad). A file about.json beside the
     table may hold `licence` and `notes`: what the reader of the set should know.
     """
@@ -44,7 +44,7 @@ class ManifestSource:
         self.names = LabelNames()
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is a table, or a folder with manifest.csv or manifest.parquet."""
+        """Returns whether `path` is a table, or a folder with manifest.csv or manifest.parquet."""
         if path.is_dir():
             return any((path / name).is_file() for name in _NAMES)
         return path.is_file() and is_table(path)
@@ -163,9 +163,9 @@ class _Labels:
             )
 
     def _of(self, text: str) -> tuple[int | None, str] | None:
-        told = self.names.label_of(text)
-        if told is not None:
-            return (GOOD if told == "good" else BAD), f"--{told}"
+        given = self.names.label_of(text)
+        if given is not None:
+            return (GOOD if given == "good" else BAD), f"--{given}"
         if text.lower() in _NUMBERS:
             return _NUMBERS[text.lower()], "its value (true is bad)"
         if text.lower() in _NO_LABEL:
@@ -275,10 +275,10 @@ def _file_of(path: Path) -> Path:
 def _about(folder: Path) -> tuple[str | None, tuple[str, ...]]:
     """Returns the licence and the notes that stand beside a table; a file that is about something else says nothing."""
     try:
-        told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None, ()
-    licence, notes = (told.get("licence"), told.get("notes")) if isinstance(told, dict) else (None, None)
+    licence, notes = (about.get("licence"), about.get("notes")) if isinstance(about, dict) else (None, None)
     sentences = tuple(map(str, notes)) if isinstance(notes, list) else ()
     return (licence if isinstance(licence, str) else None), sentences
 

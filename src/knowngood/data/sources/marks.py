@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knowngood.data.budget import MAX_PIXELS
+from knowngood.data.decoders import turned
 from knowngood.errors import StorageError
 from knowngood.files import cache_folder, whole_file
 
@@ -182,12 +183,7 @@ class Frame:
         whole = np.zeros((high, wide), np.uint8)
         part = whole[max(runs.top, 0) : runs.top + runs.height, max(runs.left, 0) : runs.left + runs.width]
         part[:] = runs.pixels()[max(-runs.top, 0) :, max(-runs.left, 0) :][: part.shape[0], : part.shape[1]]
-        if self.orientation in (5, 6, 7, 8):
-            whole = whole.T
-        if self.orientation in (2, 3, 6, 7):
-            whole = whole[:, ::-1]
-        if self.orientation in (3, 4, 7, 8):
-            whole = whole[::-1]
+        whole = turned(whole, self.orientation)
         if whole.shape != (self.height, self.width):
             size = (self.width, self.height)
             whole = np.asarray(cv2.resize(np.ascontiguousarray(whole), size, interpolation=cv2.INTER_NEAREST))

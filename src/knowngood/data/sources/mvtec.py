@@ -19,7 +19,7 @@ class MvtecSource:
     summary = "train/good, test/<defect>, ground_truth/<defect>/*_mask.png (MVTec AD)"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether training is good only, the test holds defects, and masks lie in a folder of their own."""
+        """Returns whether training is good only, the test holds defects, and masks lie in a folder of their own."""
         parts = _parts(path)
         train, test = folders_in(parts.get("train", path / "train")), folders_in(parts.get("test", path / "test"))
         only_good = len(train) == 1 and _is_good(train[0])

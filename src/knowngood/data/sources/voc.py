@@ -19,18 +19,18 @@ from knowngood.data.sources.annotated_files import (
     files_below,
     files_in,
     has_class_folders,
-    head_of,
     number_of,
     places_in,
+    read_text,
     size_of,
     split_above,
-    subfolders,
-    text_of,
+    text_head,
     wrong,
     xml_elements,
 )
 from knowngood.data.sources.annotations import Annotated, Remarks, listing
 from knowngood.data.sources.marks import Mark, Points, Runs, box_of, points_of, rectangle, runs_of
+from knowngood.data.sources.walking import folders_in
 from knowngood.data.words import is_mask_name
 
 _VOC = "Pascal VOC: <annotation><filename/><size/><object><name/><bndbox><xmin/>..."
@@ -47,11 +47,11 @@ class VocSource:
     summary = "Pascal VOC: Annotations/*.xml, JPEGImages/, optional ImageSets/Main; or each XML beside its image"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether some folder in `path` holds a VOC file, and no class folders do."""
+        """Returns whether some folder in `path` holds a VOC file, and no class folders do."""
         if not path.is_dir() or has_class_folders(path):
             return False
         places = places_in(path, "annotations", "xml", "labels", "images", "jpegimages")
-        places += [p for folder in subfolders(path)[:LOOKS] for p in subfolders(folder) if p.name == "Annotations"]
+        places += [p for folder in folders_in(path)[:LOOKS] for p in folders_in(folder) if p.name == "Annotations"]
         return any(_is_voc(file) for place in places for file in files_in(place, ".xml", most=LOOKS))
 
     def read(self, path: Path) -> Listing:
@@ -95,7 +95,7 @@ class _VocFile:
 
 
 def _is_voc(file: Path) -> bool:
-    return re.search(r"<annotation[\s>]", head_of(file)[:4096]) is not None
+    return re.search(r"<annotation[\s>]", text_head(file)[:4096]) is not None
 
 
 def _holds_voc_masks(folder: str) -> bool:
@@ -193,12 +193,12 @@ def _within(whole: np.ndarray[Any, np.dtype[np.bool_]], box: tuple[float, float,
 def _image_sets(root: Path) -> dict[str, str]:
     """Returns the split of each image that the lists of `ImageSets/` name, by its stem."""
     found: dict[str, str] = {}
-    bases = [root, *subfolders(root), *(inner for folder in subfolders(root)[:LOOKS] for inner in subfolders(folder))]
+    bases = [root, *folders_in(root), *(inner for folder in folders_in(root)[:LOOKS] for inner in folders_in(folder))]
     for base in bases:
-        for folder in subfolders(base / "ImageSets"):
+        for folder in folders_in(base / "ImageSets"):
             for stem, split in (("train", "train"), ("val", "val"), ("test", "test"), ("trainval", "train")):
                 file = folder / f"{stem}.txt"
-                for line in text_of(file).splitlines() if file.is_file() else ():
+                for line in read_text(file).splitlines() if file.is_file() else ():
                     image = re.sub(r"\s+-?[01]$", "", line.strip())
                     if image:
                         found.setdefault(Path(image.replace("\\", "/")).name, split)

@@ -13,7 +13,7 @@ from knowngood.data.pages import pages_of
 from knowngood.data.records import PassedOver
 from knowngood.errors import DataError
 
-HEAD = 64  # bytes from which the kind of a file is told
+HEAD = 64  # bytes from which the kind of a file is found
 _SYSTEM_FILES = frozenset(["thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"])
 _SYSTEM_FOLDERS = frozenset(["__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir"])
 _UNFINISHED = frozenset([".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart"])
@@ -42,7 +42,7 @@ Taken: TypeAlias = Literal["photograph", "unread", "other", "hidden"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FileKind:
     """Whether a file is taken as a photograph.
 
     Attributes:
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def is_hidden(name: str, folder: bool = False) -> bool:
-    """Says whether an operating system made a file or folder of that name, or hides it: never part of a set."""
+    """Returns whether an operating system made a file or folder of that name, or hides it: never part of a set."""
     if name.startswith("."):
         return True
     return name.lower() in (_SYSTEM_FOLDERS if folder else _SYSTEM_FILES)
@@ -82,7 +82,7 @@ def image_kind(head: bytes) -> str | None:
     return None
 
 
-def judged(name: str, head: Callable[[], bytes]) -> Verdict:
+def classify_file(name: str, head: Callable[[], bytes]) -> FileKind:
     """Decides on one file by its ending, and by its first bytes where the ending is none that is known.
 
     Args:
@@ -90,30 +90,30 @@ def judged(name: str, head: Callable[[], bytes]) -> Verdict:
         head: Returns its first `HEAD` bytes; asked only when the ending does not decide. An `OSError` counts as none.
     """
     if is_hidden(name):
-        return Verdict("hidden")
+        return FileKind("hidden")
     ending = os.path.splitext(name)[1].lower()
     if ending in SUFFIXES:
-        return Verdict("photograph")
+        return FileKind("photograph")
     if ending in _UNFINISHED or name.endswith("~"):
-        return Verdict("other", f"the ending {ending or '~'} of a file that is still being written")
+        return FileKind("other", f"the ending {ending or '~'} of a file that is still being written")
     if ending in _DOCUMENTS:
-        return Verdict("other", f"the ending {ending}, which photographs do not have")
+        return FileKind("other", f"the ending {ending}, which photographs do not have")
     shown = _ending_words(ending)
     try:
         first = head()
     except OSError:
-        return Verdict("unread", f"{shown}, and it cannot be opened")
+        return FileKind("unread", f"{shown}, and it cannot be opened")
     kind = image_kind(first)
     if kind is not None:
-        return Verdict("photograph", f"{shown}, but it is a {kind} by its first bytes")
+        return FileKind("photograph", f"{shown}, but it is a {kind} by its first bytes")
     if first[4:8] == b"ftyp":
         brand = first[8:12].decode("ascii", "replace")
-        return Verdict(
+        return FileKind(
             "unread", f"{shown}: {'AVIF' if brand.startswith('avi') else 'HEIC'} is not read (save it as PNG or JPEG)"
         )
     if not ending and first and _is_text(first):
-        return Verdict("other", "text without an ending")
-    return Verdict("unread", f"{shown}, which is not read (save it as PNG, TIFF or JPEG)")
+        return FileKind("other", "text without an ending")
+    return FileKind("unread", f"{shown}, which is not read (save it as PNG, TIFF or JPEG)")
 
 
 def _ending_words(ending: str) -> str:
@@ -147,7 +147,7 @@ class Walker:
     """Finds photographs and remembers what it passed over.
 
     Args:
-        root: Names of passed-over files are told below it; by default below the folder that is walked.
+        root: Names of passed-over files are given below it; by default below the folder that is walked.
         sniff: Look at the first bytes of files whose ending is not known; without, only known endings count.
         expected: Endings, in lower case, of files that belong beside the photographs and are not counted.
 
@@ -194,19 +194,19 @@ class Walker:
             seen.add(real)
             for file in sorted(files):
                 path = Path(here, file)
-                verdict = judged(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
+                file_kind = classify_file(file, lambda path=path: head_of(path) if self.sniff else b"")  # type: ignore[misc]
                 name = relative_name(path, self.root or folder)
-                if verdict.taken == "photograph":
-                    if verdict.reason:
-                        self.odd.add(verdict.reason, name)
+                if file_kind.taken == "photograph":
+                    if file_kind.reason:
+                        self.odd.add(file_kind.reason, name)
                     pages, remark = pages_of(path)
                     if remark is not None:
                         self.passed_over.add(remark, name)
                     yield from map(Found, pages)
-                elif verdict.taken == "unread":
-                    yield Found(path, verdict.reason)
-                elif verdict.taken == "other" and not file.lower().endswith(self.expected):
-                    self.passed_over.add(verdict.reason, name)
+                elif file_kind.taken == "unread":
+                    yield Found(path, file_kind.reason)
+                elif file_kind.taken == "other" and not file.lower().endswith(self.expected):
+                    self.passed_over.add(file_kind.reason, name)
 
     def notes(self) -> tuple[str, ...]:
         """Returns a sentence for each kind of photograph that was taken in spite of its ending."""
@@ -231,9 +231,11 @@ def head_of(path: Path) -> bytes:
 def folders_in(path: Path) -> list[Path]:
     """Returns the visible folders right inside `path`, sorted by name; none when it cannot be listed."""
     try:
-        return sorted(p for p in path.iterdir() if not is_hidden(p.name, folder=True) and p.is_dir())
+        with os.scandir(path) as entries:  # says what is a folder without a look at each file
+            names = [entry.name for entry in entries if not is_hidden(entry.name, folder=True) and entry.is_dir()]
     except OSError:
         return []
+    return [path / name for name in sorted(names)]
 
 
 def text_of(path: str | os.PathLike[str]) -> str:

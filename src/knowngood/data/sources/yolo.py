@@ -17,16 +17,16 @@ from knowngood.data.sources.annotated_files import (
     files_below,
     files_in,
     has_class_folders,
-    head_of,
     number_of,
     places_in,
+    read_text,
     split_above,
-    subfolders,
-    text_of,
+    text_head,
     wrong,
 )
 from knowngood.data.sources.annotations import Annotated, Remarks, listing
 from knowngood.data.sources.marks import Mark, box_of, points_of
+from knowngood.data.sources.walking import folders_in
 from knowngood.data.words import is_mask_name, split_of
 from knowngood.errors import DataError
 
@@ -45,14 +45,14 @@ class YoloSource:
     summary = "YOLO: labels/*.txt beside images/, or each beside its image; data.yaml or classes.txt; optional splits"
 
     def recognises(self, path: Path) -> bool:
-        """Says whether `path` is a data.yaml, or a folder with YOLO label files and without class folders."""
+        """Returns whether `path` is a data.yaml, or a folder with YOLO label files and without class folders."""
         if path.is_file():
             return path.suffix.lower() in (".yaml", ".yml") and _is_yolo_yaml(path)
         if not path.is_dir() or has_class_folders(path):
             return False
         places = places_in(path, "labels", "images", "obj_train_data", "data")
         return bool(_yaml_in(path)) or any(
-            _YOLO_LINE.match(head_of(file)) is not None and _belongs(file)
+            _YOLO_LINE.match(text_head(file)) is not None and _belongs(file)
             for place in places
             for file in files_in(place, ".txt", most=LOOKS)
         )
@@ -86,7 +86,7 @@ class YoloSource:
             found.append(Annotated(one, marks, _FRACTIONS, split, labelled=split in there))
         used = {label for label in labels.values() if label is not None}
         for label in files_below(pictures.root, ".txt"):
-            if label not in used and _YOLO_LINE.match(head_of(label)) is not None:
+            if label not in used and _YOLO_LINE.match(text_head(label)) is not None:
                 remarks.add("orphan", label.name)
         return listing(found, pictures, remarks, "the YOLO labels", lists_all=True)
 
@@ -102,7 +102,7 @@ class _Facts:
 
 
 def _is_yolo_yaml(file: Path) -> bool:
-    head = head_of(file)
+    head = text_head(file)
     return _YAML_NAMES.search(head) is not None and _YAML_PARTS.search(head) is not None
 
 
@@ -111,7 +111,7 @@ def _yaml_in(path: Path) -> Path | None:
 
 
 def _belongs(label: Path) -> bool:
-    """Says whether a text file is the label file of an image: in a folder labels, or beside an image of its stem."""
+    """Returns whether a text file is the label file of an image: in a folder labels, or beside an image of its stem."""
     if "labels" in (part.lower() for part in label.parts[-4:-1]):
         return True
     return any(file.suffix != label.suffix for file in label.parent.glob(f"{_escaped(label.stem)}.*"))
@@ -192,7 +192,7 @@ def _place_of(entry: str, *folders: Path) -> Path | None:
 
 def _in_list(file: Path, pictures: Pictures) -> list[Path]:
     """Returns the images that a text file lists, a path a line."""
-    lines = [line.strip() for line in text_of(file).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     found = [pictures.find(line, file.parent) or pictures.expected(line, file.parent) for line in lines]
     return list(dict.fromkeys(found))
 
@@ -202,17 +202,17 @@ def _listed_parts(pictures: Pictures) -> dict[Path, str | None]:
     found: dict[Path, str | None] = {}
     for file in files_in(pictures.root, ".txt"):
         split = split_of(file.stem)
-        if split is not None and _YOLO_LINE.match(head_of(file)) is None:
+        if split is not None and _YOLO_LINE.match(text_head(file)) is None:
             found |= {one: split for one in _in_list(file, pictures) if one not in found}
     return found
 
 
 def _names_in(root: Path) -> dict[int, str]:
     """Returns the classes of classes.txt or obj.names, a name a line; none where there is no such file."""
-    for folder in (root, root / "labels", root / "data", *subfolders(root), *subfolders(root / "labels")):
+    for folder in (root, root / "labels", root / "data", *folders_in(root), *folders_in(root / "labels")):
         for name in _NAME_FILES:
             if (folder / name).is_file():
-                return dict(enumerate(line.strip() for line in text_of(folder / name).splitlines()))
+                return dict(enumerate(line.strip() for line in read_text(folder / name).splitlines()))
     return {}
 
 
@@ -230,7 +230,7 @@ def _label_file(image: Path, root: Path) -> Path | None:
 
 
 def _yolo_marks(file: Path, names: dict[int, str], keypoints: bool, remarks: Remarks) -> Iterator[Mark]:
-    for number, line in enumerate(text_of(file).splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if not words:
             continue

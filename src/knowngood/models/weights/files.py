@@ -134,10 +134,10 @@ CAFFE_STRIDED_FILES = frozenset({"df7572dba7a556c917fd24ae29acbcbe448c84da6a7ca3
 
 
 def check_bytes(package: Package, inside: Path) -> None:
-    """Looks whether the weights in a package are the very bytes that were looked at when it was added here.
+    """Checks whether the weights in a package are the very bytes that were looked at when it was added here.
 
     Args:
-        package: That they are said to come from.
+        package: Whose file they are expected to be.
         inside: File with the weights (npm: the model's JSON).
 
     Raises:

@@ -179,7 +179,7 @@ def find(backbone: str, named: Path | None = None) -> Weights:
 
 
 def available(backbone: str) -> str | None:
-    """Says where `find` would take the weights from without a network, or None when it would have to ask the hub."""
+    """Returns where `find` would take the weights from without a network, or None when it would have to ask the hub."""
     backbone = _source_of(backbone)
     env = os.environ.get("KNOWNGOOD_WEIGHTS")
     if env and _file_in(Path(env), backbone) is not None:
@@ -291,7 +291,7 @@ PATIENCE = 5.0  # seconds
 
 
 def hub_answers() -> bool:
-    """Says whether the hub's address can be reached, within seconds; where a proxy stands between, that it may be."""
+    """Returns whether the hub's address can be reached, within seconds; True where a proxy stands between."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
     if getproxies():

@@ -68,7 +68,7 @@ class Square(BaseModel):
     )
 
     @property
-    def made_by(self) -> list[object]:
+    def cache_key(self) -> list[object]:
         """What the key of a cache gets."""
         return [["square", self.rule]]
 

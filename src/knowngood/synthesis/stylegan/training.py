@@ -23,7 +23,7 @@ from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, save_generator
 from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
 from knowngood.training.fine_tuning import wants_bf16
-from knowngood.training.processes import in_processes, quieten
+from knowngood.training.processes import in_processes, silence_logs
 
 CHECKPOINT, HISTORY, FILM = "work/last.ckpt", "history.json", "film"
 ACROSS, DOWN = 8, 6  # pictures of a grid
@@ -72,7 +72,7 @@ def _run(
     config: SynthesisConfig,
     watcher: Watcher | None,
 ) -> None:
-    quieten()
+    silence_logs()
     precision: Any = "bf16-mixed" if wants_bf16(config.precision) else "32-true"
     strategy = "ddp" if config.devices > 1 else "auto"
     fabric = Fabric(accelerator="auto", devices=config.devices, strategy=strategy, precision=precision)

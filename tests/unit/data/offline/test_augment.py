@@ -17,14 +17,14 @@ import torch
 from knowngood.data import augment as augmenting
 from knowngood.data import copies as making
 from knowngood.data.augment import augment
-from knowngood.data.augment_config import AugmentConfig
 from knowngood.data.augmentation import augment as on_the_fly
 from knowngood.data.augmentation import draw, policy_named
+from knowngood.data.config import AugmentConfig
 from knowngood.data.copies import copy_of
 from knowngood.data.images import decode
 from knowngood.data.labels import with_verdicts, without_outliers
 from knowngood.data.loading import load
-from knowngood.data.splits import groups_of, kfold, split, teaches
+from knowngood.data.splits import Shares, groups_of, kfold, split, trains_on
 from knowngood.errors import ConfigError, DataError, StorageError
 
 
@@ -228,8 +228,8 @@ def test_copies_stay_with_their_source_wherever_it_goes(made):
     row = {name: i for i, name in enumerate(records.frame["image"])}
     copies = [(row[i], row[m]) for i, m in records.frame.filter("generated").select("image", "made_from").iter_rows()]
     assert all(groups[copy] == groups[source] for copy, source in copies)
-    anew = split(records, keep_given=False, seed=3)
-    plain = split(records.with_frame(records.frame.filter(~pl.col("generated"))), keep_given=False, seed=3)
+    anew = split(records, Shares(resplit=True), seed=3)
+    plain = split(records.with_frame(records.frame.filter(~pl.col("generated"))), Shares(resplit=True), seed=3)
     real = anew.frame.filter(~pl.col("generated"))
     assert real["split"].to_list() == plain.frame["split"].to_list()  # copies pull nothing across
     splits = anew.frame["split"].to_list()
@@ -247,8 +247,8 @@ def test_no_copy_teaches_while_its_source_is_held_out(made):
     assert (folds[~generated] >= 0).all()
     for image, source in records.frame.filter("generated").select("image", "made_from").iter_rows():
         out = int(folds[row[source]])
-        assert not teaches(folds, out)[row[image]]
-        assert teaches(folds, (out + 1) % 3)[row[image]]
+        assert not trains_on(folds, out)[row[image]]
+        assert trains_on(folds, (out + 1) % 3)[row[image]]
 
 
 def test_what_a_person_said_of_an_image_holds_for_its_copies(made, tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from knowngood.data.augment_config import AugmentConfig
 from knowngood.data.augmentation import draw, geometry, policy_named
+from knowngood.data.config import AugmentConfig
 from knowngood.data.copies import copy_of, defect_points, moved_boxes, moved_mask, moved_points, share_inside
 
 SIZE = (60, 90)

@@ -40,7 +40,7 @@ def test_a_part_is_scored_once(task: ScoringTask, trained_run: Path, parts: Path
     assert rows.drop("defect_score").equals(plain.drop("defect_score"))
     assert (rows["defect_score"] - plain["defect_score"]).abs().max() < 1e-6  # type: ignore[operator]
     before = rows_file(Path(task.out), 0).stat().st_mtime_ns
-    assert worker.told_of(0).checked().images == 8
+    assert worker.status_of(0).checked().images == 8
     assert rows_file(Path(task.out), 0).stat().st_mtime_ns == before
 
 
@@ -56,7 +56,7 @@ def test_a_part_is_scored_once(task: ScoringTask, trained_run: Path, parts: Path
 )
 def test_what_goes_wrong_is_told(task: ScoringTask, changed: dict[str, Any], kind: type, told: str) -> None:
     with pytest.raises(kind, match=told) as error:
-        PartScorer(replace(task, **changed)).told_of(0).checked()
+        PartScorer(replace(task, **changed)).status_of(0).checked()
     assert error.value.fix  # type: ignore[attr-defined]
 
 
@@ -67,7 +67,7 @@ def test_photographs_that_another_machine_does_not_see(task: ScoringTask, tmp_pa
     prepared(out, task.revision, 8, lambda: listed(sorted(tmp_path.glob("*.png")), 8))
     for file in tmp_path.glob("*.png"):
         file.unlink()
-    told = PartScorer(replace(task, out=str(out))).told_of(0)
+    told = PartScorer(replace(task, out=str(out))).status_of(0)
     with pytest.raises(errors.DataError, match="Not one photograph of part 0"):
         told.checked()
     assert not rows_file(out, 0).exists()
@@ -88,10 +88,10 @@ def full_disk(size: int) -> Iterator[None]:
 
 def test_a_full_disk_costs_nothing_that_is_whole(task: ScoringTask) -> None:
     worker = PartScorer(task)
-    assert worker.told_of(0).images == 8
+    assert worker.status_of(0).images == 8
     with full_disk(100):
-        told = worker.told_of(1)
+        told = worker.status_of(1)
     with pytest.raises(errors.StorageError, match="The disk is full"):
         told.checked()
     assert [path.name for path in (Path(task.out) / "rows").glob("*.parquet")] == ["0000000.parquet"]
-    assert worker.told_of(1).images == 7
+    assert worker.status_of(1).images == 7

@@ -1,4 +1,4 @@
-"""What can be chosen about an augmented set; the field descriptions are the command line's help."""
+"""What can be chosen about splits and augmented sets; the descriptions are the command line's help. Imports little."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 RANGES = ("rotate", "shift", "zoom", "brightness", "contrast", "saturation")
 
 
-class AugmentConfig(BaseModel):
+class SplitConfig(BaseModel):
+    """How photographs are divided before anything is made of the training split, as `knowngood train` divides them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: float = Field(
+        0.25, gt=0, lt=0.9, description="Share of the images for the test, as in train, where the data have no test."
+    )
+    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest for validation, as in train.")
+    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest for calibration, as in train.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
+    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of everything drawn.")
+
+
+class AugmentConfig(SplitConfig):
     """Everything that decides which copies are made; saved beside them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,14 +47,6 @@ class AugmentConfig(BaseModel):
     inside: float = Field(
         0.9, gt=0, le=1, description="Share of a defect's mask or box that must stay in the picture, else drawn again."
     )
-    test: float = Field(
-        0.25, gt=0, lt=0.9, description="Share of the images for the test, as in train, where the data have no test."
-    )
-    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest for validation, as in train.")
-    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest for calibration, as in train.")
-    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
-    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of the transforms.")
 
     def ranges(self) -> dict[str, float]:
         """Returns the ranges that were given: transform to range."""
