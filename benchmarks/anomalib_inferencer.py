@@ -8,7 +8,7 @@ size of the photograph. Convolutions and their int8 ranges are those of our grap
 - "loop, drawn": the same with `visualize_image_item`, as that script has it;
 - "batches of 32": `read_image` and `predict(array)`, the most that its class gives; not in its documentation.
 
-Ours is `Engine(maps=True)`: decision, map at the size of the photograph, and boxes. Random weights, as in engine.py.
+Ours is `Session.stream(maps=True)`: decision, map at the photograph's size, boxes. Random weights, as in engine.py.
 
     python -m venv ANOMALIB                       # apart from ours: it wants 14 packages that we do not
     echo OURS/lib/python3.11/site-packages > ANOMALIB/lib/python3.11/site-packages/ours.pth     # the same openvino
@@ -38,10 +38,10 @@ import numpy as np
 from engine import int8_of, pictures, read, recipe_of, timed
 
 from knowngood.files import write_json
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH
 from knowngood.recipe.export_formats import OPENVINO_FILE
 from knowngood.recipe.inputs import stream
-from knowngood.recipe.session import Scoring
+from knowngood.recipe.session import Session
 from knowngood.telemetry import switch_off
 from knowngood.workflows.runs import versions
 
@@ -84,7 +84,7 @@ def as_theirs(ours: Path, target: Path) -> Path:
     return target / OPENVINO_FILE
 
 
-def beside(fast: Scoring, inferencer: Any, paths: list[Path], rounds: int) -> dict[str, Any]:
+def beside(fast: Session, inferencer: Any, paths: list[Path], rounds: int) -> dict[str, Any]:
     from anomalib.data.utils import read_image
     from anomalib.visualization import visualize_image_item
 
@@ -103,7 +103,7 @@ def beside(fast: Scoring, inferencer: Any, paths: list[Path], rounds: int) -> di
 
     rates = timed(
         {
-            "ours": lambda: sum(1 for _ in Engine(fast, maps=True).run(stream(paths).items)),
+            "ours": lambda: sum(1 for _ in fast.stream(stream(paths).items, maps=True)),
             "anomalib, loop": loop,
             "anomalib, loop, drawn": drawn,
             "anomalib, batches of 32": batches,
@@ -116,7 +116,7 @@ def beside(fast: Scoring, inferencer: Any, paths: list[Path], rounds: int) -> di
     }
 
 
-def likeness(fast: Scoring, inferencer: Any, sample: np.ndarray) -> dict[str, float]:
+def likeness(fast: Session, inferencer: Any, sample: np.ndarray) -> dict[str, float]:
     """How far the two answers are apart on photographs that need no resizing: it is one graph, rounding differs.
 
     Theirs leaves to OpenVINO what is not int8 (bf16 on processors that have it), ours computes that in float32. Maps
@@ -124,7 +124,7 @@ def likeness(fast: Scoring, inferencer: Any, sample: np.ndarray) -> dict[str, fl
     """
     ours = fast.runtime.run(sample, maps=True)
     assert ours.maps is not None
-    scores = fast.recipe.manifest.calibration.apply(ours.margins)
+    scores = fast.recipe.manifest.calibration.apply(ours.raw_scores)
     apart, alike = [], []
     for pixels, score, raw in zip(sample, scores, ours.maps, strict=True):
         said = inferencer.predict(np.repeat(pixels[0][:, :, None], 3, axis=2) / 255)

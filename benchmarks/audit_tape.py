@@ -33,7 +33,7 @@ from knowngood.data.splits import kfold_up_to
 from knowngood.data.units import groups_of
 from knowngood.experiments.audit import network_scores
 from knowngood.experiments.configs import RemovalConfig
-from knowngood.experiments.removal import FOLDS, removal_trial, suspicion
+from knowngood.experiments.removal import FOLDS, bad_probabilities, removal_trial
 from knowngood.files import write_json
 from knowngood.lookalike.config import TapeConfig
 from knowngood.models.features import Features, features
@@ -133,7 +133,7 @@ def methods(records: Records, deep: Features, folds: np.ndarray) -> dict[str, np
     rest = less_neighbours(deep.stages)
     made = {
         "penultimate": out_of_fold_scores(deep.rows, label, folds, 0).scores,
-        "stages": suspicion(records, deep, folds, 0),
+        "stages": bad_probabilities(records, deep, folds, 0),
         "stages less neighbours": out_of_fold_scores(rest, label, folds, 0).scores,
     }
     both = [logit(np.clip(made[name], 1e-9, 1 - 1e-9)) for name in ("stages", "stages less neighbours")]

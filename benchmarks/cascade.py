@@ -31,12 +31,11 @@ from knowngood.cli.output import at_work
 from knowngood.files import write_json
 from knowngood.metrics.comparisons import compare_auroc
 from knowngood.metrics.figures import auroc, fpr_at_tpr
-from knowngood.recipe.cascade import cascade_scoring
-from knowngood.recipe.engine import Engine
+from knowngood.recipe.engine import Profile
 from knowngood.recipe.exporting import export
 from knowngood.recipe.inputs import stream
-from knowngood.recipe.session import Scoring, scoring
-from knowngood.recipe.tolerance import Tolerance
+from knowngood.recipe.options import Tolerance
+from knowngood.recipe.session import Session, open_cascade, open_session
 from knowngood.workflows.cascade import cascade
 from knowngood.workflows.runs import versions
 from knowngood.workflows.train import train
@@ -45,8 +44,8 @@ RESULTS = Path(__file__).parent / "results"
 DATA = {"elpv": "elpv", "tape": "tape:train=2500,test=1500,bad_rate=0.1,seed=0"}
 
 
-def scored(one: Scoring, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    said = [each.prediction for each in Engine(one).run(stream(paths).items)]
+def scored(one: Session, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    said = [each.prediction for each in one.stream(stream(paths).items)]
     return np.array([each.defect_score for each in said], float), np.array([each.decision for each in said])
 
 
@@ -67,7 +66,7 @@ def main() -> None:
         made = cascade(run, student_size=given.student_size)
     table = pl.read_parquet(run / "scores.parquet").filter(pl.col("split") == "test", pl.col("label").is_not_null())
     paths, labels = table["path"].to_list(), table["label"].to_numpy()
-    ways = {"torch": scoring(run, "torch"), "int8": scoring(run, "openvino"), "cascade": cascade_scoring(run)}
+    ways = {"torch": open_session(run, "torch"), "int8": open_session(run, "openvino"), "cascade": open_cascade(run)}
     quality: dict[str, Any] = {}
     scores = {}
     for name, one in ways.items():
@@ -83,8 +82,8 @@ def main() -> None:
     rates = timed(
         {
             "obvious script": script,
-            "int8, files to decisions": lambda: sum(1 for _ in Engine(ways["int8"]).run(stream(paths).items)),
-            "cascade, files to decisions": lambda: sum(1 for _ in Engine(ways["cascade"]).run(stream(paths).items)),
+            "int8, files to decisions": lambda: sum(1 for _ in ways["int8"].stream(stream(paths).items)),
+            "cascade, files to decisions": lambda: sum(1 for _ in ways["cascade"].stream(stream(paths).items)),
         },
         given.rounds,
     )
@@ -110,11 +109,11 @@ def main() -> None:
     print({name: document[name] for name in ("test", "images/s", "cascade / obvious script", "cascade / int8")})
 
 
-def profile(one: Scoring, paths: list[str]) -> dict[str, object]:
-    engine = Engine(one)
-    for _ in engine.run(stream(paths).items):
+def profile(one: Session, paths: list[str]) -> dict[str, object]:
+    made = Profile()
+    for _ in one.stream(stream(paths).items, profile=made):
         pass
-    return engine.profile.document()
+    return made.document()
 
 
 if __name__ == "__main__":

@@ -37,15 +37,15 @@ from knowngood.metrics.calibration import Calibration
 from knowngood.models.classifier import Inspector, NetworkConfig
 from knowngood.recipe.bench import Load, loads
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.graphs import Scorer
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.manifest import RecipeManifest
+from knowngood.recipe.options import Tolerance
 from knowngood.recipe.runtimes import RUNTIMES, Graph
-from knowngood.recipe.session import Scoring, scoring
-from knowngood.recipe.tolerance import Tolerance
+from knowngood.recipe.session import Session, open_session
 from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
@@ -76,7 +76,7 @@ def recipe_of(backbone: str, size: int = SIZE) -> Recipe:
     return Recipe(manifest, Inspector((config,)))
 
 
-def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Scoring:
+def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Session:
     """The graph as `knowngood export` makes it first: folded, int8; without a gate, since weights are random."""
     exporter = EXPORTERS.get("openvino")()
     plain = exporter.graph(Scorer(recipe.inspector, fold=True))
@@ -84,7 +84,7 @@ def int8_of(recipe: Recipe, sample: np.ndarray, folder: Path) -> Scoring:
     folder.mkdir()
     exporter.save(graph, folder)
     runtime = RUNTIMES.get("openvino")(None, Graph(folder, "int8", True))
-    return Scoring(recipe, runtime, recipe.thresholds, "", "int8", "openvino")
+    return Session(recipe, runtime, recipe.thresholds, "", "int8", "openvino")
 
 
 def obvious(recipe: Recipe, paths: list[Path]) -> Way:
@@ -172,7 +172,7 @@ def read(path: Path) -> Pixels:
 
 def one_network(
     recipe: Recipe,
-    fast: Scoring,
+    fast: Session,
     batch: np.ndarray,
     files: tuple[list[Path], list[Path]],
     top: Load,
@@ -190,10 +190,10 @@ def one_network(
         return BATCH
 
     def alone(maps: bool) -> Way:
-        return lambda: sum(len(made.margins) for made in fast.runtime.stream([batch] * 2, maps=maps))
+        return lambda: sum(len(made.raw_scores) for made in fast.runtime.stream([batch] * 2, maps=maps))
 
     def whole(paths: list[Path], maps: bool = True) -> Way:
-        return lambda: sum(1 for _ in Engine(fast, maps=maps).run(stream(paths).items))
+        return lambda: sum(1 for _ in fast.stream(stream(paths).items, maps=maps))
 
     ways: dict[str, Way] = {
         "eager fp32": plainly,
@@ -262,8 +262,8 @@ def parity(given: argparse.Namespace) -> dict[str, Any]:
     labels, items = table["label"].to_numpy(), table["path"].to_list()
     scores, cuts = {}, {}
     for runtime in ("torch", "openvino"):
-        opened = scoring(given.run, runtime)
-        found = [o.prediction.defect_score for o in Engine(opened).run(stream(items).items)]
+        opened = open_session(given.run, runtime)
+        found = [o.prediction.defect_score for o in opened.stream(stream(items).items)]
         scores[runtime], cuts[runtime] = np.array(found, float), opened.thresholds.accept_below
     return {
         "run": str(given.run),

@@ -84,23 +84,25 @@ def accuracy(given: argparse.Namespace) -> dict[str, Any]:
     divided = [split(records, TrainConfig(), seed=seed, groups=groups) for seed in range(given.seeds)]
     bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
     found: dict[str, Any] = {}
-    margins: dict[str, list[np.ndarray]] = {}
+    raw_scores: dict[str, list[np.ndarray]] = {}
     for backbone, size in dict.fromkeys([REFERENCE, *chosen_ones(given)]):
         rows = features(records, backbone, image_size=size, stages=True).stages
         assert rows is not None
         name, chosen, supports = f"{backbone} at {size}", [], []
-        margins[name] = []
+        raw_scores[name] = []
         for seed, one in enumerate(divided):
             splits = one.frame["split"].to_numpy()
             made = fit_svm_on(rows, one, groups, np.flatnonzero(np.isin(splits, ("train", "val"))), seed)
             chosen.append(max(row["auroc"] for row in made.table))
             supports.append(len(made.head.alpha))
             with torch.inference_mode():
-                margins[name].append(made.head(torch.from_numpy(rows[splits == "test"])).numpy())
+                raw_scores[name].append(made.head(torch.from_numpy(rows[splits == "test"])).numpy())
         tests = [one.frame["split"].to_numpy() == "test" for one in divided]
         paired = [
             compare_auroc(bad[test], mine, theirs)
-            for test, mine, theirs in zip(tests, margins[name], margins["{} at {}".format(*REFERENCE)], strict=True)
+            for test, mine, theirs in zip(
+                tests, raw_scores[name], raw_scores["{} at {}".format(*REFERENCE)], strict=True
+            )
         ]
         aucs = [each.auroc_a for each in paired]
         found[name] = {
@@ -149,7 +151,7 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
             runtime = RUNTIMES.get("openvino")(None, Graph(folder, "int8", False))
             batch = np.ascontiguousarray(np.resize(sample, (BATCH, *sample.shape[1:])))
             ways[name] = lambda runtime=runtime, batch=batch: sum(
-                len(made.margins) for made in runtime.stream([batch] * 4)
+                len(made.raw_scores) for made in runtime.stream([batch] * 4)
             )
             work[name] = cost_of(base).flops / 1e9
         rates = timed(ways, given.rounds)

@@ -20,7 +20,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ import polars as pl
 
 from knowngood.data.records import BAD, GOOD
 from knowngood.files import write_json
-from knowngood.metrics.comparisons import compare_repeats
+from knowngood.metrics.comparisons import over_seeds
 from knowngood.synthesis.writing import TAUGHT
 
 HERE = Path(__file__).parent
@@ -63,7 +62,9 @@ def late(history: list[dict[str, float]], kimg: float) -> float:
 
 def against(arm: list[float], plain: list[float]) -> dict[str, Any]:
     """The paired difference over seeds; all are measured against the same held-out bads."""
-    return asdict(compare_repeats(arm, plain, overlap=0.0, higher_is_better=False))
+    found = over_seeds(np.subtract(arm, plain), np.zeros(len(arm)))
+    outcome = found.outcome(higher_is_better=False)
+    return {"difference": found.mean, "interval": found.interval, "repeats": found.seeds, "outcome": outcome}
 
 
 def learned_from(arm: str, seed: int, given: argparse.Namespace) -> list[int]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from knowngood.cam.maps import layer_maps, method_for
 from knowngood.files import write_json
 from knowngood.models.classifier import Classifier, NetworkConfig
-from knowngood.recipe.graphs import MarginAndMap
+from knowngood.recipe.graphs import RawScoreAndMap
 from knowngood.workflows.runs import versions
 
 RESULT = Path(__file__).parent / "results" / "map_speed.json"
@@ -98,7 +98,7 @@ def exported(classifier: Classifier, images: Tensor) -> dict[str, Way]:
         return {}
     core, array = ov.Core(), images.numpy()
     made: dict[str, Way] = {}
-    for name, module in (("margin and CAM", MarginAndMap(classifier)), ("margin alone", classifier)):
+    for name, module in (("margin and CAM", RawScoreAndMap(classifier)), ("margin alone", classifier)):
         graph = ov.convert_model(module, example_input=images)
         graph.reshape([BATCH, 1, SIZE, SIZE])
         rng = np.random.default_rng(0)

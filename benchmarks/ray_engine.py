@@ -32,10 +32,10 @@ from knowngood.environment import cores, versions_of
 from knowngood.files import write_json
 from knowngood.recipe.cluster import predict_on_cluster
 from knowngood.recipe.engine import Profile
-from knowngood.recipe.engine_config import EngineConfig
 from knowngood.recipe.exporting import export
+from knowngood.recipe.options import EngineConfig
 from knowngood.recipe.predicting import predict
-from knowngood.recipe.session import scoring
+from knowngood.recipe.session import open_session
 from knowngood.scale.connecting import connected
 from knowngood.scale.parts import attempts_file, rows_file
 from knowngood.workflows.runs import versions
@@ -107,7 +107,7 @@ def measured(run: Path, place: Path, given: argparse.Namespace) -> dict[str, Any
     medians = {name: round(statistics.median(rate), 2) for name, rate in rates.items()}
     return {
         "images": given.images,
-        "recipe": scoring(run).said,
+        "recipe": open_session(run, cascade=False).label,
         "workers": given.workers,
         "images/s": medians,
         "ray / plain": {

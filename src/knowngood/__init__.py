@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.cluster import ClusterRun, predict_on_cluster
-    from knowngood.recipe.engine_config import EngineConfig
     from knowngood.recipe.exporting import Exported, export
+    from knowngood.recipe.options import EngineConfig
     from knowngood.recipe.predicting import predict
     from knowngood.scale.config import ClusterConfig
     from knowngood.synthesis.writing import GeneratedSet
@@ -62,7 +62,7 @@ _HOMES = {
     "CompareConfig": "knowngood.experiments.configs",
     "ComparedRecipes": "knowngood.experiments.recipe_comparison",
     "Compared": "knowngood.experiments.compare",
-    "EngineConfig": "knowngood.recipe.engine_config",
+    "EngineConfig": "knowngood.recipe.options",
     "ExplainConfig": "knowngood.workflows.configs",
     "Explained": "knowngood.workflows.explain",
     "Exported": "knowngood.recipe.exporting",

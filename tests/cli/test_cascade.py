@@ -26,10 +26,9 @@ from knowngood.recipe.cascade import (
     WAITING,
     CascadeDocument,
     CascadeRuntime,
-    cascade_scoring,
     smaller,
 )
-from knowngood.recipe.session import scoring
+from knowngood.recipe.session import open_cascade, open_session
 
 Run = Callable[..., Any]
 STUDENT = ("--student-size", 64, "--certainty", 0.5)
@@ -68,10 +67,11 @@ def test_predict_uses_it_and_says_so_in_every_row(run_cli: Run, cascaded: Path, 
     assert set(rows["recipe"]) == {document.revision}
     alone = predicted(run_cli, cascaded, parts, "--no-cascade")
     assert set(alone["recipe"]) == {Recipe.load(cascaded).manifest.revision}
-    large, student = scoring(cascaded), scoring(cascaded / "recipe" / FOLDER / "student")
+    large = open_session(cascaded, cascade=False)
+    student = open_session(cascaded / "recipe" / FOLDER / "student", cascade=False)
     pixels = np.stack([large.recipe.fitted(decode(name)) for name in rows["image"]])
     size = student.recipe.input_shape[1:]
-    small = student.recipe.manifest.calibration.apply(student.runtime.run(smaller(pixels, size)).margins)
+    small = student.recipe.manifest.calibration.apply(student.runtime.run(smaller(pixels, size)).raw_scores)
     cut = document.threshold["threshold"]
     for score, decision, s, t in zip(rows["defect_score"], rows["decision"], small, alone["defect_score"], strict=True):
         want = "accept" if s < document.low else "reject" if s >= document.high else ("accept", "reject")[t >= cut]
@@ -81,9 +81,9 @@ def test_predict_uses_it_and_says_so_in_every_row(run_cli: Run, cascaded: Path, 
 
 def divided_in_three(run: Path, pixels: Any, seen: list[Any]) -> CascadeRuntime:
     """The run's cascade, its rule moved so that each zone gets a third of these photographs."""
-    given = cascade_scoring(run).runtime
+    given = open_cascade(run).runtime
     assert isinstance(given, CascadeRuntime)
-    scores = given.rule.student.apply(given.student.run(smaller(pixels, given.size)).margins)
+    scores = given.rule.student.apply(given.student.run(smaller(pixels, given.size)).raw_scores)
     low, high = np.quantile(scores, [1 / 3, 2 / 3])
     return CascadeRuntime(given.student, given.large, replace(given.rule, low=low, high=high), given.size, seen.append)
 
@@ -100,16 +100,16 @@ def pixels(cascaded: Path, parts: Path) -> Any:
 def test_results_keep_their_order_whatever_the_batches(cascaded: Path, pixels: Any) -> None:
     seen: list[Any] = []
     runtime = divided_in_three(cascaded, pixels, seen)
-    whole = runtime.run(pixels).margins
+    whole = runtime.run(pixels).raw_scores
     zones = np.concatenate(seen)
     assert set(zones.tolist()) == {0, 1, 2}
-    np.testing.assert_allclose(whole[zones == PASSED], runtime.large.run(pixels).margins[zones == PASSED], atol=1e-4)
+    np.testing.assert_allclose(whole[zones == PASSED], runtime.large.run(pixels).raw_scores[zones == PASSED], atol=1e-4)
     cuts = [0, 1, 1, 20, 40, 77, len(pixels)]  # an empty one among them
     parts = [pixels[a:b] for a, b in pairwise(cuts)]
     made = list(runtime.stream(parts))
-    assert [len(one.margins) for one in made] == [len(part) for part in parts]
-    np.testing.assert_allclose(np.concatenate([one.margins for one in made]), whole, atol=1e-4)
-    assert runtime.run(pixels[:0]).margins.shape == (0,)
+    assert [len(one.raw_scores) for one in made] == [len(part) for part in parts]
+    np.testing.assert_allclose(np.concatenate([one.raw_scores for one in made]), whole, atol=1e-4)
+    assert runtime.run(pixels[:0]).raw_scores.shape == (0,)
 
 
 def test_batches_are_not_held_without_end(cascaded: Path, pixels: Any) -> None:
@@ -142,7 +142,7 @@ def test_maps_are_the_large_networks_and_empty_where_accepted(run_cli: Run, part
     assert want.maps is not None
     np.testing.assert_allclose(made.maps[zones != 0], want.maps[zones != 0], atol=1e-3)
     assert not made.maps[zones == 0].any()
-    np.testing.assert_allclose(made.margins[zones == PASSED], want.margins[zones == PASSED], atol=1e-3)
+    np.testing.assert_allclose(made.raw_scores[zones == PASSED], want.raw_scores[zones == PASSED], atol=1e-3)
     runtime.rule = replace(runtime.rule, low=2, high=3)
     nothing = runtime.run(shown[:3], maps=True).maps
     assert nothing is not None

@@ -51,7 +51,7 @@ def test_killed_in_the_second_model_it_goes_on_there(run_cli: Run, parts: Path, 
     finished = (first / "metrics.json").stat().st_mtime_ns
     answer = run_cli(*words, broken)
     assert answer.code == 0, answer.err
-    assert f"the run in {second} is gone on with" in answer.err
+    assert f"the run in {second} is continued" in answer.err
     assert "epoch 1/2" not in answer.err.split(str(second))[1]  # it was behind it
     assert (first / "metrics.json").stat().st_mtime_ns == finished
     tables = [pl.read_parquet(run / "compare.parquet") for run in (whole, broken)]
@@ -90,7 +90,7 @@ def test_the_table_fits_and_says_where_models_start(
     for words_there in ("efficientnet_lite0", "random", "ImageNet", "GFLOPs", "images/s", "without-outliers"):
         assert words_there in table
     assert "frozen layers with random weights would stay random: resnet18" in answer.out
-    assert "no pretrained weights are to be had here" in answer.err
+    assert "no pretrained weights are available" in answer.err
     as_json = run_cli(*words, "--json").json
     assert len(as_json["rows"]) == 2 * 2 + 2
     assert as_json["best"] == as_json["rows"][0]["key"]

@@ -213,7 +213,7 @@ def test_bench_tells_stages_peaks_and_what_bounds(run_cli: Run, exported: Path, 
     told = answer.json
     assert set(told["inference"]) == {"torch, fp32", "openvino, fp32", "onnxruntime, fp32"}
     assert all(one["images_per_second"] > 0 for one in told["inference"].values())
-    assert set(told["peaks"]) == {"fp32", "bf16", "int8"}
+    assert set(told["roofline"]) == {"fp32", "bf16", "int8"}
     assert told["pipeline"]["images"] == 20
     assert told["pipeline"]["with"] in told["inference"]
     assert "bounds it" in told["bound_by"]

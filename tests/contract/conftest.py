@@ -48,6 +48,12 @@ def inspector(request):
     return inspector_of(request.param)
 
 
+@pytest.fixture(scope="session")
+def make_inspector():
+    """Makes an inspector of random weights: make_inspector("SVM head")."""
+    return inspector_of
+
+
 @pytest.fixture
 def photographs(inspector):
     return photographs_for(inspector)

@@ -1,25 +1,301 @@
-"""Whatever way a photograph takes to a decision, score, decision and reason are the same."""
+"""Whatever way a photograph takes to a decision, the score is the same to the last bit, and so are decision and reason.
+
+Doors: command line, `predict`, `Recipe.predict`, `Recipe.maps`, `explain`, the station's API, KServe, the inbox, replay
+and the worker of a cluster. Recipes: every kind of head, several members, a cascade. Runtimes: all that are installed.
+"""
 
 from __future__ import annotations
 
+import base64
+import datetime
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
-from knowngood import Recipe, predict
+from knowngood import Prediction, Recipe, predict
+from knowngood.data.images import decode
 from knowngood.environment import installed
+from knowngood.files import sha256_of
+from knowngood.metrics.calibration import Calibration
+from knowngood.models.classifier import Inspector, NetworkConfig
+from knowngood.recipe.cascade import FOLDER, STUDENT, CascadeDocument, CascadeRuntime, Part
+from knowngood.recipe.cluster import PartScorer, ScoringTask, listed
+from knowngood.recipe.export_formats import EXPORTERS
+from knowngood.recipe.exporting import ExportDocument, folder_of
+from knowngood.recipe.graphs import Scorer, map_kind
+from knowngood.recipe.options import Tolerance
 from knowngood.recipe.runtimes import RUNTIMES
+from knowngood.recipe.session import open_session
+from knowngood.scale.parts import prepared
 
 NOT, BLANK, DEPTH = "not this product", "blank photograph", "bit depth"
+INSTALLED = [name for name in RUNTIMES.names() if installed(RUNTIMES.get(name).package)]
+KINDS = ("grey", "colour", "SVM head", "patch memory", "nearest", "two members of different sizes")  # of conftest
+NO_EXPORT = "cascade"
+Facts = tuple[str, float | None, str | None, str | None]
+
+
+def _files(folder: Path) -> list[Path]:
+    """One photograph of every way of coding that is decoded in a way of its own."""
+    random = np.random.default_rng(3)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    small, large = (64, 70), (900, 840)
+
+    def scene(size: tuple[int, int], colour: bool = False) -> np.ndarray:
+        coarse = random.normal(120, 50, (12, 14, 3) if colour else (12, 14)).astype(np.float32)
+        return np.clip(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+
+    made: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+        "grey.png": (scene(small), {}),
+        "colour.png": (scene(small, True), {}),
+        "deep.png": (scene(small).astype(np.uint16) * 257, {}),
+        "small.jpg": (scene(small), {"quality": 90}),
+        "large.jpg": (scene(large), {"quality": 90}),
+        "large_colour.jpg": (scene(large, True), {"quality": 90}),
+        "turned.jpg": (scene((700, 500), True), {"exif": turned}),
+        "packed.tiff": (scene(small, True), {"compression": "tiff_lzw"}),
+    }
+    for name, (pixels, options) in made.items():
+        Image.fromarray(pixels).save(folder / name, **options)
+    return [folder / name for name in made]
+
+
+@dataclass
+class Case:
+    """A recipe on disk, photographs, and what `Recipe.predict` makes of them."""
+
+    kind: str
+    place: Path
+    paths: list[Path]
+
+    def wanted(self, runtime: str) -> dict[str, Prediction]:
+        found = Recipe.load(self.place).predict(self.paths, runtime=runtime)
+        assert [one.error for one in found] == [None] * len(self.paths)
+        return {one.image: one for one in found}
+
+
+def _same(facts: Iterable[Facts], wanted: dict[str, Prediction]) -> None:
+    """Compares rows of name, defect score, decision, reason, to the last bit."""
+    rows = list(facts)
+    assert len(rows) == len(wanted)
+    for name, *rest in rows:
+        one = wanted[str(name)]
+        assert rest == [one.defect_score, one.decision, one.reason], name
+
+
+def _facts(found: Iterable[Prediction]) -> list[Facts]:
+    return [(one.image, one.defect_score, one.decision, one.reason) for one in found]
+
+
+def _saved(like: Recipe, inspector: Inspector, place: Path, paths: list[Path]) -> Recipe:
+    """Saves a recipe of random networks whose scores spread over 0..1 and whose decisions differ."""
+    for member in inspector.members:
+        if hasattr(member.head, "level"):
+            member.head.level.fill_(1.0)  # what a random head has is infinite
+    kind = "one-class" if inspector.configs[0].head in ("knn", "patch_memory") else "classifier"
+    fields = {"kind": kind, "networks": inspector.configs, "evidence_sha256": None, "input_check": None}
+    made = Recipe(like.manifest.model_copy(update=fields), inspector)
+    pixels = np.stack([made.fitted(decode(path)) for path in paths])
+    raw = open_session(made, "torch").runtime.run(pixels).raw_scores.astype(float)
+    calibration = Calibration(temperature=max(float(raw.std()), 1e-9), bias=-float(raw.mean() / max(raw.std(), 1e-9)))
+    low, high = np.quantile(calibration.apply(raw), [0.4, 0.7])
+    cuts = {**made.manifest.threshold, "threshold": float(low), "reject_from": float(high)}
+    made = Recipe(made.manifest.model_copy(update={"calibration": calibration, "threshold": cuts}), inspector)
+    made.save(place)
+    return made
+
+
+def _exported(recipe: Recipe, place: Path) -> None:
+    """Puts exports beside a recipe, without the gate, which wants the photographs of a run."""
+    for name, kind in EXPORTERS.items():
+        if not installed(RUNTIMES.get(kind.runtime).package):
+            continue
+        folder = folder_of(place, name, "fp32")
+        folder.mkdir(parents=True)
+        kind().save(kind().graph(Scorer(recipe.inspector, fold=False)), folder)
+        ExportDocument(
+            recipe=recipe.manifest.revision,
+            exporter=name,
+            precision="fp32",
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(),
+            shape=recipe.input_shape,
+            map_kind=map_kind(recipe.inspector),
+            folded=False,
+            threshold=dict(recipe.manifest.threshold),
+            tolerance=Tolerance(),
+            parity={},
+            sample=0,
+            versions={},
+            files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        ).save(folder)
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory, parts) -> dict[Path, str | None]:
-    """Paths of photographs and how their reason begins; all PNG, which every door decodes alike."""
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return _files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="module", params=[*KINDS, "cascade"])
+def case(
+    request: pytest.FixtureRequest,
+    trained_run: Path,
+    files: list[Path],
+    make_inspector: Callable[[str], Inspector],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Case:
+    like, place = Recipe.load(trained_run), tmp_path_factory.mktemp("recipe") / "recipe"
+    if request.param != "cascade":
+        recipe = _saved(like, make_inspector(request.param), place, files)
+        _exported(recipe, place)
+        return Case(request.param, place, files)
+    large = _saved(like, make_inspector("grey"), place, files)
+    student = _saved(
+        like,
+        Inspector((NetworkConfig(backbone="resnet18", height=24, width=24, channels=1),)),
+        place / FOLDER / STUDENT,
+        files,
+    )
+    scores = sorted(one.defect_score for one in student.predict(files, runtime="torch"))
+    parts = [Part(revision=one.manifest.revision, runtime="torch", precision="fp32") for one in (large, student)]
+    CascadeDocument(
+        created="2026-01-01T00:00:00+00:00",
+        large=parts[0],
+        student=parts[1],
+        certainty=0.5,
+        low=scores[2],
+        high=scores[-2],
+        threshold=dict(large.manifest.threshold),
+        figures={},
+    ).save(place / FOLDER)
+    return Case("cascade", place, files)
+
+
+def _runtimes(case: Case) -> list[str]:
+    return ["auto", "torch"] if case.kind == NO_EXPORT else ["auto", *INSTALLED]
+
+
+def test_the_session_is_the_fastest_that_there_is(case: Case) -> None:
+    found = open_session(case.place).runtime.name
+    if case.kind == "cascade":
+        assert found == CascadeRuntime.name
+    else:
+        assert found == ("openvino" if "openvino" in INSTALLED else INSTALLED[0])
+    scores = [one.defect_score for one in case.wanted("auto").values()]
+    assert len(set(scores)) > len(scores) // 2  # or equality would show nothing
+
+
+def test_python_and_the_command_line(case: Case, run_cli: Any) -> None:
+    for runtime in _runtimes(case):
+        wanted, recipe = case.wanted(runtime), Recipe.load(case.place)
+        names = [str(path) for path in case.paths]
+        _same(_facts(recipe.predict([path.read_bytes() for path in case.paths], names, runtime=runtime)), wanted)
+        for path in reversed(case.paths):  # alone, in another order
+            _same(_facts(recipe.predict(path, runtime=runtime)), {str(path): wanted[str(path)]})
+        whole = [path for path in case.paths if path.name != "deep.png"]  # an array has lost the depth of its file
+        arrays = [decode(path) for path in whole]
+        few = {str(path): wanted[str(path)] for path in whole}
+        _same(_facts(recipe.predict(arrays, [*few], runtime=runtime)), few)
+        frame = predict(case.place, case.paths, runtime=runtime)
+        _same(frame.select("image", "defect_score", "decision", "reason").iter_rows(), wanted)
+    answer = run_cli("predict", case.place, *case.paths, "--json")
+    assert answer.code == 0, answer.err
+    rows = answer.json["rows"]
+    _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in rows], case.wanted("auto"))
+
+
+def test_the_worker_of_a_cluster(case: Case, tmp_path: Path) -> None:
+    for runtime in _runtimes(case):
+        out, revision = tmp_path / runtime, open_session(case.place, runtime).revision
+        prepared(out, revision, 3, lambda: listed([str(path) for path in case.paths], 3))
+        worker = PartScorer(
+            ScoringTask(out=str(out), recipe=str(case.place), runtime=runtime, revision=revision, cores=1, host="here")
+        )
+        frame = pl.concat([worker.rows_of(number) for number in range(3)])
+        _same(frame.select("image", "defect_score", "decision", "reason").iter_rows(), case.wanted(runtime))
+
+
+def test_maps_and_explanations(case: Case, run_cli: Any, tmp_path: Path) -> None:
+    if case.kind == "nearest":
+        pytest.skip("it compares whole photographs and draws no maps")
+    wanted = case.wanted("auto")
+    maps = list(Recipe.load(case.place).maps(case.paths))
+    _same([(one.image, one.defect_score, one.decision, wanted[one.image].reason) for one in maps], wanted)
+    for one in maps:
+        assert one.values.shape == decode(one.image).shape[:2]
+    answer = run_cli("explain", case.place, *case.paths, "--out", tmp_path / "maps")
+    assert answer.code == 0, answer.err
+    images = json.loads((tmp_path / "maps" / "explained.json").read_text())["images"]
+    _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in images], wanted)
+    boxes = pl.read_csv(tmp_path / "maps" / "boxes.csv").unique("image")
+    _same(boxes.select("image", "defect_score", "decision", "reason").iter_rows(), wanted)
+
+
+def test_the_station(case: Case, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the review station comes with the extra review")
+    from starlette.testclient import TestClient
+
+    from knowngood.review.inbox import Watcher
+    from knowngood.review.serving import open_station
+    from knowngood.review.web.factory import make_app
+
+    wanted = case.wanted("auto")
+    station = open_station(case.place, tmp_path / "record.db", user="tester", open=True, keep="all")
+    assert station.session.label == open_session(case.place).label
+    with TestClient(make_app(station), base_url="http://localhost") as client:
+        uploads = [("images", (str(path), path.read_bytes(), "image/png")) for path in case.paths]
+        results = client.post("/v1/inspect", files=uploads).json()["results"]
+        _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in results], wanted)
+        encoded = [base64.b64encode(path.read_bytes()).decode() for path in case.paths]
+        tensor = {"name": "images", "shape": [len(encoded)], "datatype": "BYTES", "data": encoded}
+        answer = client.post(f"/v2/models/{station.inspector.name}/infer", json={"inputs": [tensor]})
+        assert answer.status_code == 200, answer.text
+        found = {one["name"]: one["data"] for one in answer.json()["outputs"]}
+        reasons = [one or None for one in found["reason"]]
+        names = [str(path) for path in case.paths]
+        _same(zip(names, found["defect_score"], found["decision"], reasons, strict=True), wanted)
+    for row in station.record.inspections.search(most=100):
+        told = station.replay(station.record.inspections.one(row["id"]) or {})
+        assert told["agrees"], told["why"]
+        assert told["now"] == told["then"]
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    for path in case.paths:
+        (camera / path.name).write_bytes(path.read_bytes())
+    watcher = Watcher(station, camera)
+    assert sum(watcher.look() for _ in range(4)) == len(case.paths)
+    rows = [row for row in station.record.inspections.search(most=100) if row["source"] == "watch"]
+    by_name = {path.name: wanted[str(path)] for path in case.paths}
+    _same([(Path(r["image"]).name, r["defect_score"], r["decision"], r["input_reason"]) for r in rows], by_name)
+    station.record.close()
+
+
+def test_company_does_not_matter(case: Case, files: list[Path]) -> None:
+    """Batches of any size, with any others, give the same score."""
+    for runtime in _runtimes(case):
+        session = open_session(case.place, runtime)
+        pixels = np.stack([session.recipe.fitted(decode(path)) for path in files])
+        together = session.score(pixels)
+        alone = np.concatenate([session.score(one[None]) for one in pixels])
+        np.testing.assert_array_equal(together, alone)
+        np.testing.assert_array_equal(session.score(pixels[::-1])[::-1], alone)
+        np.testing.assert_array_equal(session.score(np.concatenate([pixels] * 5))[-len(files) :], alone)
+
+
+# The reasons why a person must look whatever the score, on a recipe that knows its own photographs.
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory, parts: Path) -> dict[Path, str | None]:
+    """Paths of photographs and how their reason begins."""
     folder = tmp_path_factory.mktemp("doors")
     random = np.random.default_rng(0)
     part = cv2.imread(str(parts / "good" / "good_003.png"), cv2.IMREAD_GRAYSCALE)
@@ -40,128 +316,57 @@ def photographs(tmp_path_factory, parts) -> dict[Path, str | None]:
 
 
 @pytest.fixture(scope="module")
-def recipe(trained_run) -> Recipe:
-    return Recipe.load(trained_run)
+def trained(trained_run: Path, photographs: dict[Path, str | None]) -> Case:
+    return Case("trained", trained_run, list(photographs))
 
 
-@pytest.fixture(scope="module")
-def wanted(recipe, photographs):
-    return {one.image: one for one in recipe.predict(list(photographs))}
-
-
-def _same(told, wanted, tolerance=1e-5):
-    """Compares rows of name, defect score, decision, reason."""
-    told = list(told)
-    assert len(told) == len(wanted)
-    for name, score, decision, reason in told:
-        one = wanted[str(name)]
-        assert (decision, reason) == (one.decision, one.reason), name
-        assert score == pytest.approx(one.defect_score, abs=tolerance)
-
-
-def test_reasons_are_the_right_ones_and_scores_are_kept(photographs, wanted):
-    for path, begin in photographs.items():
-        one = wanted[str(path)]
+def test_reasons_are_the_right_ones_and_scores_are_kept(trained: Case, photographs: dict[Path, str | None]) -> None:
+    for name, one in trained.wanted("auto").items():
+        begin = photographs[Path(name)]
         assert (one.reason or "").partition(":")[0] == (begin or "")
-        assert 0 <= one.defect_score <= 1
+        assert 0 <= (one.defect_score or 0) <= 1
         assert one.decision == "review" if begin else one.decision != "review"
 
 
-def test_bytes(recipe, photographs, wanted):
-    names = [str(path) for path in photographs]
-    told = recipe.predict([path.read_bytes() for path in photographs], names)
-    _same([(one.image, one.defect_score, one.decision, one.reason) for one in told], wanted)
+def test_reasons_by_python_the_command_line_and_a_worker(trained: Case, run_cli: Any, tmp_path: Path) -> None:
+    test_python_and_the_command_line(replace(trained, kind=NO_EXPORT), run_cli)
+    test_the_worker_of_a_cluster(replace(trained, kind=NO_EXPORT), tmp_path)
 
 
-def test_arrays_but_for_the_depth_of_a_file_that_they_no_longer_have(recipe, photographs, wanted):
-    paths = [path for path, begin in photographs.items() if begin != DEPTH]
-    arrays = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
-    told = recipe.predict(arrays, [str(path) for path in paths])
-    few = {str(path): wanted[str(path)] for path in paths}
-    _same([(one.image, one.defect_score, one.decision, one.reason) for one in told], few)
-
-
-def test_the_command_line(run_cli, trained_run, photographs, wanted):
-    answer = run_cli("predict", trained_run, *photographs, "--json")
-    assert answer.code == 0, answer.err
-    rows = answer.json["rows"]
-    _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in rows], wanted)
-    assert answer.json["review"] == sum(begin is not None for begin in photographs.values())
-
-
-@pytest.fixture(scope="module", params=[name for name in RUNTIMES.names() if name != "torch"])
-def exported(request, trained_run, tmp_path_factory, run_cli):
-    kind = RUNTIMES.get(request.param)
-    if not installed(kind.package):
-        pytest.skip(f"the extra {kind.extra} is not installed")
-    import shutil
-
-    run = tmp_path_factory.mktemp("exported") / "run"
-    shutil.copytree(trained_run, run)
-    form = "onnx" if request.param == "onnxruntime" else "openvino"
-    answer = run_cli("export", run, "--to", form, "--precision", "fp32")
-    assert answer.code == 0, answer.err
-    return run, request.param
-
-
-def test_exported_graphs(exported, photographs, wanted):
-    run, runtime = exported
-    frame = predict(run, list(photographs), runtime=runtime)
-    told = frame.select("image", "defect_score", "decision", "reason").iter_rows()
-    _same(told, wanted, tolerance=1e-3)
-
-
-def test_maps(recipe, photographs, wanted):
-    for path, heat in zip(photographs, recipe.maps(list(photographs)), strict=True):
-        assert heat.decision == wanted[str(path)].decision
-
-
-def test_explain(run_cli, trained_run, photographs, wanted, tmp_path):
-    answer = run_cli("explain", trained_run, *photographs, "--out", tmp_path / "maps")
-    assert answer.code == 0, answer.err
-    images = json.loads((tmp_path / "maps" / "explained.json").read_text())["images"]
-    _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in images], wanted)
-    boxes = pl.read_csv(tmp_path / "maps" / "boxes.csv").unique("image")
-    _same(boxes.select("image", "defect_score", "decision", "reason").iter_rows(), wanted)
-
-
-def test_the_station_which_files_and_replays_them(trained_run, photographs, wanted, tmp_path):
-    pytest.importorskip("fastapi", reason="the review station comes with the extra review")
+def test_reasons_by_the_station_which_files_and_replays_them(
+    trained: Case, photographs: dict[Path, str | None], tmp_path: Path
+) -> None:
+    test_the_station(trained, tmp_path)
     from knowngood.review.serving import open_station
-    from knowngood.review.station import Job
-    from knowngood.review.web.api import found
 
-    station = open_station(trained_run, tmp_path / "record.db", user="tester")
-    outcomes = station.inspect([Job(path.read_bytes(), str(path), unit=path.stem) for path in photographs])
-    answers = [found(one) for one in outcomes]
-    _same([(one.image, one.defect_score, one.decision, one.reason) for one in answers], wanted)
-    for path, begin in photographs.items():
-        (row,) = station.record.inspections.story(path.stem)
-        assert row["input_reason"] == wanted[str(path)].reason
-        assert station.replay(row)["agrees"]
+    station = open_station(trained.place, tmp_path / "record.db", user="tester")
+    for row in station.record.inspections.search(most=100):
+        begin = photographs.get(Path(row["image"]))
         if begin is not None:
             assert (row["reason"], row["doubt"]) == (begin, 2.0)
     station.record.close()
 
 
-def test_of_any_product_the_score_decides_but_for_blank_ones(recipe, run_cli, trained_run, photographs, tmp_path):
-    told = {one.image: one for one in recipe.predict(list(photographs), any_product=True)}
+def test_of_any_product_the_score_decides_but_for_blank_ones(
+    trained: Case, photographs: dict[Path, str | None], run_cli: Any
+) -> None:
+    found = {one.image: one for one in Recipe.load(trained.place).predict(trained.paths, any_product=True)}
     for path, begin in photographs.items():
-        one = told[str(path)]
+        one = found[str(path)]
         assert (one.reason is not None) == (begin == BLANK)
         assert (one.decision == "review") == (begin == BLANK)
-    answer = run_cli("predict", trained_run, *photographs, "--any-product", "--json")
+    answer = run_cli("predict", trained.place, *photographs, "--any-product", "--json")
     rows = answer.json["rows"]
-    _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in rows], told)
+    _same([(r["image"], r["defect_score"], r["decision"], r["reason"]) for r in rows], found)
     assert all(row["recipe"].endswith("+any-product") for row in rows)
 
 
-def test_the_station_can_be_told_to_take_any_product(trained_run, photographs, tmp_path):
+def test_the_station_can_take_any_product(trained: Case, photographs: dict[Path, str | None], tmp_path: Path) -> None:
     pytest.importorskip("fastapi", reason="the review station comes with the extra review")
     from knowngood.review.serving import open_station
     from knowngood.review.station import Job
 
-    station = open_station(trained_run, tmp_path / "record.db", user="tester", any_product=True)
+    station = open_station(trained.place, tmp_path / "record.db", user="tester", any_product=True)
     noise = next(path for path in photographs if path.name == "noise.png")
     (outcome,) = station.inspect([Job(noise.read_bytes(), noise.name)])
     assert outcome.filed.input_reason is None

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the review station comes with the extra review")
 
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.session import open_session
 from knowngood.review.serving import server_of
 from knowngood.review.settings import Settings
 from knowngood.review.station import Station
@@ -64,7 +65,8 @@ def serve_live(recipe: Recipe, tmp_path: Path) -> Iterator[Callable[..., Live]]:
 
     def start(**settings: Any) -> Live:
         folder = tmp_path / f"station{len(live)}"
-        made = Station(recipe, Record(folder / "record.db"), Settings(shelf=folder / "images", user="ann", **settings))
+        limits = Settings(shelf=folder / "images", user="ann", **settings)
+        made = Station(open_session(recipe), Record(folder / "record.db"), limits)
         live.append(Live(made).start())
         return live[-1]
 

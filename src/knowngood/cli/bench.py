@@ -34,7 +34,7 @@ def bench(
         return
     rows = [(f"{name} (one core)", rate, "") for name, rate in done["stages"].items()]
     rows += [
-        (f"infer: {name}", one["images_per_second"], percent(one["share_of_peak"]))
+        (f"infer: {name}", one["images_per_second"], percent(one["share_of_roofline"]))
         for name, one in done["inference"].items()
     ]
     rows.append((f"files to decisions: {done['pipeline']['with']}", done["pipeline"]["images_per_second"], ""))
@@ -45,7 +45,7 @@ def bench(
         f"{done['cores']} cores, input {'x'.join(map(str, done['input']))}, {done['gflop_per_image']} GFLOP an image"
     )
     show_table(title, ("stage", "images/s", "of the peak"), [(n, f"{r:.1f}", s) for n, r, s in rows], right=(1, 2))
-    limits = [(name, f"{rate:.0f}") for name, rate in done["peaks"].items()]
+    limits = [(name, f"{rate:.0f}") for name, rate in done["roofline"].items()]
     show_table("Peaks of this machine", ("precision", "GFLOP/s"), limits, right=(1,))
     busy = [(name, percent(one["busy"])) for name, one in done["pipeline"]["stages"].items()]
     show_table("Pipeline", ("stage", "busy"), busy, right=(1,))

@@ -8,7 +8,7 @@ import typer
 
 from knowngood.cli.options import RecipePath, Verb, data_option, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
-from knowngood.recipe.tolerance import Tolerance
+from knowngood.recipe.options import Tolerance
 
 
 def register(app: typer.Typer) -> None:

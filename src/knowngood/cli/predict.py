@@ -22,7 +22,7 @@ from knowngood.cli.options import (
 )
 from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
 from knowngood.errors import ConfigError
-from knowngood.recipe.engine_config import EngineConfig
+from knowngood.recipe.options import EngineConfig
 
 SHOWN = 20
 

@@ -17,6 +17,7 @@ from knowngood.cli.options import (
     RecipePath,
     RequireSignature,
     Verb,
+    check_name,
     data_option,
     to_read,
     with_config,
@@ -62,6 +63,13 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
             help="Folder for the photographs that are kept; beside the record if left out.", rich_help_panel=ADVANCED
         ),
     ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="auto, torch, openvino or onnxruntime; auto takes the cascade or the fastest export.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = "auto",
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Ask for a token on this computer too.", rich_help_panel=ADVANCED)
     ] = False,
@@ -98,6 +106,7 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
     It listens on this computer only, unless --host says otherwise and somebody has a token (`knowngood users`).
     """
+    check_name("runtime", runtime)
     with at_work():
         if image_folder is not None:
             from knowngood.data.loading import refuse_in_data
@@ -109,13 +118,16 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         limits |= {"batch": min(16, queue_size)}
         limits |= {"any_product": any_product, "allow_own_approval": allow_own_approval}
         limits |= {"require_signature": tuple(require_signature or ())}
-        station = serving.open_station(recipe, db, shelf=image_folder, open=local and not tokens, **limits)
+        opened = {"runtime": runtime, "shelf": image_folder, "open": local and not tokens}
+        station = serving.open_station(recipe, db, **opened, **limits)
         serving.check_host(station, host)
         if inbox is not None and not inbox.is_dir():
             raise DataError(f"There is no folder {inbox}.", fix="Check --inbox.")
         if data is None:
             serving.take_over_run(station, recipe)
         works: list[Callable[[], object]] = []
+        if data is None:
+            works.append(lambda: serving.inspect_run(station, recipe))
         if data is not None:
             works.append(lambda: serving.inspect_data(station, data, good=good or (), bad=bad or ()))
         if audit is not None:

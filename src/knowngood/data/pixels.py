@@ -219,12 +219,14 @@ class PixelStore:
         failed: Row to message, for photographs that could not be decoded (their pixels are 0).
         blank: Row to reason, for photographs that show nothing.
         bit_depth: Bits that the samples of the set take, see `depth_of_set`; None where none could be decoded.
+        depths: (N,) uint8, bits that the samples of each photograph take, see `depth_of`; 0 where that is unknown.
     """
 
     pixels: Pixels
     failed: dict[int, str]
     blank: dict[int, str] = field(default_factory=dict)
     bit_depth: int | None = None
+    depths: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -284,7 +286,8 @@ def store_pixels(
     known = json.loads(facts.read_text(encoding="utf-8"))
     mapped = np.memmap(data, np.uint8, "r", shape=shape) if names else np.empty(shape, np.uint8)
     failed, blank = ({int(row): why for row, why in known.get(kind, {}).items()} for kind in ("failed", "blank"))
-    return PixelStore(mapped, failed, blank, known.get("bit_depth"))
+    depths = np.array(known.get("depths", [0] * len(names)), np.uint8)  # version 0.1 did not keep them
+    return PixelStore(mapped, failed, blank, known.get("bit_depth"), depths)
 
 
 def fitted(
@@ -319,16 +322,22 @@ def _fill(paths: list[str], data: Path, shape: tuple[int, int, int, int], prepro
     """Writes the pixels and returns what is to be remembered of the photographs."""
     failed: dict[int, str] = {}
     blank: dict[int, str] = {}
-    depths: set[int] = set()
+    depths: list[int] = []  # 0 where a photograph cannot be decoded
     with storage_errors(data), whole_file(data) as scratch, scratch.open("wb") as handle:
         found = prepared(paths, shape[2], shape[3], shape[1], preprocessing)
         for row, result in enumerate(track(found, "decode", total=len(paths))):
             if isinstance(result, ImageError):
                 failed[row] = str(result)
                 handle.write(bytes(shape[1] * shape[2] * shape[3]))
+                depths.append(0)
                 continue
             handle.write(result.pixels.tobytes())
-            depths.add(result.bit_depth)
+            depths.append(result.bit_depth)
             if result.blank is not None:
                 blank[row] = result.blank
-    return {"failed": failed, "blank": blank, "bit_depth": depth_of_set(depths)}
+    return {
+        "failed": failed,
+        "blank": blank,
+        "bit_depth": depth_of_set(depth or None for depth in depths),
+        "depths": depths,
+    }

@@ -1,10 +1,8 @@
-"""Scores out of sample by fine-tuned networks: slower than a machine on features, and sharper where parts are alike."""
+"""`knowngood audit`: outliers, suspected wrong labels, rare defects and conflicting duplicates of a set."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +22,8 @@ from knowngood.data.units import groups_of, with_units
 from knowngood.errors import DataError
 from knowngood.experiments.audit_page import audit_page, lists_of
 from knowngood.experiments.configs import RemovalConfig
-from knowngood.experiments.removal import FOLDS, RemovalTrial, doubts, removal_trial
-from knowngood.files import check_writable, storage_errors, whole_file, write_json, write_text
+from knowngood.experiments.removal import FOLDS, RemovalTrial, find_issues, removal_trial
+from knowngood.files import cache_key, check_writable, storage_errors, whole_file, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.models.features import Features, features
 from knowngood.models.features_on_cluster import OnCluster
@@ -36,12 +34,12 @@ from knowngood.scale.config import ClusterConfig
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
-from knowngood.workflows.runs import fingerprint_of
+from knowngood.workflows.runs import feature_facts, fingerprint_of
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 TRAININGS = 3
-PIECES = 12  # of the set: a third of them is scored, one chooses the epoch, the rest teaches
+PIECES = 12  # of the set: a third of them is scored, one chooses the epoch, the others are trained on
 
 
 def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: Path) -> Floats:
@@ -54,7 +52,8 @@ def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: P
         folder: For what a killed call goes on from.
 
     Returns:
-        float64 (N,) probability of being bad, calibrated on the given labels, each training by itself; NaN without.
+        float64 (N,) out-of-fold probability of being bad, calibrated on the given labels for each training; NaN for
+        a row without a label.
 
     Raises:
         DataError: There are too few images or lots of a class.
@@ -66,14 +65,14 @@ def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: P
     if pieces.max() < TRAININGS - 1:
         raise DataError(
             "The images or their lots are too few for three trainings that do not see what they score.",
-            fix="Leave --fine-tune out: a machine on features needs fewer.",
+            fix="Leave --fine-tune out: an SVM on features needs fewer.",
         )
     facts = [fingerprint_of(labelled), groups[known].tolist(), config.model_dump(mode="json")]
-    work = folder / f"scores-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.work"
+    work = folder / f"scores-{cache_key(facts)}.work"
     found = np.full(len(labels), np.nan)
     for number in range(TRAININGS):
         held = _held(pieces, number)
-        reporter().say(f"scores out of sample: training {number + 1} of {TRAININGS}")
+        reporter().say(f"out-of-fold scores: training {number + 1} of {TRAININGS}")
         margins = _margins(labelled, groups[known], pieces, number, config, work)[held]
         sound = np.isfinite(margins)
         calibration = fit_calibration(margins[sound], labels[held][sound].astype(np.uint8))
@@ -85,14 +84,14 @@ def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: P
 
 
 def _held(pieces: Ids, number: int) -> npt.NDArray[np.bool_]:
-    """Returns which rows a training scores; those of no piece, generated ones, are scored by none."""
+    """Returns which rows (N,) a training scores; rows without a piece (generated ones) are scored by none."""
     return np.asarray((pieces >= 0) & (pieces % TRAININGS == number), np.bool_)
 
 
 def _margins(
     records: Records, groups: Ids, pieces: Ids, number: int, config: TrainConfig, work: Path
 ) -> npt.NDArray[np.float64]:
-    """Returns the margins of all rows by the training that has not seen the pieces of its number."""
+    """Returns the raw scores (N,) of all rows from the training that does not see the pieces of its number."""
     kept = work / f"{number}.npy"
     if kept.is_file():
         return np.asarray(np.load(kept), np.float64)
@@ -100,7 +99,9 @@ def _margins(
     learns = np.all([trains_on(pieces, piece) for piece in {chooses, *np.unique(pieces[held]).tolist()}], axis=0)
     split = np.select([held, pieces == chooses, learns], ["test", "val", "train"], "")
     divided = records.with_frame(
-        records.frame.with_columns(split=pl.Series(split).replace("", None))  # copies of what is held out learn nothing
+        records.frame.with_columns(
+            split=pl.Series(split).replace("", None)
+        )  # near-copies of held-out images are not trained on
     )
     fitted = fit_inspector(divided, groups, config, work / str(number), pixels=work / "pixels")
     margins = fitted.margins.astype(np.float64)
@@ -110,9 +111,9 @@ def _margins(
     return margins
 
 
-PARTS = "features"  # folder: parts that a cluster made, until the audit is written
+PARTS = "features"  # folder for parts from a cluster, until the audit is written
 _HERE = ClusterConfig()
-_FEW = 1000  # below it a one-class machine with nu = 0.01 lets a lone outlier support itself
+_FEW = 1000  # below it a one-class SVM with nu = 0.01 makes a single outlier its own support vector
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Audit:
         folder: With audit.parquet, verdicts.csv, audit.json and audit.html.
         table: A row an image, see `knowngood.outliers.audit_table.audit_table`.
         counts: How many images each list holds.
-        trial: What removing and relabelling did, where it was asked.
+        trial: The removal trial, where there was one.
     """
 
     folder: Path
@@ -150,11 +151,11 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     trial: RemovalConfig | None = None,
     cluster: ClusterConfig = _HERE,
 ) -> Audit:
-    """Looks for images that do not belong to a set and for labels that are doubtful; removes and changes nothing.
+    """Finds images that do not belong to a set and labels that are likely wrong; removes and changes nothing.
 
-    Outliers are those that a one-class machine and an isolation forest agree on; suspects are images whose label is
-    less likely than the other one by a machine that had not seen them. Verdicts are a person's: `verdicts.csv` has a
-    row for every doubt, and `train --verdicts` takes it when it is filled in.
+    Outliers are the images on which a one-class SVM and an isolation forest agree; suspects are images whose label is
+    less likely than the other one by out-of-fold scores. A person decides: `verdicts.csv` has a row for every issue,
+    and `train --verdicts` reads it when it is filled in.
 
     Args:
         data: Folder, manifest, the word of a source, or records.
@@ -166,14 +167,14 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         unit_from: What says which photographs show the same part, see `knowngood.data.units.with_units`.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        detectors: Registered detectors to ask besides the two.
-        one_sided: Report doubts about images labelled bad apart: usually the mistakes are bad units among the good.
+        detectors: Registered detectors to run besides the two.
+        one_sided: List suspected labels of images labelled bad apart: usually bad units are among the good.
         seed: Of folds and of everything drawn.
-        fine_tune: Epochs of three trainings whose scores out of sample decide which labels are doubted; 0 for a
-            machine on the features, which takes seconds.
+        fine_tune: Epochs of three trainings whose out-of-fold scores decide which labels are suspected; 0 for an SVM
+            on the features, which takes seconds.
         trial: Also measure whether removing or relabelling helps, see `removal_trial`.
-        cluster: Where photographs are read, features made, and blocks of scores and neighbours computed; machines
-            are taught, and networks tuned, in this process. `out` must be seen by all machines of a cluster.
+        cluster: Where images are read, features made, and blocks of scores and neighbours computed; classifiers are
+            fitted, and networks tuned, in this process. All machines of a cluster must see `out`.
 
     Raises:
         ConfigError: No cluster answers, or its workers have other versions.
@@ -191,9 +192,9 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
             with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
         tuned = {"model": model, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
         training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
-        made_by: dict[str, Any] = {"model": model, "weights": weights, "image_size": image_size}
+        network: dict[str, Any] = {"model": model, "weights": weights, "image_size": image_size}
         there = None if cluster.engine == "local" else OnCluster(folder / PARTS, cluster, weights)
-        deep = features(records, **made_by, stages=True, elsewhere=there)
+        deep = features(records, **network, stages=True, elsewhere=there)
         table = _audited(records, deep, detectors, one_sided, seed, training, folder)
     counts = {name: rows.height for name, rows in lists_of(table).items()}
     facts = _facts(records, deep, counts, seed) | {"fine_tuned_epochs": fine_tune}
@@ -205,7 +206,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
         there.clear()
     tried = None
     if trial is not None:
-        tried = removal_trial(records, folder, trial, **made_by, one_sided=one_sided, seed=seed)
+        tried = removal_trial(records, folder, trial, **network, one_sided=one_sided, seed=seed)
         write_text(folder / "audit.html", audit_page(facts, table, tried.document))
     return Audit(folder, table, counts, tried)
 
@@ -219,26 +220,26 @@ def _audited(
     training: TrainConfig | None,
     work: Path,
 ) -> pl.DataFrame:
-    """Returns the table of the images that have features; `training` is that of the scores out of sample, if any."""
+    """Returns the table of the images that have features; `training` is that of the out-of-fold scores, if any."""
     sound = np.isfinite(deep.rows).all(axis=1)
-    judged = records.with_frame(records.frame.filter(pl.Series(sound)))
-    clusters = near_clusters(judged)
-    groups = groups_of(judged)
-    table = doubts(
-        judged,
+    decodable = records.with_frame(records.frame.filter(pl.Series(sound)))
+    clusters = near_clusters(decodable)
+    groups = groups_of(decodable)
+    table = find_issues(
+        decodable,
         deep if sound.all() else deep.of(np.flatnonzero(sound)),
         groups,
         clusters,
         seed,
         detectors=detectors,
         one_sided=one_sided,
-        scores=None if training is None else network_scores(judged, groups, training, work),
+        scores=None if training is None else network_scores(decodable, groups, training, work),
     )
-    return table.hstack(judged.frame.select("path", "defect", "split", "lot", "sha256"))
+    return table.hstack(decodable.frame.select("path", "defect", "split", "lot", "sha256"))
 
 
 def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Returns a row for every doubt, with the verdicts that a person gave before."""
+    """Returns a row for every issue, with the verdicts that a person gave before."""
     parts = [
         rows.select(
             "image",
@@ -250,26 +251,26 @@ def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
         )
         for name, rows in lists_of(table).items()
     ]
-    doubts = (
+    issues = (
         pl.concat(parts)
         .group_by("image", maintain_order=True)
         .agg(pl.col("verdict", "defect", "label", "score").first(), pl.col("why").str.join(", "))
     )
-    doubts = doubts.select("image", "verdict", "defect", "why", "label", "score")
+    issues = issues.select("image", "verdict", "defect", "why", "label", "score")
     if path.is_file():
-        before = read_verdicts(path).rename({"verdict": "said", "defect": "said_defect"})
-        doubts = doubts.join(before, on="image", how="full", coalesce=True).with_columns(
-            verdict=pl.coalesce("verdict", "said"), defect=pl.coalesce("defect", "said_defect")
+        before = read_verdicts(path).rename({"verdict": "given", "defect": "given_defect"})
+        issues = issues.join(before, on="image", how="full", coalesce=True).with_columns(
+            verdict=pl.coalesce("verdict", "given"), defect=pl.coalesce("defect", "given_defect")
         )
-    return doubts.select("image", "verdict", "defect", "why", "label", "score")
+    return issues.select("image", "verdict", "defect", "why", "label", "score")
 
 
 def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) -> dict[str, Any]:
     notes = []
     if len(records) < _FEW:
         notes.append(
-            f"With {len(records)} images the one-class machine is nearly blind to a lone outlier; look at its scores, "
-            "not only at its verdicts."
+            f"With {len(records)} images the one-class SVM can hardly find a single outlier; look at its scores, not "
+            "only at its verdicts."
         )
     return {
         "data": {"source": records.source, "root": str(records.root), "images": len(records)},
@@ -278,15 +279,4 @@ def _facts(records: Records, deep: Features, counts: dict[str, int], seed: int) 
         "seed": seed,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "notes": notes,
-    }
-
-
-def feature_facts(deep: Features) -> dict[str, Any]:
-    """Returns what made a table of features, as JSON types."""
-    return {
-        "model": deep.model,
-        "weights": deep.origin,
-        "size": list(deep.size),
-        "computed": deep.computed,
-        "unreadable": len(deep.failed),
     }

@@ -14,8 +14,8 @@ from knowngood.report.sections_inspector import pictures
 from knowngood.wording import counted
 
 _SHOWN, _FEWER = 48, 16
-_PROBABILITY = "The number is the probability of being bad by machines that had not seen the image."
-_SAID = {
+_PROBABILITY = "The number is the out-of-fold probability of being bad."
+_MEANING = {
     "outliers": "do not belong to the set: both detectors say so",
     "suspected labels": "the other label is likelier",
     "rare defects": "bad, unlike other bads and unlike goods: keep them, find more of them",
@@ -24,7 +24,7 @@ _SAID = {
 
 
 def lists_of(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Returns the lists of doubts by name, each with the greatest doubt first."""
+    """Returns the lists of issues by name, each with the most likely issue first."""
     both = table["ocsvm_score"].rank() + table["iforest_score"].rank()
     pair = pl.coalesce("duplicate_of", "image")  # copies lie beside each other
     return {
@@ -42,12 +42,12 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
 
     Args:
         facts: What audit.json holds.
-        table: A row an image.
+        table: One row for each image.
         trial: What removal.json holds, where a removal trial was made.
     """
     shown = _short_names(table)
     lists = lists_of(shown)
-    tiles = [(name.capitalize(), rows.height, _SAID[name]) for name, rows in lists.items()]
+    tiles = [(name.capitalize(), rows.height, _MEANING[name]) for name, rows in lists.items()]
     start = render("sections/audit_start.html", tiles=tiles, notes=facts["notes"], tried=trial is not None)
     sections = [Section("start", "What to do", start)]
     if trial is not None:
@@ -56,7 +56,7 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
         groups, lead = _groups(name, rows, shown)
         body = render("sections/mistakes.html", groups=groups)
         title = f"{name.capitalize()}: {rows.height}"
-        sections.append(Section(name.replace(" ", "-"), title, body, f"{_SAID[name].capitalize()}. {lead}"))
+        sections.append(Section(name.replace(" ", "-"), title, body, f"{_MEANING[name].capitalize()}. {lead}"))
     data, deep = facts["data"], facts["features"]
     subtitle = (
         f"{facts['created']} · {counted(table.height, 'image')} of {data['source']} · features of {deep['model']}"
@@ -68,23 +68,23 @@ def audit_sections(table: pl.DataFrame, trial: dict[str, Any] | None, link: str)
     """Returns the audit as sections of a larger page: every list with a few pictures, and the trial.
 
     Args:
-        table: A row an image.
+        table: One row for each image.
         trial: What removal.json holds, where a removal trial was made.
         link: Where the audit's own page is.
     """
     groups = []
     for name, rows in lists_of(table).items():
         score = "iforest_score" if name == "outliers" else "out_of_sample_score"
-        groups.append(_group(name.capitalize(), _SAID[name], rows, score, _FEWER))
+        groups.append(_group(name.capitalize(), _MEANING[name], rows, score, _FEWER))
     more = render("sections/study_step.html", sentences=[], rows=[], link=(link, "The whole audit, every picture"))
     body = render("sections/mistakes.html", groups=groups) + more
-    lead = "A doubt is not a verdict: a person looks before anything is removed or relabelled."
-    made = [Section("audit", "Outliers and doubtful labels", body, lead)]
+    lead = "An issue is not a verdict: a person looks before anything is removed or relabelled."
+    made = [Section("audit", "Outliers and suspected labels", body, lead)]
     return made if trial is None else [*made, removal(trial)]
 
 
 def _short_names(table: pl.DataFrame) -> pl.DataFrame:
-    """Leaves out the folders that all names begin with: under a small picture only the first letters are seen."""
+    """Returns the table with names without the folders that all of them share, to fit under small pictures."""
     names = table["image"].to_list()
     letters = os.path.commonprefix(names)  # noqa: RUF071  (dirname makes whole folders of them)
     shared = os.path.dirname(letters) if len(names) > 1 else ""
@@ -103,8 +103,8 @@ def _groups(name: str, rows: pl.DataFrame, table: pl.DataFrame) -> tuple[list[tu
     if name == "suspected labels":
         good, bad = rows.filter(pl.col("label") == 0), rows.filter(pl.col("label") == 1)
         return [
-            _group("Labelled good, look bad", "the most doubtful first", good),
-            _group("Labelled bad, look good", "the most doubtful first", bad),
+            _group("Labelled good, look bad", "the most suspected first", good),
+            _group("Labelled bad, look good", "the most suspected first", bad),
         ], _PROBABILITY
     if name == "rare defects":
         return [_group("", "the farthest from all good ones first", rows)], _PROBABILITY
@@ -112,15 +112,15 @@ def _groups(name: str, rows: pl.DataFrame, table: pl.DataFrame) -> tuple[list[tu
 
 
 def _by_one(one: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
-    for detector, said in (("ocsvm", "The one-class machine alone"), ("iforest", "The isolation forest alone")):
+    for detector, title in (("ocsvm", "The one-class SVM alone"), ("iforest", "The isolation forest alone")):
         rows = one.filter(f"{detector}_outlier").sort(f"{detector}_score", descending=True)
         if rows.height:
-            yield _group(said, "no outliers, but the nearest to it", rows, "iforest_score", _FEWER)
+            yield _group(title, "no outliers, but the nearest to it", rows, "iforest_score", _FEWER)
 
 
 def _group(
-    name: str, said: str, rows: pl.DataFrame, number: str = "out_of_sample_score", most: int = _SHOWN
+    name: str, note: str, rows: pl.DataFrame, number: str = "out_of_sample_score", most: int = _SHOWN
 ) -> tuple[Any, ...]:
     shown = rows.head(most).with_columns(score=pl.col(number))
     title = name or counted(rows.height, "image")
-    return (f"{title}: {rows.height}" if name else title, said, rows.height, pictures(shown))
+    return (f"{title}: {rows.height}" if name else title, note, rows.height, pictures(shown))

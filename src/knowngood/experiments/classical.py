@@ -1,17 +1,16 @@
-"""What the conventional classifiers leave behind: tables, figures, one page."""
+"""`knowngood classical`: conventional classifiers on deep features, tested as the networks are."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import Ids, kfold, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
-from knowngood.experiments.audit import feature_facts
+from knowngood.experiments.runner import Arm, Outcome, SeedPlan, run_arms
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import compute_metrics
@@ -36,13 +35,12 @@ from knowngood.models.classical import (
 )
 from knowngood.models.features import Features, features
 from knowngood.parameters import configured
-from knowngood.progress import reporter
 from knowngood.report.page import page
 from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
 from knowngood.report.sections_figures import Origin, origin_section
 from knowngood.tables import write_table
 from knowngood.training.config import ClassicalConfig
-from knowngood.workflows.runs import command_for, fingerprint_of, shown, versions
+from knowngood.workflows.runs import command_for, feature_facts, fingerprint_of, shown, versions
 from knowngood.workflows.train import CLASS_THRESHOLD
 
 FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet", "pca.parquet", "classical.html"
@@ -51,7 +49,7 @@ FIGURES, SCORES, COMPONENTS, PAGE = "classical.json", "classical_scores.parquet"
 def write_results(
     folder: Path, rows: list[dict[str, Any]], scores: pl.DataFrame, pca: PcaSummary, facts: dict[str, Any]
 ) -> None:
-    """Writes the tables, the page, and last the figures: their presence says that the rest is whole.
+    """Writes the tables, the page, and last the figures, whose presence means that the other files are complete.
 
     Args:
         folder: Of the results.
@@ -106,7 +104,7 @@ def read_pca(folder: Path) -> PcaSummary:
 
 
 def facts_of(records: Records, deep: Features, config: ClassicalConfig, command: str, seconds: float) -> dict[str, Any]:
-    """Returns what decided the figures: data, features, configuration, versions, command; JSON types."""
+    """Returns data, features, configuration, versions and command of the figures, as JSON types."""
     return {
         "features": feature_facts(deep),
         "data": {
@@ -128,13 +126,12 @@ def _line(line: tuple[float, float] | None) -> dict[str, float] | None:
     return None if line is None else {"auroc": line[0], "accuracy": line[1]}
 
 
-_TIMED = 64  # images whose features are made anew, to time it
+_TIMED = 64  # images whose features are computed again, to time it
 _WARM = 4
 
-_KEPT = ".judged"  # rows of models that a run which was stopped had finished
+_KEPT = ".work"  # folder for the models that an interrupted call has finished
 
 Rows = npt.NDArray[np.float32]
-Judged: TypeAlias = tuple[dict[str, Any], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ class Classical:
             (features included), setting, grid (setting to cross-validated AUC).
         scores: A row a test image, model and seed: image, model, seed, label, score (0..1).
         pca: What the PCA section shows; `knowngood.report.sections_experiments.pca_section` makes it.
-        features: What the classifiers were taught on.
+        features: On which the classifiers are fitted.
     """
 
     folder: Path
@@ -160,7 +157,7 @@ class Classical:
 
 @dataclass(frozen=True)
 class _Part:
-    """One seed's division of a set: rows that teach, with their folds, rows that calibrate, rows that test."""
+    """The splits of one seed: rows for fitting with their folds, rows for calibration, rows of the test."""
 
     learn: Ids
     folds: Ids
@@ -193,7 +190,7 @@ def classical(  # noqa: PLR0913  (a keyword a field of ClassicalConfig)
 
     Settings are chosen by cross-validation on the training and validation splits, by lot or near-duplicate; scores
     are calibrated on the calibration split. Features come from the cache where it has them; a call that was killed goes
-    on with the model and seed that it was at when it is made again.
+    on with the model and seed at which it was.
 
     Args:
         data: Folder, manifest, the word of a source, or records.
@@ -222,7 +219,7 @@ def classical(  # noqa: PLR0913  (a keyword a field of ClassicalConfig)
     parts = {seed: _sound(part, sound) for seed, part in parts.items()}
     is_bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
     kept = Path(out) / _KEPT
-    rows, scores = _judge_all(names, records, deep, is_bad, parts, _seconds_an_image(records, config), kept)
+    rows, scores = _fit_all(names, records, deep, is_bad, parts, _seconds_an_image(records, config), kept)
     pca = _pca(records, deep, is_bad, parts[config.seed], sound, config)
     command = command_for(shown(data), Path(out), config, source, "classical", good=good, bad=bad)
     write_results(Path(out), rows, scores, pca, facts_of(whole, deep, config, command, time.perf_counter() - started))
@@ -230,7 +227,7 @@ def classical(  # noqa: PLR0913  (a keyword a field of ClassicalConfig)
     return Classical(Path(out), rows, scores, pca, deep)
 
 
-def _judge_all(
+def _fit_all(
     names: list[str],
     records: Records,
     deep: Features,
@@ -240,27 +237,26 @@ def _judge_all(
     kept: Path,
 ) -> tuple[list[dict[str, Any]], pl.DataFrame]:
     """Returns the rows and the scores of every model and seed."""
-    fingerprint, rows, tables = fingerprint_of(records), [], []
-    for seed, part in parts.items():
-        places = [array.tolist() for array in vars(part).values()]
-        for name in names:
-            made_by = [name, seed, fingerprint, deep.origin, deep.size, places]
-            row, scores = _once(kept, made_by, partial(_judged, name, deep.rows, bad, part, seed, feature_time))
-            rows.append(row)
-            tables.append(_score_table(records, part, name, seed, scores))
-            reporter().say(f"{name}, seed {seed}: test AUC {row['test']['auroc']:.4f}")
-    return rows, pl.concat(tables)
 
+    def plan(seed: int) -> SeedPlan:
+        fits = {
+            name: partial(_fitted, name, records, deep.rows, bad, parts[seed], seed, feature_time) for name in names
+        }
+        return SeedPlan([Arm(name, fit) for name, fit in fits.items()])
 
-def _once(kept: Path, made_by: object, make: Callable[[], Judged]) -> Judged:
-    """Returns a row and scores that a run which was stopped has kept, or makes and keeps them."""
-    path = kept / f"{hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:24]}.json"
-    if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return held["row"], np.array(held["scores"], np.float64)
-    row, scores = make()
-    write_json(path, {"row": row, "scores": scores.tolist()})
-    return row, scores
+    places = [[array.tolist() for array in vars(part).values()] for part in parts.values()]
+    key = ["classical", names, fingerprint_of(records), deep.origin, deep.size, places]
+    done = run_arms(list(parts), plan, work=kept, key=key)
+    if done.refused:
+        raise DataError("; ".join(f"{name} cannot be fitted {reason}" for name, reason in done.refused.items()))
+    found = [(name, done.outcomes[name][place]) for place in range(len(parts)) for name in names]
+    tables = [
+        one.scores.select("image", model=pl.lit(name), seed=pl.lit(one.seed), label="label", score="score")
+        for name, one in found
+    ]
+    return [{"model": name, "kind": "conventional", "seed": one.seed, **one.facts} for name, one in found], pl.concat(
+        tables
+    )
 
 
 def _names(config: ClassicalConfig) -> list[str]:
@@ -298,15 +294,23 @@ _PLACES = ("train", "val", "calibration", "test")
 
 
 def _sound(part: _Part, sound: npt.NDArray[np.bool_]) -> _Part:
-    """Leaves out images that could be listed but not decoded."""
+    """Returns the part without images that cannot be decoded."""
     kept = sound[part.learn]
     return _Part(
         part.learn[kept], part.folds[kept], part.calibration[sound[part.calibration]], part.test[sound[part.test]]
     )
 
 
-def _judged(name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed: int, feature_time: float) -> Judged:
-    """Returns one model's row and its scores of the test images; nothing is fitted on these."""
+def _fitted(
+    name: str,
+    records: Records,
+    rows: Rows,
+    bad: npt.NDArray[np.bool_],
+    part: _Part,
+    seed: int,
+    feature_time: float,
+) -> Outcome:
+    """Fits, calibrates and tests one classifier; nothing is fitted on the test images."""
     before = time.perf_counter()
     fitted = fit_classifier(CLASSIFIERS.get(name)(), rows[part.learn], bad[part.learn], part.folds, seed)
     seconds = time.perf_counter() - before
@@ -315,38 +319,31 @@ def _judged(name: str, rows: Rows, bad: npt.NDArray[np.bool_], part: _Part, seed
     margins = fitted.margins(rows[part.test])
     each = (time.perf_counter() - before) / len(part.test)
     scores = calibration.apply(margins)
-    taught = calibration.apply(fitted.margins(rows[part.learn]))
-    return {
-        "model": name,
-        "kind": "conventional",
-        "seed": seed,
+    as_fitted = calibration.apply(fitted.margins(rows[part.learn]))
+    facts = {
         "cv_auroc": fitted.auroc,
-        "train_accuracy": float(np.mean((taught >= CLASS_THRESHOLD) == bad[part.learn])),
+        "train_accuracy": float(np.mean((as_fitted >= CLASS_THRESHOLD) == bad[part.learn])),
         "test": compute_metrics(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
         "seconds": round(seconds, 2),
         "images_per_second": round(1 / (feature_time + each), 2),
         "taught": fitted.taught,
-        "setting": _told(fitted.setting),
+        "setting": _in_words(fitted.setting),
         "grid": _grid(fitted),
-    }, scores
+    }
+    return Outcome(seed, records.frame[part.test].select("image", "label", score=pl.Series(scores)), facts)
 
 
 def _grid(fitted: FittedClassifier) -> list[list[Any]]:
     tried = ({name: value for name, value in row.items() if name != "auroc"} for row in fitted.table)
-    return [[_told(setting), row["auroc"]] for setting, row in zip(tried, fitted.table, strict=True)]
+    return [[_in_words(setting), row["auroc"]] for setting, row in zip(tried, fitted.table, strict=True)]
 
 
-def _told(setting: Any) -> str:
+def _in_words(setting: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in setting.items())
 
 
-def _score_table(records: Records, part: _Part, name: str, seed: int, scores: npt.NDArray[np.float64]) -> pl.DataFrame:
-    frame = records.frame[part.test].select("image", "label")
-    return frame.select("image", model=pl.lit(name), seed=pl.lit(seed), label="label", score=pl.Series(scores))
-
-
 def _seconds_an_image(records: Records, config: ClassicalConfig) -> float:
-    """Times decoding and the network on a few images, past the cache (which keeps nothing without a hash)."""
+    """Returns the seconds for decoding and the network, measured on a few images without the cache."""
     sample = records.frame.with_columns(sha256=pl.lit(None, pl.String))
     took = []
     for count in (_WARM, _WARM + _TIMED):
@@ -355,7 +352,7 @@ def _seconds_an_image(records: Records, config: ClassicalConfig) -> float:
         features(few, config.model, weights=config.weights, image_size=config.image_size)
         took.append((time.perf_counter() - before, len(few)))
     (first, few_images), (second, images) = took
-    if images > few_images and second > first:  # what building the network costs is in both
+    if images > few_images and second > first:  # the cost of building the network is in both
         return (second - first) / (images - few_images)
     return second / images
 
@@ -368,17 +365,19 @@ def _pca(
     sound: npt.NDArray[np.bool_],
     config: ClassicalConfig,
 ) -> PcaSummary:
-    """Learns components and line from the training images of the first seed; every real image is shown there."""
-    taught, labels = deep.rows[part.learn], bad[part.learn]
-    components = fit_components(taught, config.seed)
+    """Fits components and line on the training images of the first seed, and projects every real image."""
+    fitted_rows, labels = deep.rows[part.learn], bad[part.learn]
+    components = fit_components(fitted_rows, config.seed)
     real = sound & ~records.frame["generated"].to_numpy()
     points = components.project(deep.rows[real])
     frame = records.frame.filter(pl.Series(real)).select("image", "path", "label", "defect")
-    lines = [separating_line(taught, labels, part.folds, components=count, seed=config.seed) for count in (2, None)]
+    lines = [
+        separating_line(fitted_rows, labels, part.folds, components=count, seed=config.seed) for count in (2, None)
+    ]
     return PcaSummary(
         points=frame.with_columns(pc1=pl.Series(points[:, 0]), pc2=pl.Series(points[:, 1])),
         explained=components.explained.tolist(),
-        line=line_through(components.project(taught), labels),
+        line=line_through(components.project(fitted_rows), labels),
         two=(lines[0].auroc, lines[0].accuracy),
         whole=(lines[1].auroc, lines[1].accuracy),
         larger=float(max(labels.mean(), 1 - labels.mean())),

@@ -1,15 +1,15 @@
-"""The trainings of a comparison, one folder each: those that are finished are taken over, a broken one goes on."""
+"""`knowngood compare`: networks x training sets x freezing x balance x seeds, all on the same splits."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,6 @@ from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, TrainingError
 from knowngood.experiments.comparison_table import (
-    Outcome,
     Row,
     as_table,
     check_conventional,
@@ -32,8 +31,9 @@ from knowngood.experiments.comparison_table import (
     describe,
 )
 from knowngood.experiments.configs import GROWS, CompareConfig
+from knowngood.experiments.runner import Arm, Outcome, SeedPlan, run_arms
 from knowngood.experiments.training_sets import ChangeOptions, TrainingSet, changes_named, divide
-from knowngood.files import check_writable, write_json, write_text
+from knowngood.files import cache_key, check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.cost import cost_of, images_per_second
@@ -52,7 +52,7 @@ _STARTS = "starts.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """One row that is to be made."""
+    """One row of the table, before it is trained."""
 
     model: str
     training_set: str
@@ -62,25 +62,15 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Name of the row and of its folder; it stays the same when other rows join."""
+        """Name of the row and of its folder; it does not depend on the other rows."""
         parts = [self.model, self.training_set]
         parts += [f"freeze-{self.freeze}"] if self.freeze != "none" else []
         parts += [f"balance-{self.balance}"] if self.balance != "sampling" else []
         return ".".join(parts)
 
 
-@dataclass(frozen=True)
-class Made:
-    """A row whose trainings are done."""
-
-    plan: Plan
-    weights: str
-    network: NetworkConfig
-    outcomes: tuple[Outcome, ...]
-
-
 def find_starts(config: CompareConfig, folder: Path) -> dict[str, bool]:
-    """Says for each model whether it starts from pretrained weights; what was decided in a run stays decided.
+    """Returns for each model whether it starts from pretrained weights; a continued run keeps its decisions.
 
     Raises:
         WeightsError: There are none and `require_pretrained` is set.
@@ -101,13 +91,13 @@ def find_starts(config: CompareConfig, folder: Path) -> dict[str, bool]:
             here = True
         known[model] = here
         if not here:
-            reporter().say(f"{model}: no pretrained weights are to be had here, it starts from random ones")
+            reporter().say(f"{model}: no pretrained weights are available, it starts from random ones")
     write_json(path, known)
     return {model: known[model] for model in config.models}
 
 
 def plan_rows(config: CompareConfig, starts: dict[str, bool]) -> tuple[list[Plan], dict[str, str]]:
-    """Returns the rows to make, and those that make no sense with the reason."""
+    """Returns the rows to train, and the key of every row that is left out with the reason."""
     plans, left_out = [], {}
     for training_set, model, freeze, balance in product(
         config.training_sets, config.models, config.freeze, config.balance
@@ -120,74 +110,65 @@ def plan_rows(config: CompareConfig, starts: dict[str, bool]) -> tuple[list[Plan
     return plans, left_out
 
 
-class Trainings:
-    """Makes the trainings of all rows.
+class _Trainings:
+    """The arms of a comparison. Each training keeps a run folder of its own, from which a killed comparison goes on.
 
     Args:
         config: Of the comparison.
         folder: Of the comparison.
         command: That repeats it, for the reports.
+        sets: Seed to the set with the splits of that seed.
+        plans: The rows.
     """
 
-    def __init__(self, config: CompareConfig, folder: Path, command: str) -> None:
-        self.config, self.folder, self.command = config, folder, command
+    def __init__(
+        self, config: CompareConfig, folder: Path, command: str, sets: dict[int, Records], plans: Sequence[Plan]
+    ) -> None:
+        self.config, self.folder, self.command, self.sets, self.plans = config, folder, command, sets, plans
         self.pixels = folder / "work" / "pixels"
-        self.failed: dict[str, str] = {}
-        self._done: dict[str, list[Outcome]] = {}
-        self._facts: dict[str, tuple[str, NetworkConfig]] = {}
-        self._stored = ""
+        self._decoded = ""
 
-    def add(self, divided: Records, plans: Sequence[Plan], seed: int) -> None:
-        """Trains every row on the splits of one seed."""
-        names = dict.fromkeys(plan.training_set for plan in plans)
-        sets = {name: self._changed(divided, name, seed) for name in names}  # errors before hours of work
-        for name, training_set in sets.items():
-            self._clear_other_pixels(training_set.records)
-            for plan in plans:
-                if plan.training_set == name and plan.key not in self.failed:
-                    self._train(plan, training_set, seed)
+    def plan(self, seed: int) -> SeedPlan:
+        """Returns the arms of one seed; all training sets are built before the first training starts."""
+        training_sets = {
+            name: self._training_set(name, seed) for name in dict.fromkeys(p.training_set for p in self.plans)
+        }
+        return SeedPlan(
+            [
+                Arm(plan.key, partial(self._train, plan, training_set, seed))
+                for name, training_set in training_sets.items()
+                for plan in self.plans
+                if plan.training_set == name
+            ]
+        )
 
-    def made(self, plans: Sequence[Plan]) -> Iterator[Made]:
-        """Yields the rows with an outcome for every seed."""
-        for plan in plans:
-            if plan.key not in self.failed:
-                yield Made(plan, *self._facts[plan.key], tuple(self._done[plan.key]))
-
-    def _changed(self, divided: Records, name: str, seed: int) -> TrainingSet:
+    def _training_set(self, name: str, seed: int) -> TrainingSet:
         options = ChangeOptions(self.config.augment, self.config.generated, self.config.feature_model, seed)
-        training_set = TrainingSet(divided)
+        training_set = TrainingSet(self.sets[seed])
         for change in changes_named(name):
             training_set = change.apply(training_set, options)
         for sentence in training_set.changes:
             reporter().say(f"{name}, seed {seed}: {sentence}")
         return training_set
 
-    def _train(self, plan: Plan, given: TrainingSet, seed: int) -> None:
+    def _train(self, plan: Plan, training_set: TrainingSet, seed: int) -> Outcome:
+        self._clear_other_pixels(training_set.records)
         run = self.folder / "models" / plan.key / f"seed-{seed}"
-        reporter().say(f"{plan.key}, seed {seed}")
-        config = train_config(self.config, plan, given.augment, seed)
-        alone = np.arange(len(given.records))  # only heads that are cross-validated ask for groups
-        try:
-            done = train_divided(given.records, alone, run, config, self.command, pixels=self.pixels)
-        except TrainingError as error:
-            self.failed[plan.key] = f"with seed {seed}: {error.what}"
-            reporter().say(f"{plan.key} is left out, {self.failed[plan.key]}")
-            return
-        weights = done.recipe.manifest.provenance["weights"] if plan.pretrained else RANDOM
-        self._facts[plan.key] = (weights, done.recipe.manifest.networks[0])
-        self._done.setdefault(plan.key, []).append(outcome_of(done, seed, given.changes))
+        config = train_config(self.config, plan, training_set.augment, seed)
+        alone = np.arange(len(training_set.records))  # only heads that are cross-validated need groups
+        done = train_divided(training_set.records, alone, run, config, self.command, pixels=self.pixels)
+        return outcome_of(done, seed, training_set.changes)
 
     def _clear_other_pixels(self, records: Records) -> None:
-        """Decoded photographs are shared by all that trains on the same images, and are large: others go."""
-        names = json.dumps(records.frame["sha256"].to_list())
-        images = hashlib.sha256(names.encode()).hexdigest()
-        if self._stored and images != self._stored:
+        """Keeps the decoded images, which are large, only while one training set is trained on."""
+        images = cache_key(records.frame["sha256"].to_list())
+        if self._decoded and images != self._decoded:
             shutil.rmtree(self.pixels, ignore_errors=True)
-        self._stored = images
+        self._decoded = images
 
 
 def train_config(config: CompareConfig, plan: Plan, augment: str, seed: int) -> TrainConfig:
-    """Returns the training of one row with one seed: the preset standard, equal but for what the row is about."""
+    """Returns the training of one row with one seed: the preset standard with the settings of the row."""
     own = {"model", "preset", "augment", "pretrained", "freeze", "balance", "seed"}
     shared = {
         name: getattr(config, name) for name in TrainConfig.model_fields if name not in own and hasattr(config, name)
@@ -205,21 +186,22 @@ def train_config(config: CompareConfig, plan: Plan, augment: str, seed: int) -> 
 
 
 def outcome_of(done: Trained, seed: int, changes: tuple[str, ...]) -> Outcome:
-    """Reads the figures of a finished training."""
-    scores = pl.read_parquet(done.folder / "scores.parquet").filter(
+    """Returns the test scores and the figures of a finished training."""
+    test = pl.read_parquet(done.folder / "scores.parquet").filter(
         (pl.col("split") == "test") & pl.col("label").is_not_null() & pl.col("score").is_not_null()
     )
-    history = tuple(done.metrics["history"])
-    return Outcome(
-        seed=seed,
-        train_accuracy=done.metrics.get("train_as_fitted", done.metrics["train"])["accuracy"],
-        test=done.metrics["test"],
-        scores=scores.select("image", "label", "score"),
-        minutes=sum(row.get("seconds", 0.0) for row in history) / 60,
-        history=history,
-        changes=changes,
-        folder=done.folder,
-    )
+    history, manifest = done.metrics["history"], done.recipe.manifest
+    facts = {
+        "train_accuracy": done.metrics.get("train_as_fitted", done.metrics["train"])["accuracy"],
+        "test": done.metrics["test"],
+        "minutes": sum(row.get("seconds", 0.0) for row in history) / 60,
+        "history": history,
+        "changes": list(changes),
+        "folder": str(done.folder),
+        "weights": manifest.provenance["weights"],
+        "network": manifest.networks[0].model_dump(mode="json"),
+    }
+    return Outcome(seed, test.select("image", "label", "score"), facts)
 
 
 DOCUMENT = "compare.json"  # the last thing that a comparison writes
@@ -231,7 +213,7 @@ class Compared:
 
     Attributes:
         folder: With compare.json, compare.parquet, compare.csv, compare.html and models/, a run for each training.
-        table: A line a row of the comparison, the highest AUC first.
+        table: One line for each row of the comparison, the highest AUC first.
         document: What compare.json holds: the rows, all pairs, every seed.
     """
 
@@ -279,13 +261,13 @@ def compare(  # noqa: PLR0913  (a keyword a field of CompareConfig)
     seed: int = 0,
     devices: int = 1,
 ) -> Compared:
-    """Trains several models in the same way on the same splits and says which differences are real.
+    """Trains several models in the same way on the same splits and tests which differences are significant.
 
     A comparison that was killed goes on when the same call is made again, at the epoch that it was at. A later call
     may ask for more models, training sets, kinds of freezing, balances or seeds: finished trainings are used again.
 
     Args:
-        data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
+        data: Folder, manifest, the word of a source ("elpv"), or loaded records.
         out: Folder for the comparison.
         config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
@@ -322,16 +304,14 @@ def compare(  # noqa: PLR0913  (a keyword a field of CompareConfig)
             "No row is left: only pretrained networks can be frozen, and none of these has weights here.",
             fix="Add none to --freeze, or other --models (knowngood weights lists them).",
         )
-    trainings = Trainings(config, folder, command)
     groups = groups_of(records)
-    sets = {one: divide(records, groups, config, one) for one in range(config.seed, config.seed + config.seeds)}
-    for one, divided in sets.items():
-        trainings.add(divided, plans, one)
-    made = list(trainings.made(plans))
-    left_out |= trainings.failed
-    if not made:
+    every = range(config.seed, config.seed + config.seeds)
+    sets = {one: divide(records, groups, config, one) for one in every}
+    done = run_arms(every, _Trainings(config, folder, command, sets, plans).plan)
+    left_out |= done.refused
+    if not done.outcomes:
         raise TrainingError(f"No row could be trained: {'; '.join(f'{k} {v}' for k, v in left_out.items())}.")
-    rows = [*_rows(made), *conventional_rows(sets, config, folder)]
+    rows = [*_rows(plans, done.outcomes), *conventional_rows(sets, config, folder)]
     document = _facts(records, config, command, left_out) | describe(
         rows, compare_rows(rows, config.confidence), config.confidence
     )
@@ -339,7 +319,7 @@ def compare(  # noqa: PLR0913  (a keyword a field of CompareConfig)
 
 
 def _check_names(config: CompareConfig) -> None:
-    """Tells of a name that is not known, or a thing that is missing, before the images are read."""
+    """Raises for an unknown name or a missing option, before the images are read."""
     for model in config.models:
         BACKBONES.get(model)
     policy_named(config.augment)
@@ -351,7 +331,7 @@ def _check_names(config: CompareConfig) -> None:
 
 
 def _finished(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
-    """Returns the document of a comparison that has all that is asked for."""
+    """Returns the document of a finished comparison with the same configuration, or None."""
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -360,24 +340,26 @@ def _finished(folder: Path, config: CompareConfig) -> dict[str, Any] | None:
     return document if same else None
 
 
-def _rows(made: Sequence[Made]) -> list[Row]:
-    """Adds to the trainings what the networks cost; networks of one shape are measured once."""
-    shapes = {m.network.model_dump_json(): m.network for m in made}
-    speeds = images_per_second(shapes)
+def _rows(plans: Sequence[Plan], outcomes: Mapping[str, tuple[Outcome, ...]]) -> list[Row]:
+    """Adds to the trainings the cost of the networks; networks of one shape are measured once."""
+    trained = [plan for plan in plans if plan.key in outcomes]
+    networks = {p.key: NetworkConfig.model_validate(outcomes[p.key][-1].facts["network"]) for p in trained}
+    speeds = images_per_second({network.model_dump_json(): network for network in networks.values()})
     rows = []
-    for one in made:
-        cost, network = cost_of(one.network), one.network
+    for plan in trained:
+        network = networks[plan.key]
+        cost = cost_of(network)
         rows.append(
             Row(
-                key=one.plan.key,
+                key=plan.key,
                 kind="network",
-                model=one.plan.model,
-                training_set=one.plan.training_set,
-                weights=one.weights,
-                pretrained=one.plan.pretrained,
-                outcomes=one.outcomes,
-                freeze=one.plan.freeze,
-                balance=one.plan.balance,
+                model=plan.model,
+                training_set=plan.training_set,
+                weights=outcomes[plan.key][-1].facts["weights"] if plan.pretrained else RANDOM,
+                pretrained=plan.pretrained,
+                outcomes=outcomes[plan.key],
+                freeze=plan.freeze,
+                balance=plan.balance,
                 parameters=cost.parameters,
                 multiply_adds=cost.multiply_adds,
                 images_per_second=speeds[network.model_dump_json()],

@@ -1,4 +1,4 @@
-"""What stands in a comparison: rows of any kind, each with one outcome a seed."""
+"""The table of a comparison: networks and conventional classifiers, and the tests of every pair of rows."""
 
 from __future__ import annotations
 
@@ -11,70 +11,47 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from sklearn.metrics import roc_curve
 
 from knowngood.data.records import Records
-from knowngood.errors import DataError
 from knowngood.experiments.classical import Classical, classical
 from knowngood.experiments.configs import CompareConfig
+from knowngood.experiments.effects import auroc_over_seeds, pair
+from knowngood.experiments.runner import Outcome
 from knowngood.metrics.comparisons import (
     AccuracyComparison,
     AucComparison,
-    Combined,
-    auroc_covariance,
+    OverSeeds,
     compare_accuracy,
     compare_auroc,
     holm,
     over_seeds,
 )
-from knowngood.metrics.curves import roc_curve
 from knowngood.models.classical import CLASSIFIERS
 from knowngood.training.config import ClassicalConfig
 from knowngood.workflows.train import CLASS_THRESHOLD
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One training of a row.
-
-    Attributes:
-        seed: Of split and training.
-        train_accuracy: Of the training split as fitted.
-        test: Figures of the test split, as `knowngood.workflows.train.figures` gives them.
-        scores: image, label (0 or 1) and score (0..1) of every labelled test image.
-        minutes: That the training took.
-        history: One entry an epoch; empty where nothing was trained by epochs.
-        changes: What was done to the training set, in sentences.
-        folder: Where the whole run is, or None.
-    """
-
-    seed: int
-    train_accuracy: float | None
-    test: dict[str, Any]
-    scores: pl.DataFrame
-    minutes: float
-    history: tuple[dict[str, float], ...] = ()
-    changes: tuple[str, ...] = ()
-    folder: Path | None = None
-
-
-@dataclass(frozen=True)
 class Row:
-    """One line of the table: something that was trained in one way, with every seed.
+    """One line of the table: one way to train, with every seed.
 
     Attributes:
         key: Unique among the rows; fit for a file name.
         kind: A network, or a conventional classifier on features.
         model: Its name.
         training_set: Name of what it was trained on.
-        weights: Where the starting weights came from, "random weights" where from nowhere.
-        outcomes: One a seed, seeds ascending.
-        pretrained: Whether it started from such weights.
-        freeze: What stayed as it came.
-        balance: How imbalance was met.
-        parameters: Learned numbers; None where that says nothing.
-        multiply_adds: For one photograph.
+        weights: Origin of the initial weights, or "random weights".
+        outcomes: One for each seed, seeds ascending, with scores in [0, 1]. Their facts are train_accuracy (of the
+            training split as fitted, or None), test (the figures of the test split, as in metrics.json), minutes,
+            history (one entry for each epoch), changes (of the training set, in sentences) and folder (of the run).
+        pretrained: Whether the initial weights are pretrained.
+        freeze: Which layers are not trained.
+        balance: How class imbalance is handled.
+        parameters: Number of trained parameters; None for a conventional classifier.
+        multiply_adds: For one image.
         images_per_second: In prediction.
-        input_shape: Channels, height, width that it sees.
+        input_shape: Channels, height and width in pixels of its input.
     """
 
     key: str
@@ -108,8 +85,8 @@ class Pair:
 
     first: str
     second: str
-    auroc: Combined
-    accuracy: Combined
+    auroc: OverSeeds
+    accuracy: OverSeeds
     auroc_p: float
     accuracy_p: float
     by_seed: tuple[tuple[int, AucComparison, AccuracyComparison], ...]
@@ -176,17 +153,17 @@ def compare_rows(rows: Sequence[Row], confidence: float) -> list[Pair]:
 
 
 def against(best: str, pairs: Sequence[Pair]) -> list[Pair]:
-    """Returns the pairs of one row, it first."""
+    """Returns the pairs of one row, with it as the first."""
     return [p if p.first == best else p.turned() for p in pairs if best in (p.first, p.second)]
 
 
 def sentence(pair: Pair, names: dict[str, str], level: float) -> str:
-    """Says in words what a pair shows.
+    """Returns what a pair shows, in one sentence.
 
     Args:
         pair: The better row first.
-        names: Key of a row to what it is called.
-        level: p values below it are called real.
+        names: Key of a row to its name.
+        level: p-values below it count as significant.
     """
     first, second = names[pair.first], names[pair.second]
     low, high = max(pair.auroc.interval[0], -1.0), min(pair.auroc.interval[1], 1.0)
@@ -208,24 +185,17 @@ def p_words(p_value: float) -> str:
 
 
 def _one_seed(one: Outcome, two: Outcome, confidence: float) -> tuple[int, AucComparison, AccuracyComparison]:
-    both = one.scores.join(two.scores, on="image", suffix="_two").sort("image")
-    if both.height != one.scores.height or one.scores.height != two.scores.height:
-        raise DataError(
-            f"Two rows were tested on different images with seed {one.seed}: {one.scores.height} and "
-            f"{two.scores.height}, of which {both.height} are the same.",
-            expected="the same test images for every row",
-        )
-    label, first, second = (both[name].to_numpy() for name in ("label", "score", "score_two"))
+    label, first, second = pair(one, two)
     decided = [(score >= CLASS_THRESHOLD).astype(np.uint8) for score in (first, second)]
     return one.seed, compare_auroc(label, first, second, confidence=confidence), compare_accuracy(label, *decided)
 
 
-def _negative(value: Combined) -> Combined:
+def _negative(value: OverSeeds) -> OverSeeds:
     low, high = value.interval
-    return Combined(-value.mean, value.error, (-high, -low), value.p_value, value.seeds)
+    return OverSeeds(-value.mean, value.error, (-high, -low), value.p_value, value.seeds)
 
 
-def _as_dict(value: Combined, p_value: float) -> dict[str, Any]:
+def _as_dict(value: OverSeeds, p_value: float) -> dict[str, Any]:
     return {
         "difference": value.mean,
         "ci": list(value.interval),
@@ -238,18 +208,18 @@ FOLDER = "conventional"
 
 
 def check_conventional(config: CompareConfig) -> None:
-    """Tells of a classifier that is not known before anything is read."""
+    """Raises UnknownNameError for a classifier that is not registered, before anything is read."""
     for name in config.classifiers:
         CLASSIFIERS.get(name)
 
 
 def conventional_rows(sets: Mapping[int, Records], config: CompareConfig, folder: Path) -> list[Row]:
-    """Returns one row a classifier, on the features of the pretrained network `config.feature_model`.
+    """Returns one row for each classifier, on the features of the pretrained network `config.feature_model`.
 
     Args:
-        sets: Seed to the divided set that the networks of that seed were trained on.
+        sets: Seed to the set with splits that the networks of that seed were trained on.
         config: Of the comparison.
-        folder: Of the comparison; each seed leaves its own page there.
+        folder: Of the comparison; each seed writes its own page there.
     """
     if not config.classifiers:
         return []
@@ -266,13 +236,16 @@ def conventional_rows(sets: Mapping[int, Records], config: CompareConfig, folder
                 weights=made[0][1].features.origin,
                 outcomes=tuple(
                     Outcome(
-                        seed=seed,
-                        train_accuracy=row["train_accuracy"],
-                        test=row["test"],
-                        scores=one.scores.filter(pl.col("model") == name).select("image", "label", "score"),
-                        minutes=row["seconds"] / 60,
-                        changes=("features of a pretrained network that stays as it is",),
-                        folder=one.folder,
+                        seed,
+                        one.scores.filter(pl.col("model") == name).select("image", "label", "score"),
+                        {
+                            "train_accuracy": row["train_accuracy"],
+                            "test": row["test"],
+                            "minutes": row["seconds"] / 60,
+                            "history": [],
+                            "changes": ["features of a pretrained network that is not changed"],
+                            "folder": str(one.folder),
+                        },
                     )
                     for seed, one, row in made
                 ),
@@ -295,6 +268,7 @@ def _fitted(divided: Records, config: CompareConfig, seed: int, folder: Path) ->
     return classical(placed, folder / FOLDER / f"seed-{seed}", options)
 
 
+_FACTS = ("train_accuracy", "test", "minutes", "changes", "folder", "history")  # of a training, in compare.json
 _CURVE_FROM = 0.8  # TPR from which the ROC curve is kept, for the figure
 _NAMED = 3  # rows that the verdict names at most
 ONE_SEED = "bootstrap over the test images"
@@ -302,29 +276,29 @@ SEEDS = "DeLong over the test images, and the spread over seeds"
 
 
 def describe(rows: Sequence[Row], pairs: Sequence[Pair], confidence: float) -> dict[str, Any]:
-    """Returns what was found: rows with the highest AUC first, all pairs, and sentences on those with the best row.
+    """Returns the document of a comparison: rows with the highest AUC first, all pairs, sentences on the best row.
 
     Args:
         rows: With the same seeds.
         pairs: All of them, from `compare_rows`.
-        confidence: Of intervals; differences are real where p is below 1 - confidence.
+        confidence: Of intervals; differences are significant where p is below 1 - confidence.
     """
-    told = sorted((_row(row, confidence) for row in rows), key=lambda row: -row["auroc"])
+    ranked = sorted((_row(row, confidence) for row in rows), key=lambda row: -row["auroc"])
     level = 1 - confidence
     names = names_of(rows)
-    by_second = {pair.second: pair for pair in against(told[0]["key"], pairs)}
-    said = []
-    for row in told[1:]:
+    by_second = {pair.second: pair for pair in against(ranked[0]["key"], pairs)}
+    sentences = []
+    for row in ranked[1:]:
         pair = by_second[row["key"]]
         row["auroc_p_against_best"], row["accuracy_p_against_best"] = pair.auroc_p, pair.accuracy_p
-        said.append(sentence(pair, names, level))
-    for row in told:
+        sentences.append(sentence(pair, names, level))
+    for row in ranked:
         row["name"] = names[row["key"]]
     return {
-        "best": told[0]["key"],
-        "verdict": _verdict(told, names, level),
-        "sentences": said,
-        "rows": told,
+        "best": ranked[0]["key"],
+        "verdict": _verdict(ranked, names, level),
+        "sentences": sentences,
+        "rows": ranked,
         "pairs": {
             "test_of_auroc": "DeLong's test, paired by image",
             "test_of_accuracy": "McNemar's test, paired by image; units count as bad from score 0.5",
@@ -337,7 +311,7 @@ def describe(rows: Sequence[Row], pairs: Sequence[Pair], confidence: float) -> d
 
 
 def names_of(rows: Sequence[Row]) -> dict[str, str]:
-    """Returns key to name: the model, and in brackets only what differs between the rows."""
+    """Returns key to name: the model, and in brackets what differs between the rows."""
     networks = [row for row in rows if row.kind == "network"]
     parts = {row.key: (row.training_set, _freezing(row.freeze), f"balance {row.balance}") for row in networks}
     differs = [len({given[place] for given in parts.values()}) > 1 for place in range(3)]
@@ -349,7 +323,7 @@ def names_of(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def as_table(document: dict[str, Any]) -> pl.DataFrame:
-    """Returns one row a line of the comparison, the highest AUC first."""
+    """Returns the table with one row for each row of the comparison, the highest AUC first."""
     lines = []
     for row in document["rows"]:
         line = {
@@ -373,7 +347,7 @@ def as_table(document: dict[str, Any]) -> pl.DataFrame:
 
 def _row(row: Row, confidence: float) -> dict[str, Any]:
     outcomes = row.outcomes
-    learned = [o.train_accuracy for o in outcomes if o.train_accuracy is not None]
+    learned = [o.facts["train_accuracy"] for o in outcomes if o.facts["train_accuracy"] is not None]
     return {
         "key": row.key,
         "kind": row.kind,
@@ -385,40 +359,39 @@ def _row(row: Row, confidence: float) -> dict[str, Any]:
         "pretrained": row.pretrained,
         "input": row.input_shape,
         "train_accuracy": statistics.fmean(learned) if learned else None,
-        "accuracy": statistics.fmean(o.test["accuracy"] for o in outcomes),
+        "accuracy": statistics.fmean(o.facts["test"]["accuracy"] for o in outcomes),
         **_auroc(outcomes, confidence),
         "fpr_at_tpr": {
-            tpr: statistics.fmean(o.test["fpr_at_tpr"][tpr] for o in outcomes) for tpr in outcomes[0].test["fpr_at_tpr"]
+            tpr: statistics.fmean(o.facts["test"]["fpr_at_tpr"][tpr] for o in outcomes)
+            for tpr in outcomes[0].facts["test"]["fpr_at_tpr"]
         },
         "parameters": row.parameters,
         "multiply_adds": row.multiply_adds,
         "flops": None if row.multiply_adds is None else 2 * row.multiply_adds,
         "images_per_second": row.images_per_second,
-        "minutes": statistics.fmean(o.minutes for o in outcomes),
-        "changes": list(outcomes[0].changes),
+        "minutes": statistics.fmean(o.facts["minutes"] for o in outcomes),
+        "changes": outcomes[0].facts["changes"],
         "roc": _curve(outcomes[0]),
-        "seeds": [_seed(o) for o in outcomes],
+        "seeds": [{"seed": o.seed} | {name: o.facts[name] for name in _FACTS} for o in outcomes],
     }
 
 
 def _auroc(outcomes: Sequence[Outcome], confidence: float) -> dict[str, Any]:
-    """Returns AUC and interval: one seed has its bootstrap, several are combined."""
+    """Returns AUC and interval: of the bootstrap with one seed, else combined over the seeds."""
     if len(outcomes) == 1:
-        test = outcomes[0].test
+        test = outcomes[0].facts["test"]
         return {"auroc": test["auroc"], "auroc_ci": test["auroc_ci"], "auroc_ci_from": ONE_SEED}
-    errors = [
-        float(np.sqrt(max(auroc_covariance(o.scores["label"], o.scores["score"])[1][0, 0], 0.0))) for o in outcomes
-    ]
-    combined = over_seeds([o.test["auroc"] for o in outcomes], errors, confidence=confidence)
+    combined = auroc_over_seeds(outcomes, confidence)
     low, high = combined.interval
     return {"auroc": combined.mean, "auroc_ci": [max(low, 0.0), min(high, 1.0)], "auroc_ci_from": SEEDS}
 
 
 def _curve(outcome: Outcome) -> list[list[float]]:
     """Returns the corners of the ROC curve of one seed near a TPR of 1, as (FPR, TPR)."""
-    curve = roc_curve(outcome.scores["label"].to_numpy(), outcome.scores["score"].to_numpy())
-    near = max(int(np.searchsorted(curve.tpr, _CURVE_FROM)) - 1, 0)
-    points = list(zip(curve.fpr[near:].tolist(), curve.tpr[near:].tolist(), strict=True))
+    labels, scores = outcome.scores["label"].to_numpy(), outcome.scores["score"].to_numpy()
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    near = max(int(np.searchsorted(tpr, _CURVE_FROM)) - 1, 0)
+    points = list(zip(fpr[near:].tolist(), tpr[near:].tolist(), strict=True))
     corners = [
         at
         for before, at, after in zip(points, points[1:], points[2:], strict=False)
@@ -427,28 +400,16 @@ def _curve(outcome: Outcome) -> list[list[float]]:
     return [[round(x, 6), round(y, 6)] for x, y in [points[0], *corners, points[-1]]]
 
 
-def _seed(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "seed": outcome.seed,
-        "train_accuracy": outcome.train_accuracy,
-        "test": outcome.test,
-        "minutes": outcome.minutes,
-        "changes": list(outcome.changes),
-        "folder": None if outcome.folder is None else str(outcome.folder),
-        "history": list(outcome.history),
-    }
-
-
-def _verdict(told: Sequence[dict[str, Any]], names: dict[str, str], level: float) -> str:
-    """Says in one or two sentences what the table says."""
-    best = told[0]
+def _verdict(ranked: Sequence[dict[str, Any]], names: dict[str, str], level: float) -> str:
+    """Returns the result in one sentence."""
+    best = ranked[0]
     first = f"{names[best['key']]} has the highest AUC, {best['auroc']:.4f}"
-    if len(told) == 1:
+    if len(ranked) == 1:
         return f"{first}; there is nothing to compare it with."
-    even = [names[row["key"]] for row in told[1:] if row["auroc_p_against_best"] >= level]
+    even = [names[row["key"]] for row in ranked[1:] if row["auroc_p_against_best"] >= level]
     if not even:
         return f"{first}; the rest is really behind it."
-    if len(even) == len(told) - 1:
+    if len(even) == len(ranked) - 1:
         return f"{first}, but no difference to any other row is shown."
     some = [*even[:_NAMED], f"{len(even) - _NAMED} more"] if len(even) > _NAMED + 1 else even
     return f"{first}; no difference is shown to {', '.join(some)}; the rest is really behind it."

@@ -18,10 +18,8 @@ from knowngood.metrics.comparisons import compare_accuracy, compare_auroc
 from knowngood.metrics.thresholds import ACCEPT, REVIEW, proportion_interval
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import opened
-from knowngood.recipe.engine import Engine
 from knowngood.recipe.inputs import item_at
-from knowngood.recipe.session import AUTO, Scoring
+from knowngood.recipe.session import AUTO, Session, open_session
 from knowngood.report.recipe_comparison import recipe_comparison_page
 from knowngood.tables import write_table
 
@@ -101,7 +99,7 @@ def compare_recipes(
             fix="Give other photographs, or --all-images to count those that they have seen.",
         )
     reporter().say(f"{len(frame)} photographs are compared; left out: {_words(left_out) or 'none'}")
-    sessions = {"a": opened(first, runtime), "b": opened(second, runtime)}
+    sessions = {"a": open_session(first, runtime), "b": open_session(second, runtime)}
     rows, broken = _scored(frame, sessions)
     if broken:
         left_out |= {"unreadable": left_out.get("unreadable", 0) + broken}
@@ -166,13 +164,13 @@ def _seen_by(recipe: Recipe, digests: list[str], name: str) -> Bools:
     )
 
 
-def _scored(frame: pl.DataFrame, sessions: dict[str, Scoring]) -> tuple[pl.DataFrame, int]:
+def _scored(frame: pl.DataFrame, sessions: dict[str, Session]) -> tuple[pl.DataFrame, int]:
     """Returns the rows that both could score, and how many others there are."""
     rows = frame.select("image", "path", "label", "defect", "sha256")
     for name, session in sessions.items():
         task = reporter().start(f"score with {name.upper()}", len(rows))
         made = []
-        for one in Engine(session).run(item_at(image, path) for image, path in rows.select("image", "path").rows()):
+        for one in session.stream(item_at(image, path) for image, path in rows.select("image", "path").rows()):
             made.append(one.prediction)
             reporter().advance(task)
         reporter().finish(task)
@@ -186,7 +184,7 @@ def _scored(frame: pl.DataFrame, sessions: dict[str, Scoring]) -> tuple[pl.DataF
 
 
 def _document(
-    rows: pl.DataFrame, sessions: dict[str, Scoring], left_out: dict[str, int], all_images: bool, confidence: float
+    rows: pl.DataFrame, sessions: dict[str, Session], left_out: dict[str, int], all_images: bool, confidence: float
 ) -> dict[str, Any]:
     labels = rows["label"].to_numpy()
     bad = labels == BAD
@@ -227,7 +225,7 @@ def _document(
     return document | {"sentences": _sentences(document)}
 
 
-def _recipe_facts(session: Scoring) -> dict[str, Any]:
+def _recipe_facts(session: Session) -> dict[str, Any]:
     return {
         "name": session.recipe.manifest.name,
         "folder": None if session.recipe.folder is None else str(session.recipe.folder),
@@ -259,22 +257,22 @@ def _paired(a: Bools, b: Bools, confidence: float) -> dict[str, Any]:
 
 def _sentences(document: dict[str, Any]) -> list[str]:
     """Returns the result in words: escapes, overkill, AUC, and on what it was measured."""
-    said = [
+    found = [
         _mistakes(document["escapes"], "lets through", "bad"),
         _mistakes(document["overkill"], "holds back", "good"),
     ]
     auroc = document["auroc"]
     if auroc is None:
-        said.append("The AUC needs at least two goods and two bads.")
+        found.append("The AUC needs at least two goods and two bads.")
     else:
         low, high = auroc["interval"]
-        said.append(
+        found.append(
             f"AUC {auroc['a']:.4f} of A, {auroc['b']:.4f} of B: a difference of {auroc['difference']:+.4f} "
             f"({100 * document['confidence']:g} % interval {low:+.4f} to {high:+.4f}); {_chance(auroc['p_value'])}."
         )
     if document["all"]:
-        said.append("All photographs count, also those that a recipe may have learned from: its figures flatter it.")
-    return said
+        found.append("All photographs count, also those that a recipe may have learned from: its figures flatter it.")
+    return found
 
 
 def _mistakes(paired: dict[str, Any], does: str, noun: str) -> str:

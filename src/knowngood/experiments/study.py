@@ -1,4 +1,4 @@
-"""`knowngood study`: every question in turn, each answer kept, and one report that reads like a study."""
+"""`knowngood study`: several analyses of one set, each kept when it is finished, and one report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from knowngood.training.fit import choose_model
 from knowngood.workflows.runs import call_of, command_for, fingerprint_of, open_run, shown, versions
 
 DOCUMENT, PAGE = "study.json", "study.html"
-_KEPT = "found"  # folder of what the steps found
+_KEPT = "found"  # folder for the findings of the steps
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Studied:
 
     Attributes:
         folder: With study.html, study.json, and a folder a step.
-        document: What study.json holds: steps with what they found, what was left out and why, what to do next.
+        document: What study.json holds: the findings of each step, the steps left out and why, what to do next.
     """
 
     folder: Path
@@ -71,9 +71,9 @@ def study(  # noqa: PLR0913  (a keyword a field of StudyConfig)
     unit_from: str | None = None,
     seed: int = 0,
 ) -> Studied:
-    """Asks every question of a set of photographs and writes one report.
+    """Runs every step on a set of images and writes one report.
 
-    A study that was killed goes on with the step that it was at when the same call is made again. A step that
+    A study that was killed goes on with the step at which it was when the same call is made again. A step that
     cannot be done (no weights, one class only) is left out with its reason; the others go on, and the next call
     tries it again.
 
@@ -87,7 +87,7 @@ def study(  # noqa: PLR0913  (a keyword a field of StudyConfig)
         force: Replace whatever study is in `out`.
 
     Raises:
-        UnknownNameError: A network or a step that is not known; told before anything is read.
+        UnknownNameError: A network or a step that is not known; raised before anything is read.
         ConfigError: `out` holds another study.
         DataError: There is nothing to read, or not one step could be done.
     """
@@ -102,7 +102,7 @@ def study(  # noqa: PLR0913  (a keyword a field of StudyConfig)
     records = with_units(records, config.unit_from)
     call = call_of(data, source, good, bad)
     open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",), call=call)
-    material = Material(records, folder, config, {})
+    material = Material(records, folder, config, choose_model(TrainConfig(model=config.model)), {})
     _features_once(material)
     left_out: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -126,14 +126,14 @@ def study(  # noqa: PLR0913  (a keyword a field of StudyConfig)
 
 
 def _features_once(material: Material) -> None:
-    """Runs the network over the photographs once: inspector, classifiers and audit then find its features cached."""
+    """Computes the features once; inspector, classifiers and audit then find them in the cache."""
     config, needed = material.config, {"inspector", "conventional", "outliers"}
     undone = [n for n in needed - set(config.skipped) if not (material.folder / _KEPT / f"{n}.json").is_file()]
     if undone and material.records.usable().counts()["bad"]:
-        with contextlib.suppress(KnownGoodError):  # the steps say what is missing
+        with contextlib.suppress(KnownGoodError):  # the steps report what is missing
             features(
                 material.records.usable(),
-                config.model or choose_model(TrainConfig()),
+                material.model,
                 weights=config.weights,
                 image_size=config.image_size,
                 stages=True,
@@ -147,8 +147,8 @@ def _why_not(name: str, step: Step, material: Material) -> str | None:
 def _found(step: Step, material: Material, kept: Path) -> dict[str, Any]:
     if kept.is_file():
         reporter().say(f"{step.title}: kept from before")
-        held: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        return held
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
     reporter().say(step.title)
     found = json.loads(json.dumps(step.run(material)))  # as it will be read again
     write_json(kept, found)
@@ -158,7 +158,7 @@ def _found(step: Step, material: Material, kept: Path) -> dict[str, Any]:
 def _written(material: Material, command: str, left_out: dict[str, str], seconds: dict[str, float]) -> Studied:
     records = material.records
     steps = {name: make() for name, make in STEPS.items() if name in material.found}
-    advice = [said for name, step in steps.items() for said in step.advice(material.found[name])]
+    advice = [one for name, step in steps.items() for one in step.advice(material.found[name])]
     document = {
         "command": command,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

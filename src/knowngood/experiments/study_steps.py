@@ -1,7 +1,7 @@
-"""The steps of a study: each is one file that asks one question of the data; add one line to register another.
+"""The steps of a study: each is one class that answers one question; one line in `STEPS` registers another.
 
-A step may take long, so what it found is kept as JSON, and its section of the report is drawn from that and from the
-files that it left in its folder.
+A step may take long, so its findings are kept as JSON, and its section of the report is drawn from them and from the
+files in its folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from knowngood.report.run import RunSummary
 from knowngood.report.sections_experiments import conventional_section
 from knowngood.report.sections_inspector import decisions, verdict
 from knowngood.training.config import ClassicalConfig, TrainConfig
-from knowngood.training.fit import choose_model
 from knowngood.wording import counted
 from knowngood.workflows.explain import PAGE, explain
 from knowngood.workflows.maps import mapped, spread
@@ -50,18 +49,20 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class Material:
-    """What every step is given.
+    """The input of every step.
 
     Attributes:
         records: The whole set, labelled or not, with the splits that it came with.
         folder: Of the study; a step keeps its own files below `folder / its name`.
         config: Resolved: every field that the preset decides is set.
-        found: What earlier steps found, by name.
+        model: Network of the features: the one of `config`, or the best with weights on this machine.
+        found: Findings of earlier steps, by name.
     """
 
     records: Records
     folder: Path
     config: StudyConfig
+    model: str
     found: dict[str, Found]
 
 
@@ -71,19 +72,19 @@ class Step(Protocol):
     title: str
 
     def skipped(self, material: Material) -> str | None:
-        """Says why this study goes without the step, or None: "the preset quick compares no networks"."""
+        """Returns why this study skips the step, or None: "the preset quick compares no networks"."""
         ...
 
     def run(self, material: Material) -> Found:
-        """Answers the question; JSON types. Long work goes on where a kill left it."""
+        """Returns the findings as JSON types. Long work that was killed goes on."""
         ...
 
     def sections(self, material: Material, found: Found) -> list[Section]:
-        """Draws what was found, for the report of the study; links are relative to `material.folder`."""
+        """Returns sections of the report on the findings; links are relative to `material.folder`."""
         ...
 
     def advice(self, found: Found) -> list[str]:
-        """Says what the engineer should do next, the most important first; whole sentences."""
+        """Returns what the engineer should do next, in sentences, the most important first."""
         ...
 
 
@@ -115,11 +116,11 @@ class DataStep:
 
     def sections(self, material: Material, found: Found) -> list[Section]:
         counts = found["counts"]
-        said = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+        counted_classes = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
         rows = [
             (f["severity"], f"{f['count']:,}", f["message"], ", ".join(f["examples"][:2])) for f in found["findings"]
         ]
-        sentences = [f"{found['images']:,} photographs: {said}.", *found["notes"]]
+        sentences = [f"{found['images']:,} photographs: {counted_classes}.", *found["notes"]]
         body = render(
             "sections/study_step.html",
             sentences=sentences,
@@ -131,14 +132,14 @@ class DataStep:
         return [Section("data", self.title, body)]
 
     def advice(self, found: Found) -> list[str]:
-        counts, said = found["counts"], []
+        counts, advice = found["counts"], []
         if 0 < counts["bad"] < 300:
-            said.append(
+            advice.append(
                 f"Collect bad images: {counts['bad']} are too few to prove an escape rate of 1 %, which takes about "
                 "300 in the calibration split alone."
             )
         errors = [f for f in found["findings"] if f["severity"] == "error"]
-        return said + [f"Mend the data before you believe a figure: {f['message']}" for f in errors]
+        return advice + [f"Correct the data before you trust a figure: {f['message']}" for f in errors]
 
 
 INSPECTOR_FOLDER = "inspector"
@@ -255,7 +256,7 @@ def comparison(material: Material, **chosen: object) -> CompareConfig:
         "resplit": config.resplit,
         "escape_budget": config.escape_budget,
         "generated": config.generated,
-        "feature_model": config.model or choose_model(TrainConfig()),
+        "feature_model": material.model,
     }
     return CompareConfig.model_validate(shared | chosen)
 
@@ -313,7 +314,7 @@ class ConventionalStep:
     def run(self, material: Material) -> Found:
         config = material.config
         options = ClassicalConfig(
-            model=config.model or choose_model(TrainConfig()),
+            model=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seeds=config.seeds or 1,
@@ -340,7 +341,7 @@ AUDIT_FOLDER = "audit"
 class OutliersStep:
     """Runs `knowngood audit`, with the trial where the preset has time for it."""
 
-    title = "Outliers and doubtful labels"
+    title = "Outliers and suspected labels"
 
     def skipped(self, material: Material) -> str | None:
         return None
@@ -352,7 +353,7 @@ class OutliersStep:
         done = audit(
             material.records,
             material.folder / AUDIT_FOLDER,
-            model=config.model or choose_model(TrainConfig()),
+            model=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seed=config.seed,
@@ -368,16 +369,16 @@ class OutliersStep:
 
     def advice(self, found: Found) -> list[str]:
         counts = found["counts"]
-        said = []
+        advice = []
         if counts["suspected labels"]:
-            said.append(
-                f"Look at {counted(counts['suspected labels'], 'image')} whose label is doubted and write what you see "
-                f"into {AUDIT_FOLDER}/verdicts.csv; `knowngood train --verdicts` takes it over. Correcting labels has "
+            advice.append(
+                f"Look at {counted(counts['suspected labels'], 'image')} whose label is suspected and write what you "
+                f"see into {AUDIT_FOLDER}/verdicts.csv; `knowngood train --verdicts` applies it. Correcting labels has "
                 "been worth more than a larger network."
             )
         if counts["outliers"]:
-            said.append(f"Look at {counted(counts['outliers'], 'outlier')}; remove none without having seen it.")
-        return said
+            advice.append(f"Look at {counted(counts['outliers'], 'outlier')}; remove none without having seen it.")
+        return advice
 
 
 EXPLANATIONS_FOLDER = "explanations"

@@ -1,9 +1,7 @@
-"""The splits of a comparison: the same for every row, one division a seed, smaller where the user asks for it."""
+"""The splits of a comparison, the same for all its rows, and the changes of the training set that it compares."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from knowngood.data.splits import split
 from knowngood.data.tabular import read_frame
 from knowngood.errors import ConfigError, DataError
 from knowngood.experiments.configs import CompareConfig
-from knowngood.files import cache_folder
+from knowngood.files import cache_folder, cache_key
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
 from knowngood.outliers.audit_table import machine_for, study_outliers
@@ -39,9 +37,9 @@ def divide(records: Records, groups: npt.NDArray[np.int64], config: CompareConfi
 
     Args:
         records: Labelled and readable rows.
-        groups: (N,) what is never divided, from `groups_of`.
+        groups: (N,) rows with equal numbers stay in one split, from `groups_of`.
         config: Shares and limits.
-        seed: Of the division and of the choice under a limit.
+        seed: Of the splits and of the choice under a limit.
 
     Raises:
         DataError: A split has fewer than two images of a class.
@@ -61,12 +59,12 @@ def divide(records: Records, groups: npt.NDArray[np.int64], config: CompareConfi
 
 
 def limited(records: Records, train: int | None, test: int | None, seed: int) -> Records:
-    """Returns at most so many training and test images; the shares of classes and defects stay what they were.
+    """Returns a set with fewer training and test images and the same shares of classes and defects.
 
     Args:
         records: Labelled rows with splits.
-        train: Images of the training split; validation and calibration shrink in the same proportion.
-        test: Images of the test split.
+        train: Most images of the training split; validation and calibration shrink in the same proportion.
+        test: Most images of the test split.
         seed: Which are drawn; the order of the rows does not matter.
     """
     frame = records.frame
@@ -79,7 +77,7 @@ def limited(records: Records, train: int | None, test: int | None, seed: int) ->
 
 
 def _drawn(rows: pl.DataFrame, count: int, seed: int) -> pl.Series:
-    """Returns the names of about `count` rows, each class and each defect in its share."""
+    """Returns the names of about `count` rows with the same shares of classes and defects."""
     if count >= rows.height:
         return rows["image"]
     bads = rows.filter(pl.col("label") == BAD)
@@ -103,7 +101,7 @@ def spread_over_defects(rows: pl.DataFrame, count: int, seed: int) -> pl.Series:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a training is given.
+    """A set with splits, and how it is augmented.
 
     Attributes:
         records: Every split; a row an image.
@@ -118,12 +116,12 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class ChangeOptions:
-    """What the user chose that changes of the training set may need.
+    """Options of the changes of a training set.
 
     Attributes:
         augment: Policy for transforms on the fly.
         generated: Folder or manifest of generated images.
-        model: Pretrained network in whose features outliers are looked for.
+        model: Pretrained network for the features in which outliers are found.
         seed: Of everything drawn.
     """
 
@@ -134,15 +132,15 @@ class ChangeOptions:
 
 
 class TrainingSetChange(Protocol):
-    """One change to a training set. Implementations are plain classes without arguments."""
+    """One change of a training set. Implementations are plain classes without arguments."""
 
     summary: str
 
     def check(self, options: ChangeOptions) -> None:
-        """Looks at the options before anything is read.
+        """Checks the options before anything is read.
 
         Raises:
-            KnownGoodError: Something is missing that `apply` will need.
+            KnownGoodError: An option that `apply` needs is missing.
         """
         ...
 
@@ -165,7 +163,7 @@ TRAINING_SET_CHANGES: Registry[type[TrainingSetChange]] = Registry(
 
 
 def changes_named(name: str) -> tuple[TrainingSetChange, ...]:
-    """Returns the changes behind a name; "a+b" makes a, then b.
+    """Returns the changes of a training set by its name; "a+b" applies a, then b.
 
     Raises:
         UnknownNameError: No such training set; the nearest names are suggested.
@@ -187,12 +185,12 @@ class AsIs:
 
 
 class Transforms:
-    """Turns on transforms on the fly."""
+    """Augments the training images on the fly."""
 
     summary = "the study's transforms on the fly: small rotations, shifts, brightness, contrast, saturation"
 
     def check(self, options: ChangeOptions) -> None:
-        """Looks for the policy.
+        """Checks that the policy exists.
 
         Raises:
             UnknownNameError: There is no such policy.
@@ -214,7 +212,7 @@ class Generated:
     summary = "with the images of --generated added to the training split, and to no other"
 
     def check(self, options: ChangeOptions) -> None:
-        """Looks whether there is anything to add.
+        """Checks that there are images to add.
 
         Raises:
             ConfigError: `--generated` is not given.
@@ -230,32 +228,32 @@ class Generated:
             load(options.generated)  # says what is there, and what was expected
 
     def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
-        """Returns the set with them; one that was made from a held-out image, or is one, stays out.
+        """Returns the set with them, without those that were made from, or are, held-out images.
 
         Raises:
             DataError: They cannot be read, or have no labels.
         """
         assert options.generated is not None
-        both, said = with_generated(given.records, options.generated)
-        return replace(given, records=both, changes=(*given.changes, said))
+        both, change = with_generated(given.records, options.generated)
+        return replace(given, records=both, changes=(*given.changes, change))
 
 
 def with_generated(
     records: Records, place: Path, *, called: str = "generated", most: int | None = None
 ) -> tuple[Records, str]:
-    """Adds generated images to the training split; one that was made from a held-out image, or is one, stays out.
+    """Adds generated images to the training split, without those that were made from, or are, held-out images.
 
     Args:
         records: With splits.
         place: Folder or manifest of the images.
-        called: What their names begin with.
-        most: How many are added at most, the first of those that may be.
+        called: Prefix of their names.
+        most: How many are added at most, the first ones.
 
     Returns:
-        The larger set, and what was done in a sentence.
+        The larger set, and a sentence on the change.
 
     Raises:
-        DataError: They cannot be read, have no labels, or their maker learned from test images.
+        DataError: They cannot be read, have no labels, or their generator was trained on test images.
     """
     made = read_generated(place)
     frame = records.frame
@@ -271,38 +269,38 @@ def with_generated(
     )
     added = safe if most is None else safe.head(most)
     bads = int((added["label"] == BAD).sum())
-    said = f"{added.height} generated images added to training ({added.height - bads} good, {bads} bad)"
+    change = f"{added.height} generated images added to training ({added.height - bads} good, {bads} bad)"
     if safe.height < made.height:
-        said += f"; {made.height - safe.height} left out, made from images that are held out"
+        change += f"; {made.height - safe.height} left out, made from images that are held out"
     elif made["parent"].null_count():
-        said += _learning(place, held_out)
-    return records.with_frame(pl.concat([frame, added.select(frame.columns)])), said
+        change += _trained_on(place, held_out)
+    return records.with_frame(pl.concat([frame, added.select(frame.columns)])), change
 
 
-def _learning(place: Path, held_out: pl.DataFrame) -> str:
-    """Says what is known of the images that the maker of images without parents learned from.
+def _trained_on(place: Path, held_out: pl.DataFrame) -> str:
+    """Returns a clause on the images that the generator of images without parents was trained on.
 
     Raises:
-        DataError: It learned from test images.
+        DataError: It was trained on test images.
     """
-    taught = taught_in(place)
-    if taught is None:
-        return "; what they were made from is not known here: let it be no test images"
-    seen = held_out.filter(pl.col("sha256").is_in(taught["sha256"].drop_nulls().to_list()))
+    trained_on = taught_in(place)
+    if trained_on is None:
+        return "; which images they were made from is not known; make sure that none is a test image"
+    seen = held_out.filter(pl.col("sha256").is_in(trained_on["sha256"].drop_nulls().to_list()))
     tests = int((seen["split"] == "test").sum())
     if tests:
         raise DataError(
-            f"What made the images in {str(place)!r} learned from {tests} images that are test images here.",
-            expected="a generator that learned from the training split of these splits",
-            fix="Make them anew with the seed and the splits that they are compared with.",
+            f"The generator of the images in {str(place)!r} was trained on {tests} images that are test images here.",
+            expected="a generator that was trained on the training split of these splits",
+            fix="Make them again with the seed and the splits that they are compared with.",
         )
-    return f"; their maker learned from {seen.height} held-out images (none of the test)" if seen.height else ""
+    return f"; their generator was trained on {seen.height} held-out images (none of the test)" if seen.height else ""
 
 
 def read_generated(place: Path) -> pl.DataFrame:
     """Returns the records table of the generated images with one more column, the image each was made from.
 
-    Of a manifest that says which of its images are generated, the others are not new and are passed over.
+    Of a manifest that marks its generated images, only these are returned.
 
     Raises:
         DataError: They cannot be read, or have no labels.
@@ -321,7 +319,7 @@ def read_generated(place: Path) -> pl.DataFrame:
 
 
 def _parents(place: Path) -> pl.DataFrame:
-    """Reads which image each was made from, where the set has a manifest that says so."""
+    """Returns the columns image and parent of a generated set whose manifest has them, else an empty table."""
     nothing = pl.DataFrame(schema={"image": pl.String, "parent": pl.String})
     files = [place] if place.is_file() else [place / "manifest.csv", place / "manifest.parquet"]
     file = next((f for f in files if f.is_file()), None)
@@ -349,24 +347,23 @@ class Transplant:
         """Returns the set with them; they are kept in the cache.
 
         Raises:
-            DataError: No bad training image says where its defect is.
+            DataError: No bad training image has a located defect.
         """
         maker = open_maker("transplant", given.records, options.seed)
         count = int((maker.taught["label"] == BAD).sum())
-        key = json.dumps([maker.identity, options.seed, count], sort_keys=True)
-        place = cache_folder("transplants") / hashlib.sha256(key.encode()).hexdigest()[:16]
+        place = cache_folder("transplants") / cache_key(maker.identity, options.seed, count)
         made = write_set("transplant", maker, place, count, options.seed)
-        both, said = with_generated(given.records, made.folder, called="generated/transplant")
-        return replace(given, records=both, changes=(*given.changes, f"transplants: {said}"))
+        both, change = with_generated(given.records, made.folder, called="generated/transplant")
+        return replace(given, records=both, changes=(*given.changes, f"transplants: {change}"))
 
 
 class WithoutOutliers:
-    """Leaves out training images that a one-class machine and an isolation forest both call outliers."""
+    """Removes training images that a one-class SVM and an isolation forest both call outliers."""
 
     summary = "without the images that a one-class SVM and an isolation forest both call outliers"
 
     def check(self, options: ChangeOptions) -> None:
-        """Looks for the network.
+        """Checks that the network exists.
 
         Raises:
             UnknownNameError: There is no such network.
@@ -374,18 +371,18 @@ class WithoutOutliers:
         BACKBONES.get(options.model)
 
     def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
-        """Returns the set without them; only training images are looked at, and no generated ones.
+        """Returns the set without them; outliers are searched among real training images only.
 
         Raises:
-            WeightsError: The network's weights are not to be had.
+            WeightsError: The weights of the network are not available.
         """
         frame = given.records.frame
         looked_at = (frame["split"] == "train").fill_null(False) & ~frame["generated"]
         training = given.records.with_frame(frame.filter(looked_at))
         rows = features(training, options.model).rows
         sound = np.isfinite(rows).all(axis=1)  # what cannot be decoded is not trained on anyway
-        machine = DETECTORS.get(machine_for(int(sound.sum())))(seed=options.seed)
-        flagged = study_outliers(rows[sound], options.seed, machine=machine).outlier
+        detector = DETECTORS.get(machine_for(int(sound.sum())))(seed=options.seed)
+        flagged = study_outliers(rows[sound], options.seed, machine=detector).outlier
         out = training.frame.filter(pl.Series(sound)).filter(pl.Series(flagged))
         bads = int((out["label"] == BAD).sum())
         change = f"{counted(out.height, 'outlier')} left out of training ({out.height - bads} good, {bads} bad)"

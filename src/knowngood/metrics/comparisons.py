@@ -1,4 +1,4 @@
-"""Is one model really better than another on the same images? Paired tests, because the images are shared."""
+"""Is one model really better than another? Tests paired by image, and their differences combined over seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm, rankdata
 from scipy.stats import t as student
 
 from knowngood.errors import KnownGoodError
-from knowngood.metrics.curves import Bools, Floats, checked
+from knowngood.metrics.curves import Bools, Floats, Tally, checked
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class AccuracyComparison:
     """Two sets of decisions on the same images.
 
     Attributes:
-        only_a_right: Images that only the first model decides rightly.
-        only_b_right: Images that only the second model decides rightly.
+        only_a_right: Images that only the first model decides correctly.
+        only_b_right: Images that only the second model decides correctly.
         p_value: Two-sided, exact, for no difference.
         difference: Accuracy of the first minus that of the second.
         error: Standard error of the difference.
@@ -97,7 +97,7 @@ def compare_auroc(
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = float(np.sqrt(max(variance, 0.0)))
     reach = float(norm.ppf((1 + confidence) / 2)) * error
-    # Without any spread (the same order of all pairs) a difference is either nought or certain.
+    # Without any spread (the same order of all pairs) a difference is either zero or certain.
     p_value = 2 * float(norm.sf(abs(difference) / error)) if error > 1e-12 else float(abs(difference) < 1e-12)
     interval = (difference - reach, difference + reach)
     return AucComparison(float(auc[0]), float(auc[1]), difference, interval, p_value, error)
@@ -114,7 +114,7 @@ def compare_accuracy(
         decisions_b: (N,) the same of the second.
 
     Reference:
-        McNemar 1947; exact form: the images on which they differ are a fair coin's throws.
+        McNemar 1947; exact form: the images on which the two differ follow a binomial distribution with p = 1/2.
     """
     label, first = checked(labels, decisions_a)
     _, second = checked(labels, decisions_b)
@@ -137,18 +137,70 @@ def _structural(label: Bools, score: Floats) -> tuple[Floats, Floats]:
     return of_bad, of_good
 
 
+@dataclass(frozen=True)
+class OverkillComparison:
+    """The overkill of two scorers at the same escape rate on the same images.
+
+    Attributes:
+        difference: Overkill of the first minus that of the second, in [-1, 1].
+        error: Standard error of the difference.
+    """
+
+    difference: float
+    error: float
+
+
+_RESAMPLES = 300  # of the test images, for the standard error of an overkill
+
+
+def compare_overkill(
+    labels: npt.ArrayLike, scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, *, tpr: float, seed: int = 0
+) -> OverkillComparison:
+    """Compares the overkill of two scorers, each at its own threshold for the same escape rate.
+
+    Args:
+        labels: (N,) 0 good, 1 bad; at least one of each.
+        scores_a: (N,) of the first model.
+        scores_b: (N,) of the second model.
+        tpr: Share of the bads that both must catch, in (0, 1].
+        seed: Of the bootstrap, which resamples goods and bads apart, the same images for both models.
+    """
+    label, first = checked(labels, scores_a)
+    _, second = checked(labels, scores_b)
+    goods, bads = np.flatnonzero(~label), np.flatnonzero(label)
+    if not (goods.size and bads.size):
+        raise KnownGoodError("An overkill at a TPR needs both classes.", expected="at least one good and one bad image")
+    rng = np.random.default_rng(seed)
+    draws = [
+        (rng.integers(0, goods.size, goods.size), rng.integers(0, bads.size, bads.size)) for _ in range(_RESAMPLES)
+    ]
+    good, bad = (np.stack(part) for part in zip(*draws, strict=True))
+    rates = [_resampled_overkill(score[goods][good], score[bads][bad], tpr) for score in (first, second)]
+    points = [float(Tally.of(label, score).fpr_at_tpr(tpr)[0]) for score in (first, second)]
+    return OverkillComparison(points[0] - points[1], float(np.std(rates[0] - rates[1], ddof=1)))
+
+
+def _resampled_overkill(good: Floats, bad: Floats, tpr: float) -> Floats:
+    """Returns the smallest FPR (B,) that reaches a TPR, of scores (B, goods) and (B, bads)."""
+    need = int(np.ceil(bad.shape[1] * tpr - 1e-9))  # as in `Tally.fpr_at_tpr`
+    cut = np.partition(bad, bad.shape[1] - need, axis=1)[:, bad.shape[1] - need]
+    return np.asarray((good >= cut[:, None]).mean(axis=1))
+
+
+Direction: TypeAlias = Literal["helped", "hurt", "cannot tell"]
+CANNOT_TELL: Direction = "cannot tell"
 _NO_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
-class Combined:
+class OverSeeds:
     """A figure, or a difference of two, over seeds.
 
     Attributes:
         mean: Over the seeds.
         error: Standard error of that mean: of the images and of the trainings.
         interval: (low, high).
-        p_value: Two-sided, for nought.
+        p_value: Two-sided, for zero.
         seeds: How many.
     """
 
@@ -158,18 +210,32 @@ class Combined:
     p_value: float
     seeds: int
 
+    def outcome(self, *, higher_is_better: bool = True) -> Direction:
+        """Returns "helped" or "hurt" where the interval of a difference excludes zero, else "cannot tell".
 
-def over_seeds(values: npt.ArrayLike, errors: npt.ArrayLike, *, confidence: float = 0.95) -> Combined:
-    """Combines a figure that was measured with several seeds.
+        Without any error (equal differences on images whose order never changes) it is "cannot tell" as well: that is
+        one measurement counted several times.
 
-    Two things make it uncertain: which images were tested, and how the training went. The seeds share test images, so
-    that the error of the images is not averaged away (as if they shared all of them, the careful side); the spread
-    between seeds is, by the square root of their number:
-    error^2 = (mean of errors)^2 + variance of values / number. One seed leaves the error of the images alone.
+        Args:
+            higher_is_better: False for figures such as overkill.
+        """
+        low, high = self.interval
+        if not self.error or low <= 0 <= high:
+            return CANNOT_TELL
+        return "helped" if (low > 0) == higher_is_better else "hurt"
+
+
+def over_seeds(values: npt.ArrayLike, errors: npt.ArrayLike, *, confidence: float = 0.95) -> OverSeeds:
+    """Returns the mean of a figure over several seeds, with its standard error and interval.
+
+    The figure is uncertain for two reasons: which images were tested, and how the training went. Seeds share test
+    images, so the error of the images is not averaged over the seeds (it is taken as if they shared all images, which
+    is conservative); the spread between seeds is divided by their number:
+    error^2 = (mean of errors)^2 + variance of values / number. With one seed only the error of the images remains.
 
     Args:
         values: (K,) the figure with each seed.
-        errors: (K,) its standard error for the images with each seed (DeLong's, McNemar's).
+        errors: (K,) its standard error for the images with each seed (DeLong's, McNemar's, the bootstrap's).
         confidence: Of the interval, in (0, 1).
 
     Raises:
@@ -185,11 +251,11 @@ def over_seeds(values: npt.ArrayLike, errors: npt.ArrayLike, *, confidence: floa
     training = float(value.var(ddof=1)) / count if count > 1 else 0.0
     mean, squared = float(value.mean()), float(each.mean()) ** 2 + training
     error = float(np.sqrt(squared))
-    if error < _NO_ERROR:  # without any spread a difference is either nought or certain
-        return Combined(mean, 0.0, (mean, mean), float(abs(mean) < _NO_ERROR), count)
+    if error < _NO_ERROR:  # without any spread a difference is either zero or certain
+        return OverSeeds(mean, 0.0, (mean, mean), float(abs(mean) < _NO_ERROR), count)
     law = student(squared**2 / (training**2 / (count - 1))) if training > _NO_ERROR**2 else norm
     reach = float(law.ppf((1 + confidence) / 2)) * error
-    return Combined(mean, error, (mean - reach, mean + reach), 2 * float(law.sf(abs(mean) / error)), count)
+    return OverSeeds(mean, error, (mean - reach, mean + reach), 2 * float(law.sf(abs(mean) / error)), count)
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
@@ -210,66 +276,3 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     adjusted = np.empty_like(given)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-Outcome: TypeAlias = Literal["helped", "hurt", "cannot tell"]
-
-
-@dataclass(frozen=True)
-class RepeatedDifference:
-    """The difference that a change made, over repeats that differ in their seed.
-
-    Attributes:
-        difference: Mean of with - without, in the figure's own unit.
-        interval: (low, high) of that mean.
-        repeats: How many seeds.
-        outcome: "helped" or "hurt" where the interval leaves nought out, else "cannot tell"; also where all repeats
-            differ by exactly the same, since repeats without any spread are one measurement counted several times.
-    """
-
-    difference: float
-    interval: tuple[float, float]
-    repeats: int
-    outcome: Outcome
-
-
-def compare_repeats(
-    with_change: npt.ArrayLike,
-    without: npt.ArrayLike,
-    *,
-    overlap: float,
-    confidence: float = 0.95,
-    higher_is_better: bool = True,
-) -> RepeatedDifference:
-    """Compares a figure with and without a change, measured on the same splits.
-
-    Random splits of one set share most of their images, so that the spread over seeds alone makes the interval too
-    narrow; the variance is therefore multiplied by (1/n + test/train) instead of 1/n.
-
-    Args:
-        with_change: (n,) the figure, a value a seed.
-        without: (n,) the same without the change, in the order of the same seeds.
-        overlap: Test images for each training image (test/train); 0 gives the plain t interval.
-        confidence: Of the interval, in (0, 1).
-        higher_is_better: False for figures such as overkill.
-
-    Raises:
-        KnownGoodError: Fewer than two pairs, or lengths that differ.
-
-    Reference:
-        Nadeau & Bengio 2003, "Inference for the generalization error", the corrected resampled t-test.
-    """
-    first, second = np.asarray(with_change, np.float64), np.asarray(without, np.float64)
-    if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
-        raise KnownGoodError(
-            f"Figures of shape {first.shape} and {second.shape} do not pair.", expected="the same two seeds at least"
-        )
-    differences, count = first - second, len(first)
-    mean = float(differences.mean())
-    error = float(np.sqrt((1 / count + overlap) * differences.var(ddof=1)))
-    reach = float(student.ppf((1 + confidence) / 2, count - 1)) * error
-    low, high = mean - reach, mean + reach
-    up, down = ("helped", "hurt") if higher_is_better else ("hurt", "helped")
-    spread = bool(np.ptp(differences) > 0)
-    outcome = "cannot tell" if not spread else up if low > 0 else down if high < 0 else "cannot tell"
-    return RepeatedDifference(mean, (low, high), count, outcome)  # type: ignore[arg-type]

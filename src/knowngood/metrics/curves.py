@@ -1,4 +1,4 @@
-"""Labels and scores, checked and counted per distinct score: what every figure here is computed from."""
+"""Checked labels and scores, and their counts for each distinct score, from which all figures are computed."""
 
 from __future__ import annotations
 
@@ -186,38 +186,4 @@ def reliability(labels: npt.ArrayLike, scores: npt.ArrayLike, *, bins: int = CAL
         np.add.reduceat(both * tally.values, starts) / count,
         np.add.reduceat(tally.bad[0], starts) / count,
         count.astype(np.int64),
-    )
-
-
-@dataclass(frozen=True)
-class RocCurve:
-    """The ROC curve from (0, 0), everything accepted, to (1, 1), everything rejected.
-
-    Attributes:
-        fpr: (K,) overkill rates, ascending.
-        tpr: (K,) one minus the escape rates, ascending.
-        thresholds: (K,) rejecting scores >= this gives the point; the first is infinite.
-    """
-
-    fpr: Floats
-    tpr: Floats
-    thresholds: Floats
-
-
-def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike) -> RocCurve:
-    """Returns every point of the ROC curve.
-
-    Raises:
-        KnownGoodError: One class only.
-    """
-    tally = Tally.of(*checked(labels, scores))
-    if not (tally.goods[0] and tally.bads[0]):
-        raise KnownGoodError("A ROC curve needs both classes.", expected="at least one good and one bad image")
-    fpr = np.cumsum(tally.good[0, ::-1]) / tally.goods[0]
-    tpr = np.cumsum(tally.bad[0, ::-1]) / tally.bads[0]
-    start = np.zeros(1)
-    return RocCurve(
-        np.concatenate([start, fpr]),
-        np.concatenate([start, tpr]),
-        np.concatenate([[np.inf], tally.values[::-1]]),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,67 +157,97 @@ def compute_metrics(
     Raises:
         KnownGoodError: NaN scores, scores outside [0, 1], labels other than 0 and 1.
     """
+    return metrics_at(labels, scores, thresholds=(threshold,), confidence=confidence, resamples=resamples, seed=seed)[0]
+
+
+def metrics_at(
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    *,
+    thresholds: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Metrics]:
+    """Returns the figures of `compute_metrics` at each of several thresholds, from one bootstrap."""
     label, score = checked(labels, scores)
     _within_unit(score)
     tally = Tally.of(label, score)
     bins = equal_mass_bins(tally, CALIBRATION_BINS)
-    point = _all_figures(tally, threshold, bins)
-    intervals: dict[str, Interval | None] = dict.fromkeys(point)
+    points = _figures_at(tally, thresholds, bins)
+    drawn: list[dict[str, Interval | None]] = [dict.fromkeys(point) for point in points]
     if resamples and score.size:
-        intervals = _bootstrap(label, score, threshold, bins, confidence, resamples, seed)
-    counts = {name: int(count[0]) for name, count in tally.confusion(threshold).items()}
-    if resamples:
-        intervals = _sound(intervals, {n: _or_none(v[0]) for n, v in point.items()}, counts, confidence)
+        drawn = _bootstrap(label, score, thresholds, bins, confidence, resamples, seed)
     rates = {tpr: _rate_name(tpr) for tpr in TPRS}
-    return Metrics(
-        figures={n: _or_none(v[0]) for n, v in point.items() if n not in rates.values()},
-        intervals={n: ci for n, ci in intervals.items() if n not in rates.values()},
-        fpr_at_tpr={tpr: _or_none(point[name][0]) for tpr, name in rates.items()},
-        fpr_at_tpr_intervals={tpr: intervals[name] for tpr, name in rates.items()},
-        confusion=counts,
-        n_good=int((~label).sum()),
-        n_bad=int(label.sum()),
-        threshold=float(threshold),
-        confidence=confidence,
-        resamples=resamples,
-    )
+    found = []
+    for threshold, point, intervals in zip(thresholds, points, drawn, strict=True):
+        counts = {name: int(count[0]) for name, count in tally.confusion(threshold).items()}
+        figures = {name: _or_none(value[0]) for name, value in point.items()}
+        ends = _sound(intervals, figures, counts, confidence) if resamples else intervals
+        found.append(
+            Metrics(
+                figures={name: value for name, value in figures.items() if name not in rates.values()},
+                intervals={name: ends[name] for name in figures if name not in rates.values()},
+                fpr_at_tpr={tpr: figures[name] for tpr, name in rates.items()},
+                fpr_at_tpr_intervals={tpr: ends[name] for tpr, name in rates.items()},
+                confusion=counts,
+                n_good=int((~label).sum()),
+                n_bad=int(label.sum()),
+                threshold=float(threshold),
+                confidence=confidence,
+                resamples=resamples,
+            )
+        )
+    return found
 
 
-def _all_figures(tally: Tally, threshold: float, bins: Ints) -> dict[str, Floats]:
-    cells = tally.confusion(threshold)
-    tn, fp, fn, tp = (cells[name] for name in ("tn", "fp", "fn", "tp"))
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN on purpose: the figure does not exist
-        recall, specificity = tp / (tp + fn), tn / (tn + fp)
-        return {
-            "auroc": tally.auroc(),
-            "average_precision": tally.average_precision(),
-            "accuracy": (tn + tp) / (tn + fp + fn + tp),
-            "balanced_accuracy": (recall + specificity) / 2,
-            "f1": np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan),
-            "precision": tp / (tp + fp),
-            "recall": recall,
-            "escape_rate": fn / (tp + fn),
-            "overkill_rate": fp / (tn + fp),
-            "ece": tally.calibration_error(bins),
-            "brier": tally.brier(),
-            **{_rate_name(tpr): tally.fpr_at_tpr(tpr) for tpr in TPRS},
-        }
+def _figures_at(tally: Tally, thresholds: Sequence[float], bins: Ints) -> list[dict[str, Floats]]:
+    """Returns the figures (B,) by name for each threshold; those that need none are computed once."""
+    ranking = {"auroc": tally.auroc(), "average_precision": tally.average_precision()}
+    others = {"ece": tally.calibration_error(bins), "brier": tally.brier()}
+    others |= {_rate_name(tpr): tally.fpr_at_tpr(tpr) for tpr in TPRS}
+    found = []
+    for threshold in thresholds:
+        cells = tally.confusion(threshold)
+        tn, fp, fn, tp = (cells[name] for name in ("tn", "fp", "fn", "tp"))
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN on purpose: the figure does not exist
+            recall, specificity = tp / (tp + fn), tn / (tn + fp)
+            decisions = {
+                "accuracy": (tn + tp) / (tn + fp + fn + tp),
+                "balanced_accuracy": (recall + specificity) / 2,
+                "f1": np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan),
+                "precision": tp / (tp + fp),
+                "recall": recall,
+                "escape_rate": fn / (tp + fn),
+                "overkill_rate": fp / (tn + fp),
+            }
+        found.append(ranking | decisions | others)
+    return found
 
 
 def _bootstrap(
-    label: Bools, score: Floats, threshold: float, bins: Ints, confidence: float, resamples: int, seed: int
-) -> dict[str, Interval | None]:
+    label: Bools,
+    score: Floats,
+    thresholds: Sequence[float],
+    bins: Ints,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Interval | None]]:
     values, place = np.unique(score, return_inverse=True)
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // values.size)  # scores are sorted once; a resample is only a set of weights
-    drawn: list[dict[str, Floats]] = []
+    drawn: list[list[dict[str, Floats]]] = []
     for first in range(0, resamples, step):
         rows = min(step, resamples - first)
         good = _resampled(place[~label], values.size, rows, rng)
         bad = _resampled(place[label], values.size, rows, rng)
-        drawn.append(_all_figures(Tally(values, good, bad), threshold, bins))
+        drawn.append(_figures_at(Tally(values, good, bad), thresholds, bins))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    return {name: _percentiles(np.concatenate([part[name] for part in drawn]), tails) for name in drawn[0]}
+    return [
+        {name: _percentiles(np.concatenate([part[name] for part in parts]), tails) for name in parts[0]}
+        for parts in zip(*drawn, strict=True)
+    ]
 
 
 def _sound(

@@ -37,7 +37,7 @@ def members(
         path: Of the archive; a member is called "archive/member".
         start: How many photographs are passed over, unread.
         contents: Whether bytes are wanted at all; without, readers refuse.
-        passed_over: Is told of members that are no photographs.
+        passed_over: Receives members that are no photographs.
 
     Raises:
         DataError: It is no archive, or damaged.

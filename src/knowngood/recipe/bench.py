@@ -1,4 +1,4 @@
-"""What this machine can do at most: the rate of large matrix products and convolutions in each precision."""
+"""Measures a recipe on this machine, stage by stage, beside the machine's roofline in each precision."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from knowngood.environment import cores, installed
 from knowngood.models.cost import cost_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import PASSED, CascadeRuntime, cascade_scoring, has_cascade
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.cascade import PASSED, CascadeRuntime
+from knowngood.recipe.engine import BATCH, Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, stream
-from knowngood.recipe.session import Scoring, exports, scoring
+from knowngood.recipe.session import Session, exports, has_cascade, open_cascade, open_session
 from knowngood.telemetry import switch_off
 
 SIDE = 1024
@@ -108,16 +108,16 @@ def bench(
         count: Photographs that the whole pipeline is measured on; the same files again and again.
 
     Returns:
-        `cores`, `input`, `gflop_per_image`, `peaks` (GFLOP/s), `stages` (images/s of one core), `inference` (images/s,
-        share of that precision's peak), `pipeline` (images/s, busy shares of its stages), `bound_by` in words. Where
-        the recipe has a cascade and there are photographs (drawn ones tell nothing about how many go up), `cascade`:
-        images/s, busy shares, share that went up.
+        `cores`, `input`, `gflop_per_image`, `roofline` (GFLOP/s), `stages` (images/s of one core), `inference`
+        (images/s, share of that precision's roofline), `pipeline` (images/s, busy shares of its stages), `bound_by` in
+        words. Where the recipe has a cascade and `images` are given (of drawn ones nobody knows how many the student
+        would pass on), `cascade`: images/s, busy shares, share that was passed on.
     """
     loaded, place = Recipe.load(recipe), place_of(recipe)
-    ways: dict[str, Scoring] = {"torch, fp32": scoring(loaded, "torch")}
+    ways: dict[str, Session] = {"torch, fp32": open_session(loaded, "torch")}
     for exporter, precision in exports(place):
-        one = scoring(loaded, EXPORTERS.get(exporter).runtime, precision)
-        ways[one.said] = one
+        one = open_session(loaded, EXPORTERS.get(exporter).runtime, precision=precision)
+        ways[f"{one.runtime.name}, {one.precision}"] = one
     files = _files(images, loaded)
     reporter().say(f"{len(files)} photographs, {len(ways)} ways of computing, {rounds} rounds")
     linear = [one.model_copy(update={"head": "linear", "supports": 0}) for one in loaded.manifest.networks]
@@ -126,12 +126,12 @@ def bench(
     channels, height, width = loaded.input_shape
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, channels, height, width), np.uint8)
     heaviest = loads()
-    turns: dict[str, Callable[[], object]] = {f"peak {name}": load.run for name, load in heaviest.items()}
+    turns: dict[str, Callable[[], object]] = {f"roofline {name}": load.run for name, load in heaviest.items()}
     turns |= {name: lambda way=way: way.runtime.run(pixels) for name, way in ways.items()}  # type: ignore[misc]
     rates = _rates(turns, rounds)
-    limits = {name: rates.pop(f"peak {name}") / BATCH * load.gflop for name, load in heaviest.items()}
+    limits = {name: rates.pop(f"roofline {name}") / BATCH * load.gflop for name, load in heaviest.items()}
     inference = {
-        name: {"images_per_second": round(rate, 2), "share_of_peak": _share(rate * flop, limits, name)}
+        name: {"images_per_second": round(rate, 2), "share_of_roofline": _share(rate * flop, limits, name)}
         for name, rate in rates.items()
     }
     best = max(rates, key=lambda name: rates[name])
@@ -142,7 +142,7 @@ def bench(
         "cores": cores(),
         "input": list(loaded.input_shape),
         "gflop_per_image": round(flop, 3),
-        "peaks": {name: round(rate, 1) for name, rate in limits.items()},
+        "roofline": {name: round(rate, 1) for name, rate in limits.items()},
         "stages": stages,
         "inference": inference,
         "pipeline": {"with": best, **pipeline},
@@ -192,19 +192,19 @@ def _rates(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, floa
     return {name: BATCH / statistics.median(times) for name, times in took.items()}
 
 
-def _pipeline(way: Scoring, files: Files, count: int) -> dict[str, Any]:
+def _pipeline(way: Session, files: Files, count: int) -> dict[str, Any]:
     def items() -> Iterator[Item]:
         for name, data in islice(cycle(files), count):
             yield Item(name, lambda data=data: data)  # type: ignore[misc]
 
-    engine = Engine(way)
-    for _ in engine.run(items()):
+    profile = Profile()
+    for _ in way.stream(items(), profile=profile):
         pass
-    return engine.profile.document()
+    return profile.document()
 
 
 def _cascade(recipe: Recipe, files: Files, count: int) -> dict[str, Any]:
-    way, went_up = cascade_scoring(recipe), []
+    way, went_up = open_cascade(recipe), []
     assert isinstance(way.runtime, CascadeRuntime)
     way.runtime.watch = lambda zones: went_up.extend(zones == PASSED)
     done = _pipeline(way, files, count)
@@ -219,15 +219,15 @@ def _share(rate: float, limits: dict[str, float], name: str) -> float | None:
 def _bound(name: str, fastest: dict[str, Any], pipeline: dict[str, Any], stages: dict[str, float]) -> str:
     """Returns in words what one would have to make faster."""
     alone, whole = fastest["images_per_second"], pipeline["images_per_second"]
-    share = fastest["share_of_peak"]
+    share = fastest["share_of_roofline"]
     reached = "" if share is None else f", at {100 * share:.0f} % of what the machine can in that precision"
-    said = f"{name} alone does {alone:.0f} images/s{reached}; "
-    said += f"files to decisions {whole:.0f}/s ({100 * whole / alone:.0f} %)."
+    text = f"{name} alone does {alone:.0f} images/s{reached}; "
+    text += f"files to decisions {whole:.0f}/s ({100 * whole / alone:.0f} %)."
     before = 1 / sum(1 / rate for rate in stages.values()) * cores()
     if before < alone:
         return (
-            said + f" Decoding bounds it: all cores together decode {before:.0f}/s. Smaller files or more cores help."
+            text + f" Decoding bounds it: all cores together decode {before:.0f}/s. Smaller files or more cores help."
         )
     if share is not None and share < 0.5:
-        return said + " The network bounds it, and not by arithmetic: its layers are small or depthwise."
-    return said + " The network's arithmetic bounds it: a smaller network, a smaller input or int8 help."
+        return text + " The network bounds it, and not by arithmetic: its layers are small or depthwise."
+    return text + " The network's arithmetic bounds it: a smaller network, a smaller input or int8 help."

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,35 +15,35 @@ from safetensors.torch import load_file, save
 from torch.func import functional_call
 
 from knowngood.cam.regions import FRACTION
-from knowngood.data.images import Decoded, decoding
+from knowngood.data.images import Decoded
 from knowngood.data.pixels import BLANK, blank_reason, fit
 from knowngood.errors import CalibrationError, KnownGoodError, ReadOnlyError, RecipeError, UnknownNameError
 from knowngood.files import sha256_of, whole_folder, write_json
 from knowngood.metrics.thresholds import (
-    ACCEPT,
     BY_HAND,
     UNKNOWN,
     Threshold,
     Thresholds,
-    decide,
     moved,
     threshold_by_hand,
 )
-from knowngood.models.classifier import Inspector, common_shape, device_of, over_batches
+from knowngood.models.classifier import Inspector, common_shape
 from knowngood.recipe.evidence import EVIDENCE, Evidence
 from knowngood.recipe.folder import MANIFEST, WEIGHTS, recipe_at
 from knowngood.recipe.input_check import INPUT_CHECK, InputCheck
 from knowngood.recipe.manifest import FORMAT, RecipeManifest, read_document, seal, unsealed
-from knowngood.recipe.maps import HeatMap, at_size, drawn, level_of, marked, within
+from knowngood.recipe.maps import HeatMap
 
 if TYPE_CHECKING:
+    from knowngood.recipe.engine import Scored
+    from knowngood.recipe.exporting import Exported
+    from knowngood.recipe.options import Tolerance
     from knowngood.recipe.signing import Keys
 
-__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe", "named"]
+__all__ = ["ERROR", "MANIFEST", "WEIGHTS", "Prediction", "Recipe"]
 
 ERROR = "error"  # decision on a photograph that could not be read or scored
 _WITH_EVIDENCE = 3  # format
-_MAPPED = 16  # photographs whose maps are made at once
 
 
 @dataclass(frozen=True)
@@ -207,12 +206,6 @@ class Recipe:
             )
         return pixels, reason
 
-    def score(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Returns defect scores (N,) of fitted photographs (N, C, H, W) uint8."""
-        rows = np.arange(len(pixels))
-        margins = over_batches(self.inspector, self.inspector, pixels, rows, "scores")
-        return self.manifest.calibration.apply(margins)
-
     def predict(
         self,
         images: Any,
@@ -242,52 +235,87 @@ class Recipe:
             DataError: A folder, archive or table has no photograph in it, or cannot be read.
             ConfigError: `names` are not as many as `images`, or there is no export for the runtime asked for.
         """
-        from knowngood.recipe.cascade import kept_open
-        from knowngood.recipe.engine import Engine
-        from knowngood.recipe.inputs import items_from
+        from knowngood.recipe.session import shared_session
 
-        engine = Engine(kept_open(self, runtime, cascade=cascade, any_product=any_product))
-        return [one.prediction for one in engine.run(items_from(images, names))]
+        session = shared_session(self, runtime, cascade=cascade, any_product=any_product)
+        return session.predict(images, names)
 
     def maps(
         self,
-        images: Iterable[Any],
+        images: Any,
         names: Sequence[str] | None = None,
         *,
         method: str = "auto",
         fraction: float = FRACTION,
+        runtime: str = "auto",
     ) -> Iterator[HeatMap]:
-        """Yields, one after the other, where each photograph looks bad.
+        """Yields the map of each photograph, one after the other, with the score and the decision of `predict`.
 
         Args:
-            images: Paths, encoded bytes, or arrays (H, W) or (H, W, 3) uint8.
+            images: As in `predict`.
             names: As in `predict`.
-            method: Of `knowngood.cam.methods`; "auto" is CAM where it exists, else HiResCAM.
-            fraction: Regions are what lies above this share of a map's maximum; an inspector from good images alone
+            method: Of `knowngood.cam.methods`; "auto" is CAM where it exists, else HiResCAM. The map is always
+                computed by the recipe's own networks.
+            fraction: Regions are what lies above this share of a map's maximum; a recipe trained on good parts alone
                 has a level of its own instead.
+            runtime: As in `predict`: what computes the score.
 
         Raises:
             ConfigError: This recipe draws no maps, or not by this method.
             ImageError: A photograph cannot be read.
         """
-        level, device = level_of(self.inspector), device_of(self.inspector)
-        numbered = enumerate(images)
-        while batch := list(islice(numbered, _MAPPED)):
-            called = [names[n] if names is not None else named(image, n) for n, image in batch]
-            whole, made = [], []
-            for (_, image), name in zip(batch, called, strict=True):
-                with decoding(image, name=name) as decoded:
-                    whole.append(decoded.pixels.shape[:2])
-                    made.append(self.prepared(decoded))
-            pixels, reasons = np.stack([one for one, _ in made]), [reason for _, reason in made]
-            margins, heat = drawn(self.inspector, torch.from_numpy(pixels).to(device), method)
-            scores = self.manifest.calibration.apply(margins.cpu().numpy())
-            decisions = decide(scores, self.thresholds, reasons).tolist()
-            for name, size, values, score, decision in zip(
-                called, whole, heat.cpu().numpy(), scores.tolist(), decisions, strict=True
-            ):
-                full = within(at_size(values, *size), self.manifest.preprocessing)
-                yield HeatMap(name, score, decision, full, marked(full, level, fraction, rejected=decision != ACCEPT))
+        from knowngood.recipe.session import shared_session
+
+        yield from shared_session(self, runtime).maps(images, names, method=method, fraction=fraction)
+
+    def explain(
+        self,
+        images: Any,
+        names: Sequence[str] | None = None,
+        *,
+        method: str = "auto",
+        fraction: float = FRACTION,
+        runtime: str = "auto",
+    ) -> Iterator[Scored]:
+        """Yields prediction and map of each photograph; one that cannot be read has its error and no map.
+
+        `knowngood.explain` writes the same as a folder of pictures, tables and a page.
+
+        Args:
+            images: As in `predict`.
+            names: As in `predict`.
+            method: As in `maps`.
+            fraction: As in `maps`.
+            runtime: As in `predict`.
+
+        Raises:
+            ConfigError: This recipe draws no maps, or not by this method.
+        """
+        from knowngood.recipe.inputs import items_from
+        from knowngood.recipe.session import shared_session
+
+        session = shared_session(self, runtime)
+        yield from session.explain(items_from(images, names), method=method, fraction=fraction)
+
+    def export(
+        self,
+        *,
+        to: str = "openvino",
+        precision: str = "int8",
+        data: str | Path | None = None,
+        tolerance: Tolerance | None = None,
+    ) -> Exported:
+        """Exports the recipe into its own folder, where `predict` finds it; arguments are those of `knowngood.export`.
+
+        Raises:
+            RecipeError: This recipe was not loaded from a folder.
+            ParityError: The graph strays too far; nothing is written.
+        """
+        from knowngood.recipe.exporting import export
+
+        if self.folder is None:
+            raise RecipeError("A recipe in memory cannot be exported.", fix="Save it in the folder of its run first.")
+        return export(self.folder, to=to, precision=precision, data=data, tolerance=tolerance)
 
     def save(self, folder: Path) -> Path:
         """Writes the recipe whole, replacing one that was there.
@@ -337,11 +365,6 @@ class Recipe:
         )
         loaded._set(folder=place, signed_by=signed_by)
         return loaded
-
-
-def named(image: Any, number: int) -> str:
-    """Returns what to call a photograph that was given no name."""
-    return str(image) if isinstance(image, (str, Path)) else f"image {number}"
 
 
 def _read_manifest(place: Path) -> RecipeManifest:

@@ -1,4 +1,4 @@
-"""Who decides what: three zones of the student's score, and one score of the whole."""
+"""The cascade: a small network decides what it is sure of, a large one the rest; one score of the whole."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from knowngood.errors import KnownGoodError, RecipeError
+from knowngood.errors import RecipeError
 from knowngood.metrics.calibration import Calibration
-from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.folder import place_of
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument
 from knowngood.recipe.runtimes import Outputs, Pixels, Runtime, Values
-from knowngood.recipe.session import AUTO, Scoring, scoring
 
 Floats = npt.NDArray[np.float64]
-Margins = npt.NDArray[np.float32]
+RawScores = npt.NDArray[np.float32]
 Zones = npt.NDArray[np.int8]
 ACCEPTED, PASSED, REJECTED = 0, 1, 2
 _LEAST = 1e-300
@@ -37,8 +34,8 @@ class Rule:
         low: Student's score below which it accepts.
         high: Student's score from which it rejects; above 1 where it rejects nothing.
         threshold: Of the whole: scores below it are accepted. Never below `low`.
-        student: From the student's margins to its scores.
-        large: From the large network's margins to its scores.
+        student: From the student's raw scores to its scores.
+        large: From the large network's raw scores to its scores.
     """
 
     low: float
@@ -47,23 +44,23 @@ class Rule:
     student: Calibration
     large: Calibration
 
-    def zones(self, margins: Margins) -> Zones:
-        """Returns `ACCEPTED`, `PASSED` or `REJECTED` for each of the student's margins (N,)."""
-        scores = self.student.apply(margins)
+    def zones(self, raw_scores: RawScores) -> Zones:
+        """Returns `ACCEPTED`, `PASSED` or `REJECTED` for each of the student's raw scores (N,)."""
+        scores = self.student.apply(raw_scores)
         return np.where(scores < self.low, ACCEPTED, np.where(scores >= self.high, REJECTED, PASSED)).astype(np.int8)
 
-    def whole(self, margins: Margins, zones: Zones, passed: Margins) -> Margins:
-        """Returns margins (N,) float32 of the whole, on the large network's scale.
+    def whole(self, raw_scores: RawScores, zones: Zones, passed: RawScores) -> RawScores:
+        """Returns raw scores (N,) float32 of the whole, on the large network's scale.
 
         What is passed on has the large network's own. For the rest the student's calibrated score is expressed on
         that scale, and kept on the side of the threshold where the student has decided.
 
         Args:
-            margins: (N,) of the student.
+            raw_scores: (N,) of the student.
             zones: (N,) of `zones`.
-            passed: The large network's margins of the rows that were passed on, in their order.
+            passed: The large network's raw scores of the rows that were passed on, in their order.
         """
-        logits = np.asarray(margins, np.float64) / self.student.temperature + self.student.bias
+        logits = np.asarray(raw_scores, np.float64) / self.student.temperature + self.student.bias
         made = ((logits - self.large.bias) * self.large.temperature).astype(np.float32)
         below, above = self._edges
         made = np.where(zones == ACCEPTED, np.minimum(made, below), np.maximum(made, above))
@@ -76,12 +73,12 @@ class Rule:
 
 
 def edges(calibration: Calibration, threshold: float) -> tuple[np.float32, np.float32]:
-    """Returns the two neighbouring float32 margins whose scores lie below, and not below, a threshold in [0, 1)."""
+    """Returns the two neighbouring float32 raw scores whose scores lie below, and not below, a threshold in [0, 1)."""
     threshold = max(threshold, _LEAST)
     at = np.float32((np.log(threshold / (1 - threshold)) - calibration.bias) * calibration.temperature)
 
-    def under(margin: np.float32) -> bool:
-        return bool(calibration.apply([margin])[0] < threshold)
+    def under(raw_score: np.float32) -> bool:
+        return bool(calibration.apply([raw_score])[0] < threshold)
 
     while not under(at):
         at = np.nextafter(at, np.float32(-np.inf))
@@ -143,110 +140,6 @@ class CascadeDocument(SealedDocument):
             ) from error
 
 
-_KEPT = 4  # runtimes that are kept open with a recipe
-
-
-def has_cascade(recipe: Recipe | str | Path) -> bool:
-    """Says whether a recipe on disk has a cascade."""
-    place = recipe.folder if isinstance(recipe, Recipe) else place_of(recipe)
-    return place is not None and (place / FOLDER / DOCUMENT).is_file()
-
-
-def opened(
-    recipe: Recipe | str | Path,
-    runtime: str = AUTO,
-    *,
-    cascade: bool = True,
-    threads: int | None = None,
-    any_product: bool = False,
-) -> Scoring:
-    """Opens a recipe: its cascade, where there is one and nothing else is asked for, or its own network.
-
-    Args:
-        recipe: Its folder, or loaded.
-        runtime: As in `scoring`; the cascade is taken with "auto" only.
-        cascade: Whether it may be taken.
-        threads: How many each runtime may use; all cores by default.
-        any_product: Whether photographs are not compared with those that the recipe learned from.
-
-    Raises:
-        Those of `scoring` and `cascade_scoring`.
-    """
-    if cascade and runtime == AUTO and has_cascade(recipe):
-        found = cascade_scoring(recipe, threads)
-    else:
-        found = scoring(recipe, runtime, threads=threads)
-    return found.of_any_product() if any_product else found
-
-
-def kept_open(recipe: Recipe, runtime: str = AUTO, *, cascade: bool = True, any_product: bool = False) -> Scoring:
-    """Returns what `opened` does, and keeps it with the recipe until an export or a cascade comes or goes."""
-    places = (
-        [] if recipe.folder is None else [*recipe.folder.glob("exports/*/*.json"), *recipe.folder.glob("cascade/*")]
-    )
-    key = (runtime, cascade, any_product, tuple(sorted((str(one), one.stat().st_mtime_ns) for one in places)))
-    found: Scoring | None = recipe.sessions.get(key)
-    if found is None:
-        found = opened(recipe, runtime, cascade=cascade, any_product=any_product)
-        if len(recipe.sessions) >= _KEPT:
-            recipe.sessions.clear()
-        recipe.sessions[key] = found
-    return found
-
-
-def cascade_scoring(recipe: Recipe | str | Path, threads: int | None = None) -> Scoring:
-    """Opens the cascade of a recipe.
-
-    Args:
-        recipe: Its folder, or loaded from one.
-        threads: How many each runtime may use; all cores by default.
-
-    Raises:
-        RecipeError: It is damaged, or was certified with other graphs than there are now.
-        MissingExtraError: A runtime that it was certified with is not installed.
-    """
-    loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    if loaded.folder is None:
-        raise RecipeError("A recipe in memory has no cascade.", fix="Load it from its folder.")
-    if loaded.signed_by is not None:  # it may have come after the recipe was loaded
-        from knowngood.recipe.signing import verify
-
-        verify(loaded.folder, loaded.signed_by)
-    folder = loaded.folder / FOLDER
-    document = CascadeDocument.load(folder)
-    large = _part(loaded, document.large, folder, threads)
-    student = _part(Recipe.load(folder / STUDENT), document.student, folder, threads)
-    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(document, student, large), sees(student))
-    return Scoring(loaded, runtime, document.thresholds, document.revision, large.precision, stamp=document.stamp)
-
-
-def rule_of(document: CascadeDocument, student: Scoring, large: Scoring) -> Rule:
-    """Returns who decides what."""
-    calibrations = student.recipe.manifest.calibration, large.recipe.manifest.calibration
-    return Rule(document.low, document.high, document.thresholds.accept_below, *calibrations)
-
-
-def sees(student: Scoring) -> tuple[int, int]:
-    """Returns height and width that the student sees."""
-    return student.recipe.input_shape[1:]
-
-
-def _part(recipe: Recipe, part: Part, folder: Path, threads: int | None) -> Scoring:
-    fix = "Certify it again with `knowngood cascade RUN`, or score with --no-cascade."
-    try:
-        plain = part.runtime == "torch"
-        found = scoring(recipe, part.runtime, None if plain else part.precision, threads)
-    except KnownGoodError as error:
-        raise type(error)(error.what, expected=error.expected, fix=f"{error.fix or ''} {fix}".strip()) from error
-    if found.revision != part.revision:
-        raise RecipeError(
-            f"The cascade {folder} was certified with {part.revision}; there is {found.revision} now.",
-            expected="the very networks and graphs of its certificate",
-            fix=fix,
-        )
-    return found
-
-
 BATCH = 32  # photographs that go to the large network at once
 WAITING = 24  # batches that may wait for it to be filled: the bound on memory
 
@@ -287,12 +180,12 @@ class CascadeRuntime:
         return self.student.busy + self.large.busy
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins of the whole, and maps if asked for."""
+        """Returns raw scores of the whole, and maps if asked for."""
         (made,) = self.stream([pixels], maps=maps)
         return made
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
-        """Yields what comes of each batch, in order; at most `WAITING` and what the student takes are held."""
+        """Yields the outputs of each batch, in order; at most `WAITING` and those of the student are in memory."""
         taken: deque[Pixels] = deque()
 
         def small() -> Iterator[Pixels]:
@@ -301,18 +194,18 @@ class CascadeRuntime:
                 yield smaller(pixels, self.size)
 
         waiting: deque[_Waiting] = deque()
-        for told in self.student.stream(small()):
-            zones = self.rule.zones(told.margins)
+        for made in self.student.stream(small()):
+            zones = self.rule.zones(made.raw_scores)
             wanted = zones != ACCEPTED if maps else zones == PASSED
             if self.watch is not None:
                 self.watch(zones)
-            waiting.append(_Waiting(told.margins, zones, wanted, taken.popleft()[wanted]))
+            waiting.append(_Waiting(made.raw_scores, zones, wanted, taken.popleft()[wanted]))
             if sum(len(one.pixels) for one in waiting) >= BATCH or len(waiting) >= WAITING:
                 yield from self._finished(waiting, maps)
         yield from self._finished(waiting, maps)
 
     def _finished(self, waiting: deque[_Waiting], maps: bool) -> Iterator[Outputs]:
-        """Asks the large network about everything that waits, and yields the batches."""
+        """Computes what waits with the large network, and yields the batches."""
         if not waiting:
             return
         going = [one.pixels for one in waiting if len(one.pixels)]
@@ -321,12 +214,12 @@ class CascadeRuntime:
         while waiting:
             one = waiting.popleft()
             stop = start + len(one.pixels)
-            margins, heat = np.empty(0, np.float32), None
+            raw_scores, heat = np.empty(0, np.float32), None
             if asked is not None:
-                margins, heat = asked.margins[start:stop], None if asked.maps is None else asked.maps[start:stop]
+                raw_scores, heat = asked.raw_scores[start:stop], None if asked.maps is None else asked.maps[start:stop]
             start = stop
-            passed = margins[one.zones[one.wanted] == PASSED]
-            whole = self.rule.whole(one.margins, one.zones, passed)
+            passed = raw_scores[one.zones[one.wanted] == PASSED]
+            whole = self.rule.whole(one.raw_scores, one.zones, passed)
             yield Outputs(whole, self._placed(one, heat) if maps else None)
 
     def _placed(self, one: _Waiting, heat: Values | None) -> Values:
@@ -344,7 +237,7 @@ class CascadeRuntime:
 
 @dataclass(frozen=True)
 class _Waiting:
-    margins: Margins
+    raw_scores: RawScores
     zones: Zones
     wanted: npt.NDArray[np.bool_]
     pixels: Pixels = field(repr=False)

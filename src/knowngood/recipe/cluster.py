@@ -1,4 +1,4 @@
-"""The photographs that are to be scored, listed in parts, from any place that plain `predict` reads."""
+"""Scores photographs on a Ray cluster: listed in parts, from any place that `predict` reads, a file of rows a part."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from knowngood.files import check_writable
 from knowngood.progress import track
 from knowngood.recipe.archives import members
 from knowngood.recipe.bundle import ERROR, Recipe
-from knowngood.recipe.cascade import CascadeRuntime, opened
-from knowngood.recipe.engine import Engine
-from knowngood.recipe.engine_config import EngineConfig
+from knowngood.recipe.cascade import CascadeRuntime
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, item_at, stream
+from knowngood.recipe.options import EngineConfig
 from knowngood.recipe.predicting import SCHEMA, folders_among, row_of, say_unchecked
 from knowngood.recipe.remote import is_url
-from knowngood.recipe.session import AUTO, Scoring, announce
+from knowngood.recipe.session import AUTO, Session, announce, open_session
 from knowngood.scale.connecting import look
 from knowngood.scale.parts import list_of, prepared
 from knowngood.scale.spreading import Spread, spread
@@ -96,8 +95,8 @@ AT_ONCE = 10_000_000  # rows whose hashes are looked at in one pass: some 2 GB
 def agreed(files: list[Path], count: int, at_once: int = AT_ONCE) -> int:
     """Gives photographs with equal bytes the higher of their scores, and the decision that goes with it.
 
-    A score's last bits depend on what else was in its batch (1e-8 was seen). Parts without such photographs are not
-    touched; others are replaced whole. Called twice it does nothing more.
+    Workers on processors of different kinds may round the last bits differently. Parts without such photographs are not
+    touched; others are replaced whole. A second call changes nothing.
 
     Args:
         files: Of rows; columns of `knowngood.predict`.
@@ -118,7 +117,7 @@ def agreed(files: list[Path], count: int, at_once: int = AT_ONCE) -> int:
             .agg(
                 highest=pl.col("defect_score").max(),
                 lowest=pl.col("defect_score").min(),
-                said=pl.col("decision").sort_by("defect_score").last(),
+                of_highest=pl.col("decision").sort_by("defect_score").last(),
             )
             .filter(pl.col("highest") != pl.col("lowest"))
         )
@@ -131,7 +130,7 @@ def _mended(file: Path, right: pl.DataFrame) -> bool:
     frame = pl.read_parquet(file)
     joined = frame.join(right, "sha256", "left", maintain_order="left")
     new = joined.with_columns(
-        defect_score=pl.coalesce("highest", "defect_score"), decision=pl.coalesce("said", "decision")
+        defect_score=pl.coalesce("highest", "defect_score"), decision=pl.coalesce("of_highest", "decision")
     ).select(list(SCHEMA))
     if new.equals(frame):
         return False
@@ -141,13 +140,13 @@ def _mended(file: Path, right: pl.DataFrame) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringTask(Task):
-    """What every worker is told.
+    """What every worker receives.
 
     Attributes:
         recipe: Folder of the recipe.
         runtime: Name of the runtime; "auto" for the recipe's cascade.
         revision: Of recipe and graph, as the machine that asks sees them.
-        any_product: Whether photographs are not compared with those that the recipe learned from.
+        any_product: Whether the input check is off.
     """
 
     recipe: str
@@ -159,24 +158,24 @@ class ScoringTask(Task):
 class PartScorer(PartWorker[ScoringTask]):
     """Scores parts."""
 
-    _opened: Scoring | None = None
+    _opened: Session | None = None
 
     def rows_of(self, number: int) -> pl.DataFrame:
         """Returns the rows of a part, with the columns of `knowngood.predict`."""
-        scoring = self._scoring()
-        engine = Engine(scoring, workers=self.task.cores)
-        made = [row_of(one, scoring) for one in engine.run(items_of(Path(self.task.out), number))]
+        session = self._session()
+        items = items_of(Path(self.task.out), number)
+        made = [row_of(one, session) for one in session.stream(items, workers=self.task.cores)]
         frame = pl.DataFrame(made, schema=SCHEMA)
         if frame["sha256"].null_count() == len(frame):
             self.refuse_unreadable(number, str(frame["error"][0]))
         return frame
 
-    def _scoring(self) -> Scoring:
+    def _session(self) -> Session:
         if self._opened is None:
             if not Path(self.task.recipe).exists():
                 raise unseen(f"recipe {self.task.recipe}", "RECIPE")
             task = self.task
-            found = opened(task.recipe, task.runtime, threads=task.cores, any_product=task.any_product)
+            found = open_session(task.recipe, task.runtime, threads=task.cores, any_product=task.any_product)
             if found.revision != self.task.revision:
                 raise RecipeError(
                     f"{self.task.recipe} is {found.revision} on {socket.gethostname()}, not {self.task.revision}.",
@@ -236,12 +235,12 @@ def predict_on_cluster(
     folder, place = Path(out).absolute(), place_of(recipe).absolute()
     check_writable(folder, folder=True)
     loaded = Recipe.load(place, signed_by=signed_by)
-    scoring = opened(loaded, runtime, cascade=config.cascade, any_product=config.any_product)
-    announce(scoring)
-    say_unchecked(scoring.recipe, config.any_product)
-    revision = scoring.revision
+    session = open_session(loaded, runtime, cascade=config.cascade, any_product=config.any_product)
+    announce(session)
+    say_unchecked(session.recipe, config.any_product)
+    revision = session.revision
     job = prepared(folder, f"rows 2, recipe {revision}", config.part, lambda: listed(images, config.part), fresh=fresh)
-    chosen = AUTO if scoring.runtime.name == CascadeRuntime.name else scoring.runtime.name
+    chosen = AUTO if session.runtime.name == CascadeRuntime.name else session.runtime.name
     task = ScoringTask(
         out=str(folder),
         cores=config.cores,
@@ -250,7 +249,7 @@ def predict_on_cluster(
         revision=revision,
         any_product=config.any_product,
     )
-    del scoring  # the workers have theirs
+    del session  # the workers have theirs
     done = spread(PartScorer, task, job, config.address, "score")
     agreed(done.files, job.images)
     return ClusterRun(**vars(done), images=job.images, counts=_counts(done.files))

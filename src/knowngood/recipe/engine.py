@@ -1,11 +1,11 @@
-"""Ordered work in threads with bounded windows: nothing is done before it is wanted soon, nothing waits in a loop."""
+"""Scores any number of photographs in bounded memory: threads prepare, a runtime computes, rows come in order."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,30 +15,24 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from knowngood.cam.maps import over_picture, stage_names
 from knowngood.cam.regions import FRACTION
 from knowngood.data.images import decoding
 from knowngood.data.pixels import unexpected
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
-from knowngood.metrics.thresholds import ACCEPT, decide
-from knowngood.models.classifier import Classifier, Inspector, common_shape
-from knowngood.models.heads import smooth_maps
+from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide
 from knowngood.recipe.bundle import Prediction, Recipe
-from knowngood.recipe.graphs import MapKind, map_kind
+from knowngood.recipe.graphs import map_kind
 from knowngood.recipe.inputs import Item
-from knowngood.recipe.maps import HeatMap, at_size, level_of, marked, within
-from knowngood.recipe.runtimes import Outputs
-from knowngood.recipe.session import Scoring
+from knowngood.recipe.maps import HeatMap, Placing, level_of, marked, within
+from knowngood.recipe.runtimes import Outputs, Runtime
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-def ahead(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], window: int) -> Iterator[B]:
+def prefetch_map(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], window: int) -> Iterator[B]:
     """Yields work(item) for each item, in order, while the pool works on those to come.
 
     Back-pressure: never more than `window` items are taken and not yet yielded, however slow the consumer is. Where
@@ -128,62 +122,6 @@ class Profile:
         }
 
 
-Map = npt.NDArray[np.float32]
-_SIZES = 32  # sizes of photographs whose matrices are kept
-
-
-class Placing:
-    """Places raw maps over photographs exactly as `Recipe.maps` does, only faster.
-
-    Placing cells, smoothing and stretching are linear and work on rows and columns apart, so all of them together are
-    `down @ raw @ across`. The two matrices are read off by placing maps that are 1 in one row, or in one column.
-
-    Args:
-        inspector: Of the recipe.
-        kind: What its raw maps are.
-    """
-
-    def __init__(self, inspector: Inspector, kind: MapKind) -> None:
-        self.inspector, self.kind = inspector, kind
-        self._known: OrderedDict[tuple[int, int, int, int], tuple[Map, Map]] = OrderedDict()
-
-    def __call__(self, raw: Map, size: tuple[int, int]) -> Map:
-        """Returns a map (height, width) float32 of a raw one (h, w).
-
-        Args:
-            raw: As the graph puts it out.
-            size: Height and width of the photograph in pixels.
-        """
-        down, across = self._matrices((int(raw.shape[0]), int(raw.shape[1])), size)
-        return np.asarray(down @ raw @ across, np.float32)
-
-    def _matrices(self, cells: tuple[int, int], size: tuple[int, int]) -> tuple[Map, Map]:
-        key = (*cells, *size)
-        found = self._known.get(key)
-        if found is None:
-            rows, columns = cells
-            place = self._placer()
-            by_row = torch.eye(rows)[:, :, None].expand(-1, -1, columns).contiguous()
-            by_column = torch.eye(columns)[:, None, :].expand(-1, rows, -1).contiguous()
-            down = np.stack([at_size(one, *size)[:, 0] for one in place(by_row).numpy()], axis=1)
-            across = np.stack([at_size(one, *size)[0] for one in place(by_column).numpy()])
-            found = np.ascontiguousarray(down), np.ascontiguousarray(across)
-            self._known[key] = found
-            while len(self._known) > _SIZES:
-                self._known.popitem(last=False)
-        return found
-
-    def _placer(self) -> Callable[[Tensor], Tensor]:
-        """Returns what brings raw maps (B, h, w) to the size of fitted photographs."""
-        size = common_shape(self.inspector.configs)[1:]
-        if self.kind == "distances":
-            return lambda maps: smooth_maps(maps, *size)
-        member = self.inspector.members[0]
-        assert isinstance(member, Classifier)
-        last = stage_names(member)[-1]
-        return lambda maps: over_picture(member, {last: maps}, size)[last]
-
-
 READ, DECODE, RESIZE = "read", "decode", "resize"
 Known = Callable[[str, str], bool]
 
@@ -216,7 +154,7 @@ class Preparing:
 
     Args:
         recipe: Says what size and what is done first.
-        profile: Is told the time that it takes.
+        profile: Receives the time that it takes.
         known: Given name and digest, says whether a photograph needs no scoring.
         any_product: Whether photographs are not compared with those that the recipe learned from.
     """
@@ -254,19 +192,23 @@ INFER, MAPS = "infer", "maps and regions"
 
 @dataclass(frozen=True)
 class Scored:
-    """What the engine says of one item.
+    """Result of one item.
 
     Attributes:
         prediction: Score and decision, or the error.
         digest: SHA-256 of its bytes; None when they could not be read.
-        known: Whether it was passed over because it needed no scoring; the prediction is empty then.
-        heat: Where it looked, if maps were asked for.
+        known: Whether it was skipped because it needed no scoring; the prediction is empty then.
+        heat: The map, if maps were asked for.
+        size: Height and width of the photograph, pixels; (0, 0) where it was not decoded.
+        fitted: (C, H, W) uint8 as the networks see it; None where it was not asked for or could not be read.
     """
 
     prediction: Prediction
     digest: str | None
     known: bool = False
     heat: HeatMap | None = None
+    size: tuple[int, int] = (0, 0)
+    fitted: npt.NDArray[np.uint8] | None = None
 
 
 class Engine:
@@ -277,12 +219,16 @@ class Engine:
     consumer stops, the whole pipeline stops, and where it goes away, it is taken down.
 
     Args:
-        scoring: Recipe, runtime and thresholds, from `knowngood.recipe.session.scoring`.
-        maps: Whether heatmaps and regions are wanted.
-        batch: Photographs computed at once.
+        recipe: Prepares photographs and calibrates raw scores.
+        runtime: Computes raw scores, and maps.
+        thresholds: Decide.
+        any_product: Whether the input check is off.
+        maps: Whether the maps of the runtime's own graph, and regions, are wanted.
+        fitted: Whether results carry the photographs as the networks see them.
+        batch: Photographs that are given to the runtime at once.
         workers: Threads that decode; as many as there are cores by default.
         fraction: Regions are what lies above this share of a map's maximum.
-        profile: Is told how busy each stage was; a new one by default.
+        profile: Receives how busy each stage was; a new one by default.
 
     Attributes:
         profile: How busy each stage was.
@@ -293,28 +239,33 @@ class Engine:
 
     def __init__(
         self,
-        scoring: Scoring,
+        recipe: Recipe,
+        runtime: Runtime,
+        thresholds: Thresholds,
         *,
+        any_product: bool = False,
         maps: bool = False,
+        fitted: bool = False,
         batch: int = BATCH,
         workers: int | None = None,
         fraction: float = FRACTION,
         profile: Profile | None = None,
     ) -> None:
-        self.scoring, self.batch, self.fraction = scoring, batch, fraction
+        self.recipe, self.runtime, self.thresholds, self.any_product = recipe, runtime, thresholds, any_product
+        self.fitted, self.batch, self.fraction = fitted, batch, fraction
         self.workers = workers or cores()
         self.profile = profile or Profile()
         self._placing: Placing | None = None
         if maps:
-            kind = map_kind(scoring.recipe.inspector)
-            if kind is None or not scoring.runtime.maps:
+            kind = map_kind(recipe.inspector)
+            if kind is None or not runtime.maps:
                 raise ConfigError(
                     "This recipe has no map in a forward pass.",
-                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a patch memory",
+                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a PatchCore head",
                     fix="Use `knowngood explain`, which takes gradients.",
                 )
-            self._placing = Placing(scoring.recipe.inspector, kind)
-            self._level = level_of(scoring.recipe.inspector)
+            self._placing = Placing(recipe.inspector, kind)
+            self._level = level_of(recipe.inspector)
 
     def run(self, items: Iterable[Item], known: Known | None = None) -> Generator[Scored, None, None]:
         """Yields one result an item, in order; an item that cannot be read gives one with its error.
@@ -324,15 +275,15 @@ class Engine:
             known: Given name and digest, says whether an item needs no scoring.
         """
         mapped = self._placing is not None
-        prepare = Preparing(self.scoring.recipe, self.profile, known, any_product=self.scoring.any_product)
+        prepare = Preparing(self.recipe, self.profile, known, any_product=self.any_product)
         for stage in (READ, DECODE, RESIZE):
             self.profile.stage(stage, self.workers)
         self.profile.stage(INFER)
-        began, busy = time.perf_counter(), self.scoring.runtime.busy
+        began, busy = time.perf_counter(), self.runtime.busy
         pool = ThreadPoolExecutor(self.workers, "knowngood-decode", initializer=_one_thread_each)
-        prepared = ahead(pool, prepare, items, 2 * self.batch + self.workers)
+        prepared = prefetch_map(pool, prepare, items, 2 * self.batch + self.workers)
         groups = _Groups(grouped(prepared, self.batch, lambda one: one.pixels is not None))
-        stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+        stream = self.runtime.stream(groups.batches(self._stacked), maps=mapped)
         try:
             while True:
                 try:
@@ -342,7 +293,7 @@ class Engine:
                         raise  # of the items themselves, or of no photograph
                     while groups.pending:  # some photograph's fault: each alone, then on with those that follow
                         yield from self._finished(pool, *self._alone(groups.pending.popleft(), mapped))
-                    stream = self.scoring.runtime.stream(groups.batches(self._stacked), maps=mapped)
+                    stream = self.runtime.stream(groups.batches(self._stacked), maps=mapped)
                     continue
                 if outputs is None:
                     return
@@ -350,31 +301,31 @@ class Engine:
                 self.profile.wall = time.perf_counter() - began
         finally:
             pool.shutdown(cancel_futures=True)
-            self.profile.add(INFER, self.scoring.runtime.busy - busy)
+            self.profile.add(INFER, self.runtime.busy - busy)
             self.profile.wall = time.perf_counter() - began
 
     def _stacked(self, group: list[Ready]) -> npt.NDArray[np.uint8]:
         pixels = [one.pixels for one in group if one.pixels is not None]
-        return np.stack(pixels) if pixels else np.empty((0, *self.scoring.recipe.input_shape), np.uint8)
+        return np.stack(pixels) if pixels else np.empty((0, *self.recipe.input_shape), np.uint8)
 
     def _sound(self, group: list[Ready], outputs: Outputs, mapped: bool) -> tuple[list[Ready], Outputs]:
-        """Returns a group and its outputs; photographs whose margin is no number are asked about again, alone."""
-        if np.isfinite(outputs.margins).all():
+        """Returns a group and its outputs; photographs whose raw score is no number are asked about again, alone."""
+        if np.isfinite(outputs.raw_scores).all():
             return group, outputs
         return self._alone(group, mapped)
 
     def _alone(self, group: list[Ready], mapped: bool) -> tuple[list[Ready], Outputs]:
         """Scores each photograph of a group alone; one that fails, or gets no number, has an error in its place."""
         kept: list[Ready] = []
-        margins: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+        raw_scores: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
         maps: list[npt.NDArray[np.float32]] = []
         for one in group:
             if one.pixels is None:
                 kept.append(one)
                 continue
             try:
-                outputs = self.scoring.runtime.run(one.pixels[None], maps=mapped)
-                if not np.isfinite(outputs.margins).all():
+                outputs = self.runtime.run(one.pixels[None], maps=mapped)
+                if not np.isfinite(outputs.raw_scores).all():
                     raise ArithmeticError("the network gives no number (NaN or infinity)")
             except KnownGoodError:
                 raise
@@ -383,40 +334,43 @@ class Engine:
                 kept.append(replace(one, pixels=None, error=what))
                 continue
             kept.append(one)
-            margins.append(outputs.margins)
+            raw_scores.append(outputs.raw_scores)
             if outputs.maps is not None:
                 maps.append(outputs.maps)
-        return kept, Outputs(np.concatenate(margins), np.concatenate(maps) if maps else None)
+        return kept, Outputs(np.concatenate(raw_scores), np.concatenate(maps) if maps else None)
 
     def _finished(self, pool: ThreadPoolExecutor, group: list[Ready], outputs: Outputs) -> Iterator[Scored]:
-        scores = self.scoring.recipe.manifest.calibration.apply(outputs.margins)
+        scores = self.recipe.manifest.calibration.apply(outputs.raw_scores)
         reasons = [one.reason for one in group if one.pixels is not None]
-        decisions = decide(scores, self.scoring.thresholds, reasons).tolist()
+        decisions = decide(scores, self.thresholds, reasons).tolist()
         maps = iter(outputs.maps) if outputs.maps is not None else repeat(None)
-        told = iter(zip(scores.tolist(), decisions, maps, strict=False))
+        rows = iter(zip(scores.tolist(), decisions, maps, strict=False))
         jobs = []
         for one in group:
             if one.pixels is None:
                 jobs.append((one, Prediction.failed(one.name, one.error or "it was scored before"), None))
             else:
-                score, decision, raw = next(told)
+                score, decision, raw = next(rows)
                 jobs.append((one, Prediction(one.name, score, decision, reason=one.reason), raw))
         self.profile.images += len(group)
         if self._placing is None:
-            yield from (Scored(said, one.digest, one.known) for one, said, _ in jobs)
+            yield from (self._result(one, prediction) for one, prediction, _ in jobs)
             return
         self.profile.stage(MAPS, self.workers)
-        yield from ahead(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
+        yield from prefetch_map(pool, self._mapped, jobs, 4 * self.workers)  # full-size maps are large: few at a time
 
     def _mapped(self, job: tuple[Ready, Prediction, npt.NDArray[np.float32] | None]) -> Scored:
-        one, said, raw = job
-        if raw is None or self._placing is None or said.defect_score is None:
-            return Scored(said, one.digest, one.known)
+        one, prediction, raw = job
+        if raw is None or self._placing is None or prediction.defect_score is None:
+            return self._result(one, prediction)
         with self.profile.of(MAPS):
-            full = within(self._placing(raw, one.size), self.scoring.recipe.manifest.preprocessing)
-            regions = marked(full, self._level, self.fraction, rejected=said.decision != ACCEPT)
-        heat = HeatMap(one.name, said.defect_score, said.decision, full, regions)
-        return Scored(said, one.digest, one.known, heat)
+            full = within(self._placing(raw, one.size), self.recipe.manifest.preprocessing)
+            regions = marked(full, self._level, self.fraction, rejected=prediction.decision != ACCEPT)
+        heat = HeatMap(one.name, prediction.defect_score, prediction.decision, full, regions)
+        return self._result(one, prediction, heat)
+
+    def _result(self, one: Ready, prediction: Prediction, heat: HeatMap | None = None) -> Scored:
+        return Scored(prediction, one.digest, one.known, heat, one.size, one.pixels if self.fitted else None)
 
 
 class _Groups:

@@ -1,7 +1,7 @@
 """Formats that a recipe is exported to: one file each; add one line to register another.
 
-An exporter makes one graph, from raw uint8 pixels to margin (and map, where the recipe has one in a forward pass), and
-knows how to make it int8. Whether the graph may be used is not its business: `knowngood.recipe.parity` decides.
+An exporter makes one graph, from uint8 pixels to the raw score (and a map, where the recipe has one in a forward pass),
+and knows how to make it int8. Whether the graph may be used is not its business: `knowngood.recipe.parity` decides.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Exporter(Protocol):
     precisions: tuple[Precision, ...]
 
     def graph(self, scorer: Scorer) -> Any:
-        """Returns the float graph: images (B, C, H, W) uint8 with B open; outputs "margin" and perhaps "map"."""
+        """Returns the float graph: images (B, C, H, W) uint8 with B open; outputs "margin" (the raw score), "map"."""
         ...
 
     def convolutions(self, graph: Any) -> list[str]:

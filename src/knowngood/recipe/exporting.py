@@ -1,4 +1,4 @@
-"""What export.json holds: which recipe the graph is of, in which precision, how like it, and its own thresholds."""
+"""Exports a recipe as a graph that decides as the recipe does, with thresholds certified on the graph's own scores."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from knowngood.recipe.export_formats import Exporter, Precision, exporter_for
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.graphs import Scorer, folds_exactly, map_kind
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument, Sha256
-from knowngood.recipe.parity import Held, certified, compared, complaints, held_images, judged_on, likeness
+from knowngood.recipe.options import Tolerance
+from knowngood.recipe.parity import Holdout, certified, compared, complaints, holdout_images, holdout_splits, likeness
 from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
-from knowngood.recipe.tolerance import Tolerance
 
 FOLDER, DOCUMENT = "exports", "export.json"
 FORMAT = 1
@@ -114,7 +114,7 @@ PARTS = 4  # groups of layers, from input to output, that are widened together
 
 @dataclass(frozen=True)
 class Exported:
-    """An export that was let through.
+    """An export that passed its gate.
 
     Attributes:
         folder: With the graph and export.json.
@@ -135,8 +135,8 @@ def export(
 ) -> Exported:
     """Exports a recipe into its own folder, where `predict` finds it.
 
-    The graph is compared with the recipe on the run's calibration images, and its validation images where nothing has
-    learned from them; the test split is not looked at. Where int8 strays too far, the most sensitive layers are kept
+    The graph is compared with the recipe on the run's calibration images, and its validation images where no network
+    was fitted on them; the test split is not used. Where int8 strays too far, the most sensitive layers are kept
     in float, a quarter at a time, at most half. Thresholds are certified anew on the graph's scores of the calibration
     split. Ranges of int8 come from training images, so that the calibration images are as new to the graph as to the
     recipe.
@@ -160,11 +160,11 @@ def export(
     check_writable(target, folder=True, flag="RECIPE")
     loaded = Recipe.load(recipe)
     with scratch_folder(target) as scratch:
-        held = held_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
-        gate = _Gate(loaded, held, exporter, chosen, allowed, scratch)
+        holdout = holdout_images(loaded, place, data, scratch, sample=chosen == "int8", seed=loaded.manifest.seed)
+        gate = _Gate(loaded, holdout, exporter, chosen, allowed, scratch)
         passed = gate.first_that_passes()
         with whole_folder(target) as folder:
-            shutil.copytree(passed.folder, folder, dirs_exist_ok=True)  # the very bytes that were judged
+            shutil.copytree(passed.folder, folder, dirs_exist_ok=True)  # the very bytes that passed
             document = ExportDocument(
                 recipe=loaded.manifest.revision,
                 exporter=to,
@@ -195,31 +195,31 @@ class _Passed:
 
 
 class _Gate:
-    """Tries graphs, the quickest first, until one decides as the recipe does."""
+    """Tries graphs, the fastest first, until one decides as the recipe does."""
 
     def __init__(
         self,
         recipe: Recipe,
-        held: Held,
+        holdout: Holdout,
         exporter: Exporter,
         precision: Precision,
         tolerance: Tolerance,
         scratch: Path,
     ) -> None:
-        self.recipe, self.held, self.exporter = recipe, held, exporter
+        self.recipe, self.holdout, self.exporter = recipe, holdout, exporter
         self.precision, self.tolerance, self.scratch = precision, tolerance, scratch
-        self.rows, self.sample_rows = held.rows(*judged_on(recipe.manifest)), held.rows("train")
+        self.rows, self.sample_rows = holdout.rows(*holdout_splits(recipe.manifest)), holdout.rows("train")
         self.maps = map_kind(recipe.inspector) is not None
         own = RUNTIMES.get("torch")(recipe.inspector, None)
         self.stage = 0
         self._begin(f"the recipe's own scores of {len(self.rows)} held-out images")
-        self.before = self._margins(own, self.rows)
+        self.before = self._raw_scores(own, self.rows)
         self.before_maps = self._outputs(own, self.rows[:MAPPED]).maps if self.maps else None
         self.rejected: list[dict[str, Any]] = []
         self.tries = 0
 
     def first_that_passes(self) -> _Passed:
-        """Returns the first graph within the tolerance, and tells stage by stage how far it is.
+        """Returns the first graph within the tolerance, and reports each stage.
 
         Raises:
             ParityError: There is none.
@@ -253,13 +253,13 @@ class _Gate:
         runtime, folder = self._opened(self._made(plain, wide, len(self.sample_rows)))
         self._begin(f"its scores of {len(self.rows)} held-out images")
         apply = self.recipe.manifest.calibration.apply
-        margins = self._margins(runtime, self.rows)
-        before, after = apply(self.before), apply(margins)
-        labels = self.held.labels[self.rows]
-        judged = self.held.splits[self.rows] == "calibration"
-        threshold = certified(self.recipe.manifest, labels[judged], after[judged])
+        raw_scores = self._raw_scores(runtime, self.rows)
+        before, after = apply(self.before), apply(raw_scores)
+        labels = self.holdout.labels[self.rows]
+        certifying = self.holdout.splits[self.rows] == "calibration"
+        threshold = certified(self.recipe.manifest, labels[certifying], after[certifying])
         report = compared(self.recipe.manifest, threshold, labels, before, after)
-        report["margin_correlation"] = likeness(self.before[None], margins[None])
+        report["raw_score_correlation"] = likeness(self.before[None], raw_scores[None])
         if self.before_maps is not None:
             heat = self._outputs(runtime, self.rows[:MAPPED]).maps
             assert heat is not None
@@ -267,12 +267,12 @@ class _Gate:
         found = complaints(report, self.tolerance)
         if not found:
             return _Passed(folder, fold, wide, threshold.to_dict(), report)
-        reporter().say(f"not let through, {len(wide)} layers in float: {'; '.join(found)}")
+        reporter().say(f"refused, {len(wide)} layers in float: {'; '.join(found)}")
         self.rejected.append({"folded": fold, "wide": list(wide), "complaints": found})
         return None
 
     def _sensitive(self, plain: Any) -> list[list[str]]:
-        """Returns the convolutions in groups, first that whose staying in float brings margins nearest."""
+        """Returns the convolutions in groups, first that whose staying in float brings raw scores nearest."""
         names = self.exporter.convolutions(plain)
         groups = [list(part) for part in np.array_split(np.array(names, dtype=object), PARTS) if len(part)]
         some = slice(0, TRIED)
@@ -280,15 +280,15 @@ class _Gate:
         for number, group in enumerate(groups, 1):
             what = f"part {number} of {len(groups)} in float, to see how much it gains"
             runtime, _ = self._opened(self._made(plain, group, TRIED, what))
-            margins = self._margins(runtime, self.rows[some])
-            apart.append(float(np.abs(margins - self.before[some]).mean()))
+            raw_scores = self._raw_scores(runtime, self.rows[some])
+            apart.append(float(np.abs(raw_scores - self.before[some]).mean()))
         return [groups[i] for i in np.argsort(apart, kind="stable")]
 
     def _made(self, plain: Any, wide: Any, most: int, what: str = "") -> Any:
         """Returns the graph in the precision that is asked for, with ranges from at most so many training images."""
         if self.precision != "int8":
             return plain
-        pixels, rows, step = self.held.store.pixels, self.sample_rows[:most], 8
+        pixels, rows, step = self.holdout.store.pixels, self.sample_rows[:most], 8
         self._begin(f"int8, {what or f'{len(wide)} layers in float'}: ranges from {len(rows)} training images")
         sample = [np.ascontiguousarray(pixels[rows[i : i + step]]) for i in range(0, len(rows), step)]
         return self.exporter.quantised(plain, sample, wide)
@@ -300,12 +300,12 @@ class _Gate:
         self.exporter.save(graph, folder)
         return RUNTIMES.get(self.exporter.runtime)(None, Graph(folder, self.precision, self.maps)), folder
 
-    def _margins(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def _raw_scores(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         def batches() -> Iterator[npt.NDArray[np.uint8]]:
             for start in range(0, len(rows), BATCH):
-                yield np.ascontiguousarray(self.held.store.pixels[rows[start : start + BATCH]])
+                yield np.ascontiguousarray(self.holdout.store.pixels[rows[start : start + BATCH]])
 
-        return np.concatenate([made.margins for made in runtime.stream(batches())])
+        return np.concatenate([made.raw_scores for made in runtime.stream(batches())])
 
     def _outputs(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> Outputs:
-        return runtime.run(np.ascontiguousarray(self.held.store.pixels[rows]), maps=True)
+        return runtime.run(np.ascontiguousarray(self.holdout.store.pixels[rows]), maps=True)

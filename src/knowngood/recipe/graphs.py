@@ -15,7 +15,7 @@ from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, co
 from knowngood.models.heads import PatchHead
 
 
-class MarginAndMap(nn.Module):
+class RawScoreAndMap(nn.Module):
     """One forward pass, two answers; the map is a 1x1 convolution of what the head averages anyway.
 
     Args:
@@ -39,7 +39,7 @@ class MarginAndMap(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns margins (B,) and raw maps (B, h, w) float32 of photographs (B, C, H, W) uint8."""
+        """Returns raw scores (B,) and raw maps (B, h, w) float32 of photographs (B, C, H, W) uint8."""
         maps = self.classifier.trunk.forward_features(self.classifier.normalise(images))
         layer = self.classifier.head_layer()
         weight = (layer.weight[1] - layer.weight[0]).to(maps.dtype)
@@ -52,7 +52,7 @@ MapKind: TypeAlias = Literal["cam", "distances"]
 
 
 class Graphed(Classifier):
-    """A classifier in a form that every exporter takes; it gives the same margins as the one that it is made from.
+    """A classifier in a form that every exporter takes; it gives the same raw scores as the one that it is made from.
 
     Resizing (a smaller member of an inspector) becomes two matrix products. Folded, normalisation lies in the first
     convolution, which for grey photographs has one channel, the sum of three.
@@ -113,23 +113,23 @@ class Scorer(nn.Module):
         self.members = nn.ModuleList(members)
         self.scales = inspector.scales.tolist()
         self.map_kind: MapKind | None = map_kind(inspector)
-        self.with_map = MarginAndMap(members[0]) if self.map_kind == "cam" else None
+        self.with_map = RawScoreAndMap(members[0]) if self.map_kind == "cam" else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns margins (B,) and, where there is one, the map (B, h, w) of images (B, C, H, W) uint8."""
+        """Returns raw scores (B,) and, where there is one, the map (B, h, w) of images (B, C, H, W) uint8."""
         if self.with_map is not None:
-            margin, heat = self.with_map(images)
-            return self.scales[0] * margin, self.scales[0] * heat
+            raw_score, heat = self.with_map(images)
+            return self.scales[0] * raw_score, self.scales[0] * heat
         if self.map_kind == "distances":
             member = self.members[0]
             assert isinstance(member, Graphed)
             assert isinstance(member.head, PatchHead)
             distances = member.head.distances(member.patch_maps(images))
             return member.head.margins(distances), distances
-        margin = self.scales[0] * self.members[0](images)
+        raw_score = self.scales[0] * self.members[0](images)
         for scale, member in zip(self.scales[1:], self.members[1:], strict=True):
-            margin = margin + scale * member(images)
-        return (margin,)
+            raw_score = raw_score + scale * member(images)
+        return (raw_score,)
 
     @property
     def outputs(self) -> tuple[str, ...]:

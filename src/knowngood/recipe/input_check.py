@@ -9,7 +9,7 @@ covariance of its own, and another product is only what is strange in most of th
 
 A limit is set on distances of photographs that the covariance has not seen, goods and bads alike: of the held-out
 splits, and of the training split out of five folds. It is a high quantile, so that a few strange photographs among them
-do not move it, times a margin that is larger where there are few. A photograph of this product with a gross defect all
+do not move it, times a factor that is larger where there are few. A photograph of this product with a gross defect all
 over it that training has never seen may lie beyond: it goes to a person, as does another product.
 
 Reference:
@@ -37,8 +37,8 @@ from knowngood.data.appearance import BY_CELL, CELLS, IN_CELL, LAYOUT, describe,
 
 INPUT_CHECK = "input_check.safetensors"  # beside recipe.json
 NOT_THIS_PRODUCT, BIT_DEPTH = "not this product", "bit depth"  # how reasons begin
-FEWEST = 10  # photographs that products are told apart by; fewer say nothing of what is usual
-MOST = 1000  # training photographs that are learned from, drawn at random; held-out ones are as many at most
+FEWEST = 10  # photographs that a product is described by; fewer describe nothing
+MOST = 1000  # training photographs that are used, drawn at random; of held-out ones as many at most
 _FOLDS = 5
 _LEAST_SPREAD = 0.05  # share of the mean deviation that every number of a descriptor is given
 _SHRINKAGE, _SHRINKAGE_OF_FEW, _SHRINKAGE_MOST = 0.01, 6.0, 0.5  # least; times 1 / photographs; most
@@ -128,7 +128,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class InputCheck:
-    """What a recipe knows of its own photographs.
+    """Describes the photographs that a recipe was trained on, and tests others against them.
 
     Attributes:
         facts: In recipe.json.
@@ -153,7 +153,7 @@ class InputCheck:
         found = []
         times = self.times_the_limit(describe(fitted)[None])[0]
         if times > 1:
-            found.append(self.said(times))
+            found.append(self.in_words(times))
         if not facts.colour and image.ndim == 3 and _colourfulness(image) > _COLOURLESS:
             found.append("in colour, learned from grey ones")
         shape = image.shape[1] / image.shape[0]
@@ -163,7 +163,7 @@ class InputCheck:
         return f"{NOT_THIS_PRODUCT}: {'; '.join(found)}" if found else None
 
     @staticmethod
-    def said(times: float) -> str:
+    def in_words(times: float) -> str:
         """Returns a distance in words, given how many times the limit it is."""
         return f"distance {max(times, 1.01):.2f} times the limit set on held-out photographs"
 
@@ -257,8 +257,8 @@ def _limits(distances: Floats, bads: bool) -> tuple[float, ...]:
     """Returns the limit of each distance, of (N, 3)."""
     count = len(distances)
     level = float(np.clip(1 - _STRANGE / count, *_LEVELS))
-    margin = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
-    far = np.quantile(distances[:, :2], level, axis=0, method="higher") * margin
+    factor = _MARGIN + _MARGIN_OF_FEW / math.sqrt(count)
+    far = np.quantile(distances[:, :2], level, axis=0, method="higher") * factor
     of_cells = np.quantile(distances[:, 2], _CELL_LEVEL if bads else _CELL_LEVEL_OF_GOODS, method="higher")
     of_cells *= 1 if bads else 1 + _MARGIN_OF_FEW / math.sqrt(count)
     return tuple(max(float(one), _LEAST_LIMIT) for one in (*far, of_cells))

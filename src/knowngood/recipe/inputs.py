@@ -164,7 +164,7 @@ def photographs_in(folder: Path, passed_over: PassedOver) -> Iterator[Found]:
 
     Args:
         folder: Searched through.
-        passed_over: Is told of masks and of files that are no photographs; complete when all are taken.
+        passed_over: Receives masks and files that are no photographs; complete when all are taken.
     """
     walker = Walker()
     walker.passed_over = passed_over

@@ -1,4 +1,4 @@
-"""The photographs that an export is judged on: those of the recipe's own run, never the test split."""
+"""The gate of an export: holdout photographs of the recipe's run, never the test split, and what must agree on them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from knowngood.metrics.thresholds import (
 )
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import RecipeManifest
-from knowngood.recipe.tolerance import Tolerance
+from knowngood.recipe.options import Tolerance
 
 SCORES = "scores.parquet"
 FEWEST = 16  # training images from which the ranges of activations can be taken
 MOST = 300  # more change them no longer
-JUDGED = ("val", "calibration")
+HOLDOUT_SPLITS = ("val", "calibration")
 
 
 @dataclass(frozen=True)
-class Held:
+class Holdout:
     """Photographs of a run.
 
     Attributes:
@@ -55,16 +55,18 @@ class Held:
         return rows[~np.isin(rows, list(self.store.failed))]
 
 
-def judged_on(manifest: RecipeManifest) -> tuple[str, ...]:
-    """Returns the splits that an export is judged on: those that no network of the recipe has learned from.
+def holdout_splits(manifest: RecipeManifest) -> tuple[str, ...]:
+    """Returns the splits that an export is compared on: those that no network of the recipe was fitted on.
 
-    An SVM head learns from the validation images too; on these its margins are not those of images to come, and a
+    An SVM head is fitted on the validation images too; on these its raw scores are not those of images to come, and a
     graph seems to stray farther from them than it does.
     """
-    return ("calibration",) if manifest.kernels_alone else JUDGED
+    return ("calibration",) if manifest.svm_heads_only else HOLDOUT_SPLITS
 
 
-def held_images(recipe: Recipe, place: Path, data: str | Path | None, folder: Path, *, sample: bool, seed: int) -> Held:
+def holdout_images(
+    recipe: Recipe, place: Path, data: str | Path | None, folder: Path, *, sample: bool, seed: int
+) -> Holdout:
     """Returns the calibration and validation images of a recipe's run and, for int8, some of its training images.
 
     Args:
@@ -79,27 +81,27 @@ def held_images(recipe: Recipe, place: Path, data: str | Path | None, folder: Pa
         DataError: The run or its images are gone, or there are too few.
     """
     frame = _listed(place, data)
-    judged = frame.filter(pl.col("split").is_in(list(JUDGED)))
-    if not (judged["split"] == "calibration").any():
+    kept = frame.filter(pl.col("split").is_in(list(HOLDOUT_SPLITS)))
+    if not (kept["split"] == "calibration").any():
         raise DataError(
             f"The run of {place} has no calibration image with a label.",
             expected="some, since thresholds are certified on the exported graph",
             fix="Train again with a calibration split.",
         )
     if sample:
-        learned = frame.filter(pl.col("split") == "train")
-        if len(learned) < FEWEST:
+        training = frame.filter(pl.col("split") == "train")
+        if len(training) < FEWEST:
             raise DataError(
-                f"There are {len(learned)} training images to take the ranges of int8 from.",
+                f"There are {len(training)} training images to take the ranges of int8 from.",
                 expected=f"at least {FEWEST}",
                 fix="Use --precision fp32 or bf16, or train on more images.",
             )
-        judged = pl.concat([judged, learned.sample(min(len(learned), MOST), seed=seed)])
-    located = _located(judged, data)
+        kept = pl.concat([kept, training.sample(min(len(training), MOST), seed=seed)])
+    located = _located(kept, data)
     channels, height, width = recipe.input_shape
     records = Records(located, "run", place)
     store = store_pixels(records, folder, height, width, channels, recipe.manifest.preprocessing)
-    return Held(store, located["label"].to_numpy(), np.array(located["split"].to_list()))
+    return Holdout(store, located["label"].to_numpy(), np.array(located["split"].to_list()))
 
 
 def _listed(place: Path, data: str | Path | None) -> pl.DataFrame:
@@ -115,7 +117,7 @@ def _listed(place: Path, data: str | Path | None) -> pl.DataFrame:
             expected="the folder of the run with the recipe in it",
             fix="Export from the run's folder, or give --data: a manifest with a split in every row.",
         )
-    kept = frame.filter(pl.col("label").is_not_null() & pl.col("split").is_in(["train", *JUDGED]))
+    kept = frame.filter(pl.col("label").is_not_null() & pl.col("split").is_in(["train", *HOLDOUT_SPLITS]))
     if not len(kept):
         raise DataError(
             f"No image of {path if path.is_file() else data} has a label and a split.",
@@ -206,7 +208,7 @@ def compared(
     Args:
         manifest: Of the recipe.
         threshold: Certified on the graph's scores.
-        labels: (N,) of images that the recipe has not learned from.
+        labels: (N,) of images that the recipe was not fitted on.
         before: (N,) scores of the recipe.
         after: (N,) scores of the graph.
     """
@@ -234,7 +236,7 @@ def compared(
 def likeness(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float | None:
     """Returns the mean correlation of maps (N, h, w), photograph by photograph; None where all are even.
 
-    The same of margins (1, N): noise that lets them correlate by c with what they were moves goods and bads nearer
+    The same of raw scores (1, N): noise that lets them correlate by c with what they were moves goods and bads nearer
     together by that factor, in units of their spread, whatever happened to fall into order among these images. 0.995 at
     an AUC of 0.95 (normal scores) costs 0.001; what 200 images say of so small a change of AUC is mostly chance. Among
     goods alone it says nothing of that: their own spread is small beside their distance from bads.
@@ -243,8 +245,8 @@ def likeness(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) ->
     other = after.reshape(len(after), -1).astype(np.float64)
     one, other = one - one.mean(1, keepdims=True), other - other.mean(1, keepdims=True)
     size = np.sqrt((one**2).sum(1) * (other**2).sum(1))
-    told = size > 0
-    return float(((one * other).sum(1)[told] / size[told]).mean()) if told.any() else None
+    uneven = size > 0
+    return float(((one * other).sum(1)[uneven] / size[uneven]).mean()) if uneven.any() else None
 
 
 def complaints(report: dict[str, Any], tolerance: Tolerance) -> list[str]:
@@ -257,9 +259,9 @@ def complaints(report: dict[str, Any], tolerance: Tolerance) -> list[str]:
         before, after = report["auc"]["before"], report["auc"]["after"]
         if before - after > tolerance.max_auc_loss + 1 / (report["goods"] * report["bads"]):
             found.append(f"AUC falls from {before:.4f} to {after:.4f}, {tolerance.max_auc_loss:g} is allowed")
-    ranked = report.get("margin_correlation")
+    ranked = report.get("raw_score_correlation")
     if report["auc"] is not None and ranked is not None and ranked < tolerance.min_correlation:
-        found.append(f"margins correlate by {ranked:.4f}, {tolerance.min_correlation:g} is asked for")
+        found.append(f"raw scores correlate by {ranked:.4f}, {tolerance.min_correlation:g} is asked for")
     was = report["recipe_at_its_threshold"]["overkill"]
     now = report["graph_at_its_own_threshold"]["overkill"]
     if was is not None and now is not None and now - was > tolerance.max_overkill + 1 / report["goods"]:

@@ -22,11 +22,9 @@ from knowngood.files import check_writable, storage_errors
 from knowngood.metrics.thresholds import moved
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.cascade import has_cascade, opened
-from knowngood.recipe.engine import Engine, Profile, Scored
+from knowngood.recipe.engine import Profile, Scored
 from knowngood.recipe.inputs import photographs_in, stream
-from knowngood.recipe.session import AUTO, Scoring, announce
-from knowngood.recipe.session import scoring as open_runtime
+from knowngood.recipe.session import AUTO, Session, announce, has_cascade, open_session
 from knowngood.recipe.submission import as_submission, plain_sample, read_sample
 from knowngood.tables import write_table
 
@@ -113,20 +111,23 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
         raise ConfigError("A loaded recipe was verified when it was loaded.", fix="Recipe.load(folder, signed_by=KEYS)")
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, signed_by=signed_by)
     if accept_below is None and reject_from is None:
-        scoring = opened(loaded, runtime, cascade=cascade, any_product=any_product)
-        announce(scoring)
+        session = open_session(loaded, runtime, cascade=cascade, any_product=any_product)
+        announce(session)
     else:
-        scoring = tried(loaded, runtime, accept_below, reject_from)
-        scoring = scoring.of_any_product() if any_product else scoring
+        session = tried(loaded, runtime, accept_below, reject_from)
+        session = session.of_any_product() if any_product else session
     say_unchecked(loaded, any_product)
     found = stream(images)
-    known = _Known() if target is None or fresh else _known(target, scoring.revision)
+    known = _Known() if target is None or fresh else _known(target, session.revision)
     journal = None if target is None else target.with_name(f".{target.name}.journal")
-    engine = Engine(scoring, profile=profile)
+    stages = profile or Profile()
     task = reporter().start("score", found.total)
     try:
-        with _appending(journal, target) as log, contextlib.closing(engine.run(found.items, known.has)) as scored:
-            frame = _table(engine, scored, known, log, task)
+        with (
+            _appending(journal, target) as log,
+            contextlib.closing(session.stream(found.items, known.has, profile=stages)) as scored,
+        ):
+            frame = _table(session, stages, scored, known, log, task)
     finally:
         reporter().finish(task)
     if passed_over is not None:
@@ -145,13 +146,15 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     return frame
 
 
-def _table(engine: Engine, scored: Iterator[Scored], known: _Known, log: IO[str] | None, task: int) -> pl.DataFrame:
+def _table(
+    session: Session, stages: Profile, scored: Iterator[Scored], known: _Known, log: IO[str] | None, task: int
+) -> pl.DataFrame:
     """Returns the rows, kept compactly, and logs them as they come."""
     parts: list[pl.DataFrame] = [pl.DataFrame(schema=SCHEMA)]
     rows: list[Row] = []
     while chunk := list(islice(scored, CHUNK)):
-        with engine.profile.of("write"):
-            made = [known.row(one) if one.known else row_of(one, engine.scoring) for one in chunk]
+        with stages.of("write"):
+            made = [known.row(one) if one.known else row_of(one, session) for one in chunk]
             if log is not None:
                 log.write("".join(json.dumps(row) + "\n" for row in made))
                 log.flush()
@@ -211,21 +214,21 @@ def say_unchecked(recipe: Recipe, any_product: bool = False) -> None:
         )
 
 
-def row_of(scored: Scored, scoring: Scoring) -> Row:
+def row_of(scored: Scored, session: Session) -> Row:
     """Returns the row of a photograph, with the columns of `SCHEMA`.
 
     Args:
         scored: What the engine says of it.
-        scoring: What decided.
+        session: What decided.
     """
     return asdict(scored.prediction) | {
         "sha256": scored.digest,
-        "recipe": scoring.revision,
-        "runtime": scoring.label,
+        "recipe": session.revision,
+        "runtime": session.label,
     }
 
 
-def tried(recipe: Recipe, runtime: str, accept_below: float | None, reject_from: float | None) -> Scoring:
+def tried(recipe: Recipe, runtime: str, accept_below: float | None, reject_from: float | None) -> Session:
     """Opens a recipe with other cuts, for a try, and reports what they would let through and reject.
 
     Scores are those of the runtime that would decide anyway. A cascade has a rule for its own threshold alone and is
@@ -234,15 +237,15 @@ def tried(recipe: Recipe, runtime: str, accept_below: float | None, reject_from:
     Raises:
         ConfigError: The cuts are no pair in [0, 1].
     """
-    scoring = open_runtime(recipe, runtime)
-    cuts = moved(scoring.thresholds, accept_below, reject_from)
-    made = scoring.with_cuts(cuts)
+    session = open_session(recipe, runtime, cascade=False)
+    cuts = moved(session.thresholds, accept_below, reject_from)
+    made = session.with_cuts(cuts)
     announce(made)
     if has_cascade(recipe) and runtime == AUTO:
         reporter().say("the cascade is left out: its rule holds for its own threshold alone")
     try:
         sentence = recipe.certified_at(cuts).sentence
-        on = "" if scoring.exporter is None else " (Counted on the scores of the recipe itself, not of its export.)"
+        on = "" if session.exporter is None else " (Counted on the scores of the recipe itself, not of its export.)"
         reporter().say(f"A try: {sentence}{on}")
     except CalibrationError as error:
         reporter().say(f"A try, not certified: {error.what}")

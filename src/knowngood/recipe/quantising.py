@@ -41,7 +41,7 @@ def float_nodes(inputs: Mapping[str, Iterable[str]], heavy: Collection[str], wid
 def tail_of(inputs: Mapping[str, Iterable[str]], heavy: Iterable[str]) -> list[str]:
     """Returns the nodes from which no heavy node can be reached.
 
-    A margin is a small difference of large sums, and a kernel or a distance of large squares: 8 bits are too few for
+    A raw score is a small difference of large sums, and a kernel or a distance of large squares: 8 bits are too few for
     them, and they cost nothing next to the convolutions.
 
     Args:

@@ -61,7 +61,7 @@ def remote_items(url: str, passed_over: PassedOver | None = None) -> Iterator[tu
 
     Args:
         url: Of a folder or of one photograph.
-        passed_over: Is told of files that are no photographs.
+        passed_over: Receives files that are no photographs.
 
     Raises:
         DataError: There is nothing, or it may not be listed.
@@ -96,7 +96,7 @@ def remote_items(url: str, passed_over: PassedOver | None = None) -> Iterator[tu
 
 
 def remote_reader(url: str) -> Callable[[], bytes]:
-    """Returns the reader of one photograph; whatever is wrong with its URL is told when it is read, as `ImageError`."""
+    """Returns the reader of one photograph; what is wrong with its URL is raised when it is read, as `ImageError`."""
 
     def read() -> bytes:
         try:
@@ -177,5 +177,5 @@ def _read(system: Any, path: str, name: str) -> bytes:
 
 def _line(error: Exception) -> str:
     """Returns what an error says, in one line."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__} {said}".strip().removesuffix(".")
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__} {text}".strip().removesuffix(".")

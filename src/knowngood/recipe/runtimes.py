@@ -1,22 +1,29 @@
-"""What computes margins: one file each behind one contract; add one line to register another.
+"""Runtimes compute raw scores, and maps, of fitted photographs; one line registers another.
 
-Whatever the runtime, equal photographs get equal margins within the tolerance of the export, in the order in which they
-were given, in batches of any size, none included.
+The contract: results come in the order of the photographs, for batches of any size, none included, and the result of a
+photograph is the same to the last bit whatever it is computed together with and on however many cores. Libraries choose
+other kernels for other batch sizes and numbers of threads, so on a processor every photograph is computed alone and in
+one thread, as many at once as there are cores (which also takes the least time there), and on a GPU every batch has the
+same size.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from knowngood.environment import cores
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.models.classifier import BATCH, Inspector, device_of
 from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
@@ -27,6 +34,7 @@ from knowngood.telemetry import switch_off
 if TYPE_CHECKING:
     from knowngood.models.classifier import Inspector
 
+R = TypeVar("R")
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
@@ -36,11 +44,11 @@ class Outputs:
     """What one batch gave.
 
     Attributes:
-        margins: (B,) float32, not calibrated.
+        raw_scores: (B,) float32, before calibration; logits, or distances of a good-only recipe.
         maps: (B, h, w) float32 as the graph puts them out (see `placing`); None where none were asked for.
     """
 
-    margins: Values
+    raw_scores: Values
     maps: Values | None = None
 
 
@@ -60,7 +68,7 @@ class Graph:
 
 
 class Runtime(Protocol):
-    """Computes margins, and maps where its graph has them.
+    """Computes raw scores, and maps where its graph has them.
 
     Attributes:
         name: In the registry.
@@ -119,19 +127,48 @@ RUNTIMES: Registry[Kind] = Registry(
 )
 
 
+PLACE = threading.local()  # `photograph` is the number of the photograph in its batch that a thread computes
+
+
+class OnePerThread:
+    """Computes photographs in threads, each photograph in one.
+
+    Args:
+        threads: How many there are; one a core by default.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        self._pool = ThreadPoolExecutor(threads or cores(), "knowngood-infer", initializer=_limit_to_this_thread)
+
+    def map(self, work: Callable[[Pixels], R], pixels: Pixels) -> list[R]:
+        """Returns work(photograph) for each of the photographs (B, C, H, W), given as (1, C, H, W), in order."""
+
+        def numbered(number: int, photograph: Pixels) -> R:
+            PLACE.photograph = number
+            return work(photograph)
+
+        return list(self._pool.map(numbered, count(), np.ascontiguousarray(pixels)[:, None]))
+
+
+def _limit_to_this_thread() -> None:
+    from threadpoolctl import threadpool_limits
+
+    torch.get_num_threads()  # PyTorch sets the number itself when a thread uses it for the first time
+    threadpool_limits(1, user_api="openmp")
+
+
 class TorchRuntime:
     """Runs an inspector as it was trained.
 
     Args:
         inspector: Of the recipe.
-        threads: How many this process may use from now on; unchanged by default.
+        threads: How many it may use on a processor; all cores by default.
     """
 
     name = "torch"
 
     def __init__(self, inspector: Inspector, threads: int | None = None) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        self._threads = OnePerThread(threads)
         self.inspector = inspector.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         kind = device_of(inspector).type
         self.device = "" if kind == "cpu" else kind
@@ -140,24 +177,36 @@ class TorchRuntime:
         self._with_maps: Scorer | None = None
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins, and maps if asked for.
+        """Returns raw scores, and maps if asked for.
 
         Raises:
             ConfigError: Maps are asked for that these networks do not give in a forward pass.
         """
         if maps and not self.maps:
             raise ConfigError("This recipe has no map in a forward pass.", fix="Use `knowngood explain`.")
-        network = self._mapping() if maps else self.inspector
-        device, began = device_of(self.inspector), time.perf_counter()
-        parts: list[tuple[torch.Tensor, ...]] = []
-        with torch.inference_mode():
-            for start in range(0, max(1, len(pixels)), BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device)
-                made = network(batch)
-                parts.append(made if isinstance(made, tuple) else (made,))
-        joined = [torch.cat(outputs).float().cpu().numpy() for outputs in zip(*parts, strict=True)]
+        began = time.perf_counter()
+        mapping = self._mapping() if maps else None
+        shown = pixels if len(pixels) else np.zeros((1, *pixels.shape[1:]), np.uint8)  # none has maps of a size too
+
+        def work(batch: Pixels) -> tuple[Values, Values | None]:
+            with torch.inference_mode():
+                images = torch.from_numpy(batch).to(device_of(self.inspector))
+                raw_scores = self.inspector(images).float().cpu().numpy()
+                # By a pass of its own: the raw scores that come with a map are equal but for rounding.
+                return raw_scores, None if mapping is None else mapping(images)[1].float().cpu().numpy()
+
+        made = [work(batch) for batch in self._filled(shown)] if self.device else self._threads.map(work, shown)
         self.busy += time.perf_counter() - began
-        return Outputs(*joined)
+        heat = [one for _, one in made if one is not None]
+        raw_scores = np.concatenate([one for one, _ in made])[: len(pixels)]
+        return Outputs(raw_scores, np.concatenate(heat)[: len(pixels)] if maps else None)
+
+    @staticmethod
+    def _filled(pixels: Pixels) -> Iterator[Pixels]:
+        """Yields batches that all have the same size, the last one filled up with black."""
+        missing = -len(pixels) % BATCH
+        whole = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
+        yield from (whole[start : start + BATCH] for start in range(0, len(whole), BATCH))
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
         """Yields what comes of each batch, one after the other."""
@@ -190,9 +239,9 @@ class OnnxRuntime:
     def __init__(self, graph: Graph, threads: int | None = None) -> None:
         import onnxruntime
 
+        self._threads = OnePerThread(threads)
         options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # no busy waiting
         try:
             self.session: Any = onnxruntime.InferenceSession(
@@ -207,15 +256,15 @@ class OnnxRuntime:
         self.busy = 0.0
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins, and maps if asked for."""
+        """Returns raw scores, and maps if asked for."""
         began = time.perf_counter()
         names = ["margin", "map"] if maps else ["margin"]
         if not len(pixels):
             sizes = [side if isinstance(side, int) else 0 for side in self.session.get_outputs()[-1].shape[1:]]
             return Outputs(np.empty(0, np.float32), np.empty((0, *sizes), np.float32) if maps else None)
-        made = self.session.run(names, {"images": np.ascontiguousarray(pixels)})
+        made = self._threads.map(lambda one: self.session.run(names, {"images": one}), pixels)
         self.busy += time.perf_counter() - began
-        return Outputs(*made)
+        return Outputs(*(np.concatenate(one) for one in zip(*made, strict=True)))
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
         """Yields what comes of each batch, one after the other."""
@@ -226,15 +275,15 @@ class OnnxRuntime:
 ONNXRUNTIME = Kind("onnxruntime, exported graphs on processors", "onnxruntime", "onnx", True, OnnxRuntime)
 
 
-IN_FLIGHT = 2  # one that is computed, one that waits: more would only hold memory
+AHEAD = 2  # photographs beside those that are computed: no core waits, and little memory is held
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8 it is what heads and other remains are computed in
 
 
 class OpenvinoRuntime:
     """Runs a compiled graph.
 
-    OpenVINO computes in bf16 on processors that can, unless it is told otherwise; here a graph is computed in the
-    precision that it was judged in.
+    OpenVINO would compute in bf16 on processors that can; here a graph is computed in the precision of its certificate.
+    Each core computes photographs of its own, so that a score depends neither on the batch nor on the number of cores.
 
     Args:
         graph: With model.xml.
@@ -252,12 +301,13 @@ class OpenvinoRuntime:
 
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": "1",  # a batch takes all cores
+            "NUM_STREAMS": str(threads or cores()),  # each of one thread
+            "INFERENCE_NUM_THREADS": str(threads or cores()),
             "INFERENCE_PRECISION_HINT": HINTS[graph.precision],
         }
         if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = str(threads)
             settings["ENABLE_CPU_PINNING"] = "NO"  # others compute beside it: all would be pinned to the same cores
+        self._most = (threads or cores()) + AHEAD
         try:
             self.compiled = openvino.Core().compile_model(graph.folder / OPENVINO_FILE, "CPU", settings)
         except RuntimeError as error:
@@ -271,44 +321,61 @@ class OpenvinoRuntime:
         self._until = 0.0
 
     def run(self, pixels: Pixels, *, maps: bool = False) -> Outputs:
-        """Returns margins, and maps if asked for."""
+        """Returns raw scores, and maps if asked for."""
         (made,) = self.stream([pixels], maps=maps)
         return made
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
-        """Yields what comes of each batch, in order, with `IN_FLIGHT` batches taken ahead at most."""
-        flying: deque[_Flight | None] = deque()  # None is an empty batch
-        try:
+        """Yields what comes of each batch, in order; a few photographs are taken ahead."""
+        sizes: deque[int] = deque()  # of the batches whose outputs are to come
+        done: list[tuple[Values, Values | None]] = []
+
+        def photographs() -> Iterator[Pixels]:
             for pixels in batches:
-                flying.append(self._sent(pixels) if len(pixels) else None)
-                if len(flying) >= IN_FLIGHT:
+                sizes.append(len(pixels))
+                yield from np.ascontiguousarray(pixels)[:, None]
+
+        for one in self._each(photographs(), maps):
+            done.append(one)
+            while sizes and len(done) >= sizes[0]:
+                yield self._joined([done.pop(0) for _ in range(sizes.popleft())], maps)
+        while sizes:  # empty ones at the end
+            yield self._joined([done.pop(0) for _ in range(sizes.popleft())], maps)
+
+    def _each(self, photographs: Iterator[Pixels], maps: bool) -> Iterator[tuple[Values, Values | None]]:
+        """Yields raw score (1,) and map (1, h, w) of photographs (1, C, H, W), in order."""
+        flying: deque[_Flight] = deque()
+        try:
+            for pixels in photographs:
+                flying.append(self._sent(pixels))
+                if len(flying) >= self._most:
                     yield self._landed(flying, maps)
             while flying:
                 yield self._landed(flying, maps)
         finally:  # the consumer may have gone away: nothing goes on behind its back
             for flight in flying:
-                if flight is not None:
-                    flight.request.wait()
-                    self._idle.append(flight.request)
+                flight.request.wait()
+                self._idle.append(flight.request)
+
+    def _joined(self, parts: list[tuple[Values, Values | None]], maps: bool) -> Outputs:
+        if not parts:
+            return self._nothing(maps)
+        heat = [one for _, one in parts if one is not None]
+        return Outputs(np.concatenate([one for one, _ in parts]), np.concatenate(heat) if maps else None)
 
     def _sent(self, pixels: Pixels) -> _Flight:
         request = self._idle.pop() if self._idle else self.compiled.create_infer_request()
         began = time.perf_counter()
-        request.start_async({"images": np.ascontiguousarray(pixels)}, share_inputs=False)
+        request.start_async({"images": pixels}, share_inputs=False)
         return _Flight(request, began)
 
-    def _landed(self, flying: deque[_Flight | None], maps: bool) -> Outputs:
-        """Waits for the oldest and returns what it gave."""
+    def _landed(self, flying: deque[_Flight], maps: bool) -> tuple[Values, Values | None]:
+        """Waits for the oldest and returns its raw score and its map."""
         flight = flying[0]
-        if flight is None:
-            flying.popleft()
-            return self._nothing(maps)
         request = flight.request
         request.wait()
         flying.popleft()
-        made = Outputs(
-            request.get_tensor("margin").data.copy(), request.get_tensor("map").data.copy() if maps else None
-        )
+        made = request.get_tensor("margin").data.copy(), request.get_tensor("map").data.copy() if maps else None
         ended = flight.began + request.latency / 1000  # requests overlap, time does not count twice
         self.busy += max(0.0, ended - max(flight.began, self._until))
         self._until = max(self._until, ended)

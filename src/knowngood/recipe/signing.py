@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from knowngood.environment import needed
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.files import storage_errors, write_json
-from knowngood.recipe.digest import SIGNATURE, deciding_parts
-from knowngood.recipe.manifest import Sha256, read_document, seal
+from knowngood.recipe.manifest import SIGNATURE, Sha256, deciding_parts, read_document, seal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -296,10 +295,10 @@ def _bytes_of(text: str) -> bytes:
 
 def _difference(signed: dict[str, str], now: dict[str, str]) -> str:
     """Returns in words which parts changed; at most three are named."""
-    told = [f"{one} has changed" for one in signed if one in now and now[one] != signed[one]]
-    told += [f"{one} is gone" for one in signed if one not in now]
-    told += [f"{one} has been added" for one in now if one not in signed]
-    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+    changes = [f"{one} has changed" for one in signed if one in now and now[one] != signed[one]]
+    changes += [f"{one} is gone" for one in signed if one not in now]
+    changes += [f"{one} has been added" for one in now if one not in signed]
+    return ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 
 def _listed(marks: Iterable[str]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from markupsafe import Markup
+from sklearn.metrics import roc_curve
 
 from knowngood import wording
-from knowngood.metrics.curves import RocCurve, reliability, roc_curve
+from knowngood.metrics.curves import Floats, reliability
 from knowngood.metrics.thresholds import UNKNOWN, proportion_interval
 from knowngood.report.chart import Axis, Chart, linear, log_counts, logit
 from knowngood.report.page import Section, render
@@ -31,7 +32,8 @@ def separation(run: RunSummary) -> Section | None:
             return None
         body = render("sections/scores.html", good=_histogram(run, 0), unknown=UNKNOWN.capitalize())
         return Section("separation", "How good units score", body)
-    curve = roc_curve(run.shown["label"].to_numpy(), run.shown["score"].to_numpy())
+    fpr, tpr, _ = roc_curve(run.shown["label"].to_numpy(), run.shown["score"].to_numpy(), drop_intermediate=False)
+    curve = fpr, tpr
     point = _operating_point(run)
     marks = {float(t): fpr for t, fpr in (run.figures.get("fpr_at_tpr") or {}).items() if fpr is not None}
     intervals = run.figures.get("fpr_at_tpr_ci") or {}
@@ -55,13 +57,14 @@ def _operating_point(run: RunSummary) -> tuple[float, float] | None:
     return float((reject & ~bad).sum() / (~bad).sum()), float((reject & bad).sum() / bad.sum())
 
 
-def _close_up(curve: RocCurve, point: tuple[float, float] | None, marks: dict[float, float]) -> Markup:
+def _close_up(curve: tuple[Floats, Floats], point: tuple[float, float] | None, marks: dict[float, float]) -> Markup:
     low = min(_ZOOM, math.floor(100 * point[1] - 0.5) / 100) if point else _ZOOM
     right = min(1.0, 1.5 * max([*marks.values(), point[0] if point else 0, 0.02]))
     chart = Chart(linear("overkill (FPR)", 0, right, percent=True), linear("bads caught (TPR)", low, 1, percent=True))
-    inside = curve.fpr <= right
-    start = max(int(np.searchsorted(curve.tpr, low)) - 1, 0)
-    points = list(zip(curve.fpr[inside][start:], curve.tpr[inside][start:], strict=True))
+    rates, shares = curve
+    inside = rates <= right
+    start = max(int(np.searchsorted(shares, low)) - 1, 0)
+    points = list(zip(rates[inside][start:], shares[inside][start:], strict=True))
     if not inside.all() and points:
         points.append((right, points[-1][1]))
     chart.line(_stairs(points), "ink")
@@ -96,9 +99,9 @@ def _together(marks: dict[float, float]) -> dict[float, list[float]]:
     return grouped
 
 
-def _whole(curve: RocCurve, point: tuple[float, float] | None) -> Markup:
+def _whole(curve: tuple[Floats, Floats], point: tuple[float, float] | None) -> Markup:
     chart = Chart(linear("overkill (FPR)", 0, 1, percent=True), linear("bads caught (TPR)", 0, 1, percent=True))
-    chart.line([(0, 0), (1, 1)], "faint").line(_stairs(list(zip(curve.fpr, curve.tpr, strict=True))), "ink")
+    chart.line([(0, 0), (1, 1)], "faint").line(_stairs(list(zip(*curve, strict=True))), "ink")
     if point:
         chart.dots([point], "here", 6)
     return chart.svg("The whole ROC curve")

@@ -24,6 +24,8 @@ from knowngood.models.features import FeatureCache
 from knowngood.models.heads import SvmHead
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, level_of
+from knowngood.recipe.runtimes import PLACE
+from knowngood.recipe.session import Session
 from knowngood.report.pictures import Scale, as_colour, as_grey, boxed, scale_of
 from knowngood.review.store.inspections import Box
 
@@ -56,12 +58,15 @@ class Embedder:
         self.cache_key += manifest.preprocessing.cache_key
 
     @contextmanager
-    def taking(self) -> Iterator[list[Rows]]:
-        """Yields a list that the rows of every batch which the network sees inside the block are added to."""
-        taken: list[Rows] = []
+    def taking(self) -> Iterator[list[tuple[int, Rows]]]:
+        """Yields a list to which every photograph, or batch, that the network computes inside the block adds an entry.
+
+        An entry is the number of the photograph in its batch, since several threads compute, and its rows.
+        """
+        taken: list[tuple[int, Rows]] = []
 
         def take(_: nn.Module, given: tuple[Any, ...]) -> None:
-            taken.append(self._rows(given[0]))
+            taken.append((getattr(PLACE, "photograph", 0), self._rows(given[0])))
 
         handle = self._head.register_forward_pre_hook(take)
         try:
@@ -73,7 +78,7 @@ class Embedder:
         """Returns the rows (N, D) of fitted photographs (N, C, H, W) uint8 without scoring them."""
         with self.taking() as taken:
             over_batches(self._member, self._member, pixels, np.arange(len(pixels)), "features")
-        return np.concatenate(taken)
+        return _in_order(taken)
 
     def _rows(self, seen: Tensor) -> Rows:
         rows = seen.float().mean((2, 3)) if seen.ndim == 4 else seen.float()
@@ -85,6 +90,10 @@ class Embedder:
                 self._narrowing = torch.from_numpy(drawn / np.float32(np.sqrt(WIDE))).to(rows.device)
             rows = rows @ self._narrowing
         return np.asarray(rows.cpu().numpy(), np.float32)
+
+
+def _in_order(taken: list[tuple[int, Rows]]) -> Rows:
+    return np.concatenate([rows for _, rows in sorted(taken, key=lambda one: one[0])])
 
 
 MOST = 100_000  # rows in memory, 200 MB; the oldest leave first
@@ -198,16 +207,15 @@ class Explanation:
 
 
 class Inspector:
-    """A recipe at work: one thread scores at a time.
+    """A session and the deep features of its recipe; one thread scores at a time.
 
     Args:
-        recipe: Loaded.
-        any_product: Whether photographs are not compared with those that the recipe learned from.
+        session: Open.
     """
 
-    def __init__(self, recipe: Recipe, *, any_product: bool = False) -> None:
-        self.recipe, self.any_product = recipe, any_product
-        self.embedder = Embedder(recipe)
+    def __init__(self, session: Session) -> None:
+        self.session, self.recipe = session, session.recipe
+        self.embedder = Embedder(session.recipe)
         self.scored_at = 0.0  # seconds of time.monotonic()
         self._lock = threading.Lock()
         self._recent: deque[npt.NDArray[np.float32]] = deque(maxlen=_RECENT)
@@ -224,20 +232,24 @@ class Inspector:
             ImageError: It cannot be read, or has more than `max_pixels`.
         """
         with decoding(data, name=name, max_pixels=max_pixels) as decoded:
-            fitted, reason = self.recipe.prepared(decoded, any_product=self.any_product)
+            fitted, reason = self.recipe.prepared(decoded, any_product=self.session.any_product)
             return Prepared(fitted, *_facts(decoded.pixels), reason)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""
         return self.score_and_embed(prepared)[0]
 
-    def score_and_embed(self, prepared: Sequence[Prepared]) -> tuple[list[float], Rows]:
-        """Returns defect scores, in 0..1, and deep features (N, D) from the same pass."""
+    def score_and_embed(self, prepared: Sequence[Prepared]) -> tuple[list[float], Rows | None]:
+        """Returns defect scores, in 0..1, and deep features (N, D) from the same pass.
+
+        The features are None where an exported graph scores: they are then computed by `embed` in quiet moments.
+        """
         with self._lock:
             with self.embedder.taking() as taken:
-                scores = self.recipe.score(np.stack([one.fitted for one in prepared]))
+                scores = self.session.score(np.stack([one.fitted for one in prepared]))
             self.scored_at = time.monotonic()
-            return [float(score) for score in scores], np.concatenate(taken)
+            rows = _in_order(taken) if len(taken) == len(prepared) else None
+            return scores.tolist(), rows
 
     def embed(self, prepared: Sequence[Prepared]) -> Rows:
         """Returns deep features (N, D) without scores: the first network's pass only."""
@@ -266,7 +278,7 @@ class Inspector:
     def _maps(self, group: Sequence[Pixels], names: Sequence[str]) -> list[HeatMap | None]:
         try:
             with self._lock:
-                return list(self.recipe.maps(group, names))
+                return list(self.session.maps(group, names))
         except ConfigError:
             return [None] * len(group)
 

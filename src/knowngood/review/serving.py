@@ -21,9 +21,10 @@ from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeErro
 from knowngood.metrics.thresholds import Thresholds, decide
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.digest import decision_digest
 from knowngood.recipe.folder import place_of
+from knowngood.recipe.manifest import decision_digest
 from knowngood.recipe.predicting import say_unchecked
+from knowngood.recipe.session import AUTO, announce, open_session
 from knowngood.review.settings import Settings
 from knowngood.review.station import FILES, Job, Station, doubt_of, tidy
 from knowngood.review.store.inspections import Filed
@@ -35,12 +36,13 @@ DATABASE = "knowngood-review/record.db"
 _CHUNK = 64
 
 
-def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any) -> Station:
+def open_station(recipe: str | Path, db: str | Path = DATABASE, *, runtime: str = AUTO, **settings: Any) -> Station:
     """Loads a recipe and opens its record.
 
     Args:
         recipe: Folder of a recipe, or of the run that made it.
         db: Database of the record: a file, sqlite:///FILE or postgresql://...
+        runtime: As in `open_session`: "auto" for the cascade or the fastest export that the recipe has.
         **settings: Fields of `Settings`; shelf is a folder beside the database unless given.
 
     Raises:
@@ -54,17 +56,19 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, **settings: Any)
     keys = settings.get("require_signature")
     signed_by = _signed(place, keys) if keys else None
     loaded = Recipe.load(place)
-    say_unchecked(loaded, bool(settings.get("any_product")))
+    if decision_digest(place) != before:
+        raise RecipeError(f"The recipe at {place} was changed while it was loaded.", fix="Start again.")
+    any_product = bool(settings.get("any_product"))
+    session = open_session(loaded, runtime, any_product=any_product)
+    announce(session)
+    say_unchecked(loaded, any_product)
     record = Record(db)
     if settings.get("shelf") is None:
         base = Path(record.database.url.database or ".").parent if record.database.is_sqlite else Path(DATABASE).parent
         settings["shelf"] = base / "images"
     if not settings.get("user"):
         settings["user"] = _name()
-    station = Station(loaded, record, Settings(**settings), signed_by)
-    if station.decider.digest != before:
-        raise RecipeError(f"The recipe at {place} was changed while it was loaded.", fix="Start again.")
-    return station
+    return Station(session, record, Settings(**settings), signed_by)
 
 
 def unsigned_notes(station: Station) -> list[str]:
@@ -155,7 +159,8 @@ def server_of(app: Any, host: str = "127.0.0.1", port: int = 8080, *, started: C
 def take_over_run(station: Station, run: Path) -> int:
     """Fills record and queue from the run that made the recipe: its images, labels, splits and scores, nothing anew.
 
-    Scores of images that it trained on are from networks that had not seen them, where the run has such.
+    Scores of images that it trained on are from networks that had not seen them, where the run has such. Where an
+    export or a cascade decides, the scores of the other images are not the run's: `inspect_run` computes them.
 
     Args:
         station: Of the run's recipe.
@@ -171,6 +176,8 @@ def take_over_run(station: Station, run: Path) -> int:
     station.record.labels.take_over(str(run.absolute()), label_rows(frame))
     scored = unseen(pl.read_parquet(scores)).select("image", "score", cs.by_name("reason", require_all=False))
     joined = frame.join(scored, on="image", how="inner")
+    if station.session.certificate is not None:
+        joined = joined.filter(pl.col("split") == "train")
     known, revision = station.record.inspections.known(station.scoring), station.revision
     cuts = Thresholds(revision["accept_below"], revision["reject_from"])
     added = 0
@@ -185,6 +192,23 @@ def take_over_run(station: Station, run: Path) -> int:
         ]
         added += len(station.record.inspections.file(filed, places))
     return added
+
+
+def inspect_run(station: Station, run: Path) -> int:
+    """Inspects the images of a run that the recipe did not train on, where an export or a cascade decides.
+
+    Args:
+        station: Of the run's recipe.
+        run: Folder of the run.
+
+    Returns:
+        How many were inspected; 0 where `take_over_run` has taken all of them over.
+    """
+    place = run / "records.parquet"
+    if station.session.certificate is None or not place.is_file():
+        return 0
+    frame = pl.read_parquet(place).filter(pl.col("split").is_null() | (pl.col("split") != "train"))
+    return _inspect(station, Records(frame, "run", run.absolute()).usable().frame)
 
 
 def inspect_data(
@@ -212,6 +236,11 @@ def inspect_data(
         reporter().say(f"Licence of the data: {records.licence}")
     usable = records.usable().frame
     station.record.labels.take_over(str(records.root), label_rows(usable))
+    return _inspect(station, usable)
+
+
+def _inspect(station: Station, usable: pl.DataFrame) -> int:
+    """Inspects the photographs of a table of records that this recipe has not inspected; returns how many."""
     known = station.record.inspections.known(station.scoring)
     rows = [row for row in usable.iter_rows(named=True) if _key(row) not in known]
     station.progress = (0, len(rows))

@@ -20,6 +20,7 @@ from knowngood.errors import DataError, ImageError, RecipeError, StorageError, U
 from knowngood.files import whole_file
 from knowngood.metrics.thresholds import ACCEPT, REJECT, REVIEW, Thresholds, decide
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.session import Session
 from knowngood.review.inspector import DeepFeatures, Explanation, Inspector, Prepared
 from knowngood.review.settings import Settings
 from knowngood.review.store.deciding import Decider
@@ -175,7 +176,7 @@ class Station:
     """A recipe, a record, and the work between them.
 
     Args:
-        recipe: To serve.
+        session: Of the recipe that is served: its cascade or its export where it has one.
         record: To file in.
         settings: Limits.
         signed_by: Whose signature of the recipe was verified, if one had to be.
@@ -184,8 +185,9 @@ class Station:
         UnsignedError: No revision of this recipe may be served.
     """
 
-    def __init__(self, recipe: Recipe, record: Record, settings: Settings, signed_by: str | None = None) -> None:
-        self.inspector = Inspector(recipe, any_product=settings.any_product)
+    def __init__(self, session: Session, record: Record, settings: Settings, signed_by: str | None = None) -> None:
+        self.session = session
+        self.inspector = Inspector(session)
         self.features = DeepFeatures(self.inspector.embedder.cache_key)
         self.record = record
         self.settings = settings
@@ -195,7 +197,7 @@ class Station:
         self._explained: OrderedDict[str, Explanation | None] = OrderedDict()
         self._explaining = threading.Lock()
         self._bytes = 0
-        self.decider = decider_of(recipe)
+        self.decider = decider_of(session)
         self.scoring = self.decider.scoring  # hash of everything that decides but the cuts
         self.signed_by = signed_by
         if not settings.replay_only:
@@ -323,7 +325,8 @@ class Station:
             return scores
         for n, score in zip(places, found, strict=True):
             scores[n] = score if math.isfinite(score) else "It cannot be scored: the recipe gives no number."
-        self.features.add([digests[n] for n in places], features)
+        if features is not None:
+            self.features.add([digests[n] for n in places], features)
         return scores
 
     def _filed(self, rows: Sequence[Filed], images: Sequence[tuple[str, str | None, int]]) -> list[tuple[int, Filed]]:
@@ -393,9 +396,8 @@ class Station:
         score = self.inspector.score([one])[0]
         cuts = Thresholds(row["accept_below"], row["reject_from"])
         decision = str(decide([score], cuts, [one.reason])[0])
-        near = (
-            row["defect_score"] is not None and abs(score - row["defect_score"]) < 1e-4
-        )  # what a batch's company adds
+        # Equal to the last bit here; another machine, or knowngood 0.1, rounds otherwise.
+        near = row["defect_score"] is not None and abs(score - row["defect_score"]) < 1e-4
         why = "" if near else "the score has changed"
         if row["source"] == "out-of-fold":
             why = "then by networks that had not trained on it, now by the recipe, which has"
@@ -455,12 +457,17 @@ class Station:
                 self._bytes -= _size(self._explained.popitem(last=False)[1])
 
 
-def decider_of(recipe: Recipe) -> Decider:
-    """Returns everything that a loaded recipe decides by.
+def decider_of(session: Session) -> Decider:
+    """Returns everything that a session decides by: the recipe, and the export or cascade with its own thresholds.
 
     Raises:
-        RecipeError: Its folder is no longer what was loaded.
+        RecipeError: The folder of the recipe is no longer what was loaded.
     """
+    found = _in_folder(session.recipe)
+    return found if session.certificate is None else found.by_graph(session.label, session.threshold)
+
+
+def _in_folder(recipe: Recipe) -> Decider:
     if recipe.folder is None:
         return Decider.of_manifest(recipe.manifest)
     try:

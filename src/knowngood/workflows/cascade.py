@@ -33,17 +33,15 @@ from knowngood.recipe.cascade import (
     CascadeRuntime,
     Part,
     Zones,
-    rule_of,
-    sees,
     smaller,
 )
-from knowngood.recipe.engine import BATCH, Engine
+from knowngood.recipe.engine import BATCH, Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import stream
-from knowngood.recipe.parity import Held, held_images
-from knowngood.recipe.session import PRECISIONS, Scoring, exports, scoring
+from knowngood.recipe.parity import Holdout, holdout_images
+from knowngood.recipe.session import PRECISIONS, Session, exports, open_session, rule_of
 from knowngood.report.page import Section, page, render
 from knowngood.report.sections_inspector import pictures
 from knowngood.training.config import TrainConfig
@@ -60,7 +58,7 @@ def cascade_page(document: CascadeDocument, passed: pl.DataFrame) -> str:
 
     Args:
         document: What cascade.json holds.
-        passed: A row a test image that went on to the large network, with its score.
+        passed: One row for each test image that went on to the large network, with its score.
     """
     sections = [_verdict(document), _cost(document), _escapes(document)]
     groups = [
@@ -76,16 +74,16 @@ def cascade_page(document: CascadeDocument, passed: pl.DataFrame) -> str:
 def sentences(document: CascadeDocument) -> list[str]:
     """Returns what the cascade does, in words."""
     test = document.figures["test"]
-    said = [f"Certificate of the whole: {document.threshold['sentence']}"]
+    found = [f"Certificate of the whole: {document.threshold['sentence']}"]
     if test:
         faster = test["cascade"]["images_per_second"] / max(test["large"]["images_per_second"], 1e-9)
-        said.insert(
+        found.insert(
             0,
             f"Of the test images the student accepts {_percent(test['accepted_by_student'])} and rejects "
             f"{_percent(test['rejected_by_student'])} by itself; {_percent(test['passed_on'])} go on to the large "
             f"network. Files to decisions: {faster:.1f} times as fast as the large network alone, here and now.",
         )
-    return said
+    return found
 
 
 def _verdict(document: CascadeDocument) -> Section:
@@ -113,13 +111,13 @@ def _cost(document: CascadeDocument) -> Section:
     ]
     high = "nothing" if document.high > 1 else f"from a score of {document.high:.3g}"
     cut = document.threshold["threshold"]
-    said = [
+    text = [
         f"The student accepts below {document.low:.3g}, {document.certainty:g} times the threshold of {cut:.3g}, "
         f"and rejects {high}."
     ]
     body = render(
         "sections/study_step.html",
-        sentences=said,
+        sentences=text,
         columns=("certainty", "passed on", "overkill of the whole", "overkill of the large network alone"),
         rows=rows,
         plain=False,
@@ -198,17 +196,17 @@ def cascade(
     certainty: float | None = None,
     overkill_loss: float = 0.005,
 ) -> Cascaded:
-    """Gives a trained recipe a cascade, which `predict` uses from then on.
+    """Adds a cascade to a trained recipe, which `predict` then uses.
 
-    The student learns on the training split of the run, from labels blended with the large network's scores: with
-    fine-tuning these are its targets, for an SVM head what the large network doubts teaches less. Where the recipe
-    has an export that runs here, the student is exported alike. How certain the student must be is chosen on images
-    that neither network learned from (validation, and out-of-fold scores of training images where both have kernel
-    heads); the threshold of the whole is certified on the calibration split; what the student may reject is set on
-    its good images. The test split is only measured.
+    The student is trained on the training split of the run, on labels blended with the large network's scores: with
+    fine-tuning these are its targets; for an SVM head, images of which the large network is uncertain have less
+    weight. Where the recipe has an export that runs here, the student is exported alike. How certain the student must
+    be is chosen on images that neither network was trained on (validation, and out-of-fold scores of training images
+    where both have SVM heads); the threshold of the cascade is certified on the calibration split; what the student
+    may reject is set on its good images. The test split is only measured.
 
     Args:
-        run: Folder of a finished run of `train`, its images where they were.
+        run: Folder of a finished run of `train`, whose images must still exist.
         config: What to do; keywords below, its fields, beat it where they differ from their defaults.
 
     Raises:
@@ -222,20 +220,20 @@ def cascade(
     if recipe.manifest.kind != "classifier":
         raise ConfigError(
             "A recipe from good images alone has no escape budget to keep.",
-            expected="one that was taught by good and bad images",
+            expected="one that was trained on good and bad images",
             fix="Train without --one-class.",
         )
     if recipe.manifest.threshold["basis"] == BY_HAND:
         reporter().say("the cascade is certified for the escape budget, not for the cuts that were set by hand")
     home = place.parent / FOLDER
-    _taught(recipe, place.parent, home, config)
-    large = scoring(recipe)
+    _train_student(recipe, place.parent, home, config)
+    large = open_session(recipe, cascade=False)
     _exported_alike(large, home)
-    student = scoring(home)
+    student = open_session(home, cascade=False)
     with scratch_folder(place / FOLDER) as scratch:
-        held = held_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
+        held = holdout_images(recipe, place, None, scratch, sample=False, seed=recipe.manifest.seed)
         certified_on = _calibration_scores(held, student, large)
-    cuts, tried = _cuts(_honest_scores(place.parent, home), certified_on, recipe, config)
+    cuts, tried = _cuts(_out_of_fold_scores(place.parent, home), certified_on, recipe, config)
     draft = CascadeDocument(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         large=_part(large),
@@ -257,12 +255,12 @@ def cascade(
     return Cascaded(place / FOLDER, document, page)
 
 
-def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> None:
-    """Trains the student on the run's own splits; a finished one is kept."""
+def _train_student(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> None:
+    """Trains the student on the splits of the run; a finished student with the same options is kept."""
     for name in (RECORDS, SCORES):
         if not (run / name).is_file():
             raise ConfigError(
-                f"There is no {name} in {run}.", expected="the run that made the recipe", fix="Give the run's folder."
+                f"There is no {name} in {run}.", expected="the run folder of the recipe", fix="Give the run's folder."
             )
     frame = table(pl.read_parquet(run / RECORDS))
     gone = [path for path in frame.filter(pl.col("error").is_null())["path"].to_list() if not file_of(path).is_file()]
@@ -272,16 +270,16 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
             expected="the images that the recipe was trained on, where they were",
             fix="Put them back, or train again from where they are now.",
         )
-    said = unseen(pl.read_parquet(run / SCORES)).select("image", taught="score")
+    large = unseen(pl.read_parquet(run / SCORES)).select("image", large="score")
     label = pl.coalesce("probability", pl.col("label").cast(pl.Float64))
-    soft = pl.when((pl.col("split") == "train") & pl.col("taught").is_not_null() & label.is_not_null())
-    taught = frame.join(said, on="image", how="left", maintain_order="left").with_columns(
-        probability=soft.then(DISTILLATION_WEIGHT * pl.col("taught") + (1 - DISTILLATION_WEIGHT) * label)
+    soft = pl.when((pl.col("split") == "train") & pl.col("large").is_not_null() & label.is_not_null())
+    blended = frame.join(large, on="image", how="left", maintain_order="left").with_columns(
+        probability=soft.then(DISTILLATION_WEIGHT * pl.col("large") + (1 - DISTILLATION_WEIGHT) * label)
         .otherwise(pl.col("probability"))
         .cast(pl.Float32)
     )
     facts = recipe.manifest
-    records = Records(taught.drop("taught"), facts.data["source"], Path(facts.data["root"]))
+    records = Records(blended.drop("large"), facts.data["source"], Path(facts.data["root"]))
     kept: dict[str, Any] = {name: facts.config[name] for name in _INHERITED if name in facts.config}
     wanted = checked_parameters(
         TrainConfig,
@@ -299,15 +297,14 @@ def _taught(recipe: Recipe, run: Path, home: Path, config: CascadeConfig) -> Non
 
 
 def _is_of_other_options(home: Path, wanted: TrainConfig) -> bool:
-    """Says whether there is another student than the one asked for: it was made for this cascade and is replaced."""
+    """Returns whether there is a student with other options; it belongs to this cascade and is replaced."""
     if not (home / "recipe").is_dir():
         return False
-    held = Recipe.load(home).manifest.config
-    return held != wanted.model_dump(mode="json")
+    return Recipe.load(home).manifest.config != wanted.model_dump(mode="json")
 
 
-def _exported_alike(large: Scoring, home: Path) -> None:
-    """Exports the student as the recipe is exported, where that export is what scores; wider where it is refused."""
+def _exported_alike(large: Session, home: Path) -> None:
+    """Exports the student as the recipe is exported, with a wider precision where the parity gate refuses it."""
     to = large.exporter
     if to is None:
         return
@@ -327,7 +324,7 @@ def _exported_alike(large: Scoring, home: Path) -> None:
     reporter().say("the student stays in PyTorch")
 
 
-def _part(one: Scoring) -> Part:
+def _part(one: Session) -> Part:
     return Part(revision=one.revision, runtime=one.runtime.name, precision=one.precision)
 
 
@@ -340,23 +337,23 @@ class _Scores:
     large: Floats
 
 
-def _calibration_scores(held: Held, student: Scoring, large: Scoring) -> _Scores:
+def _calibration_scores(held: Holdout, student: Session, large: Session) -> _Scores:
     """Returns scores of the calibration images, computed as the cascade computes them."""
-    rows, size = held.rows("calibration"), sees(student)
+    rows, size = held.rows("calibration"), student.recipe.input_shape[1:]
 
-    def scores(one: Scoring, small: bool) -> Floats:
+    def scores(one: Session, small: bool) -> Floats:
         pixels = (held.store.pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
         shown = (smaller(part, size) if small else np.ascontiguousarray(part) for part in pixels)
-        margins = np.concatenate([made.margins for made in one.runtime.stream(shown)])
+        margins = np.concatenate([made.raw_scores for made in one.runtime.stream(shown)])
         return one.recipe.manifest.calibration.apply(margins)
 
     return _Scores(held.labels[rows], scores(student, True), scores(large, False))
 
 
-def _honest_scores(run: Path, home: Path) -> _Scores:
-    """Returns the scores that both runs have kept of images which neither network had learned from."""
+def _out_of_fold_scores(run: Path, home: Path) -> _Scores:
+    """Returns both networks' scores of the images that neither was trained on, from the tables of their runs."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
-    kernels = all(Recipe.load(one).manifest.kernels_alone for one in (run, home))
+    kernels = all(Recipe.load(one).manifest.svm_heads_only for one in (run, home))
     splits = ["train", "val"] if kernels else ["val"]  # of SVM heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])
@@ -364,15 +361,15 @@ def _honest_scores(run: Path, home: Path) -> _Scores:
 
 
 def _cuts(
-    honest: _Scores, held: _Scores, recipe: Recipe, config: CascadeConfig
+    chosen_on: _Scores, held: _Scores, recipe: Recipe, config: CascadeConfig
 ) -> tuple[CascadeCuts, dict[str, list[dict[str, float]]]]:
-    """Chooses the certainty on some images and certifies on others."""
+    """Chooses the certainty on `chosen_on` and certifies on other images."""
     was = recipe.manifest.threshold
     budget = {"escape_budget": was["escape_budget"], "confidence": was["confidence"]}
-    bads = int(honest.labels.sum())
-    given = honest.labels, honest.student, honest.large
+    bads = int(chosen_on.labels.sum())
+    given = chosen_on.labels, chosen_on.student, chosen_on.large
     rest = {"confidence": was["confidence"], "overkill_loss": config.overkill_loss}
-    enough = 0 < bads < len(honest.labels)
+    enough = 0 < bads < len(chosen_on.labels)
     tried = try_certainties(*given, escape_budget=was["escape_budget"], **rest) if enough else []
     certainty = config.certainty or choose_certainty(tried, bads, config.overkill_loss)
     others = [
@@ -393,24 +390,26 @@ def _cuts(
 
 
 def _measured(
-    draft: CascadeDocument, student: Scoring, large: Scoring, run: Path
+    draft: CascadeDocument, student: Session, large: Session, run: Path
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Scores the test split with the large network alone and with the cascade, as `predict` would.
 
     Returns:
-        Figures of both, and a row an image that was passed on.
+        Figures of both, and one row for each image that was passed on.
     """
     frame = pl.read_parquet(run / SCORES).filter(pl.col("split") == "test", pl.col("label").is_not_null())
     if not len(frame):
         return {}, frame
     seen: list[Zones] = []
-    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), sees(student), seen.append)
-    both = Scoring(large.recipe, runtime, draft.thresholds, draft.revision)
+    size = student.recipe.input_shape[1:]
+    runtime = CascadeRuntime(student.runtime, large.runtime, rule_of(draft, student, large), size, seen.append)
+    both = Session(large.recipe, runtime, draft.thresholds, draft.revision)
     figures: dict[str, Any] = {}
     scored = frame
     for name, one in (("large", large), ("cascade", both)):
-        engine = Engine(one)
-        made = [each.prediction for each in engine.run(stream(frame["path"].to_list()).items)]
+        profile = Profile()
+        items = stream(frame["path"].to_list()).items
+        made = [each.prediction for each in one.stream(items, profile=profile)]
         found = pl.DataFrame({"path": [m.image for m in made], name: [m.defect_score for m in made]})
         scored = scored.join(found, on="path", how="left", maintain_order="left")
         kept = scored.filter(pl.col(name).is_not_null())
@@ -421,7 +420,7 @@ def _measured(
         figures[name] = {key: metrics.get(key) for key in wanted}
         figures[name]["overkill_at_995"] = metrics["fpr_at_tpr"][f"{_FEW:g}"]
         figures[name]["overkill_at_995_ci"] = (metrics.get("fpr_at_tpr_ci") or {}).get(f"{_FEW:g}")
-        figures[name]["images_per_second"] = engine.profile.document()["images_per_second"]
+        figures[name]["images_per_second"] = profile.document()["images_per_second"]
     zones = np.concatenate(seen)
     for key, zone in _ZONES:
         figures[key] = round(float((zones == zone).mean()), 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,17 +17,18 @@ import torch
 from knowngood.cam.maps import LAST, layer_names, method_for, placed_maps
 from knowngood.data.images import decode
 from knowngood.data.loading import refuse_in_data
-from knowngood.data.pixels import unexpected
 from knowngood.data.records import PassedOver
 from knowngood.data.sources.walking import text_of
-from knowngood.errors import ConfigError, ImageError
+from knowngood.errors import ConfigError
 from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.models.classifier import Classifier, device_of
 from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import ERROR, Recipe
-from knowngood.recipe.maps import at_size, checked_method, level_of, memory_of
+from knowngood.recipe.inputs import item_at
+from knowngood.recipe.maps import at_size, checked_method, good_only_head, level_of
 from knowngood.recipe.predicting import folders_among, pictures
+from knowngood.recipe.session import Session, shared_session
 from knowngood.report.pictures import scale_of
 from knowngood.tables import write_table
 from knowngood.workflows.configs import ExplainConfig
@@ -118,7 +120,7 @@ class Stages:
         checked_method(inspector, config.method)
         if config.layers.strip() == LAST:
             return None
-        if memory_of(inspector) is not None:
+        if good_only_head(inspector) is not None:
             raise ConfigError(
                 "A recipe from good images alone has one map, of distances, and none of a stage.",
                 fix="Leave --layers out.",
@@ -154,7 +156,7 @@ def _explain(
     keys = keys_for(names)
     raw = folder / "raw"
     raw.mkdir()
-    looked = list(_looked(recipe, list(zip(paths, names, keys, strict=True)), config, stages, raw))
+    looked = list(_looked(shared_session(recipe), list(zip(paths, names, keys, strict=True)), config, stages, raw))
     level = level_of(recipe.inspector)
     shown = [one for one in looked if one.error is None]
     drawing = Drawing(
@@ -186,7 +188,7 @@ def _explain(
 
 
 def _looked(
-    recipe: Recipe,
+    session: Session,
     wanted: Sequence[tuple[Path, str, str]],
     config: ExplainConfig,
     stages: Stages | None,
@@ -194,48 +196,29 @@ def _looked(
 ) -> Iterator[Looked]:
     """Yields what is found in each photograph, in order; its maps are put into `raw`, since all may be too many."""
     task = reporter().start("maps", len(wanted))
-    for start in range(0, len(wanted), _BATCH):
-        batch = wanted[start : start + _BATCH]
-        read = [_read(path, name, recipe) for path, name, _ in batch]
-        whole = [one for one in read if not isinstance(one, str)]
-        called = [name for (_, name, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
-        # A second pass: a map's own score differs in the eighth place, and decisions must be those of predict.
-        files = [path for (path, _, _), one in zip(batch, read, strict=True) if not isinstance(one, str)]
-        scored = iter(recipe.predict(files, called) if files else [])
-        heat = recipe.maps(files, called, method=config.method, fraction=config.cam_threshold)
-        layers = {}
-        if stages is not None and whole:
-            layers = stages.maps(np.stack([recipe.fitted(one) for one in whole]))
+    key_of = {name: key for _, name, key in wanted}
+    items = (item_at(name, path) for path, name, _ in wanted)
+    made = session.explain(items, method=config.method, fraction=config.cam_threshold)
+    while batch := list(islice(made, _BATCH)):
+        drawn = [one for one in batch if one.heat is not None and one.fitted is not None]
+        layers: dict[str, npt.NDArray[np.float32]] = {}
+        if stages is not None and drawn:
+            layers = stages.maps(np.stack([one.fitted for one in drawn if one.fitted is not None]))
         place = 0
-        for (_, name, key), one in zip(batch, read, strict=True):
-            if isinstance(one, str):
-                yield Looked(name, key, decision=ERROR, error=one)
+        for one in batch:
+            said, key = one.prediction, key_of[one.prediction.image]
+            if one.heat is None:
+                yield Looked(said.image, key, decision=ERROR, error=said.error)
                 continue
-            made, said = next(heat), next(scored)
-            if said.error is not None:
-                yield Looked(name, key, decision=ERROR, error=said.error)
-                place += 1
-                continue
-            np.save(raw / f"{key}.npy", made.values)
+            np.save(raw / f"{key}.npy", one.heat.values)
             for layer, maps in layers.items():
-                np.save(_of_layer(raw, key, layer), at_size(maps[place], *one.shape[:2]))
-            size = (int(one.shape[0]), int(one.shape[1]))
-            looked = Looked(name, key, size, said.defect_score, said.decision, *without_masks(made.regions))
-            yield replace(looked, reason=said.reason)
+                np.save(_of_layer(raw, key, layer), at_size(maps[place], *one.size))
             place += 1
+            regions = without_masks(one.heat.regions)
+            looked = Looked(said.image, key, one.size, said.defect_score, said.decision, *regions)
+            yield replace(looked, reason=said.reason)
         reporter().advance(task, len(batch))
     reporter().finish(task)
-
-
-def _read(path: Path, name: str, recipe: Recipe) -> Pixels | str:
-    try:
-        pixels = decode(path, name=name)
-        recipe.fitted(pixels)  # what cannot be prepared must not cost the batch
-        return pixels
-    except ImageError as error:
-        return error.what
-    except Exception as error:
-        return unexpected(name, error).what
 
 
 def _of_layer(raw: Path, key: str, layer: str) -> Path:

@@ -1,4 +1,4 @@
-"""Teaches a StyleGAN the bad images of a set: its training split alone, as a training of the same seed divides it."""
+"""`knowngood synthesize`: trains generators on the training split of a set, and writes generated images."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from knowngood.tables import write_table
 from knowngood.workflows.configs import GeneratorConfig, TransplantConfig
 from knowngood.workflows.runs import FIGURES, call_of, fingerprint_of, open_run, versions
 
-MOST_GOOD = 20_000  # good photographs that are looked at first, at most
-_MIXED = 1.15  # sizes further apart than this are told of
+MOST_GOOD = 20_000  # good images of the first phase, at most
+_MIXED = 1.15  # larger ratios of image sizes get a note
 
 
 @dataclass(frozen=True)
@@ -105,18 +105,18 @@ def train_generator(  # noqa: PLR0913  (a keyword a field of GeneratorConfig)
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the run.
-        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
+        config: What to train; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace the run in `out`.
-        watcher: Shown the averaged generator after each tick, with the kimg; what it returns joins the history.
+        watcher: Called with the averaged generator and the kimg after each tick; its figures are added to the history.
 
     Raises:
         ConfigError: An option is out of range, or `out` holds something else.
         DataError: There are too few images of the class.
         TrainingError: A loss is no longer finite.
-        WeightsError: There are no weights for the network that a projected discriminator looks through.
+        WeightsError: There are no weights for the network of a projected discriminator.
     """
     from knowngood.synthesis.stylegan.training import train_stylegan, write_film
 
@@ -133,7 +133,7 @@ def train_generator(  # noqa: PLR0913  (a keyword a field of GeneratorConfig)
     if learned.height < FEWEST and not config.allow_few_images:
         raise DataError(
             f"There are {learned.height} images of class {config.class_!r} in the training split.",
-            expected=f"at least {FEWEST}: a generator taught with fewer repeats what it has seen",
+            expected=f"at least {FEWEST}: a generator trained on fewer repeats its training images",
             fix="Try `knowngood synthesize transplant`, gather more, or insist with --allow-few-images.",
         )
     shown_before = _shown_kimg(folder)
@@ -155,8 +155,10 @@ def train_generator(  # noqa: PLR0913  (a keyword a field of GeneratorConfig)
     defects = _defects(learned, config)
     facts = _facts(learned, defects, config, 3 if needs_colour(divided) else 1, notes)
     shown = {name: _shown(divided.with_frame(frame), facts, folder / "work") for name, frame in frames.items()}
-    taught = pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
-    write_table(taught, folder / TAUGHT)
+    trained_on = (
+        pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
+    )
+    write_table(trained_on, folder / TAUGHT)
     history = train_stylegan(shown, facts, folder, config, watcher)
     write_film(folder)
     figures = {
@@ -172,7 +174,7 @@ def train_generator(  # noqa: PLR0913  (a keyword a field of GeneratorConfig)
 
 
 def _shown_kimg(folder: Path) -> float | None:
-    """Returns how far the finished training in a folder went; a longer one goes on from there."""
+    """Returns the thousands of images of the finished training in a folder, from which a longer one continues."""
     try:
         figures = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
         return float(figures["kimg"])
@@ -185,13 +187,13 @@ def _read(folder: Path) -> TrainedGan:
 
 
 def _divided(records: Records, config: GeneratorConfig) -> Records:
-    held = records.labelled()
-    classes = [label for label in (GOOD, BAD) if (held.frame["label"] == label).any()]
-    return split(held, config, seed=config.seed, groups=groups_of(held), classes=classes)
+    known = records.labelled()
+    classes = [label for label in (GOOD, BAD) if (known.frame["label"] == label).any()]
+    return split(known, config, seed=config.seed, groups=groups_of(known), classes=classes)
 
 
 def _chosen(records: Records, name: str) -> pl.DataFrame:
-    """Returns the photographs of the training split that are of a class: good, bad, or one defect."""
+    """Returns the images of one class in the training split: good, bad, or one defect."""
     frame = records.frame.filter((pl.col("split") == "train") & ~pl.col("generated"))
     if name in ("good", "bad"):
         return frame.filter(pl.col("label") == (BAD if name == "bad" else GOOD))
@@ -206,7 +208,7 @@ def _chosen(records: Records, name: str) -> pl.DataFrame:
 
 
 def _notes(records: Records, learned: pl.DataFrame, config: GeneratorConfig) -> list[str]:
-    """Says what the user should know before an hour has gone by."""
+    """Returns sentences on image sizes, discriminators and licence, for the start of the training."""
     notes = []
     heights, widths = learned["height"].to_numpy().astype(float), learned["width"].to_numpy().astype(float)
     ratio = widths / heights
@@ -232,15 +234,15 @@ def _notes(records: Records, learned: pl.DataFrame, config: GeneratorConfig) -> 
 
 
 def _first(records: Records, config: GeneratorConfig) -> pl.DataFrame:
-    """Returns the good photographs that are shown first."""
+    """Returns the good images of the first phase."""
     good = _chosen(records, "good")
     if good.height < FEWEST:
-        raise DataError(f"There are {good.height} good images to begin with.", fix="Leave --good-kimg out.")
+        raise DataError(f"There are {good.height} good images for the first phase.", fix="Leave --good-kimg out.")
     return good.sample(MOST_GOOD, seed=config.seed) if good.height > MOST_GOOD else good
 
 
 def _shown(part: Records, facts: GeneratorFacts, work: Path) -> Shown:
-    """Decodes photographs at the networks' size; those that cannot be decoded are left out."""
+    """Returns the decodable images at the size of the networks, with the class of each."""
     side, defects = facts.networks.resolution, facts.defects
     store = store_pixels(part, work, side, side, facts.networks.channels, facts.square)
     sound = np.array([row not in store.failed for row in range(len(store))])
@@ -322,8 +324,8 @@ def transplant(  # noqa: PLR0913  (a keyword a field of TransplantConfig)
         data: Folder, manifest, the word of a source, or records; the splits that they come with are kept.
         out: Folder to write, empty or not there.
         count: How many images.
-        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
-        recipe: Run or recipe whose maps say where a defect is that has neither mask nor box.
+        config: How they are made; keywords below, its fields, beat it where they differ from their defaults.
+        recipe: Run or recipe whose maps locate the defects that have neither mask nor box.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
@@ -331,7 +333,7 @@ def transplant(  # noqa: PLR0913  (a keyword a field of TransplantConfig)
 
     Raises:
         ConfigError: `out` holds something else, or an option is impossible.
-        DataError: No bad training image says where its defect is.
+        DataError: No bad training image has a located defect.
         StorageError: The disk is full; what was made is kept.
     """
     config = configured(TransplantConfig, config, locals())
@@ -399,7 +401,7 @@ def sample(  # noqa: PLR0913
         if seen:
             raise ConfigError(
                 f"The generator learned from {seen} images that are held out in these splits.",
-                fix="Give the splits (and --seed) that it was trained with, or train it anew.",
+                fix="Give the splits (and --seed) that it was trained with, or train it again.",
             )
     return write_set(maker, opened, out, count, seed, beside=beside, force=force)
 
@@ -413,7 +415,7 @@ def divided_by(records: Records, config: SplitConfig) -> Records:
 
 
 def regions_by(recipe: str | Path) -> Regions:
-    """Returns what points out a defect: the largest region above 0.4 of the maximum of a recipe's map.
+    """Returns a function that locates a defect: the largest region above 0.4 of the maximum of a recipe's map.
 
     Raises:
         RecipeError: There is no recipe.

@@ -1,8 +1,7 @@
-"""What a training writes down of its photographs, so that the recipe knows its own; and how often that errs."""
+"""Fits the input check of a recipe on its training images, and measures its false alarms on the test images."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.pixels import BLANK, depth_of, store_pixels
+from knowngood.data.pixels import BLANK, store_pixels
 from knowngood.data.records import BAD, Records
-from knowngood.errors import ImageError
 from knowngood.metrics.thresholds import escape_upper_bound
 from knowngood.models.classifier import common_shape
 from knowngood.recipe.input_check import (
@@ -28,22 +26,21 @@ from knowngood.recipe.input_check import (
 )
 from knowngood.training.fit import Fitted
 
-FALSE_ALARMS = 0.01  # share of the test photographs above which the user is told
-_DEPTHS = 100  # files of one kind whose depth is looked at: it is the camera's, not the photograph's
+FALSE_ALARMS = 0.01  # share of the test images above which there is a warning
 _HELD_OUT = ("val", "calibration")
 
 
 @dataclass(frozen=True)
 class LearnedInputs:
-    """What a training learned of its photographs.
+    """The input check of a training, with its figures.
 
     Attributes:
         check: For the recipe.
-        reasons: (N,) why `predict` sends a photograph of the set to a person whatever its score, or None.
+        reasons: (N,) why `predict` decides review whatever the score, or None.
         figures: `input_check` of metrics.json: limit (of the distances, see `InputFacts`; None
-            where products are not told apart), held_out (distances that it was set on), learned_from, and of the test
-            split false_alarms_test (share; None without photographs), with their number and upper bound at 95 %.
-        warning: What the user has to know, or None.
+            where products are not told apart), held_out (number of distances that it is set on), learned_from,
+            and of the test split false_alarms_test (share; None without images), with number and upper bound at 95 %.
+        warning: A sentence for the user, or None.
     """
 
     check: InputCheck
@@ -53,11 +50,11 @@ class LearnedInputs:
 
 
 def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> LearnedInputs:
-    """Learns what the photographs of a divided set look like; generated ones teach nothing.
+    """Fits the input check on a set with splits; generated images are not used.
 
     Args:
         records: Usable rows with a split in every row.
-        fitted: What was trained on them.
+        fitted: The training on them.
         pixels: Folder with their decoded photographs, see `store_pixels`.
         seed: Of the training.
     """
@@ -73,10 +70,11 @@ def learn_inputs(records: Records, fitted: Fitted, pixels: Path, seed: int) -> L
     learned, others = ([crop(store.pixels[row]) for row in rows] for rows in (train, held_out))
     bads = bool((frame["label"][train] == BAD).any())
     found = fit_distances(learned, others, seed, bads=bads)
-    seen = frame.filter(pl.Series(real) & (pl.col("split") != "test"))
+    learning = (frame["split"] != "test").to_numpy()
+    seen = frame.filter(pl.Series(real & learning))
     shapes = (seen["width"] / seen["height"]).drop_nulls() if len(seen) else pl.Series([1.0])
     facts = InputFacts(
-        depths=_depths(seen),
+        depths=tuple(sorted({*store.depths[real & learning].tolist()} - {0})),
         colour=channels == 3,
         narrowest=_number(shapes.min()),
         widest=_number(shapes.max()),
@@ -98,19 +96,7 @@ def _reasons(
 ) -> Iterator[str | None]:
     for one, reason, right in zip(photographs, blank, sound, strict=True):
         times = float(check.times_the_limit(described([one]))[0]) if right and reason is None else 0.0
-        yield f"{NOT_THIS_PRODUCT}: {check.said(times)}" if times > 1 else reason
-
-
-def _depths(frame: pl.DataFrame) -> tuple[int, ...]:
-    """Returns the bits a sample of the files, looking at some of each pixel format and ending."""
-    kinds = frame.select("path", "mode", ending=pl.col("path").str.to_lowercase().str.extract(r"\.([^./\\]+)$"))
-    found: set[int] = set()
-    for part in kinds.partition_by("mode", "ending"):
-        paths = part["path"].gather_every(max(1, len(part) // _DEPTHS))
-        for path in paths:
-            with contextlib.suppress(ImageError):  # it has an error of its own by now
-                found.add(depth_of(path))
-    return tuple(sorted(found))
+        yield f"{NOT_THIS_PRODUCT}: {check.in_words(times)}" if times > 1 else reason
 
 
 def _figures(

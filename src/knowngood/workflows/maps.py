@@ -17,8 +17,10 @@ from knowngood.data.records import BAD, GOOD
 from knowngood.errors import DataError, ImageError
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.inputs import items_from
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.recipe.predicting import pictures
+from knowngood.recipe.session import open_session
 from knowngood.report.film import Watched, film_section, write_film
 from knowngood.report.maps import map_section
 from knowngood.report.page import Section
@@ -48,8 +50,10 @@ def map_sections(recipe: Recipe, table: pl.DataFrame) -> list[Section]:
 
 def mapped(recipe: Recipe, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[HeatMap]]:
     """Returns the rows whose photograph can still be read, and their maps."""
-    readable = rows.filter(pl.Series([_readable(path) for path in rows["path"]], dtype=pl.Boolean))
-    return readable, list(recipe.maps(readable["path"], readable["image"].to_list()))
+    items = items_from(rows["path"], rows["image"].to_list())
+    found = [one.heat for one in open_session(recipe, "torch").explain(items)]
+    readable = pl.Series([one is not None for one in found], dtype=pl.Boolean)
+    return rows.filter(readable), [one for one in found if one is not None]
 
 
 def spread(rows: pl.DataFrame, most: int) -> pl.DataFrame:
@@ -87,14 +91,6 @@ def _of_goods(seen: pl.DataFrame) -> Sequence[Choice]:
         ("Good", "held out, the strangest first", goods.head(_SHOWN_ONE_CLASS)),
         ("Bad", "in the test, from the strangest to the most ordinary", bads),
     )
-
-
-def _readable(path: str) -> bool:
-    try:
-        decode(path)
-    except ImageError:
-        return False
-    return True
 
 
 MOST = 16

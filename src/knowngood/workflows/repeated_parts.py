@@ -1,4 +1,4 @@
-"""How much better a figure looks when photographs of one part may be on both sides: measured by cross-validation."""
+"""How much an AUC rises when images of one part are on both sides of a fold, measured by cross-validation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from knowngood.models.distances import squared_distances
 Ids: TypeAlias = npt.NDArray[np.int64]
 FOLDS, REPEATS, MOST = 4, 2, 1500
 _COST = 5.0  # of the SVM: the middle of what training tries
-_TOLD = 0.0005  # of an AUC: smaller differences are none
+_NO_DIFFERENCE = 0.0005  # of an AUC: smaller differences are reported as none
 
 
 def leakage(features: npt.NDArray[np.float32], records: Records, groups: Ids, seed: int) -> dict[str, Any] | None:
@@ -26,8 +26,8 @@ def leakage(features: npt.NDArray[np.float32], records: Records, groups: Ids, se
 
     Args:
         features: (N, D), NaN rows for images that cannot be decoded.
-        records: (N rows) with what is known of repeated parts.
-        groups: int64 (N,), what is kept together.
+        records: (N rows) with the facts on repeated parts.
+        groups: int64 (N,), rows with equal numbers are kept together.
         seed: Of the folds, and of the units that are drawn when there are many.
 
     Returns:
@@ -74,34 +74,34 @@ def _drawn(rows: Ids, groups: Ids, seed: int) -> Ids:
 def _cross_validated(
     kernel: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], records: Records, groups: Ids, seed: int
 ) -> float:
-    """Returns the AUC of scores out of fold, the mean of some divisions."""
+    """Returns the AUC of out-of-fold scores, the mean over several splits into folds."""
     found = []
     for repeat in range(REPEATS):
         folds = kfold_up_to(records, FOLDS, seed + repeat, groups=groups)
         scores = np.zeros(len(bad))
         for fold in range(int(folds.max()) + 1):
-            fit, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            machine = SVC(C=_COST, kernel="precomputed", class_weight="balanced")
-            machine.fit(kernel[np.ix_(fit, fit)], bad[fit])
-            scores[held] = machine.decision_function(kernel[np.ix_(held, fit)])
+            fit, scored = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            svm = SVC(C=_COST, kernel="precomputed", class_weight="balanced")
+            svm.fit(kernel[np.ix_(fit, fit)], bad[fit])
+            scores[scored] = svm.decision_function(kernel[np.ix_(scored, fit)])
         found.append(auroc(bad, scores) or 0.5)
     return float(np.mean(found))
 
 
 def _sentence(found: dict[str, float], kept: bool) -> str:
-    said = []
+    clauses = []
     if kept:
-        said.append(
+        clauses.append(
             f"AUC {found['ungrouped']:.3f} if photographs of one part may fall on both sides, "
             f"{found['grouped']:.3f} if not, as here"
         )
     if "suspected" in found:
-        said.append(
+        clauses.append(
             f"AUC {found['grouped']:.3f} as divided here, {found['suspected']:.3f} if the suspected photographs are "
             f"kept together as well ({_change(found['suspected'] - found['grouped'])})"
         )
-    return f"Cross-validated on features of a frozen network: {'; '.join(said)}."
+    return f"Cross-validated on features of a frozen network: {'; '.join(clauses)}."
 
 
 def _change(by: float) -> str:
-    return "no difference" if abs(by) < _TOLD else f"{by:+.3f}"
+    return "no difference" if abs(by) < _NO_DIFFERENCE else f"{by:+.3f}"

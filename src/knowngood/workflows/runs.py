@@ -1,4 +1,4 @@
-"""What a run writes down of itself: its data, its scores, the versions, the command that repeats it."""
+"""Run folders: opened, continued or refused; and the facts in them: data, scores, versions, command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from knowngood.files import storage_errors, write_json
 from knowngood.metrics.thresholds import Thresholds, decide
 from knowngood.parameters import renamed_fields
 from knowngood.progress import reporter
+
+if TYPE_CHECKING:
+    from knowngood.models.features import Features
 
 _PACKAGES = (
     "knowngood",
@@ -46,19 +49,19 @@ def score_table(
     margins: npt.NDArray[np.float32],
     reasons: Sequence[str | None] | None = None,
 ) -> pl.DataFrame:
-    """Returns a row an image with scores (0..1), decisions and margin; null where there is none.
+    """Returns one row for each image with scores in [0, 1], decisions and margin; null where there is none.
 
     Args:
         records: (N rows).
-        scores: (N,) of the finished recipe, which has learned from some of the images.
-        out_of_fold: (N,) of a machine that has not seen the image; NaN where the run has none.
+        scores: (N,) of the finished recipe, which was trained on some of the images.
+        out_of_fold: (N,) from a classifier that did not see the image; NaN where the run has none.
         thresholds: Of the decisions.
         margins: (N,) of the finished recipe.
-        reasons: (N,) why a person must look whatever the score, or None for each; None for no reasons.
+        reasons: (N,) why an image needs review whatever its score, or None; None for no reasons at all.
 
     Returns:
         Columns of the records, `score` and `decision` of the recipe, `out_of_fold_score` and `out_of_fold_decision`,
-        `reason`, `margin`. Images that nothing was learned from have the same in both.
+        `reason`, `margin`. Both pairs are equal for images that were not trained on.
     """
     columns = ["image", "path", "split", "label", "defect", "lot", "unit", "machine", "product", "sha256"]
     why = [None] * len(scores) if reasons is None else list(reasons)
@@ -84,10 +87,10 @@ def _decisions(
 
 
 def unseen(table: pl.DataFrame) -> pl.DataFrame:
-    """Returns a run's scores, `score` and `decision` those of a machine that had not seen the image, where it has them.
+    """Returns a run's scores with `score` and `decision` out of fold, where the run has them.
 
     Args:
-        table: scores.parquet of a run, also of one that was made before it had the two columns.
+        table: scores.parquet of a run; that of an early run has no out-of-fold columns.
     """
     if "out_of_fold_score" not in table.columns:
         return table
@@ -99,7 +102,7 @@ def unseen(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
-    """Returns source, terms and counts of a divided set, and the hash of its contents."""
+    """Returns source, licence and counts of a set with splits, and the hash of its contents, as JSON types."""
     frame = records.frame
     counts: dict[str, dict[str, int]] = {}
     kind = (
@@ -130,8 +133,19 @@ def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
     }
 
 
+def feature_facts(deep: Features) -> dict[str, Any]:
+    """Returns the network, weights and size of a table of features, as JSON types."""
+    return {
+        "model": deep.model,
+        "weights": deep.origin,
+        "size": list(deep.size),
+        "computed": deep.computed,
+        "unreadable": len(deep.failed),
+    }
+
+
 def versions() -> dict[str, str]:
-    """Returns what decides a result besides data and configuration: Python, and the packages that compute it."""
+    """Returns the versions of Python and of the packages that compute a result."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -151,7 +165,17 @@ def command_for(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
 ) -> str:
-    """Returns the command that repeats a run: only options that differ from their defaults; `data` may be several."""
+    """Returns the command that repeats a run, with the options that differ from their defaults.
+
+    Args:
+        data: Positional arguments: one, or a tuple.
+        out: Folder of the run; None leaves `--out` out.
+        config: Of the run.
+        source: Data source, or None.
+        verb: Of the command line.
+        good: Names that mean good.
+        bad: Names that mean bad.
+    """
     named = data if isinstance(data, tuple) else (data,)
     parts = ["knowngood", *verb.split(), *map(str, named), *(() if out is None else ("--out", str(out)))]
     if source:
@@ -171,7 +195,7 @@ def command_for(
 
 
 def shown(data: str | Path | Records) -> str:
-    """Returns what to call a set of photographs in a command."""
+    """Returns the argument of a command for a set of images."""
     return str(data.root if isinstance(data, Records) else data)
 
 
@@ -181,7 +205,7 @@ def count_words(records: Records) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
 
 
-CONFIG, FIGURES = "config.json", "metrics.json"  # the first and the last thing that a run writes
+CONFIG, FIGURES = "config.json", "metrics.json"  # the first and the last file that a run writes
 
 
 def open_run(
@@ -194,19 +218,19 @@ def open_run(
     grows: Collection[str] = (),
     call: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Says whether the run in `folder` is finished; if not, leaves the folder ready to begin or to go on.
+    """Returns whether the run in `folder` is finished; if not, prepares the folder for starting or continuing.
 
     Args:
         folder: Of the run.
         config: What the run is to do.
         fingerprint: Of its data, from `fingerprint_of`.
         force: Delete whatever run is there.
-        finished: Whether it is finished if it is the same; by default when its figures are there.
-        grows: Fields of `config` in which a run may differ from the one before and still go on with it.
+        finished: Whether an equal run is finished; by default where its figures exist.
+        grows: Fields of `config` in which a run may differ from the earlier one that it continues.
         call: What `call_of` returns: it is kept beside all options, so that `--config` repeats the run from its folder.
 
     Raises:
-        ConfigError: The folder holds something else, or another run that took time.
+        ConfigError: The folder holds other files, or another run with results.
         StorageError: The folder cannot be made.
     """
     kept = {name: value for name, value in _plain(config).items() if name not in grows}
@@ -225,9 +249,9 @@ def open_run(
     if occupied and force:
         shutil.rmtree(folder)
     elif occupied:
-        held = _held(path)
-        held["config"] = new | renamed_fields(type(config), held["config"])  # options that the run was made without
-        there = _go_on(folder, wanted, held, (folder / FIGURES).is_file() if finished is None else finished)
+        earlier = _read_config(path)
+        earlier["config"] = new | renamed_fields(type(config), earlier["config"])  # new ones at their defaults
+        there = _go_on(folder, wanted, earlier, (folder / FIGURES).is_file() if finished is None else finished)
         if call is not None and not there:
             write_json(path, wanted | {"repeat": _plain(config) | dict(call)})
         return there
@@ -269,37 +293,37 @@ def _plain(config: BaseModel) -> dict[str, Any]:
     return config.model_dump(mode="json") | paths
 
 
-def _go_on(folder: Path, wanted: dict[str, Any], held: dict[str, Any], finished: bool) -> bool:
-    if held == wanted:
-        said = "is finished already; --force makes it again" if finished else "is gone on with"
-        reporter().say(f"the run in {folder} {said}")
+def _go_on(folder: Path, wanted: dict[str, Any], earlier: dict[str, Any], finished: bool) -> bool:
+    if earlier == wanted:
+        state = "is finished already; --force makes it again" if finished else "is continued"
+        reporter().say(f"the run in {folder} {state}")
         if not finished:
-            _sweep(folder)
+            _clear(folder)
         return finished
     if _has_results(folder):
         options = wanted["config"]
-        changed = [name for name in options if held.get("config", {}).get(name) != options[name]]
+        changed = [name for name in options if earlier["config"].get(name) != options[name]]
         what = f"other options ({', '.join(changed)})" if changed else "other images or labels"
         raise ConfigError(f"{folder} holds a run with {what}.", fix="Choose another --out, or replace it with --force.")
-    reporter().say(f"the run in {folder} had other options or images and no results yet: it begins anew")
+    reporter().say(f"the run in {folder} had other options or images and no results yet: it starts again")
     shutil.rmtree(folder / "work", ignore_errors=True)
     write_json(folder / CONFIG, wanted)
     return False
 
 
-def _held(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        held = None
-    if not isinstance(held, dict) or not {"config", "data"} <= set(held):
-        raise ConfigError(f"{path} is not what knowngood wrote.", fix="Choose another --out.")
-    held.pop("repeat", None)  # for --config alone
-    return held
+        document = None
+    if not isinstance(document, dict) or not {"config", "data"} <= set(document):
+        raise ConfigError(f"{path} was not written by knowngood.", fix="Choose another --out.")
+    document.pop("repeat", None)  # for --config alone
+    return document
 
 
 def _has_results(folder: Path) -> bool:
-    """Says whether a run, or one inside it, holds anything that took long: figures, recipe, checkpoint, answer."""
+    """Returns whether a run, or one inside it, holds results: figures, recipe, checkpoint, finding of a study."""
     return any(
         next(folder.glob(f"{inside}{kept}"), None)
         for inside in ("", "models/*/*/")
@@ -307,8 +331,8 @@ def _has_results(folder: Path) -> bool:
     )
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what a killed run had half written."""
+def _clear(folder: Path) -> None:
+    """Removes incomplete files of a killed run."""
     for scratch in folder.glob(".*.tmp"):
         if scratch.is_dir():
             shutil.rmtree(scratch, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What differs when an inspector learned from good images alone: scores, threshold, what is said of escapes."""
+"""`knowngood train`: data to a calibrated, certified and measured recipe in a run folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from knowngood.data.units import groups_of, suspicion, with_units
 from knowngood.errors import DataError
 from knowngood.files import check_writable, write_json
 from knowngood.metrics.calibration import Calibration, fit_calibration
-from knowngood.metrics.figures import compute_metrics
+from knowngood.metrics.figures import metrics_at
 from knowngood.metrics.thresholds import (
     UNKNOWN,
     Threshold,
@@ -33,7 +33,6 @@ from knowngood.metrics.thresholds import (
     proportion_interval,
     threshold_at_overkill,
 )
-from knowngood.outliers.one_class import fit_one_class
 from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -61,19 +60,19 @@ from knowngood.workflows.runs import (
     versions,
 )
 
-ORDINARY = 0.1  # score of the median held-out good unit; the highest that the budget lets pass has 0.5
+ORDINARY = 0.1  # score of the median held-out good unit of a good-only recipe; its threshold has the score 0.5
 
 
 def calibrated(
     labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
 ) -> tuple[Calibration, Threshold]:
-    """Returns what turns margins into scores, and the threshold, from held-out good images alone.
+    """Returns calibration and threshold from held-out good images alone.
 
-    score = sigmoid((margin - q) / t): q is the margin just above which the overkill budget lets units be rejected,
-    and t puts the median good unit at `ORDINARY`. The guarantee rests on ranks alone, which no rising map changes.
+    score = sigmoid((margin - q) / t): q is the threshold of the margin for the overkill budget, and t gives the
+    median good unit the score `ORDINARY`. The guarantee depends on ranks only, which no increasing map changes.
 
     Args:
-        labels: (N,) of the calibration split; bad rows are passed over.
+        labels: (N,) of the calibration split; bad rows are ignored.
         margins: (N,) distances, higher is more abnormal.
         config: Budgets and confidence.
     """
@@ -92,7 +91,7 @@ def calibrated(
         return calibration, threshold
     upper = chosen(scores, config.review_overkill)
     sentence = (
-        f"{threshold.sentence} Between the two cuts a person looks; of the goods at most "
+        f"{threshold.sentence} Between the two thresholds a person looks; of the goods at most "
         f"{wording.percent(upper.certified_overkill_rate)} are rejected unseen."
     )
     reject = max(threshold.threshold, upper.threshold)
@@ -100,7 +99,7 @@ def calibrated(
 
 
 def escapes(test: dict[str, Any] | None) -> str:
-    """Returns what can honestly be said of the escape rate: measured on the test split, or unknown."""
+    """Returns a sentence on the escape rate of a good-only recipe: measured on the test split, or unknown."""
     if test is None or not test["n_bad"]:
         return UNKNOWN
     missed, bads = test["confusion"]["fn"], test["n_bad"]
@@ -114,11 +113,11 @@ def escapes(test: dict[str, Any] | None) -> str:
 def _note(goods: int) -> str:
     return (
         f"From {wording.counted(goods, 'held-out good image')}: a score of {ORDINARY:g} is an ordinary good unit, 0.5 "
-        "is where the overkill budget cuts. Scores order units; they are no probabilities."
+        "is the threshold for the overkill budget. Scores order units; they are no probabilities."
     )
 
 
-CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is counted there
+CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is measured there
 
 
 @dataclass(frozen=True)
@@ -179,23 +178,23 @@ def train(  # noqa: PLR0913  (a keyword a field of TrainConfig)
     cam_history: str | Path | None = None,
     devices: int = 1,
 ) -> Trained:
-    """Trains an inspector on a set of photographs and writes everything needed to trust it.
+    """Trains an inspector on a set of images and writes a run folder with recipe, figures, scores and report.
 
-    A run that was killed goes on when the same call is made again. A run that is finished is returned as it is.
+    A run that was killed goes on when the same call is made again. A finished run is returned as it is.
 
     Args:
-        data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
+        data: Folder, manifest, the word of a source ("elpv"), or loaded records.
         out: Folder for the run.
         config: What to do; keywords below, its fields, beat it where they differ from their defaults.
-        source: Data source, when it should not be guessed.
+        source: Data source; recognised from the files if None.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever run is in `out`.
 
     Raises:
-        DataError: The photographs cannot be trained on (one class only, too few, nothing readable).
+        DataError: The images cannot be trained on (one class only, too few, nothing readable).
         ConfigError: `out` holds another run, or an option is impossible.
-        WeightsError: Pretrained weights are asked for and not to be had.
+        WeightsError: Pretrained weights are needed and not available.
     """
     config = configured(TrainConfig, config, locals())
     check_names(config)  # before the images are read
@@ -234,22 +233,22 @@ def train_divided(
     warnings: Sequence[Finding] = (),
     call: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Trains as `train` does, on a set that is divided already.
+    """Trains as `train` does, on a set with splits.
 
     Args:
-        divided: With a split in every row that is to be used.
+        divided: With a split in every row that is used.
         groups: (N,) what belongs together in cross-validation, from `groups_of`.
         folder: For the run.
-        config: What to do; its shares of the splits are not looked at.
-        command: What to type to run it again, for the report.
+        config: What to do; its shares of the splits are not used.
+        command: That repeats the run, for the report.
         force: Replace whatever run is in `folder`.
-        pixels: Folder for decoded photographs that other runs share; otherwise the run keeps its own and clears it.
-        warnings: What makes figures untrue, for the top of the report; what is suspected of repeated parts is added.
+        pixels: Folder for decoded images that other runs share; otherwise the run has its own and deletes it.
+        warnings: Findings that make figures untrue, for the top of the report; suspected repeated parts are added.
         call: Arguments that repeat the run from its folder, from `call_of`.
 
     Raises:
         ConfigError: `folder` holds another run.
-        WeightsError: Pretrained weights are asked for and not to be had.
+        WeightsError: Pretrained weights are needed and not available.
         TrainingError: Fine-tuning failed.
     """
     started = time.perf_counter()
@@ -262,6 +261,8 @@ def train_divided(
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
+        from knowngood.outliers.one_class import fit_one_class
+
         fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
@@ -276,7 +277,7 @@ def train_divided(
             preprocessing=preprocessing,
         )
     learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
-    recipe, metrics, table = _judge(placed, divided, fitted, config, fingerprint, folder, learned)
+    recipe, metrics, table = _evaluated(placed, divided, fitted, config, fingerprint, folder, learned)
     if learned.warning is not None:
         reporter().say(learned.warning)
     metrics["warnings"] = _warnings(placed, groups[kept.to_numpy()], fitted, metrics, warnings, config)
@@ -285,7 +286,7 @@ def train_divided(
     write_table(table, folder / "scores.parquet")
     extra = map_sections(recipe, table) + (audience.sections(folder, fitted.history) if audience else [])
     write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
-    write_json(folder / "metrics.json", metrics)  # last: its presence says that the run is whole
+    write_json(folder / "metrics.json", metrics)  # last: its presence means that the run is complete
     shutil.rmtree(folder / "work", ignore_errors=True)
     return Trained(folder, recipe, metrics)
 
@@ -296,17 +297,17 @@ def _divided(records: Records, groups: npt.NDArray[np.int64], config: TrainConfi
     return split(records, config, seed=config.seed, groups=groups)
 
 
-def _corrected(records: Records, said: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
-    """Takes verdicts over after the division, so that they move nothing; returns the corrected records, and divided."""
-    corrected = with_verdicts(records, said)
-    reporter().say(f"{said.height} verdicts taken over, {len(records) - len(corrected)} images dropped")
+def _corrected(records: Records, verdicts: pl.DataFrame, config: TrainConfig) -> tuple[Records, Records]:
+    """Applies verdicts after the split, so that they move no image; returns the records without and with splits."""
+    corrected = with_verdicts(records, verdicts)
+    reporter().say(f"{verdicts.height} verdicts applied, {len(records) - len(corrected)} images dropped")
     check_trainable(corrected, config.one_class)
     try:
         before = _divided(records, groups_of(records), config)
-    except DataError:  # only the verdicts make it a set that can be divided
+    except DataError:  # the set can be split only with the verdicts
         return corrected, _divided(corrected, groups_of(corrected), config)
     divided = settle(
-        with_verdicts(before, said),
+        with_verdicts(before, verdicts),
         before,
         good_only_shares(config) if config.one_class else config,
         seed=config.seed,
@@ -330,7 +331,7 @@ def _warnings(
     known: Sequence[Finding],
     config: TrainConfig,
 ) -> list[dict[str, Any]]:
-    """Returns what makes a figure untrue, as JSON types; adds to the data facts what repeated parts would change."""
+    """Returns the warnings as JSON types; adds the effect of repeated parts to the data facts."""
     found = [{**asdict(one), "examples": list(one.examples)} for one in known]
     repeated = placed.repeated
     if repeated is None or not (repeated.units or repeated.suspected_images):
@@ -348,7 +349,7 @@ def _warnings(
 
 
 def check_trainable(records: Records, one_class: bool = False) -> None:
-    """Looks whether there is something to learn from.
+    """Checks that there are images to train on.
 
     Raises:
         DataError: Nothing can be read, or one class only (without `one_class`: no good image).
@@ -374,7 +375,7 @@ def check_trainable(records: Records, one_class: bool = False) -> None:
         )
 
 
-def _judge(
+def _evaluated(
     placed: Records,
     divided: Records,
     fitted: Fitted,
@@ -383,17 +384,17 @@ def _judge(
     folder: Path,
     learned: LearnedInputs,
 ) -> tuple[Recipe, dict[str, Any], pl.DataFrame]:
-    """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on test."""
+    """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on the test."""
     frame = placed.frame
     as_fitted = fitted.margins.astype(np.float64)
     margins = np.where(
         np.isnan(fitted.out_of_fold), as_fitted, fitted.out_of_fold
-    )  # of machines that had not seen the image
+    )  # not from a classifier that saw the image
     ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
     labels = frame["label"].fill_null(GOOD).to_numpy()
-    held = ok & (frame["split"] == "calibration").to_numpy()
-    judge = calibrated if config.one_class else _calibrated
-    calibration, threshold = judge(labels[held], margins[held], config)
+    calibrating = ok & (frame["split"] == "calibration").to_numpy()
+    calibrate = calibrated if config.one_class else _calibrated
+    calibration, threshold = calibrate(labels[calibrating], margins[calibrating], config)
     scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, margins)
     fitted_on = frame["split"].is_in(["train", *(() if config.fine_tuning_epochs or config.one_class else ("val",))])
     unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.out_of_fold)] = np.nan
@@ -435,12 +436,12 @@ def _judge(
     )
     table = score_table(placed, scores, unseen_scores, threshold.pair, fitted.margins, learned.reasons)
     seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
-    evidence = Evidence.of(labels[held], margins[held], seen)
+    evidence = Evidence.of(labels[calibrating], margins[calibrating], seen)
     return Recipe(manifest, fitted.inspector, evidence, learned.check), metrics, table
 
 
 def _applied(calibration: Calibration, margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns scores (N,) of margins (N,), NaN where there is none."""
+    """Returns scores (N,) in [0, 1] of margins (N,); NaN stays NaN."""
     scores = np.full(len(margins), np.nan)
     readable = ~np.isnan(margins)
     scores[readable] = calibration.apply(margins[readable])
@@ -450,7 +451,7 @@ def _applied(calibration: Calibration, margins: npt.NDArray[np.float64]) -> npt.
 def _calibrated(
     labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
 ) -> tuple[Calibration, Threshold]:
-    """Returns what turns margins into scores and the threshold on these, from the calibration split."""
+    """Returns calibration and threshold from the calibration split of a set with both classes."""
     calibration = fit_calibration(margins, labels)
     return calibration, choose_threshold(
         labels,
@@ -464,21 +465,23 @@ def _calibrated(
 def figures(
     labels: npt.NDArray[np.uint8], scores: npt.NDArray[np.float64], threshold: Threshold, config: TrainConfig
 ) -> dict[str, Any]:
-    """Returns one split's figures.
+    """Returns the figures of one split, as JSON types.
 
     Escape rate, overkill rate, the confusion matrix and what begins with `at_threshold_` are counted at the recipe's
     threshold; accuracy, balanced accuracy, F1 and precision from score 0.5 (`class_threshold`), as the literature does.
     """
-    document = compute_metrics(
-        labels, scores, threshold=threshold.threshold, confidence=config.confidence, seed=config.seed
-    ).to_dict()
     cut = threshold.threshold if config.one_class else CLASS_THRESHOLD
-    usual = compute_metrics(labels, scores, threshold=cut, confidence=config.confidence, seed=config.seed).to_dict()
+    document, usual = (
+        one.to_dict()
+        for one in metrics_at(
+            labels, scores, thresholds=(threshold.threshold, cut), confidence=config.confidence, seed=config.seed
+        )
+    )
     for name in ("accuracy", "balanced_accuracy", "f1", "precision"):
         for key in (name, f"{name}_ci"):
             document["at_threshold_" + key] = document[key]
             document[key] = usual[key]
-    if config.one_class:  # its scores order units, they are no probabilities
+    if config.one_class:  # its scores order units and are no probabilities
         document |= dict.fromkeys(("ece", "ece_ci", "brier", "brier_ci"))
     return document | {"class_threshold": cut}
 

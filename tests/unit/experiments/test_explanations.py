@@ -18,7 +18,7 @@ from knowngood.experiments.study_steps import ExplanationsStep, Material
 @pytest.fixture
 def material(trained_run: Path, parts: Path, tmp_path: Path) -> Material:
     shutil.copytree(trained_run, tmp_path / "inspector")
-    return Material(load(parts), tmp_path, StudyConfig(), {"inspector": {}})
+    return Material(load(parts), tmp_path, StudyConfig(), "resnet18", {"inspector": {}})
 
 
 def with_masks(folder: Path) -> int:
@@ -63,7 +63,7 @@ def test_masks_are_what_maps_are_held_against(material: Material) -> None:
 
 def test_it_is_left_out_where_there_is_nothing_to_show(material: Material) -> None:
     step = ExplanationsStep()
-    assert step.skipped(Material(material.records, material.folder, material.config, {})) is not None
+    assert step.skipped(Material(material.records, material.folder, material.config, material.model, {})) is not None
     path = material.folder / "inspector" / "scores.parquet"
     pl.read_parquet(path).filter(pl.col("label") == 0).write_parquet(path)
     assert "no bad unit" in (step.skipped(material) or "")

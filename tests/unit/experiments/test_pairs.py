@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +12,6 @@ from sklearn.metrics import roc_auc_score
 
 from knowngood.errors import DataError
 from knowngood.experiments.comparison_table import (
-    Outcome,
     Row,
     against,
     as_table,
@@ -19,6 +20,7 @@ from knowngood.experiments.comparison_table import (
     names_of,
     sentence,
 )
+from knowngood.experiments.runner import Outcome
 from knowngood.metrics.figures import compute_metrics
 from knowngood.report.comparison import comparison_page
 
@@ -29,14 +31,16 @@ def outcome(skill: float, seed: int = 0, noise: int = 0, count: int = 400) -> Ou
     label = (np.arange(count) % 4 == 0).astype(np.uint8)
     hardness = images.normal(0, 1, count)
     score = 1 / (1 + np.exp(-(skill * (2.0 * label - 1) + hardness + own.normal(0, 0.4, count))))
-    return Outcome(
-        seed=seed,
-        train_accuracy=0.99,
-        test=compute_metrics(label, score, threshold=0.5, resamples=50).to_dict(),
-        scores=pl.DataFrame({"image": [f"{i}" for i in range(count)], "label": label, "score": score}),
-        minutes=1.5,
-        history=({"epoch": 0.0, "val_auroc": 0.5}, {"epoch": 1.0, "val_auroc": 0.8, "seconds": 90.0}),
-    )
+    facts = {
+        "train_accuracy": 0.99,
+        "test": compute_metrics(label, score, threshold=0.5, resamples=50).to_dict(),
+        "minutes": 1.5,
+        "history": [{"epoch": 0.0, "val_auroc": 0.5}, {"epoch": 1.0, "val_auroc": 0.8, "seconds": 90.0}],
+        "changes": [],
+        "folder": None,
+    }
+    scores = pl.DataFrame({"image": [f"{i}" for i in range(count)], "label": label, "score": score})
+    return Outcome(seed, scores, facts)
 
 
 def row(key: str, skill: float, noise: int, seeds: int = 1, **fields: object) -> Row:
@@ -84,14 +88,14 @@ def test_turned_round_it_says_the_same() -> None:
 
 def test_different_images_are_refused() -> None:
     one, two = row("a", 2.0, 1), row("b", 2.0, 2)
-    shorter = Outcome(**{**vars(two.outcomes[0]), "scores": two.outcomes[0].scores.head(399)})
+    shorter = replace(two.outcomes[0], scores=two.outcomes[0].scores.head(399))
     with pytest.raises(DataError, match="different images"):
         compare_rows([one, Row(**{**vars(two), "outcomes": (shorter,)})], 0.95)
 
 
 def test_a_conventional_classifier_stands_in_the_same_table() -> None:
     forest = row("forest", 1.5, 2, kind="conventional", parameters=None, multiply_adds=None, images_per_second=None)
-    bare = Outcome(**{**vars(forest.outcomes[0]), "history": (), "train_accuracy": None})
+    bare = replace(forest.outcomes[0], facts=forest.outcomes[0].facts | {"history": [], "train_accuracy": None})
     rows = [row("net", 1.5, 1), Row(**{**vars(forest), "outcomes": (bare,)})]
     document = describe(rows, compare_rows(rows, 0.95), 0.95)
     table = as_table(document)

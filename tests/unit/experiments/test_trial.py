@@ -12,9 +12,10 @@ from knowngood.data.loading import load
 from knowngood.data.records import BAD
 from knowngood.data.splits import split
 from knowngood.errors import ConfigError
-from knowngood.experiments import synthesis as trial
+from knowngood.experiments import synthesis_trial as trial
 from knowngood.experiments.configs import JudgeConfig
-from knowngood.experiments.synthesis_arms import (
+from knowngood.experiments.runner import scored
+from knowngood.experiments.synthesis_trial import (
     ALONE,
     EVERYTHING,
     NONE,
@@ -22,9 +23,9 @@ from knowngood.experiments.synthesis_arms import (
     arms_of,
     chosen_for,
     groups_with,
+    helped,
     thinned,
 )
-from knowngood.experiments.synthesis_figures import helped, overkill_error
 from knowngood.parameters import checked_parameters
 
 
@@ -77,7 +78,7 @@ def test_arms_add_equally_many_to_training_and_leave_the_test_alone(divided, mak
     place = make_set(tmp_path / "given", good=0, bad=12, seed=5)
     given = {"stylegan": GivenSet(place, "stylegan", None, 12)}
     arms, left_out = arms_of(divided, given, 10, 0, tmp_path / "work")
-    by = {arm.name: arm.records for arm in arms}
+    by = {name: arm.records for name, arm in arms.items()}
     assert set(by) == {NONE, "transforms", "stylegan", EVERYTHING, f"stylegan, {ALONE}"}
     assert "says where its defect is" in left_out["transplant"]
     assert {name: len(one) - len(divided) for name, one in by.items()} == {
@@ -95,24 +96,21 @@ def test_arms_add_equally_many_to_training_and_leave_the_test_alone(divided, mak
     assert len(set(groups_with(by["stylegan"], dict.fromkeys(names, 0))[len(divided) :].tolist())) == 10
 
 
-def rows_of(shift: float, seeds: int = 3, regime: str = "all"):
+def outcomes_of(shift: float, seeds: int = 3):
     labels = np.repeat([0, 1], [400, 200]).astype(np.uint8)
-    rows = []
+    images, facts = [f"{row:03}" for row in range(600)], {"bads": 9, "added": 50}
+    arms = {"none": [], "gan": []}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         base = rng.normal(size=600) + 1.5 * labels
-        for arm, margins in (("none", base), ("gan", base + shift * labels + rng.normal(0, 0.1, 600))):
-            fpr = float((margins[:400] >= np.quantile(margins[400:], 0.005)).mean())
-            rows.append(
-                {"regime": regime, "seed": seed, "arm": arm, "bads": 9, "added": 50, "auroc": float(
-                    (margins[400:, None] > margins[None, :400]).mean()), "overkill": fpr, "margins": margins.tolist()}
-            )  # fmt: skip
-    return rows, labels
+        arms["none"].append(scored(seed, images, labels, base, facts))
+        arms["gan"].append(scored(seed, images, labels, base + shift * labels + rng.normal(0, 0.1, 600), facts))
+    return arms
 
 
 @pytest.mark.parametrize(("shift", "word"), [(1.5, "helped"), (-1.5, "hurt"), (0.0, "help")])
 def test_the_verdict_says_what_happened(shift, word):
-    done = helped(*rows_of(shift), "gan")
+    done = helped({"all": outcomes_of(shift)}, "gan")
     assert f"50 images of gan beside all real bads {word}:" in done["verdict"]
     assert done["verdict"].startswith("Cannot tell") == (not shift)
     (effect,) = done["effects"]
@@ -122,17 +120,8 @@ def test_the_verdict_says_what_happened(shift, word):
     assert f"{effect['auroc']['difference']:+.4f}" in done["verdict"]
 
 
-def test_the_error_of_an_overkill_difference():
-    rng = np.random.default_rng(1)
-    labels = np.repeat([0, 1], [300, 300]).astype(np.uint8)
-    scores = rng.normal(size=600) + 2 * labels
-    assert overkill_error(labels, scores, scores) == 0
-    assert 0.005 < overkill_error(labels, scores, scores + rng.normal(0, 1, 600)) < 0.3
-
-
 def test_without_a_pair_it_cannot_tell():
-    rows, labels = rows_of(0)
-    done = helped([row for row in rows if row["arm"] == "none"], labels, "gan")
+    done = helped({"all": {"none": outcomes_of(0)["none"]}}, "gan")
     assert done["verdict"].startswith("Cannot tell")
 
 
@@ -146,24 +135,22 @@ def test_a_trial_that_was_killed_goes_on_with_the_training_it_was_at(divided, ma
     place = make_set(tmp_path / "given", good=0, bad=6, seed=5)
     options = {"model": "efficientnet_lite0", "image_size": 64, "bad_counts": "6,all"}
     config = checked_parameters(JudgeConfig, options)
-    real, count = trial._Trial._margins, 0
+    real, count = trial.fit_svm_on, 0
 
-    def until_killed(self, arm, seed):
+    def until_killed(*arguments):
         nonlocal count
         count += 1
         if count > 7:
             raise KeyboardInterrupt
-        return real(self, arm, seed)
+        return real(*arguments)
 
-    monkeypatch.setattr(trial._Trial, "_margins", until_killed)
+    monkeypatch.setattr(trial, "fit_svm_on", until_killed)
     with pytest.raises(KeyboardInterrupt):
         trial.classifier_trial(place, divided, tmp_path / "out", config)
-    assert len(list((tmp_path / "out" / "trial.work").glob("*.json"))) == 1  # five arms of the first seed
     count = -100
     done = trial.classifier_trial(place, divided, tmp_path / "out", config)
-    assert count == -100 + 25
+    assert count == -100 + 23  # 30 trainings in all, seven of them before
     assert len(done["table"]) == 30
-    assert all("margins" not in row for row in done["table"])
     whole = trial.classifier_trial(place, divided, tmp_path / "other", config)
     assert whole["effects"] == done["effects"]
     assert any("unknown number of bad images" in note for note in done["notes"])

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import roc_curve
 
 from knowngood.errors import KnownGoodError
-from knowngood.metrics.curves import reliability, roc_curve
+from knowngood.metrics.curves import reliability
 from knowngood.metrics.figures import (
     TPRS,
     auroc,
@@ -177,8 +178,8 @@ def test_overkill_rises_with_the_share_to_be_caught(data: tuple[np.ndarray, np.n
     rates = [fpr_at_tpr(labels, scores, tpr) for tpr in (0.1, 0.5, *TPRS)]
     if None not in rates:
         assert rates == sorted(rates)
-        curve = roc_curve(labels, scores)
-        assert rates[-1] == pytest.approx(curve.fpr[curve.tpr >= 1 - 1e-12].min())
+        fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+        assert rates[-1] == pytest.approx(fpr[tpr >= 1 - 1e-12].min())
 
 
 @given(score_lists)
@@ -195,8 +196,3 @@ def test_reliability_bins_share_out_all_images(data: tuple[np.ndarray, np.ndarra
 def test_equal_mass_bins_are_even() -> None:
     found = reliability(*some(600, 300))
     assert found.count.tolist() == [60] * 15
-
-
-def test_roc_needs_both_classes() -> None:
-    with pytest.raises(KnownGoodError, match="both classes"):
-        roc_curve([0, 0], [0.1, 0.2])

@@ -8,7 +8,8 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from knowngood.errors import KnownGoodError
-from knowngood.metrics.comparisons import holm, over_seeds
+from knowngood.metrics.comparisons import compare_overkill, holm, over_seeds
+from knowngood.metrics.figures import fpr_at_tpr
 
 
 def rejected_by_definition(p_values: np.ndarray, level: float) -> np.ndarray:
@@ -76,3 +77,53 @@ def test_lengths_must_agree() -> None:
         over_seeds([0.1, 0.2], [0.1])
     with pytest.raises(KnownGoodError):
         over_seeds([], [])
+
+
+def test_outcomes_follow_the_side_that_is_better() -> None:
+    better = over_seeds([0.05, 0.02, 0.04, 0.04], [0.0] * 4)
+    assert better.outcome() == "helped"
+    assert better.outcome(higher_is_better=False) == "hurt"
+    worse = over_seeds([-0.05, -0.02, -0.04, -0.04], [0.0] * 4)
+    assert worse.outcome() == "hurt"
+    assert worse.outcome(higher_is_better=False) == "helped"
+    assert over_seeds([1.0, -1.0, 0.0], [0.0] * 3).outcome() == "cannot tell"
+
+
+def test_the_error_of_the_images_alone_can_make_a_difference_uncertain() -> None:
+    assert over_seeds([0.03, 0.031, 0.029], [0.001] * 3).outcome() == "helped"
+    assert over_seeds([0.03, 0.031, 0.029], [0.02] * 3).outcome() == "cannot tell"
+
+
+def test_one_measurement_counted_several_times_is_no_evidence() -> None:
+    assert over_seeds([-0.0035] * 3, [0.0] * 3).outcome() == "cannot tell"
+    assert over_seeds([0.0] * 3, [0.0] * 3).outcome() == "cannot tell"
+
+
+def test_intervals_cover_the_true_difference_as_often_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    intervals = [over_seeds(row, np.zeros(5)).interval for row in random.normal(0.3, 1, (2000, 5))]
+    assert 0.935 < np.mean([low < 0.3 < high for low, high in intervals]) < 0.965
+
+
+def test_the_error_of_an_overkill_difference() -> None:
+    random = np.random.default_rng(1)
+    labels = np.repeat([0, 1], [300, 300])
+    scores = random.normal(size=600) + 2 * labels
+    other = scores + random.normal(0, 1, 600)
+    same = compare_overkill(labels, scores, scores, tpr=0.995)
+    assert (same.difference, same.error) == (0, 0)
+    found = compare_overkill(labels, scores, other, tpr=0.995)
+    overkill = [fpr_at_tpr(labels, score, 0.995) for score in (scores, other)]
+    assert found.difference == overkill[0] - overkill[1]
+    draws, differences = np.random.default_rng(0), []
+    for _ in range(300):  # one resample after the other, by the function for one sample
+        rows = np.concatenate([draws.integers(0, 300, 300), 300 + draws.integers(0, 300, 300)])
+        one, two = (fpr_at_tpr(labels[rows], score[rows], 0.995) for score in (scores, other))
+        differences.append(one - two)
+    assert found.error == pytest.approx(np.std(differences, ddof=1), rel=1e-12)
+    assert 0.005 < found.error < 0.3
+
+
+def test_an_overkill_needs_both_classes() -> None:
+    with pytest.raises(KnownGoodError, match="both classes"):
+        compare_overkill([0, 0], [0.1, 0.2], [0.1, 0.2], tpr=0.995)

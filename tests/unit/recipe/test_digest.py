@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from knowngood.errors import RecipeError
-from knowngood.recipe.digest import deciding_parts, decision_digest
-from knowngood.recipe.manifest import seal
+from knowngood.recipe.manifest import deciding_parts, decision_digest, seal
 
 
 @pytest.fixture

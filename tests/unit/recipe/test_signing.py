@@ -11,8 +11,7 @@ import pytest
 
 from knowngood import Recipe
 from knowngood.errors import ConfigError, RecipeError
-from knowngood.recipe.digest import decision_digest
-from knowngood.recipe.manifest import seal
+from knowngood.recipe.manifest import decision_digest, seal
 from knowngood.recipe.signing import new_key, public_keys, sign, verify
 
 pytest.importorskip("cryptography", reason="the extra sign is not installed")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from knowngood.errors import ConfigError
-from knowngood.recipe.engine_config import EngineConfig
+from knowngood.recipe.options import EngineConfig
 from knowngood.scale.config import ClusterConfig
 
 

@@ -80,7 +80,7 @@ def test_good_photographs_first_and_defects_told(divided: Records, tmp_path: Pat
 
 def test_too_few_images_are_refused_unless_insisted(divided: Records, tmp_path: Path) -> None:
     few = divided.with_frame(pl.concat([divided.frame.filter(pl.col("label") == k).head(12) for k in (0, 1)]))
-    with pytest.raises(DataError, match="repeats what it has seen"):
+    with pytest.raises(DataError, match="at least 20"):
         train_generator(few, tmp_path, **FEW)
     assert train_generator(few, tmp_path, allow_few_images=True, **FEW).figures["images"] < 20
 

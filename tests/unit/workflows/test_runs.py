@@ -51,7 +51,7 @@ def test_a_start_without_results_gives_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"config": {}}'])
 def test_a_strange_config_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / CONFIG).write_text(text)
-    with pytest.raises(ConfigError, match="not what knowngood wrote"):
+    with pytest.raises(ConfigError, match="not written by knowngood"):
         open_run(tmp_path, FIRST, "data", False)
     assert (tmp_path / CONFIG).read_text() == text
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowngood.recipe.digest import VOLATILE, deciding_parts
-from knowngood.recipe.manifest import read_document, seal, unsealed
+from knowngood.recipe.manifest import VOLATILE, deciding_parts, read_document, seal, unsealed
 
 if TYPE_CHECKING:
     from knowngood.recipe.manifest import RecipeManifest
@@ -61,7 +60,7 @@ class Decider:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of everything that decides; equal to `decision_digest` of the folder."""
+        """Hex SHA-256 of everything that decides; equal to `decision_digest` of the folder if no graph decides."""
         return seal(self._parts(()))
 
     @property
@@ -72,6 +71,16 @@ class Decider:
     def with_cuts(self, threshold: dict[str, Any], created: str) -> Decider:
         """Returns the same recipe with other cuts, `Threshold.to_dict()`, made at a time in ISO 8601."""
         return Decider(self.document | {_CUTS: threshold, "created": created}, self.files, self.recorded)
+
+    def by_graph(self, label: str, threshold: dict[str, Any]) -> Decider:
+        """Returns the same recipe where an exported graph or a cascade decides, with its own certified threshold.
+
+        Args:
+            label: Names runtime, precision and graph. Scores differ by it, so it is part of both hashes.
+            threshold: `Threshold.to_dict()`.
+        """
+        files = self.files | {f"decided by {label}": seal({"runtime": label})}
+        return Decider(self.document | {_CUTS: threshold}, files, self.recorded)
 
     def differences(self, other: Decider) -> list[str]:
         """Returns what differs from another recipe, for people: "calibration", "preprocessing", "exports/..." ..."""

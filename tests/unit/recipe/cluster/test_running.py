@@ -14,7 +14,7 @@ import pytest
 
 from knowngood.errors import ConfigError, RecipeError
 from knowngood.recipe.cluster import ClusterRun, predict_on_cluster
-from knowngood.recipe.engine_config import EngineConfig
+from knowngood.recipe.options import EngineConfig
 from knowngood.recipe.predicting import predict
 from knowngood.scale.parts import rows_file
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from knowngood.recipe.engine import ahead, grouped
+from knowngood.recipe.engine import grouped, prefetch_map
 
 
 def test_results_come_in_order_however_long_they_take():
@@ -17,8 +17,8 @@ def test_results_come_in_order_however_long_they_take():
         return number
 
     with ThreadPoolExecutor(3) as pool:
-        assert list(ahead(pool, work, range(50), 7)) == list(range(50))
-        assert list(ahead(pool, work, [], 7)) == []
+        assert list(prefetch_map(pool, work, range(50), 7)) == list(range(50))
+        assert list(prefetch_map(pool, work, [], 7)) == []
 
 
 def test_no_more_is_taken_than_the_window():
@@ -31,7 +31,7 @@ def test_no_more_is_taken_than_the_window():
             yield number
 
     with ThreadPoolExecutor(2) as pool:
-        for done, _ in enumerate(ahead(pool, lambda n: n, items(), 5)):
+        for done, _ in enumerate(prefetch_map(pool, lambda n: n, items(), 5)):
             most = max(most, taken - done)
     assert most == 5
 
@@ -46,7 +46,7 @@ def test_a_consumer_that_leaves_cancels_what_has_not_begun():
             gate.wait(5)
 
     with ThreadPoolExecutor(1) as pool:
-        running = ahead(pool, work, range(100), 10)
+        running = prefetch_map(pool, work, range(100), 10)
         next(running)
         running.close()
         gate.set()
@@ -60,7 +60,7 @@ def test_an_error_is_raised_in_its_place():
         return number
 
     with ThreadPoolExecutor(2) as pool:
-        running = ahead(pool, work, range(5), 3)
+        running = prefetch_map(pool, work, range(5), 3)
         assert [next(running), next(running)] == [0, 1]
         with pytest.raises(ValueError, match="two"):
             next(running)

@@ -14,9 +14,9 @@ from knowngood import Recipe
 from knowngood.data.images import decode
 from knowngood.data.pixels import fitted
 from knowngood.data.preprocessing import Preprocessing
-from knowngood.recipe.engine import Engine, Preparing, Profile
+from knowngood.recipe.engine import Preparing, Profile
 from knowngood.recipe.inputs import Item
-from knowngood.recipe.session import scoring
+from knowngood.recipe.session import open_session
 
 rng = np.random.default_rng(3)
 
@@ -85,7 +85,7 @@ def test_equal_pixels_get_equal_scores_in_any_batch(recipe: Recipe) -> None:
     items = [Item(str(n), lambda one=one: one) for n, one in enumerate(twice)]
     scores = []
     for batch in (1, 3, 8, 32):
-        got = [one.prediction.defect_score for one in Engine(scoring(recipe, "torch"), batch=batch).run(items)]
+        got = [one.prediction.defect_score for one in open_session(recipe, "torch").stream(items, batch=batch)]
         assert got[:11] == got[:10:-1]
         scores.append(got)
-    np.testing.assert_allclose(scores, [scores[0]] * 4, rtol=0, atol=1e-6)
+    assert scores == [scores[0]] * 4

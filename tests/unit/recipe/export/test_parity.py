@@ -7,8 +7,8 @@ import pytest
 
 from knowngood import Recipe
 from knowngood.metrics.thresholds import choose_threshold
+from knowngood.recipe.options import Tolerance
 from knowngood.recipe.parity import certified, compared, complaints, likeness
-from knowngood.recipe.tolerance import Tolerance
 
 LABELS = np.r_[np.zeros(400, np.uint8), np.ones(100, np.uint8)]
 
@@ -69,12 +69,12 @@ def test_noise_in_margins_is_refused_though_the_auc_rises_by_chance(manifest):
         noisy = margins + np.random.default_rng(seed).normal(0, 0.2, 500)
         before, after = (1 / (1 + np.exp(-each)) for each in (margins, noisy))
         report, _ = judged(manifest, before, after)
-        report["margin_correlation"] = likeness(margins[None], noisy[None])
-        assert any("margins correlate" in each for each in complaints(report, Tolerance()))
+        report["raw_score_correlation"] = likeness(margins[None], noisy[None])
+        assert any("raw scores correlate" in each for each in complaints(report, Tolerance()))
         seen.add(report["auc"]["after"] > report["auc"]["before"])
     assert seen == {True, False}  # the AUC alone does not tell
     assert not any(
-        "margins correlate" in each for each in complaints(report | {"auc": None}, Tolerance())
+        "raw scores correlate" in each for each in complaints(report | {"auc": None}, Tolerance())
     )  # goods only
 
 

@@ -15,8 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from knowngood.files import write_json
-from knowngood.recipe.digest import decision_digest
-from knowngood.recipe.manifest import RecipeManifest, seal
+from knowngood.recipe.manifest import RecipeManifest, decision_digest, seal
 from knowngood.review.store.database import address
 from knowngood.review.store.deciding import Decider
 from knowngood.review.store.record import Record

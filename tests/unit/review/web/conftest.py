@@ -13,6 +13,7 @@ pytest.importorskip("fastapi", reason="the review station comes with the extra r
 from starlette.testclient import TestClient
 
 from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.session import open_session
 from knowngood.review.settings import Settings
 from knowngood.review.station import Station
 from knowngood.review.store.record import Record
@@ -32,7 +33,8 @@ def make_station(recipe: Recipe, tmp_path: Path) -> Iterator[Callable[..., Stati
 
     def make(**settings: Any) -> Station:
         record = Record(tmp_path / f"record{len(made)}.db")
-        made.append(Station(recipe, record, Settings(shelf=tmp_path / "images", user="tester", **settings)))
+        limits = Settings(shelf=tmp_path / "images", user="tester", **settings)
+        made.append(Station(open_session(recipe), record, limits))
         return made[-1]
 
     yield make

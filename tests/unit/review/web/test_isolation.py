@@ -52,7 +52,7 @@ class Fragile:
 
     def __init__(self, station: Station, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
         recipe = station.inspector.recipe
-        prepared, score = recipe.prepared, recipe.score
+        prepared, score = recipe.prepared, station.session.score
 
         def breaking_fit(photograph: Any, **options: Any) -> Any:
             if at == "fit" and photograph.pixels.min() == 255:
@@ -67,7 +67,7 @@ class Fragile:
             return np.where(pixels.reshape(len(pixels), -1).min(1) == 255, np.nan, scores) if at == "nan" else scores
 
         monkeypatch.setitem(recipe.__dict__, "prepared", breaking_fit)  # a recipe takes no assignment
-        monkeypatch.setitem(recipe.__dict__, "score", breaking_score)
+        monkeypatch.setitem(station.session.__dict__, "score", breaking_score)
 
 
 def white() -> bytes:

@@ -25,8 +25,9 @@ def test_features_are_those_of_the_head_and_scoring_is_not_changed_by_taking_the
     prepared = [inspector.prepare(path.read_bytes(), path.name, 10**7) for path in paths]
     scores, rows = inspector.score_and_embed(prepared)
     plain = inspector.recipe.predict(paths)
-    assert scores == pytest.approx([one.defect_score for one in plain], abs=1e-6)
+    assert scores == [one.defect_score for one in plain]
     assert rows.shape[0] == 5
+    assert rows is not None
     assert np.allclose(rows, inspector.embed(prepared), atol=1e-4)
     assert not inspector.embedder._head._forward_pre_hooks
     assert np.linalg.norm(rows[0] - rows[1]) > 0

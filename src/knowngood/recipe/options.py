@@ -1,8 +1,19 @@
-"""How far an exported graph may stray; the field descriptions are the command line's help. Imports nothing heavy."""
+"""Parameters of `predict` and `export`; the field descriptions are the command line's help. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from knowngood.scale.config import ClusterConfig
+
+
+class EngineConfig(ClusterConfig):
+    """Where photographs are scored."""
+
+    any_product: bool = Field(
+        False, description="Decide by the score alone what does not look like the recipe's own photographs."
+    )
+    cascade: bool = Field(True, description="Use the recipe's cascade, if it has one and --runtime is auto.")
 
 
 class Tolerance(BaseModel):
@@ -15,7 +26,7 @@ class Tolerance(BaseModel):
         0.001, ge=0, le=1, description="Loss of AUC that is allowed, beside one pair out of order."
     )
     min_correlation: float = Field(
-        0.995, ge=-1, le=1, description="Least correlation of margins, the scores before calibration."
+        0.995, ge=-1, le=1, description="Least correlation of raw scores, the scores before calibration."
     )
     max_overkill: float = Field(
         0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
