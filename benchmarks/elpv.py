@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--augment", default="strong")  # a solar cell has no up and no left
     parser.add_argument("--runs", type=Path, default=Path("runs/elpv"))
+    parser.add_argument("--unit-from", default=None, help=r"as in train; 'cell(\d+)': cell by cell")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     runs = []
@@ -34,7 +35,15 @@ def main() -> None:
         for seed in range(given.seeds):
             folder = given.runs / f"{given.preset}-{seed}"
             runs.append(
-                train("elpv", folder, preset=given.preset, epochs=given.epochs, augment=given.augment, seed=seed)
+                train(
+                    "elpv",
+                    folder,
+                    preset=given.preset,
+                    epochs=given.epochs,
+                    augment=given.augment,
+                    seed=seed,
+                    unit_from=given.unit_from,
+                )
             )
     out = given.out or Path(__file__).parent / "results" / f"elpv_{given.preset}.json"
     write_json(out, summarise(runs, "python " + shlex.join(sys.argv)))

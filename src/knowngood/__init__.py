@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from knowngood.models.features_on_cluster import FeatureRun, features_on_cluster
     from knowngood.recipe.bundle import Prediction, Recipe
     from knowngood.recipe.cluster import ClusterRun, predict_on_cluster
+    from knowngood.recipe.evaluating import Evaluation
     from knowngood.recipe.exporting import Exported, export
     from knowngood.recipe.options import EngineConfig
     from knowngood.recipe.predicting import predict
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from knowngood.training.config import TrainConfig
     from knowngood.workflows.cascade import Cascaded, cascade
     from knowngood.workflows.configs import CascadeConfig, ExplainConfig, GeneratorConfig, TransplantConfig
+    from knowngood.workflows.evaluate import evaluate
     from knowngood.workflows.explain import Explained, explain
     from knowngood.workflows.generate import TrainedGan, sample, train_generator, transplant
     from knowngood.workflows.train import Trained, train
@@ -63,6 +65,7 @@ _HOMES = {
     "ComparedRecipes": "knowngood.experiments.recipe_comparison",
     "Compared": "knowngood.experiments.compare",
     "EngineConfig": "knowngood.recipe.options",
+    "Evaluation": "knowngood.recipe.evaluating",
     "ExplainConfig": "knowngood.workflows.configs",
     "Explained": "knowngood.workflows.explain",
     "Exported": "knowngood.recipe.exporting",
@@ -96,6 +99,7 @@ _HOMES = {
     "compare": "knowngood.experiments.compare",
     "compare_recipes": "knowngood.experiments.recipe_comparison",
     "compute_metrics": "knowngood.metrics.figures",
+    "evaluate": "knowngood.workflows.evaluate",
     "explain": "knowngood.workflows.explain",
     "export": "knowngood.recipe.exporting",
     "features": "knowngood.models.features",
@@ -125,6 +129,7 @@ __all__ = [
     "Compared",
     "ComparedRecipes",
     "EngineConfig",
+    "Evaluation",
     "ExplainConfig",
     "Explained",
     "Exported",
@@ -158,6 +163,7 @@ __all__ = [
     "compare",
     "compare_recipes",
     "compute_metrics",
+    "evaluate",
     "explain",
     "export",
     "features",

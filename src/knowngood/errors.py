@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 4000  # letters of one part of a message: a cell of a million letters is not shown whole
+
 
 class KnownGoodError(Exception):
     """Root of all errors that knowngood raises on purpose.
@@ -15,15 +17,22 @@ class KnownGoodError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, expected: str | None = None, fix: str | None = None) -> None:
-        self.what = what
-        self.expected = expected
-        self.fix = fix
-        parts = [what]
-        if expected:
-            parts.append(f"Expected: {expected}")
-        if fix:
-            parts.append(f"Try: {fix}")
+        self.what = _shortened(what)
+        self.expected = None if expected is None else _shortened(expected)
+        self.fix = None if fix is None else _shortened(fix)
+        parts = [self.what]
+        if self.expected:
+            parts.append(f"Expected: {self.expected}")
+        if self.fix:
+            parts.append(f"Try: {self.fix}")
         super().__init__("\n".join(parts))
+
+
+def _shortened(text: str) -> str:
+    """Returns a text that any terminal takes, of at most `_LONGEST` letters: of a longer one its two ends."""
+    text = text.encode("utf-8", "backslashreplace").decode()  # halves of characters, from JSON
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 10]} [...] {text[10 - half :]}"
 
 
 class ConfigError(KnownGoodError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from PIL import Image
 
 Run = Callable[..., Any]
 
@@ -271,3 +272,28 @@ def test_cuts_that_are_none(run_cli: Run, parts: Path, trained_run: Path, words:
     assert answer.code == 2
     assert told in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_pages_of_a_tiff_file_are_scored_as_their_pictures(
+    run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    files = [*sorted((parts / "chip").iterdir())[:2], *sorted((parts / "good").iterdir())[:2]]
+    frames = [Image.open(file) for file in files]
+    (tmp_path / "new").mkdir()
+    stack = tmp_path / "new" / "stack.tif"
+    frames[0].save(stack, save_all=True, append_images=frames[1:], compression="tiff_deflate")
+
+    def scores(*places: object) -> dict[str, float]:
+        answer = run_cli("predict", trained_run, *places, "--json")
+        assert answer.code == 0, answer.err
+        return {row["image"]: row["defect_score"] for row in answer.json["rows"]}
+
+    alone = scores(*files)
+    expected = {f"{stack}#page={number}": alone[str(file)] for number, file in enumerate(files, 1)}
+    for place in (stack, tmp_path / "new"):
+        assert scores(place) == pytest.approx(expected, abs=1e-6)
+    third = f"{stack}#page=3"
+    assert scores(third) == pytest.approx({third: expected[third]}, abs=1e-6)
+    beyond = run_cli("predict", trained_run, f"{stack}#page=5", "--json")
+    assert (beyond.code, beyond.json["rows"][0]["decision"]) == (1, "error")
+    assert run_cli("predict", trained_run, tmp_path / "none.tif#page=1").code == 2

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from knowngood.data.augmentation import AUGMENTATIONS, POLICIES, augment, policy_named
+from knowngood.data.augmentation import augment, policy_named
+from knowngood.data.config import AUGMENTATIONS, POLICIES
 from knowngood.errors import UnknownNameError
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from knowngood.errors import DataError, UnknownNameError
-from knowngood.models.classical import CLASSIFIERS, fit_classifier
+from knowngood.models.classical import fit_classifier
+from knowngood.training.config import CLASSIFIERS
 
 
 def blobs(count: int = 90, width: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,13 +11,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from knowngood.models.classical import (
-    CLASSIFIERS,
     ShrunkenLda,
     fit_classifier,
     fit_components,
     line_through,
     separating_line,
 )
+from knowngood.training.config import CLASSIFIERS
 
 
 def made(count: int = 120, width: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

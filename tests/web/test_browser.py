@@ -36,8 +36,10 @@ def test_an_operator_clears_fifty_images_by_keyboard(
     assert at.unit() == "part_054"
     at.press("g")
     at.settle()
-    at.page.reload()
-    at.page.wait_for_selector("#item:not([hidden])")
+    at.page.goto("/units")
+    while held(live.station):
+        at.page.wait_for_timeout(50)
+    at.queue()
     assert at.unit() == "part_055"
     rows = live.station.record.verdicts.everything()
     undone = rows[-2]
@@ -87,6 +89,21 @@ def test_two_operators_at_once_never_see_the_same_image(
     windows["bob"].page.wait_for_timeout(300)
     holders = {row["inspection_id"] for row in held(live.station)}
     assert len(holders) <= 8
+
+
+def test_what_an_earlier_showing_gives_back_late_stays_with_the_later_one(
+    serve_live: Callable[..., Any], fill: Callable[..., list[int]], window: Callable[..., Any], parts: Path
+) -> None:
+    live = serve_live()
+    fill(live.station, parts, 20)
+    at = window(live.url)
+    at.queue()
+    before = at.page.evaluate("tab")
+    at.page.reload()
+    at.page.wait_for_selector("#item:not([hidden])")
+    mine = held(live.station)
+    at.page.evaluate("tab => fetch('/queue/release', {method: 'POST', body: new URLSearchParams({tab, csrf})})", before)
+    assert held(live.station) == mine != []
 
 
 def held(station: Any) -> list[dict[str, Any]]:

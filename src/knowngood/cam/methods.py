@@ -10,12 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import torch
-from torch import Tensor
-
 from knowngood.registry import Registry
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch costs seconds, and the names of the methods are checked without it
     from torch import Tensor
 
 Needs: TypeAlias = Literal["weights", "gradients", "nothing"]
@@ -68,6 +65,8 @@ def cam(output: Tensor, weights: Tensor | None) -> Tensor:
         Zhou et al. 2016, equations 1 and 2. The weights are those of the margin, bad minus good: of two outputs
         only their difference decides.
     """
+    import torch
+
     assert weights is not None
     return torch.einsum("bchw,c->bhw", output, weights)
 
@@ -88,6 +87,8 @@ def gradcam(output: Tensor, gradients: Tensor | None) -> Tensor:
     Reference:
         Selvaraju et al. 2017, equations 1 and 2.
     """
+    import torch
+
     assert gradients is not None
     return torch.einsum("bchw,bc->bhw", output, gradients.mean((2, 3))).relu()
 
@@ -112,6 +113,8 @@ def gradcam_plus_plus(output: Tensor, gradients: Tensor | None) -> Tensor:
         Chattopadhay et al. 2018, equations 10, 11 and 19: alpha = g^2 / (2 g^2 + sum(f) g^3), the exponential of
         the score taken, for which the higher derivatives are powers of the first.
     """
+    import torch
+
     assert gradients is not None
     squared = gradients.square()
     bottom = 2 * squared + output.sum((2, 3), keepdim=True) * squared * gradients + _EPSILON
@@ -179,6 +182,8 @@ def eigencam(output: Tensor, _: Tensor | None) -> Tensor:
         Muhammad and Yeasin 2020, equation 2, on centred output. The sign of a principal direction is open; here it
         is the one along which the outputs are large.
     """
+    import torch
+
     rows = output.flatten(2).transpose(1, 2)  # (B, h w, C)
     centred = rows - rows.mean(1, keepdim=True)
     direction = torch.linalg.svd(centred, full_matrices=False).Vh[:, :1]  # (B, 1, C)

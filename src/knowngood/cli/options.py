@@ -41,7 +41,7 @@ _NAMES = {
     "classifier_model": "knowngood.models.backbones:BACKBONES",
     "feature_model": "knowngood.models.backbones:BACKBONES",
     "student_model": "knowngood.models.backbones:BACKBONES",
-    "classifiers": "knowngood.models.classical:CLASSIFIERS",
+    "classifiers": "knowngood.training.config:CLASSIFIERS",
     "method": "knowngood.cam.methods:METHODS",
     "source": "knowngood.data.sources:SOURCES",
     "runtime": "knowngood.recipe.runtimes:RUNTIMES",
@@ -59,7 +59,7 @@ def check_name(option: str, value: Any) -> None:
         UnknownNameError: It is not; those that are are named.
     """
     if option == "augment" and value:
-        from knowngood.data.augmentation import names_in
+        from knowngood.data.config import names_in
 
         names_in(value)
     where = _NAMES.get(option)
@@ -104,8 +104,10 @@ def check_there(place: str | Path, flag: str, what: str | None = None) -> None:
         return
     if place == "-":
         return
+    from knowngood.data.pages import file_of
+
     try:
-        there = Path(place).exists()
+        there = file_of(place).exists()  # stack.tif#page=2 names a page of stack.tif
     except OSError:  # too long for a name
         there = False
     if not there:

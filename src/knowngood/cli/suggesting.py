@@ -135,7 +135,8 @@ _ARGUMENTS = {
 }
 _VERBS = {
     "train": "fit learn teach training finetune fine-tune tune build",
-    "predict": "score infer inference inspect test classify detect run-inference prediction scoring apply",
+    "predict": "score infer inference inspect classify detect run-inference prediction scoring apply",
+    "evaluate": "eval test measure metrics requalify requalification golden qualify",
     "explain": "heatmap heatmaps cam gradcam grad-cam saliency interpret localize localise attention maps visualize",
     "serve": "gui ui web app station review server dashboard start launch deploy api annotate label",
     "check": "validate lint verify inspect-data doctor health sanity scan data",
@@ -144,7 +145,7 @@ _VERBS = {
     "synthesize": "generate gan stylegan synthesise synth fake sample transplant judge",
     "audit": "outliers outlier suspects clean cleanlab label-issues noise doubts",
     "features": "embed embedding embeddings feature extract vectors",
-    "compare": "models sweep grid ablation experiment experiments leaderboard evaluate eval",
+    "compare": "models sweep grid ablation experiment experiments leaderboard",
     "classical": "svm sklearn forest random-forest lda knn pca conventional",
     "cascade": "distill distil distillation student",
     "tape": "simulate simulator lookalike look-alike demo-data draw",

@@ -1,4 +1,4 @@
-"""Image transforms for training: a class each, drawn anew for every image; add one line to register another.
+"""Image transforms for training: a class each, drawn anew for every image; `knowngood.data.config` registers them.
 
 Geometry is a 3x3 matrix, so that any number of them costs one resampling and can be applied to masks and boxes;
 light acts on values. A policy is a list of registered names.
@@ -15,8 +15,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from knowngood.errors import ConfigError, UnknownNameError
-from knowngood.registry import Registry
+from knowngood.data.config import AUGMENTATIONS, names_in
+from knowngood.errors import ConfigError
 
 
 class Augmentation(Protocol):
@@ -40,44 +40,6 @@ class Augmentation(Protocol):
             coordinates to input coordinates, both in -1..1 (x right, y down).
         """
         ...
-
-
-AUGMENTATIONS: Registry[type[Augmentation]] = Registry(
-    "augmentation",
-    "knowngood.augmentations",
-    {
-        "rotate": "knowngood.data.augmentation:Rotate",
-        "shift": "knowngood.data.augmentation:Shift",
-        "zoom": "knowngood.data.augmentation:Zoom",
-        "flip": "knowngood.data.augmentation:Flip",
-        "quarter_turns": "knowngood.data.augmentation:QuarterTurns",
-        "brightness": "knowngood.data.augmentation:Brightness",
-        "contrast": "knowngood.data.augmentation:Contrast",
-        "saturation": "knowngood.data.augmentation:Saturation",
-    },
-)
-
-POLICIES: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "study": ("rotate", "shift", "brightness", "contrast", "saturation"),
-    "standard": ("rotate", "shift", "flip", "brightness", "contrast", "saturation"),
-    "strong": ("rotate", "shift", "zoom", "flip", "quarter_turns", "brightness", "contrast", "saturation"),
-}
-
-
-def names_in(policy: str) -> tuple[str, ...]:
-    """Returns the names of a policy's transforms; "a+b" names single transforms.
-
-    Raises:
-        UnknownNameError: Neither a policy nor transforms joined with "+".
-    """
-    names = POLICIES.get(policy, tuple(policy.split("+")))
-    if not all(name in AUGMENTATIONS for name in names):
-        raise UnknownNameError(
-            f"There is no augmentation policy {policy!r}.",
-            expected=", ".join(POLICIES) + ", or transforms joined with +: " + ", ".join(AUGMENTATIONS),
-        )
-    return names
 
 
 def uniform(count: int, low: float, high: float, generator: Generator, columns: int = 1) -> Tensor:

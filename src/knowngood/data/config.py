@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from knowngood.errors import UnknownNameError
+from knowngood.registry import Registry
+
+if TYPE_CHECKING:
+    from knowngood.data.augmentation import Augmentation
+
+AUGMENTATIONS: Registry[type[Augmentation]] = Registry(
+    "augmentation",
+    "knowngood.augmentations",
+    {
+        "rotate": "knowngood.data.augmentation:Rotate",
+        "shift": "knowngood.data.augmentation:Shift",
+        "zoom": "knowngood.data.augmentation:Zoom",
+        "flip": "knowngood.data.augmentation:Flip",
+        "quarter_turns": "knowngood.data.augmentation:QuarterTurns",
+        "brightness": "knowngood.data.augmentation:Brightness",
+        "contrast": "knowngood.data.augmentation:Contrast",
+        "saturation": "knowngood.data.augmentation:Saturation",
+    },
+)
+
+POLICIES: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "study": ("rotate", "shift", "brightness", "contrast", "saturation"),
+    "standard": ("rotate", "shift", "flip", "brightness", "contrast", "saturation"),
+    "strong": ("rotate", "shift", "zoom", "flip", "quarter_turns", "brightness", "contrast", "saturation"),
+}
+
+
+def names_in(policy: str) -> tuple[str, ...]:
+    """Returns the names of a policy's transforms; "a+b" names single transforms.
+
+    Raises:
+        UnknownNameError: Neither a policy nor transforms joined with "+".
+    """
+    names = POLICIES.get(policy, tuple(policy.split("+")))
+    if not all(name in AUGMENTATIONS for name in names):
+        raise UnknownNameError(
+            f"There is no augmentation policy {policy!r}.",
+            expected=", ".join(POLICIES) + ", or transforms joined with +: " + ", ".join(AUGMENTATIONS),
+        )
+    return names
+
 
 RANGES = ("rotate", "shift", "zoom", "brightness", "contrast", "saturation")
 

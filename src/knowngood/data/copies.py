@@ -16,12 +16,11 @@ from knowngood.data.augmentation import (
     Policy,
     draw,
     geometry,
-    names_in,
     policy_named,
     resampled,
     transformed,
 )
-from knowngood.data.config import AugmentConfig
+from knowngood.data.config import AugmentConfig, names_in
 from knowngood.data.images import decode, read_mask
 from knowngood.data.made_sets import name_of, notes_of
 from knowngood.data.processes import write_png

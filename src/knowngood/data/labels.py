@@ -11,8 +11,15 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.data.tabular import open_table, same_names
 from knowngood.data.words import meaning_of
 from knowngood.errors import DataError
+from knowngood.tables import read_parquet
 
 VERDICTS = ("good", "bad", "drop", "keep")  # keep, or nothing at all: as it was
+_AUDITED: dict[str, pl.DataType] = {  # types of columns of audit.parquet
+    "image": pl.String(),
+    "outlier": pl.Boolean(),
+    "suspect": pl.Boolean(),
+    "suspect_score": pl.Float64(),
+}
 _DROP = frozenset(["drop", "remove", "delete", "discard", "exclude", "out"])
 _KEEP = frozenset(["keep", "leave", "unchanged", "same", "as it was"])
 
@@ -106,14 +113,21 @@ def read_audit(audit: Path, needed: Sequence[str]) -> pl.DataFrame:
     """Reads audit.parquet of an audit.
 
     Raises:
-        DataError: The file is no audit, or lacks one of the columns that are needed.
+        DataError: The file is no audit, or one of the columns that are needed is not there or of another type.
     """
     try:
-        frame = pl.read_parquet(audit)
+        frame = read_parquet(audit)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"The audit {audit} cannot be read: {error}", expected="audit.parquet of an audit") from error
     if not set(needed) <= set(frame.columns):
         raise DataError(f"{audit} has columns {frame.columns}.", expected=", ".join(needed))
+    for name in needed:
+        kind, expected = frame.schema[name], _AUDITED.get(name)
+        fits = kind == expected or (name != "image" and kind == pl.Null) or (kind.is_float() and expected == pl.Float64)
+        if expected is not None and not fits:
+            raise DataError(
+                f"The column {name} of {audit} holds {kind}.", expected=f"{expected}, as an audit writes it"
+            )
     return frame
 
 

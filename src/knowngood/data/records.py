@@ -205,9 +205,15 @@ def table(columns: dict[str, list[object]] | pl.DataFrame) -> pl.DataFrame:
     """Returns a frame with exactly the columns of `SCHEMA`, missing ones filled with null.
 
     Raises:
-        DataError: A column cannot be read as the type that `SCHEMA` gives it.
+        DataError: A column cannot be read as the type that `SCHEMA` gives it, or a text is no Unicode.
     """
-    frame = columns if isinstance(columns, pl.DataFrame) else pl.DataFrame(columns, strict=False)
+    try:
+        frame = columns if isinstance(columns, pl.DataFrame) else pl.DataFrame(columns, strict=False)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"A name holds {error.object[error.start : error.end]!a}, half of a character, which is no Unicode.",
+            fix="Correct that name where the set is described.",
+        ) from error
     height = frame.height
     parts = []
     for name, dtype in SCHEMA.items():

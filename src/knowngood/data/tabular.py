@@ -8,6 +8,7 @@ end, decimal commas, and paths with the backslashes and drive letters of Windows
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import itertools
 import json
@@ -20,7 +21,7 @@ from pathlib import Path, PureWindowsPath
 import polars as pl
 
 from knowngood.errors import DataError
-from knowngood.tables import unprotected
+from knowngood.tables import read_parquet, unprotected
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
@@ -214,7 +215,7 @@ def _cleaned(rows: Iterator[Sequence[str | None]], width: int, file: Path) -> It
 
 def _parquet(file: Path) -> tuple[list[str], Iterator[Sequence[str | None]]]:
     try:
-        frame = pl.read_parquet(file)
+        frame = read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unreadable(file, str(error).splitlines()[0]) from error
     series = []
@@ -223,7 +224,8 @@ def _parquet(file: Path) -> tuple[list[str], Iterator[Sequence[str | None]]]:
             cells = [None if value is None else json.dumps(value) for value in column.to_list()]
             series.append(pl.Series(column.name, cells, dtype=pl.String))
         elif not column.dtype.is_nested() and column.dtype != pl.Binary:  # nothing that is read has such a type
-            series.append(column.cast(pl.String))
+            with contextlib.suppress(pl.exceptions.PolarsError):  # nor one that has no text, such as a duration
+                series.append(column.cast(pl.String))
     text = pl.DataFrame(series)
     return text.columns, text.iter_rows()
 

@@ -26,7 +26,6 @@ from knowngood.files import check_writable, write_json, write_text
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import compute_metrics
 from knowngood.models.classical import (
-    CLASSIFIERS,
     FittedClassifier,
     fit_classifier,
     fit_components,
@@ -39,7 +38,7 @@ from knowngood.report.page import page
 from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
 from knowngood.report.sections_figures import Origin, origin_section
 from knowngood.tables import write_table
-from knowngood.training.config import ClassicalConfig
+from knowngood.training.config import CLASSIFIERS, ClassicalConfig
 from knowngood.workflows.runs import command_for, feature_facts, fingerprint_of, shown, versions
 from knowngood.workflows.train import CLASS_THRESHOLD
 

@@ -27,8 +27,7 @@ from knowngood.metrics.comparisons import (
     holm,
     over_seeds,
 )
-from knowngood.models.classical import CLASSIFIERS
-from knowngood.training.config import ClassicalConfig
+from knowngood.training.config import CLASSIFIERS, ClassicalConfig
 from knowngood.workflows.train import CLASS_THRESHOLD
 
 

@@ -15,17 +15,18 @@ from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError, DataError, KnownGoodError
 from knowngood.files import whole_folder, write_json
 from knowngood.metrics.comparisons import compare_accuracy, compare_auroc
-from knowngood.metrics.thresholds import ACCEPT, REVIEW, proportion_interval
+from knowngood.metrics.decisions import share_and_interval
+from knowngood.metrics.thresholds import ACCEPT, REVIEW
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.inputs import item_at
+from knowngood.recipe.evaluating import recipe_facts, scored_rows
+from knowngood.recipe.evaluation_document import left_out_because, reason_counts
+from knowngood.recipe.evidence import seen_by
 from knowngood.recipe.session import AUTO, Session, open_session
-from knowngood.report.recipe_comparison import recipe_comparison_page
+from knowngood.report.recipe_comparison import CHANCE, recipe_comparison_page
 from knowngood.tables import write_table
 
 DOCUMENT, ROWS, PAGE = "compared.json", "compared.parquet", "index.html"
-CHANCE = 0.05  # a p-value from here on is called a difference that may be chance
-SEEN = ("train", "val", "calibration")  # splits that a recipe learned from or was calibrated on
 
 Bools = npt.NDArray[np.bool_]
 
@@ -89,9 +90,13 @@ def compare_recipes(
         )
     first, second = (one if isinstance(one, Recipe) else Recipe.load(one) for one in (a, b))
     records = data if isinstance(data, Records) else load(data, source)
-    frame, left_out = _usable(records.frame)
+    reasons = left_out_because(records.frame)
+    frame, left_out = records.frame.filter(reasons.is_null()), reason_counts(reasons)
     if not all_images:
-        frame, left_out = _unseen(frame, {"a": first, "b": second}, left_out)
+        digests = frame["sha256"].to_list()
+        seen = {name: _seen_by(recipe, digests, name) for name, recipe in (("a", first), ("b", second))}
+        frame = frame.filter(pl.Series(~(seen["a"] | seen["b"])))
+        left_out |= {f"seen by {name.upper()}": int(marks.sum()) for name, marks in seen.items() if marks.any()}
     if frame.is_empty():
         raise DataError(
             f"No photograph is left to compare on; left out: {_words(left_out)}.",
@@ -114,69 +119,29 @@ def compare_recipes(
     return ComparedRecipes(document, rows, folder)
 
 
-def _usable(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Returns readable, labelled photographs, each bytes once, and how many were left out for which reason."""
-    steps = {
-        "unreadable": pl.col("error").is_null(),
-        "without a label": pl.col("label").is_not_null(),
-        "generated": ~pl.col("generated"),
-        "copies of others": pl.col("sha256").is_first_distinct(),
-    }
-    left_out = {}
-    for reason, keep in steps.items():
-        kept = frame.filter(keep)
-        if len(kept) < len(frame):
-            left_out[reason] = len(frame) - len(kept)
-        frame = kept
-    return frame, left_out
-
-
-def _unseen(
-    frame: pl.DataFrame, recipes: dict[str, Recipe], left_out: dict[str, int]
-) -> tuple[pl.DataFrame, dict[str, int]]:
-    seen = {name: _seen_by(recipe, frame["sha256"].to_list(), name) for name, recipe in recipes.items()}
-    counts = {f"seen by {name.upper()}": int(marks.sum()) for name, marks in seen.items() if marks.any()}
-    return frame.filter(pl.Series(~(seen["a"] | seen["b"]))), left_out | counts
-
-
 def _seen_by(recipe: Recipe, digests: list[str], name: str) -> Bools:
-    """Says which photographs (N,) a recipe learned from or was calibrated on, by their bytes.
+    """Returns which photographs (N,) a recipe was trained or calibrated on, by their bytes.
 
     Raises:
         DataError: Nobody knows: the recipe is an older one, and not in the folder of its run.
     """
-    if recipe.evidence is not None and len(recipe.evidence.seen):
-        return recipe.evidence.has_seen(digests)
-    run = None if recipe.folder is None else recipe.folder.parent / "records.parquet"
-    if run is not None and run.is_file():
-        try:
-            table = pl.read_parquet(run, columns=["sha256", "split"])
-        except pl.exceptions.PolarsError as error:
-            raise DataError(
-                f"{run} cannot be read: {error}.", fix="Train again, or compare with --all-images."
-            ) from error
-        known = set(table.filter(pl.col("split").is_in(SEEN))["sha256"].drop_nulls())
-        return np.array([digest in known for digest in digests], np.bool_)
-    raise DataError(
-        f"Nobody knows which photographs recipe {name.upper()} ({recipe.manifest.name}) learned from.",
-        expected="evidence.safetensors in it, which `knowngood train` saves, or records.parquet of its run beside it",
-        fix="Give the recipe inside its run, or --all-images to count photographs that it may have seen.",
-    )
+    seen = seen_by(recipe, digests)
+    if seen is None:
+        raise DataError(
+            f"Nobody knows which photographs recipe {name.upper()} ({recipe.manifest.name}) was trained on.",
+            expected="evidence.safetensors in it, which `knowngood train` saves, or records.parquet of its run",
+            fix="Give the recipe inside its run, or --all-images to count photographs that it may have seen.",
+        )
+    return seen
 
 
 def _scored(frame: pl.DataFrame, sessions: dict[str, Session]) -> tuple[pl.DataFrame, int]:
     """Returns the rows that both could score, and how many others there are."""
     rows = frame.select("image", "path", "label", "defect", "sha256")
     for name, session in sessions.items():
-        task = reporter().start(f"score with {name.upper()}", len(rows))
-        made = []
-        for one in session.stream(item_at(image, path) for image, path in rows.select("image", "path").rows()):
-            made.append(one.prediction)
-            reporter().advance(task)
-        reporter().finish(task)
+        made = scored_rows(session, rows.select("image", "path"), f"score with {name.upper()}")
         rows = rows.with_columns(
-            pl.Series(f"{name}_score", [one.defect_score for one in made], dtype=pl.Float64),
-            pl.Series(f"{name}_decision", [one.decision for one in made], dtype=pl.String),
+            made["defect_score"].alias(f"{name}_score"), made["decision"].alias(f"{name}_decision")
         )
     whole = rows.drop_nulls(["a_score", "b_score"])
     flipped = (pl.col("a_decision") == ACCEPT) != (pl.col("b_decision") == ACCEPT)
@@ -203,7 +168,7 @@ def _document(
     except KnownGoodError:  # fewer than two of a class
         pass
     document: dict[str, Any] = {
-        "recipes": {name: _recipe_facts(session) for name, session in sessions.items()},
+        "recipes": {name: recipe_facts(session) for name, session in sessions.items()},
         "images": len(rows),
         "goods": int((~bad).sum()),
         "bads": int(bad.sum()),
@@ -222,57 +187,43 @@ def _document(
         "reviewed": {name: int((rows[f"{name}_decision"] == REVIEW).sum()) for name in ("a", "b")},
         "flipped": int(rows["flipped"].sum()),
     }
-    return document | {"sentences": _sentences(document)}
-
-
-def _recipe_facts(session: Session) -> dict[str, Any]:
-    return {
-        "name": session.recipe.manifest.name,
-        "folder": None if session.recipe.folder is None else str(session.recipe.folder),
-        "revision": session.revision,
-        "runtime": session.label,
-        "accept_below": session.thresholds.accept_below,
-        "reject_from": session.thresholds.reject_from,
-    }
+    return document | {"sentences": _in_words(document)}
 
 
 def _paired(a: Bools, b: Bools, confidence: float) -> dict[str, Any]:
     """Returns the mistakes of one class of units (N,): counts, exact intervals, and McNemar's exact test."""
     test = compare_accuracy(np.zeros(len(a), np.uint8), a, b)
 
-    def one(wrong: Bools) -> dict[str, Any]:
-        count = int(wrong.sum())
-        interval = list(proportion_interval(count, len(wrong), confidence)) if len(wrong) else None
-        return {"count": count, "rate": count / len(wrong) if len(wrong) else None, "interval": interval}
-
     return {
         "units": len(a),
-        "a": one(a),
-        "b": one(b),
+        "a": share_and_interval(int(a.sum()), len(a), confidence),
+        "b": share_and_interval(int(b.sum()), len(b), confidence),
         "only_a": int((a & ~b).sum()),
         "only_b": int((b & ~a).sum()),
         "p_value": test.p_value,
     }
 
 
-def _sentences(document: dict[str, Any]) -> list[str]:
+def _in_words(document: dict[str, Any]) -> list[str]:
     """Returns the result in words: escapes, overkill, AUC, and on what it was measured."""
-    found = [
+    sentences = [
         _mistakes(document["escapes"], "lets through", "bad"),
         _mistakes(document["overkill"], "holds back", "good"),
     ]
     auroc = document["auroc"]
     if auroc is None:
-        found.append("The AUC needs at least two goods and two bads.")
+        sentences.append("The AUC needs at least two goods and two bads.")
+    elif auroc["difference"] == 0 and auroc["p_value"] == 1:
+        sentences.append(f"Both have the AUC {auroc['a']:.4f}.")
     else:
         low, high = auroc["interval"]
-        found.append(
+        sentences.append(
             f"AUC {auroc['a']:.4f} of A, {auroc['b']:.4f} of B: a difference of {auroc['difference']:+.4f} "
             f"({100 * document['confidence']:g} % interval {low:+.4f} to {high:+.4f}); {_chance(auroc['p_value'])}."
         )
     if document["all"]:
-        found.append("All photographs count, also those that a recipe may have learned from: its figures flatter it.")
-    return found
+        sentences.append("All photographs count, also those that a recipe may have seen: its figures flatter it.")
+    return sentences
 
 
 def _mistakes(paired: dict[str, Any], does: str, noun: str) -> str:

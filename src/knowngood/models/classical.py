@@ -28,20 +28,6 @@ from knowngood.data.splits import Ids, trains_on
 from knowngood.errors import DataError
 from knowngood.metrics.figures import auroc
 from knowngood.progress import track
-from knowngood.registry import Registry
-
-CLASSIFIERS: Registry[type[Conventional]] = Registry(
-    "conventional classifier",
-    "knowngood.classifiers",
-    {
-        "svm": "knowngood.models.classical:Svm",
-        "random_forest": "knowngood.models.classical:Forest",
-        "lda": "knowngood.models.classical:Lda",
-        "logistic": "knowngood.models.classical:Logistic",
-        "knn": "knowngood.models.classical:Neighbours",
-    },
-)
-
 
 Rows: TypeAlias = npt.NDArray[np.float32]
 Margins: TypeAlias = npt.NDArray[np.float64]

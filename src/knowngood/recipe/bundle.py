@@ -35,7 +35,9 @@ from knowngood.recipe.manifest import FORMAT, RecipeManifest, read_document, sea
 from knowngood.recipe.maps import HeatMap
 
 if TYPE_CHECKING:
+    from knowngood.data.records import Records
     from knowngood.recipe.engine import Scored
+    from knowngood.recipe.evaluating import Evaluation
     from knowngood.recipe.exporting import Exported
     from knowngood.recipe.options import Tolerance
     from knowngood.recipe.signing import Keys
@@ -239,6 +241,46 @@ class Recipe:
 
         session = shared_session(self, runtime, cascade=cascade, any_product=any_product)
         return session.predict(images, names)
+
+    def evaluate(  # noqa: PLR0913  (named, and each with a default)
+        self,
+        data: str | Path | Records,
+        *,
+        source: str | None = None,
+        good: Sequence[str] = (),
+        bad: Sequence[str] = (),
+        unit_from: str | None = None,
+        golden: str | Path | None = None,
+        max_escape_rate: float | None = None,
+        max_overkill_rate: float | None = None,
+        runtime: str = "auto",
+        any_product: bool = False,
+        accept_below: float | None = None,
+        reject_from: float | None = None,
+        confidence: float = 0.95,
+    ) -> Evaluation:
+        """Measures this recipe on labelled photographs as `knowngood.evaluate` does, which also writes a report.
+
+        Args and errors are those of `knowngood.evaluate`.
+        """
+        from knowngood.recipe.evaluating import evaluate_recipe
+
+        return evaluate_recipe(
+            self,
+            data,
+            source=source,
+            good=good,
+            bad=bad,
+            unit_from=unit_from,
+            golden=golden,
+            max_escape_rate=max_escape_rate,
+            max_overkill_rate=max_overkill_rate,
+            runtime=runtime,
+            any_product=any_product,
+            accept_below=accept_below,
+            reject_from=reject_from,
+            confidence=confidence,
+        )
 
     def maps(
         self,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from safetensors.numpy import load, save
+
+from knowngood.errors import DataError
+
+if TYPE_CHECKING:
+    from knowngood.recipe.bundle import Recipe
 
 EVIDENCE = "evidence.safetensors"
 MOST_BYTES = 1 << 30
+_SEEN = ("train", "val", "calibration")  # splits that a recipe was trained or calibrated on
 _PREFIX = 8  # bytes of a SHA-256 that are kept: among a billion photographs one is taken for another by chance of 3 %
 
 
@@ -71,3 +79,29 @@ class Evidence:
         if made.seen.dtype != np.uint8 or made.seen.ndim != 2 or made.seen.shape[1] != _PREFIX:
             raise ValueError("its hashes are not (M, 8) bytes")
         return made
+
+
+def seen_by(recipe: Recipe, digests: Sequence[str | None]) -> npt.NDArray[np.bool_] | None:
+    """Returns which photographs (N,) a recipe was trained or calibrated on, by their bytes.
+
+    Args:
+        recipe: Of an older version it is asked through records.parquet of its run, beside its folder.
+        digests: (N,) hex SHA-256 of the photographs' files.
+
+    Returns:
+        None where nobody knows: the recipe keeps no hashes and is not in the folder of its run.
+
+    Raises:
+        DataError: records.parquet of the run cannot be read.
+    """
+    if recipe.evidence is not None and len(recipe.evidence.seen):
+        return recipe.evidence.has_seen(digests)
+    run = None if recipe.folder is None else recipe.folder.parent / "records.parquet"
+    if run is None or not run.is_file():
+        return None
+    try:
+        table = pl.read_parquet(run, columns=["sha256", "split"])
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{run} cannot be read: {error}.", fix="Copy the run again, or train again.") from error
+    known = set(table.filter(pl.col("split").is_in(_SEEN))["sha256"].drop_nulls())
+    return np.array([digest in known for digest in digests], np.bool_)

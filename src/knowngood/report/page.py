@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -61,6 +62,11 @@ def exact_rate(part: int, whole: int) -> str:
     return f"{wording.percent(part / whole)} ({wording.percent_range(proportion_interval(part, whole))})"
 
 
+def unbroken(text: str) -> str:
+    """Returns text in which no line ends between a number and its per cent sign."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
+
+
 @cache
 def environment() -> Environment:
     """Returns the templates; every value is escaped, because file names may hold HTML."""
@@ -74,6 +80,7 @@ def environment() -> Environment:
     for name in ("percent", "decimal", "score", "percent_range", "decimal_range", "duration"):
         env.filters[name] = getattr(wording, name)
     env.filters["exact_rate"] = exact_rate
+    env.filters["unbroken"] = unbroken
     env.globals["counted"] = wording.counted
     return env
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
+from markupsafe import Markup
 
 from knowngood import wording
 from knowngood.metrics.thresholds import ACCEPT
 from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.pictures import thumbnail
 
+CHANCE = 0.05  # a p-value from here on is called a difference that may be chance
 SHOWN = 60  # pictures of a group
 _FLIPPED = 4  # groups of flipped units, which are shown even where they are empty
 
@@ -22,7 +24,7 @@ def recipe_comparison_page(document: dict[str, Any], rows: pl.DataFrame) -> str:
         document: Of `knowngood.experiments.recipe_comparison`.
         rows: Columns image, path, label, defect, a_score, a_decision, b_score, b_decision, flipped.
     """
-    names = {name: document["recipes"][name]["name"] for name in ("a", "b")}
+    names = {name: f"{one['name']} ({one['revision']})" for name, one in document["recipes"].items()}
     sections = [_figures(document), _recipes(document), _flips(rows)]
     subtitle = (
         f"A: {names['a']} · B: {names['b']} · {wording.counted(document['goods'], 'good')} and "
@@ -38,7 +40,7 @@ def _figures(document: dict[str, Any]) -> Section:
         rows.append(("AUC", wording.decimal(auroc["a"]), wording.decimal(auroc["b"]), _p(auroc["p_value"])))
     for title, key in (("escapes: bads accepted", "escapes"), ("overkill: goods not accepted", "overkill")):
         found = document[key]
-        cells = (f"{found[name]['count']} of {found['units']} {_interval(found[name])}" for name in ("a", "b"))
+        cells = (_count_and_interval(found[name], found["units"]) for name in ("a", "b"))
         rows.append((title, *cells, _p(found["p_value"])))
     right = document["accuracy"]
     rows.append(
@@ -47,17 +49,47 @@ def _figures(document: dict[str, Any]) -> Section:
     reviewed = document["reviewed"]
     rows.append(("sent to review", str(reviewed["a"]), str(reviewed["b"]), ""))
     left_out = ", ".join(f"{count} {reason}" for reason, count in document["left_out"].items())
-    body = render(
+    table = render(
         "sections/study_step.html",
-        sentences=document["sentences"],
+        sentences=[],
         columns=("at each one's own thresholds", "A", "B", "p"),
         rows=rows,
         plain=False,
         link=None,
     )
+    body = render("sections/evaluation.html", **_answer(document)) + table
     lead = f"On {wording.counted(document['images'], 'photograph')}; left out: {left_out or 'none'}. "
     lead += "Intervals are exact; p is DeLong's for the AUC, McNemar's exact one for the rest."
     return Section("result", "Result", body, lead)
+
+
+def _answer(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the sentences as the template of an evaluation takes them: what is better, worse or undecided in B."""
+    escapes, overkill, auc, *warnings = document["sentences"]
+    found = [
+        (*_tone(document["escapes"]), escapes),
+        (*_tone(document["overkill"]), overkill),
+        (*_tone_of(-(document["auroc"] or {}).get("difference", 0), (document["auroc"] or {}).get("p_value", 1)), auc),
+    ]
+    certificate = [(tone, sign, *_headed(sentence)) for tone, sign, sentence in found]
+    return {"warnings": warnings, "sentence": "", "requirements": None, "certificate": certificate, "tiles": []}
+
+
+def _headed(sentence: str) -> tuple[str, str]:
+    """Returns a sentence up to its first semicolon, which is shown bold, and the rest."""
+    head, mark, rest = sentence.partition("; ")
+    return (f"{head};", rest) if mark else (head, "")
+
+
+def _tone(paired: dict[str, Any]) -> tuple[str, str]:
+    return _tone_of(paired["b"]["count"] - paired["a"]["count"], paired["p_value"])
+
+
+def _tone_of(more_mistakes: float, p_value: float) -> tuple[str, str]:
+    """Returns the class of the box and its sign: B is better, B is worse, or no difference beyond chance."""
+    if p_value >= CHANCE or not more_mistakes:
+        return "open", "="
+    return ("no", "✕") if more_mistakes > 0 else ("yes", "✓")
 
 
 def _recipes(document: dict[str, Any]) -> Section:
@@ -76,10 +108,10 @@ def _flips(rows: pl.DataFrame) -> Section:
     groups = [
         _group("Bad, let through by A and caught by B", rows.filter(bad & a & ~b), "b_score"),
         _group("Bad, let through by B and caught by A", rows.filter(bad & ~a & b), "a_score"),
-        _group("Good, held back by A and accepted by B", rows.filter(~bad & ~a & b), "a_score"),
-        _group("Good, held back by B and accepted by A", rows.filter(~bad & a & ~b), "b_score"),
+        _group("Good, not accepted by A and accepted by B", rows.filter(~bad & ~a & b), "a_score"),
+        _group("Good, not accepted by B and accepted by A", rows.filter(~bad & a & ~b), "b_score"),
         _group("Bad, let through by both", rows.filter(bad & a & b), "a_score"),
-        _group("Good, held back by both", rows.filter(~bad & ~a & ~b), "a_score"),
+        _group("Good, not accepted by both", rows.filter(~bad & ~a & ~b), "a_score"),
     ]
     groups = [one for number, one in enumerate(groups) if number < _FLIPPED or one[3]]
     lead = "The first four groups are the flipped units: one is right, the other wrong. Under each its two scores."
@@ -104,8 +136,9 @@ def _picture(row: dict[str, Any]) -> Picture:
     )
 
 
-def _interval(one: dict[str, Any]) -> str:
-    return f"({wording.percent_range(one['interval'])})" if one["interval"] else ""
+def _count_and_interval(one: dict[str, Any], units: int) -> Markup:
+    interval = f"({wording.percent_range(one['interval'])})" if one["interval"] else ""
+    return Markup("{} of {}<br><small>{}</small>").format(one["count"], units, interval)
 
 
 def _p(value: float) -> str:

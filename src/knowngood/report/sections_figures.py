@@ -28,10 +28,7 @@ _ZOOM = 0.95  # TPR at which the close-up begins
 def separation(run: RunSummary) -> Section | None:
     """Makes the ROC close-up, the whole ROC, the overkill table and the two histograms."""
     if run.shown["label"].n_unique() < 2:
-        if not run.config.get("one_class") or not run.shown.height:
-            return None
-        body = render("sections/scores.html", good=_histogram(run, 0), unknown=UNKNOWN.capitalize())
-        return Section("separation", "How good units score", body)
+        return _one_histogram(run) if run.shown.height else None
     fpr, tpr, _ = roc_curve(run.shown["label"].to_numpy(), run.shown["score"].to_numpy(), drop_intermediate=False)
     curve = fpr, tpr
     point = _operating_point(run)
@@ -47,6 +44,19 @@ def separation(run: RunSummary) -> Section | None:
         bad=_histogram(run, 1),
     )
     return Section("separation", "How well good and bad are kept apart", body)
+
+
+def _one_histogram(run: RunSummary) -> Section:
+    label = int(run.shown["label"][0])
+    name = "bad" if label else "good"
+    body = render(
+        "sections/scores.html",
+        name=name,
+        chart=_histogram(run, label),
+        one_class=run.config.get("one_class"),
+        unknown="" if label else UNKNOWN.capitalize(),
+    )
+    return Section("separation", f"How {name} units score", body)
 
 
 def _operating_point(run: RunSummary) -> tuple[float, float] | None:

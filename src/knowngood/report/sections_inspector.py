@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from knowngood import wording
+from knowngood.metrics.decisions import DecisionCounts
 from knowngood.metrics.thresholds import UNKNOWN, proportion_interval
 from knowngood.report.page import Picture, Section, render
 from knowngood.report.pictures import thumbnail
@@ -48,31 +49,9 @@ class Tile:
     detail: str
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Decisions on the shown split."""
-
-    goods: int
-    bads: int
-    escapes: int
-    overkill: int
-    reviews: int
-
-    @classmethod
-    def of(cls, decided: pl.DataFrame) -> Counts:
-        bad, decision = decided["label"] == 1, decided["decision"]
-        return cls(
-            goods=int((~bad).sum()),
-            bads=int(bad.sum()),
-            escapes=int((bad & (decision == "accept")).sum()),
-            overkill=int((~bad & (decision == "reject")).sum()),
-            reviews=int((decision == "review").sum()),
-        )
-
-
 def verdict(run: RunSummary) -> Section | None:
     """Makes the headline: one plain sentence, whether the budget is proven, and the large numbers."""
-    counts = Counts.of(run.decided)
+    counts = DecisionCounts.of(run.decided["label"], run.decided["decision"])
     body = render(
         "sections/verdict.html",
         sentence=_sentence(run, counts),
@@ -83,7 +62,7 @@ def verdict(run: RunSummary) -> Section | None:
     return Section("verdict", "Verdict", body)
 
 
-def _sentence(run: RunSummary, counts: Counts) -> str:
+def _sentence(run: RunSummary, counts: DecisionCounts) -> str:
     where = _where(run)
     parts = [f"On {wording.counted(run.shown.height, 'image')} {where},"]
     auc = run.figures.get("auroc")
@@ -127,7 +106,7 @@ def _where(run: RunSummary) -> str:
     return "never seen in training"
 
 
-def _warning(run: RunSummary, counts: Counts) -> str | None:
+def _warning(run: RunSummary, counts: DecisionCounts) -> str | None:
     """Says so when the shown images contradict the certificate: they are unlike the calibration images."""
     proven = (run.threshold or {}).get("certified_escape_rate")
     if run.split != "test" or proven is None or counts.bads == 0:
@@ -142,13 +121,13 @@ def _warning(run: RunSummary, counts: Counts) -> str | None:
     )
 
 
-def _tiles(run: RunSummary, counts: Counts) -> list[Tile]:
+def _tiles(run: RunSummary, counts: DecisionCounts) -> list[Tile]:
     figures = run.figures
     auc = figures.get("auroc")
     if run.config.get("one_class") and not counts.bads:
-        tiles = [_rate_tile("Overkill", counts.overkill, counts.goods, "good")]
+        tiles = [rate_tile("Overkill", counts.overkill, counts.goods, "good")]
         if counts.reviews:
-            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, ""))
+            tiles.append(rate_tile("To review", counts.reviews, run.decided.height, ""))
         proven = (run.threshold or {}).get("certified_overkill_rate")
         sure = f"at {100 * float((run.threshold or {}).get('confidence', 0)):g} % confidence, on calibration images"
         tiles.append(Tile("Overkill proven at most", wording.percent(proven), sure))
@@ -156,11 +135,11 @@ def _tiles(run: RunSummary, counts: Counts) -> list[Tile]:
     tiles = [Tile("AUC", wording.decimal(auc), wording.decimal_range(figures.get("auroc_ci")))]
     if run.decided.height:
         tiles += [
-            _rate_tile("Escape rate", counts.escapes, counts.bads, "bad"),
-            _rate_tile("Overkill", counts.overkill, counts.goods, "good"),
+            rate_tile("Escape rate", counts.escapes, counts.bads, "bad"),
+            rate_tile("Overkill", counts.overkill, counts.goods, "good"),
         ]
         if counts.reviews:
-            tiles.append(_rate_tile("To review", counts.reviews, run.decided.height, ""))
+            tiles.append(rate_tile("To review", counts.reviews, run.decided.height, ""))
     if not counts.reviews:  # with a person in between there is no accuracy of the machine alone
         tiles.append(_accuracy_tile(figures, run.threshold))
     at = (figures.get("fpr_at_tpr") or {}).get("0.995")
@@ -179,7 +158,8 @@ def _accuracy_tile(figures: dict[str, Any], threshold: dict[str, Any] | None) ->
     return Tile("Accuracy at the threshold", wording.percent(figures["at_threshold_accuracy"]), detail)
 
 
-def _rate_tile(name: str, part: int, whole: int, kind: str) -> Tile:
+def rate_tile(name: str, part: int, whole: int, kind: str) -> Tile:
+    """Returns a share of the images of a kind ("good", "bad" or "") with its exact interval."""
     image = f"{kind} image".strip()
     if whole == 0:
         return Tile(name, wording.NONE, f"no {image}s")

@@ -8,6 +8,7 @@ from typing import Any
 
 from knowngood.errors import DataError
 from knowngood.metrics.comparisons import compare_accuracy
+from knowngood.metrics.decisions import DecisionCounts
 from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide, escape_upper_bound
 from knowngood.review.store.database import BAD, GOOD
 from knowngood.review.store.inspections import Row
@@ -66,16 +67,16 @@ def against(who: str, reference: str, calls: Mapping[str, bool], truth: Mapping[
     common = [name for name in calls if name in truth]
     if not common:
         return None
-    said, true = [calls[name] for name in common], [truth[name] for name in common]
+    own, true = [calls[name] for name in common], [truth[name] for name in common]
     bads, goods = sum(true), len(true) - sum(true)
-    missed = sum(t and not s for s, t in zip(said, true, strict=True))
-    alarms = sum(s and not t for s, t in zip(said, true, strict=True))
+    missed = sum(t and not s for s, t in zip(own, true, strict=True))
+    alarms = sum(s and not t for s, t in zip(own, true, strict=True))
     return Agreement(
         who,
         reference,
         len(common),
         1 - (missed + alarms) / len(common),
-        cohens_kappa(said, true),
+        cohens_kappa(own, true),
         missed / bads if bads else None,
         alarms / goods if goods else None,
     )
@@ -128,7 +129,7 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
         record: With the scores of both; revisions that differ in their cuts only share them.
         old: Revision.
         new: Revision.
-        split: Golden set; None for everything that is labelled or judged.
+        split: Golden set; None for everything that is labelled or has a verdict.
 
     Raises:
         DataError: There is no image that both have scored.
@@ -160,20 +161,18 @@ def requalify(record: Record, old: Row, new: Row, split: str | None = "test") ->
         if was != now
     ]
     flipped.sort(key=lambda row: (not row["worse"], not row["label"]))
-    return Requalified({n: _figures(labels, decisions[n]) for n in decisions}, test.p_value, flipped)
+    return Requalified(
+        {n: _figures(DecisionCounts.of(labels, made)) for n, made in decisions.items()}, test.p_value, flipped
+    )
 
 
-def _figures(labels: list[int], decisions: list[str]) -> dict[str, Any]:
-    pairs = list(zip(labels, decisions, strict=True))
-    bads = sum(labels)
-    escapes = sum(label == 1 and decision == ACCEPT for label, decision in pairs)
-    overkill = sum(label == 0 and decision == "reject" for label, decision in pairs)
+def _figures(counts: DecisionCounts) -> dict[str, Any]:
     return {
-        "images": len(pairs),
-        "bads": bads,
-        "escapes": escapes,
-        "escape_bound": escape_upper_bound(escapes, bads) if bads else None,
-        "overkill": overkill,
-        "reviews": sum(decision == "review" for _, decision in pairs),
-        "wrong": escapes + overkill,
+        "images": counts.goods + counts.bads,
+        "bads": counts.bads,
+        "escapes": counts.escapes,
+        "escape_bound": escape_upper_bound(counts.escapes, counts.bads) if counts.bads else None,
+        "overkill": counts.overkill,
+        "reviews": counts.reviews,
+        "wrong": counts.wrong,
     }

@@ -16,6 +16,7 @@ from knowngood.errors import DataError, ImageError
 from knowngood.review.station import Job, Station
 from knowngood.review.store.inspections import Row
 from knowngood.review.store.record import Record
+from knowngood.tables import read_parquet
 
 _NEEDED = ("image", "outlier", "suspect", "suspect_score")
 AUDITED = 3.0  # doubt from which on audited images come: before all that a threshold alone doubts
@@ -100,7 +101,7 @@ def read_judged(folder: Path) -> tuple[pl.DataFrame, str]:
     """
     fix = "Give the --out folder of `knowngood synthesize judge`."
     try:
-        table = pl.read_parquet(folder / "judge.parquet")
+        table = read_parquet(folder / "judge.parquet")
         made = str(Path(json.loads((folder / "judge.json").read_text("utf-8"))["generated"]).absolute())
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel
 
-from knowngood.data.augmentation import names_in, policy_named
-from knowngood.data.config import AugmentConfig
+from knowngood.data.augmentation import policy_named
+from knowngood.data.config import AugmentConfig, names_in
 from knowngood.data.copies import copy_of
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, Records

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from knowngood.data.config import SplitConfig
+from knowngood.registry import Registry
+
+if TYPE_CHECKING:
+    from knowngood.models.classical import Conventional
 
 Preset = Literal["quick", "standard", "best"]
 Freeze = Literal["none", "stem", "all-but-head"]
@@ -163,6 +167,19 @@ class TrainConfig(BaseModel):
     def fine_tuning_epochs(self) -> int:
         """Epochs that the preset fine-tunes when the user says nothing."""
         return self.epochs if self.epochs is not None else {"quick": 0, "standard": 8, "best": 12}[self.preset]
+
+
+CLASSIFIERS: Registry[type[Conventional]] = Registry(
+    "conventional classifier",
+    "knowngood.classifiers",
+    {
+        "svm": "knowngood.models.classical:Svm",
+        "random_forest": "knowngood.models.classical:Forest",
+        "lda": "knowngood.models.classical:Lda",
+        "logistic": "knowngood.models.classical:Logistic",
+        "knn": "knowngood.models.classical:Neighbours",
+    },
+)
 
 
 class ClassicalConfig(SplitConfig):

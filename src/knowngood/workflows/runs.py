@@ -297,7 +297,9 @@ def _go_on(folder: Path, wanted: dict[str, Any], earlier: dict[str, Any], finish
     if earlier == wanted:
         state = "is finished already; --force makes it again" if finished else "is continued"
         reporter().say(f"the run in {folder} {state}")
-        if not finished:
+        if finished:  # a kill may have come between its last file and this
+            shutil.rmtree(folder / "work", ignore_errors=True)
+        else:
             _clear(folder)
         return finished
     if _has_results(folder):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from knowngood.models.classical import CLASSIFIERS, at_most, fit_classifier, fit_components, separating_line
+from knowngood.models.classical import at_most, fit_classifier, fit_components, separating_line
+from knowngood.training.config import CLASSIFIERS
 
 
 def test_too_many_rows_are_drawn_from_and_bads_come_first():

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="the review station comes with the extra review")
 
@@ -187,3 +188,24 @@ def test_what_a_camera_drops_while_nothing_is_served_is_inspected_later(
     approve(station, station.last)
     assert watcher.look() == 1
     assert watcher.look() == 0
+
+
+def test_pages_of_a_tiff_file_are_units_of_their_own(station: Station, parts: Path, tmp_path: Path) -> None:
+    frames = [Image.open(file) for file in sorted((parts / "chip").iterdir())[:3]]
+    for folder in ("data/good", "drop/L1"):
+        (tmp_path / folder).mkdir(parents=True)
+        frames[0].save(tmp_path / folder / "s.tif", save_all=True, append_images=frames[1:])
+    assert inspect_data(station, tmp_path / "data") == 3
+    rows = station.record.labels.scored(station.scoring)
+    assert sorted(row["unit"] for row in rows) == [f"good/s#page={number}" for number in (1, 2, 3)]
+    row = station.record.inspections.one(rows[0]["id"])
+    assert row is not None
+    assert station.replay(row)["agrees"] is True  # its bytes are found again
+    frames[0].save(
+        tmp_path / "drop/L1/other.tif", save_all=True, append_images=[frames[1].rotate(180), frames[2].rotate(180)]
+    )
+    watcher = Watcher(station, tmp_path / "drop")
+    assert sum(watcher.look() for _ in range(8)) == 6
+    of_lot = station.record.inspections.of_lot("L1")
+    assert sorted(row["unit"] for row in of_lot) == [f"{name}#page={n}" for name in ("other", "s") for n in (1, 2, 3)]
+    assert {row["error"] for row in station.record.inspections.search(most=100)} == {None}

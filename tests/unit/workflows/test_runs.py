@@ -24,6 +24,7 @@ def test_begun_gone_on_with_and_finished(tmp_path: Path) -> None:
     assert sorted(p.name for p in run.iterdir()) == [CONFIG, "work"]
     (run / FIGURES).write_text("{}")
     assert open_run(run, FIRST, "data", False) is True
+    assert not (run / "work").exists()  # left by a kill that came after the last file
 
 
 @pytest.mark.parametrize("result", [FIGURES, "recipe/recipe.json", "work/last.ckpt"])

@@ -87,10 +87,11 @@ def _coco_images(file: Path, pictures: Pictures, remarks: Remarks) -> Iterator[A
             raise wrong(file, f"its key {name!r} is missing or no list of objects", _COCO)
     assert isinstance(images, list)
     assert isinstance(annotations, list)
+    categories = document.get("categories") or []
+    if not isinstance(categories, list):
+        raise wrong(file, "its key 'categories' is no list of objects", _COCO)
     classes = {
-        one.get("id"): str(one.get("name"))
-        for one in document.get("categories") or ()
-        if isinstance(one, dict) and _is_plain(one.get("id"))
+        one.get("id"): str(one.get("name")) for one in categories if isinstance(one, dict) and _is_plain(one.get("id"))
     }
     marks: dict[object, list[Mark]] = {}
     ignored: set[object] = set()

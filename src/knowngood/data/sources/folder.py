@@ -61,11 +61,14 @@ class FolderSource:
         self.names = LabelNames()
 
     def recognises(self, path: Path) -> bool:
-        """Returns whether a folder of good units lies in `path`, or in a folder of a split or of images in it."""
-        return any(self._says_good(child) for part in _parts(path) for child in folders_in(part))
+        """Returns whether a folder of good units lies in `path`, or in a folder of a split or of images in it.
 
-    def _says_good(self, folder: Path) -> bool:
-        return (self.names.label_of(folder.name) or meaning_of(folder.name).kind) == "good"
+        A folder of bad units that --bad names will do: a set of bads alone can be evaluated.
+        """
+        return any(self._known(child) for part in _parts(path) for child in folders_in(part))
+
+    def _known(self, folder: Path) -> bool:
+        return self.names.label_of(folder.name) is not None or meaning_of(folder.name).kind == "good"
 
     def read(self, path: Path) -> Listing:
         """Lists the photographs; a folder right below the root or a split is a class.
@@ -81,7 +84,7 @@ class FolderSource:
         unused = self.names.unused()
         if unused:
             raise _no_such_name(path, unused, folders)
-        if not any(one.use == "good" for one in folders):
+        if not any(one.use == "good" for one in folders) and not _bads_alone(folders):
             raise no_good_folder(path)
         listing = reading.listing(folders)
         if not len(listing.frame):
@@ -349,6 +352,13 @@ def _parts(root: Path) -> list[Path]:
         elif is_container(child.name):
             parts += [child, *(p for p in folders_in(child) if split_of(p.name))]
     return parts
+
+
+def _bads_alone(folders: Sequence[_Folder]) -> bool:
+    """Returns whether --bad names folders and no other folder is a defect type by nothing but its unknown name."""
+    bads = [one for one in folders if one.use == "bad"]
+    surely = [one for one in bads if one.decided == "--bad" or meaning_of(one.path.name).kind == "bad"]
+    return any(one.decided == "--bad" for one in bads) and len(surely) == len(bads)
 
 
 def _guesses(facts: Sequence[FolderFact]) -> Iterator[str]:

@@ -244,9 +244,12 @@ def parse_boxes(text: str) -> list[list[float]]:
     if not text.startswith("[") and len(loose) == 4 and not any(part.endswith(",") for part in loose):
         value: Any = [number_of(part) for part in loose]
     else:
-        value = json.loads(text if text.startswith("[") else f"[{text}]")
+        value = _json(text if text.startswith("[") else f"[{text}]")
     boxes = [value] if value and not isinstance(value[0], list) else value
-    result = [[float(number) for number in box] for box in boxes]
+    try:
+        result = [[float(number) for number in box] for box in boxes]
+    except OverflowError as error:
+        raise ValueError("not a box: a number is too large") from error
     for box in result:
         if len(box) != 4 or not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]:
             raise ValueError(f"not a box: {box}")
@@ -272,10 +275,22 @@ def _file_of(path: Path) -> Path:
     return there[0]
 
 
+def _json(text: str) -> Any:
+    """Returns a document of JSON.
+
+    Raises:
+        ValueError: It is none, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def _about(folder: Path) -> tuple[str | None, tuple[str, ...]]:
     """Returns the licence and the notes that stand beside a table; a file that is about something else says nothing."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = _json((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None, ()
     licence, notes = (about.get("licence"), about.get("notes")) if isinstance(about, dict) else (None, None)
@@ -301,7 +316,7 @@ def _made_from(cells: _Cells, names: list[str]) -> list[object]:
 
 
 def _names_in(text: str) -> list[str]:
-    value = json.loads(text)
+    value = _json(text)
     if not isinstance(value, list):
         raise ValueError
     return [str(name) for name in value]

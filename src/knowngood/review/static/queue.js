@@ -5,8 +5,7 @@ const $ = (id) => document.getElementById(id);
 const csrf = document.querySelector('meta[name="csrf"]').content;
 const writes = $("queue").dataset.writes === "yes";
 const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
-const tab = sessionStorage.getItem("tab") || fresh();
-sessionStorage.setItem("tab", tab);
+let tab = fresh();  // of this showing of the page: what an earlier one gives back late must not free the images of this one
 
 let items = [];            // the one on the screen first
 const judged = new Set();  // sent or on its way: the server may still name them
@@ -210,6 +209,6 @@ async function begin() {
 setInterval(() => { if (writes && items.length) post("/queue/keep", {}).catch(() => {}); }, 30000);
 setInterval(() => { if (writes && !items.length && !pending) refill().catch(() => {}); }, 4000);
 addEventListener("pagehide", () => { if (writes) navigator.sendBeacon("/queue/release", new URLSearchParams({ tab, csrf })); });
-addEventListener("pageshow", (event) => { if (event.persisted) { items = []; begin(); } });
+addEventListener("pageshow", (event) => { if (event.persisted) { tab = fresh(); items = []; begin(); } });
 addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
 begin();

@@ -72,12 +72,15 @@ class Verdicts:
                     return before
                 _settle(connection, said.inspection_id, holder)
                 return _add(connection, said)
-        except IntegrityError as error:  # the same request twice at the same moment, or an inspection that is not there
+        except (IntegrityError, ConflictError) as error:
+            # The same request twice at the same moment: one of the two waits for the other, and finds its work done.
             with self.database.reading() as connection:
                 before = self._by_key(connection, said.key)
-            if before is None:
-                raise ConfigError(f"There is no inspection {said.inspection_id}.") from error
-            return before
+            if before is not None:
+                return before
+            if isinstance(error, ConflictError):
+                raise
+            raise ConfigError(f"There is no inspection {said.inspection_id}.") from error
 
     def undo(self, who: str, holder: str, *, key: str | None = None, seconds: float = 120.0) -> Row | None:
         """Takes back the last verdict of a person by a row of its own, and hands the image back to them.

@@ -173,7 +173,10 @@ def _same_site(headers: dict[str, str], host: str) -> bool:
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == host
+    try:
+        return origin is None or urlsplit(origin).netloc == host
+    except ValueError:  # no address at all, such as http://[::1
+        return False
 
 
 def _bare(host: str) -> str:

@@ -92,6 +92,32 @@ def test_a_request_that_is_sent_twice_counts_once(record: Record, file_some: Fil
     assert len(record.verdicts.everything()) == 2
 
 
+def test_a_request_that_is_sent_twice_at_once_counts_once(url: str, record: Record, file_some: FileSome) -> None:
+    numbers = file_some(*[0.5] * 30)
+    sides = [Record(url) for _ in range(2)]
+    for number in numbers:
+        record.queue.take("tab")
+        gate, told = threading.Barrier(2), list[object]()
+
+        def say(side: Record, said: Said, gate: threading.Barrier = gate, told: list[object] = told) -> None:
+            gate.wait()
+            try:
+                told.append(side.verdicts.say(said, "tab"))
+            except BaseException as error:
+                told.append(error)
+
+        said = Said(number, "good", "ann", key=f"k{number}")
+        threads = [threading.Thread(target=say, args=(side, said)) for side in sides]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (row,) = record.verdicts.of_inspection(number)
+        assert told == [row["id"]] * 2
+    for side in sides:
+        side.close()
+
+
 def test_wrong_verdicts_are_refused(record: Record, file_some: FileSome) -> None:
     number = file_some(0.5)[0]
     for said in (Said(number, "undo", "ann"), Said(number, "maybe", "ann"), Said(number, "good", "ann", defect="chip")):
