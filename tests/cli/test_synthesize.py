@@ -11,7 +11,7 @@ import pytest
 
 from knowngood.data.images import decode
 
-NETWORK = ("--backbone", "efficientnet_lite0", "--image-size", "64")
+NETWORK = ("--model", "efficientnet_lite0", "--image-size", "64")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_recipe_points_out_defects(run_cli, parts, trained_run, tmp_path):
 
 def test_a_judgement_says_what_they_are_worth(made, run_cli, boxed, tmp_path):
     out = tmp_path / "judged"
-    words = ("synthesize", "judge", made[0], boxed, "--out", out, *NETWORK, "--classifier", "--bads", "8,all")
+    words = ("synthesize", "judge", made[0], boxed, "--out", out, *NETWORK, "--classifier", "--bad-counts", "8,all")
     answer = run_cli(*words, "--json")
     assert answer.code == 0, answer.err
     told = answer.json
@@ -113,10 +113,10 @@ def test_copies_are_listed_beside_their_originals(made, run_cli, boxed, tmp_path
         (("transplant", "DATA", "--out", "OUT", "--blend", "glue"), ("--blend", "poisson")),
         (("transplant", "nothing", "--out", "OUT"), ("no such path",)),
         (("sample", "nothing", "--out", "OUT"), ("There is no nothing (RUN)", "synthesize train")),
-        (("judge", "nothing", "DATA", "--out", "OUT"), ("There is no nothing (GENERATED)", "made images")),
-        (("judge", "DATA", "DATA", "--out", "OUT", "--bads", "few"), ("--bads", "few")),
+        (("judge", "nothing", "DATA", "--out", "OUT"), ("There is no nothing (GENERATED)", "generated images")),
+        (("judge", "DATA", "DATA", "--out", "OUT", "--bad-counts", "few"), ("--bad-counts", "few")),
         (("judge", "DATA", "DATA", "--out", "OUT", "--seeds", "1"), ("--seeds", "3")),
-        (("judge", "DATA", "DATA", "--out", "OUT", "--backbone", "resnet5"), ("resnet5", "resnet50")),
+        (("judge", "DATA", "DATA", "--out", "OUT", "--model", "resnet5"), ("resnet5", "resnet50")),
     ],
 )
 def test_wrong_input_is_named(run_cli, boxed, tmp_path, words, told):
@@ -155,7 +155,7 @@ def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
     [
         (["train", "PHOTOS", "--resolution", "100"], "32, 64, 128, 256"),
         (["train", "PHOTOS", "--class", "scrtch"], "scratch"),
-        (["train", "PHOTOS", "--class", "scratch"], "--force"),
+        (["train", "PHOTOS", "--class", "scratch"], "--allow-few-images"),
         (["sample", "NOWHERE"], "synthesize train"),
         (["sample", "PHOTOS"], "no generator"),
     ],

@@ -1,4 +1,4 @@
-"""knowngood train --watch: Grad-CAMs from before training to its last epoch, whole after a kill too."""
+"""knowngood train --cam-history: Grad-CAMs from before training to its last epoch, whole after a kill too."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def test_watching_changes_nothing_of_the_training(run: Path, parts: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--watch", "{watched}"], "--preset standard"),
-        (["--watch", "nowhere", "--preset", "standard"], "There is no nowhere"),
-        (["--watch", "{watched}/broken.png", "--preset", "standard"], "--watch"),
+        (["--cam-history", "{watched}"], "--preset standard"),
+        (["--cam-history", "nowhere", "--preset", "standard"], "There is no nowhere"),
+        (["--cam-history", "{watched}/broken.png", "--preset", "standard"], "--cam-history"),
     ],
 )
 def test_mistakes_are_told(

@@ -48,7 +48,7 @@ def places(divided: Records, tmp_path_factory: pytest.TempPathFactory) -> Places
 # Name of a generator that is opened on a run -> function of (empty folder, divided photographs) that returns one.
 def a_stylegan(folder: Path, divided: Records) -> Path:
     few = {"kimg": 0.04, "tick_kimg": 0.04, "batch_size": 8, "resolution": 32, "base": 128, "most": 16}
-    return train_generator(divided, folder, force=True, projector="efficientnet_lite0", **few).folder
+    return train_generator(divided, folder, allow_few_images=True, model="efficientnet_lite0", **few).folder
 
 
 RUNS: dict[str, Callable[[Path, Records], Path]] = {"stylegan": a_stylegan}

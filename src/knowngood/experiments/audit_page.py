@@ -59,7 +59,7 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
         sections.append(Section(name.replace(" ", "-"), title, body, f"{_MEANING[name].capitalize()}. {lead}"))
     data, deep = facts["data"], facts["features"]
     subtitle = (
-        f"{facts['created']} · {counted(table.height, 'image')} of {data['source']} · features of {deep['backbone']}"
+        f"{facts['created']} · {counted(table.height, 'image')} of {data['source']} · features of {deep['model']}"
     )
     return page("Audit: what to look at before training", subtitle, sections)
 

@@ -160,7 +160,7 @@ class InspectorStep:
             model=config.model,
             weights=config.weights,
             image_size=config.image_size,
-            preset="best" if config.preset == "paper" and not one_class else "quick",
+            preset="best" if config.preset == "best" and not one_class else "quick",
             escape_budget=config.escape_budget,
             resplit=config.resplit,
             seed=config.seed,
@@ -233,7 +233,7 @@ class ModelsStep:
         done = compare(
             material.records,
             material.folder / MODELS_FOLDER,
-            comparison(material, models=material.config.compared, conventional=("svm", "lda")),
+            comparison(material, models=material.config.compared, classifiers=("svm", "lda")),
         )
         return {"best": done.document["best"], "verdict": done.document["verdict"]}
 
@@ -256,7 +256,7 @@ def comparison(material: Material, **chosen: object) -> CompareConfig:
         "resplit": config.resplit,
         "escape_budget": config.escape_budget,
         "generated": config.generated,
-        "outlier_backbone": material.model,
+        "feature_model": material.model,
     }
     return CompareConfig.model_validate(shared | chosen)
 
@@ -314,7 +314,7 @@ class ConventionalStep:
     def run(self, material: Material) -> Found:
         config = material.config
         options = ClassicalConfig(
-            backbone=material.model,
+            model=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seeds=config.seeds or 1,
@@ -353,7 +353,7 @@ class OutliersStep:
         done = audit(
             material.records,
             material.folder / AUDIT_FOLDER,
-            backbone=material.model,
+            model=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seed=config.seed,

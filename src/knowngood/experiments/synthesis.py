@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,7 @@ from knowngood.experiments.training_sets import read_generated
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.report.experiments import classifier_section
 from knowngood.report.page import Picture, Section, page, render
 from knowngood.report.pictures import row_pictures, thumbnail
@@ -62,7 +62,7 @@ def judge_page(document: dict[str, Any], table: pl.DataFrame, unseen: Records) -
         sections.insert(1, classifier_section(document["classifier"]))
     sections.append(_again(document))
     count = wording.counted(document["images"]["made"], "made image")
-    subtitle = f"{document['created']} · {count} · features of {document['features']['backbone']}"
+    subtitle = f"{document['created']} · {count} · features of {document['features']['model']}"
     return page("Made images, judged", subtitle, sections)
 
 
@@ -150,7 +150,7 @@ class Judged:
     document: dict[str, Any]
 
 
-def judge(
+def judge(  # noqa: PLR0913  (a keyword a field of JudgeConfig)
     generated: str | Path,
     data: str | Path | Records,
     out: str | Path,
@@ -159,7 +159,26 @@ def judge(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    **options: Any,
+    classifier: bool = False,
+    bad_counts: str | Sequence[str] = ("30", "100", "300", "all"),
+    seeds: int = 3,
+    preset: Literal["quick", "standard"] = "quick",
+    classifier_model: str | None = None,
+    epochs: int | None = None,
+    count: int | None = None,
+    also: str | Sequence[str | Path] = (),
+    augment: str = "none",
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    model: str = "resnet50",
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    most: int = 3000,
+    native: bool = False,
 ) -> Judged:
     """Compares generated bad images with real ones that their generator did not see; test images are not used.
 
@@ -167,18 +186,17 @@ def judge(
         generated: Folder or manifest of generated images.
         data: The photographs, with the splits that they were made with: folder, manifest, word of a source, records.
         out: Folder for the results; an older judgement in it is replaced.
-        config: How; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source of the photographs, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        **options: Fields of `JudgeConfig`.
 
     Raises:
         DataError: There are no made bad images, or too few real bads that their generator did not see.
         WeightsError: The weights of the network are not available.
     """
-    config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
-    for name in filter(None, (config.backbone, config.model)):
+    config, folder = configured(JudgeConfig, config, locals()), Path(out)
+    for name in filter(None, (config.model, config.classifier_model)):
         BACKBONES.get(name)  # an unknown name raises before the images are read
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -238,7 +256,7 @@ def _features(
     parts: dict[str, Records], config: JudgeConfig
 ) -> tuple[Features, dict[str, Records], dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
     """Returns the features of every set from one pass, and the sets without what could not be decoded."""
-    deep = features(joined(parts), config.backbone, weights=config.weights, image_size=config.image_size)
+    deep = features(joined(parts), config.model, weights=config.weights, image_size=config.image_size)
     rows, kept, start = {}, {}, 0
     for name, one in parts.items():
         own = deep.rows[start : start + len(one)]

@@ -222,7 +222,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
         "counts": counts,
         "seeds": config.seeds,
         "preset": config.preset,
-        "model": config.model or config.backbone,
+        "model": config.classifier_model or config.model,
         "added": trial.count,
         "notes": [*dict.fromkeys(notes), *found["notes"]],
     }
@@ -230,7 +230,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
 
 def _regimes(divided: Records, config: JudgeConfig) -> list[str]:
     there = divided.of_split("train").counts()["bad"]
-    wanted = [one for one in config.bads if one == ALL or int(one) < there]
+    wanted = [one for one in config.bad_counts if one == ALL or int(one) < there]
     return wanted or [ALL]  # more than there are is all
 
 
@@ -243,7 +243,7 @@ class _Trial:
         self.groups = dict(zip(names, groups_of(divided).tolist(), strict=True))
         self.count = config.count or min(_MOST, *(one.bads for one in given))
         self.training = TrainConfig(
-            model=config.model or config.backbone,
+            model=config.classifier_model or config.model,
             preset=config.preset,
             epochs=config.epochs if config.preset == "standard" else None,
             image_size=config.image_size,

@@ -121,13 +121,13 @@ class ChangeOptions:
     Attributes:
         augment: Policy for transforms on the fly.
         generated: Folder or manifest of generated images.
-        backbone: Pretrained network for the features in which outliers are found.
+        model: Pretrained network for the features in which outliers are found.
         seed: Of everything drawn.
     """
 
     augment: str = "study"
     generated: Path | None = None
-    backbone: str = "resnet50"
+    model: str = "resnet50"
     seed: int = 0
 
 
@@ -368,7 +368,7 @@ class WithoutOutliers:
         Raises:
             UnknownNameError: There is no such network.
         """
-        BACKBONES.get(options.backbone)
+        BACKBONES.get(options.model)
 
     def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the set without them; outliers are searched among real training images only.
@@ -379,7 +379,7 @@ class WithoutOutliers:
         frame = given.records.frame
         looked_at = (frame["split"] == "train").fill_null(False) & ~frame["generated"]
         training = given.records.with_frame(frame.filter(looked_at))
-        rows = features(training, options.backbone).rows
+        rows = features(training, options.model).rows
         sound = np.isfinite(rows).all(axis=1)  # what cannot be decoded is not trained on anyway
         detector = DETECTORS.get(machine_for(int(sound.sum())))(seed=options.seed)
         flagged = study_outliers(rows[sound], options.seed, machine=detector).outlier

@@ -147,8 +147,8 @@ class _Job:
             preprocessing=self.preprocessing,
         ).rows
         rows = deep[self.learn]
-        if len(rows) > self.config.memory:
-            rows = rows[k_centres(rows, self.config.memory, np.random.default_rng(self.config.seed))]
+        if len(rows) > self.config.coreset_size:
+            rows = rows[k_centres(rows, self.config.coreset_size, np.random.default_rng(self.config.seed))]
         clock.lap("features")
         classifier = Classifier(base.model_copy(update={"head": "knn", "supports": len(rows)}))
         classifier.load_trunk(weights)
@@ -170,7 +170,7 @@ class _Job:
 
     def _chosen(self, classifier: Classifier) -> Floats:
         random = np.random.default_rng([self.config.seed, 1])
-        most = self.config.memory
+        most = self.config.coreset_size
         detector = PatchCore(seed=self.config.seed, share=SHARE, most=most, pool=max(POOL, most))
         return detector.remember(lambda: self._blocks(classifier, max(POOL, most), random))
 

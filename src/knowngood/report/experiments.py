@@ -193,7 +193,7 @@ def removal(document: dict[str, Any]) -> Section:
         "sections/removal.html",
         blocks=blocks,
         seeds=len(document["seeds"]),
-        preset=document["config"]["train_preset"],
+        preset=document["config"]["preset"],
         notes=document["notes"],
     )
     return Section("removal", "Does removing or relabelling help?", body, _LEAD)

@@ -161,7 +161,7 @@ def _photographs(folder: Path) -> Iterator[Path]:
         os.scandir(folder).close()
     except OSError as error:
         raise DataError(
-            f"The watched folder cannot be listed: {error.strerror}.", fix="Check --watch and its permissions."
+            f"The watched folder cannot be listed: {error.strerror}.", fix="Check --inbox and its permissions."
         ) from error
     seen: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):

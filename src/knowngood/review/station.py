@@ -168,13 +168,13 @@ class Station:
             return None
 
     def _to_serve(self) -> Row:
-        row = self.record.revisions.to_serve(self.scoring, unsigned=self.settings.unsigned)
+        row = self.record.revisions.to_serve(self.scoring, allow_unapproved=self.settings.allow_unapproved)
         if row is None:
             raise UnsignedError(
                 f"Nobody has approved {self.inspector.name} as it lies on the disk{self._since_approved()}, "
                 "and it is not the first recipe of this record.",
-                fix="Serve it with --unsigned --data GOLDEN, compare and approve it on the page Recipes; or put the "
-                "files of an approved revision back; or give it a record of its own with --db.",
+                fix="Serve it with --allow-unapproved --data GOLDEN, compare and approve it on the page Recipes; or "
+                "put the files of an approved revision back; or give it a record of its own with --db.",
             )
         return row
 

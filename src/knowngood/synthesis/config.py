@@ -26,9 +26,9 @@ class TransplantParameters(BaseModel):
         "poisson", description="poisson: brightness at the edge from the good image. feather: mixed over the edge."
     )
     margin: int = Field(3, ge=0, le=50, description="Pixels around the defect that are pasted with it.")
-    jitter: float = Field(0.03, ge=0, le=0.5, description="Shift from its own place, share of the sides, either way.")
-    turn: float = Field(5.0, ge=0, le=180, description="Rotation of the defect in degrees, either way.")
-    scale: float = Field(1.15, ge=1, le=3, description="Largest factor of its size, up and down.")
+    shift: float = Field(0.03, ge=0, le=0.5, description="Shift from its own place, share of the sides, either way.")
+    rotate: float = Field(5.0, ge=0, le=180, description="Rotation of the defect in degrees, either way.")
+    zoom: float = Field(1.15, ge=1, le=3, description="Largest factor of its size, up and down.")
     flip: bool = Field(False, description="Also mirror the defect, left to right.")
     largest: float = Field(
         0.5, gt=0, le=1, description="Defects that cover a larger share of their image are not used: that copies it."

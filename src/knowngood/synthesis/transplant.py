@@ -367,10 +367,10 @@ class Transplant:
         """Draws how the defect is moved; `part` is how far (dx, dy) the host's part lies from the donor's."""
         (angle, power), shift = rng.uniform(-1, 1, 2), rng.uniform(-1, 1, 2)
         return {
-            "turn": round(float(angle * self._parameters.turn), 3),
-            "scale": round(float(self._parameters.scale**power), 4),
+            "turn": round(float(angle * self._parameters.rotate), 3),
+            "scale": round(float(self._parameters.zoom**power), 4),
             # whole pixels: half of one would wash out a defect of one pixel
-            "shift": [round(float(v)) for v in part + shift * self._parameters.jitter * np.array(size)],
+            "shift": [round(float(v)) for v in part + shift * self._parameters.shift * np.array(size)],
             "mirrored": bool(self._parameters.flip and rng.random() < 0.5),
         }
 

@@ -240,7 +240,7 @@ class Drawing:
     def _unit(self) -> str:
         if self.level is not None:
             return f"distance to the nearest remembered patch; boxes above {self.level:.3g}"
-        return f"what the margin of bad over good owes to a place; boxes above {self.config.fraction:g} x maximum"
+        return f"what the margin of bad over good owes to a place; boxes above {self.config.cam_threshold:g} x maximum"
 
     def _values(self, key: str) -> npt.NDArray[np.float32]:
         values: npt.NDArray[np.float32] = np.load(self.raw / f"{key}.npy", allow_pickle=False)
@@ -272,7 +272,7 @@ def write_gallery(
     groups = [("Photographs" if more else "", more, pairs)] if pairs else []
     title = "Where it looked" if drawing.level is None else "Where units differ from good ones"
     own = drawing.config.scale == "image"
-    sections = [pair_section(groups, drawing.scale, drawing.config.fraction, title, own=own)] if pairs else []
+    sections = [pair_section(groups, drawing.scale, drawing.config.cam_threshold, title, own=own)] if pairs else []
     if drawing.stages:
         strips = [
             (

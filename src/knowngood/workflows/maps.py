@@ -153,5 +153,5 @@ def cam_history_images(place: Path | None) -> CamHistoryImages | None:
             troubles.append(error.what)
             reporter().say(f"not watched: {error.what}")
     if not photographs:
-        raise DataError(f"None of the photographs of --watch can be read; the first says: {troubles[0]}")
+        raise DataError(f"None of the photographs of --cam-history can be read; the first says: {troubles[0]}")
     return CamHistoryImages(tuple(names), tuple(photographs))

@@ -66,7 +66,7 @@ def test_other_scores_under_the_same_weights_are_refused_until_somebody_approves
     with pytest.raises(UnsignedError, match="changed since revision 1") as told:
         open_station(place, db, user="ann")
     assert said in str(told.value)
-    trial = open_station(place, db, user="ann", unsigned=True)
+    trial = open_station(place, db, user="ann", allow_unapproved=True)
     assert trial.revision["id"] != 1
     assert "nobody has approved" in approval_notes(trial)[0]
     assert trial.record.inspections.known(trial.scoring) == set()  # the old scores are not this one's

@@ -31,7 +31,7 @@ def test_what_a_judgement_drops_is_queued_once(station: Station, parts: Path, tm
     listed = "".join(f"made_{number}.png,bad,chip\n" for number in range(12))
     (made / "manifest.csv").write_text("image,label,defect\n" + listed)
     out = tmp_path / "judged"
-    done = judge(made / "manifest.csv", parts, out, backbone="efficientnet_lite0", image_size=64)
+    done = judge(made / "manifest.csv", parts, out, model="efficientnet_lite0", image_size=64)
     wanted = set(done.table.filter(pl.col("drop").is_not_null())["image"].to_list())
     assert wanted
     inspect_data(station, parts)

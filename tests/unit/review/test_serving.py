@@ -134,7 +134,7 @@ def test_a_revision_is_served_when_it_is_approved_and_still_is_after_a_start(tra
 
 
 def test_unsigned_serves_the_newest_and_says_so(trained_run: Path, tmp_path: Path) -> None:
-    station = open_station(trained_run, tmp_path / "r.db", user="ann", unsigned=True)
+    station = open_station(trained_run, tmp_path / "r.db", user="ann", allow_unapproved=True)
     moved = station.move_threshold(0.1, 0.9, "ann", "a band")
     assert station.revision == moved
     assert "nobody has approved" in approval_notes(station)[0]
@@ -152,7 +152,7 @@ def test_another_training_is_refused_until_somebody_has_approved_it(trained_run:
     open_station(trained_run, tmp_path / "r.db", user="ann").record.close()
     with pytest.raises(UnsignedError, match="Nobody has approved"):
         open_station(other, tmp_path / "r.db", user="ann")
-    trial = open_station(other, tmp_path / "r.db", user="ann", unsigned=True)
+    trial = open_station(other, tmp_path / "r.db", user="ann", allow_unapproved=True)
     approve(trial, trial.revision)
     trial.record.close()
     signed = open_station(other, tmp_path / "r.db", user="ann")

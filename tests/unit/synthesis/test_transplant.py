@@ -54,7 +54,7 @@ SPOTS = {
 @pytest.mark.parametrize("spot", list(SPOTS))
 def test_the_mask_is_where_the_defect_is(tmp_path, spot, blend):
     records = draw(tmp_path, SPOTS[spot])
-    for made in open_image_generator("transplant", records, 2, blend=blend, scale=1.0, turn=0).make(range(8)):
+    for made in open_image_generator("transplant", records, 2, blend=blend, zoom=1.0, rotate=0).make(range(8)):
         assert made.mask is not None
         dark = made.pixels < 80
         assert (dark & made.mask).any()
@@ -65,9 +65,9 @@ def test_the_mask_is_where_the_defect_is(tmp_path, spot, blend):
 
 def test_jitter_turn_scale_and_flip_move_it(tmp_path):
     records = draw(tmp_path, SPOTS["middle"])
-    still = open_image_generator("transplant", records, 0, jitter=0, turn=0, scale=1).make(range(4))
+    still = open_image_generator("transplant", records, 0, shift=0, rotate=0, zoom=1).make(range(4))
     assert all(one.boxes == ((20.0, 15.0, 30.0, 22.0),) for one in still)
-    moved = open_image_generator("transplant", records, 0, jitter=0.1, turn=40, scale=1.5, flip=True).make(range(12))
+    moved = open_image_generator("transplant", records, 0, shift=0.1, rotate=40, zoom=1.5, flip=True).make(range(12))
     assert len({one.boxes for one in moved}) > 8
     assert {one.facts["mirrored"] for one in moved} == {True, False}
 
@@ -84,7 +84,7 @@ def test_a_defect_goes_to_its_own_product_and_names_its_parents(tmp_path):
 
 def test_sizes_and_colour_may_differ(tmp_path):
     records = draw(tmp_path, SPOTS["middle"], shapes=((40, 56), (80, 112), (44, 44)), colour=True)
-    made = open_image_generator("transplant", records, scale=1, turn=0).make(range(12))
+    made = open_image_generator("transplant", records, zoom=1, rotate=0).make(range(12))
     assert {one.pixels.ndim for one in made} == {3}
     assert all(one.mask is not None and (one.pixels[one.mask] < 80).mean() > 0.5 for one in made)
 

@@ -40,7 +40,7 @@ class Revisions:
             newest = self.newest(decider.scoring)
             self._add(decider, newest["id"] if newest else None, who, "Served from its folder.", signed_by)
 
-    def to_serve(self, scoring: str, *, unsigned: bool = False) -> Row | None:
+    def to_serve(self, scoring: str, *, allow_unapproved: bool = False) -> Row | None:
         """Returns the revision that may be served with the scores of a recipe, or None.
 
         That is the one which a person approved last, if that is still their last word on it; else the first revision
@@ -49,9 +49,9 @@ class Revisions:
 
         Args:
             scoring: Hash of everything of the recipe that decides but the cuts.
-            unsigned: Whether the newest is wanted, approved or not.
+            allow_unapproved: Whether the newest is wanted, approved or not.
         """
-        if unsigned:
+        if allow_unapproved:
             return self.newest(scoring)
         words = select(Signoff.new_id, Signoff.agrees).join(Revision, Revision.id == Signoff.new_id)
         words = words.where(Revision.scoring == scoring).order_by(Signoff.id)

@@ -41,7 +41,7 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.waiting)
+        batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.queue_size)
         batcher.start()
         health = Health(station, batcher, [overview])
         app.state.batcher, app.state.health, app.state.loop = batcher, health, asyncio.get_running_loop()

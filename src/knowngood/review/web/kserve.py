@@ -245,7 +245,7 @@ async def infer(
 
 def _read(body: bytes, length: str | None, settings: Settings) -> tuple[dict[str, Any], list[bytes]]:
     document, binary = _parts(body, length, settings.max_json_values)
-    most = min(settings.max_images, settings.waiting)
+    most = min(settings.max_images, settings.queue_size)
     return document, photographs_in(document, binary, most, settings.max_pixels)
 
 

@@ -26,23 +26,23 @@ class Widths(BaseModel):
 class SynthesisConfig(Widths):
     """Everything that decides what a generator learns; saved with it."""
 
-    class_: str = Field("bad", description="What is learned: bad, good, or the name of one defect.")
+    class_: str = Field("bad", description="Photographs to train on: bad, good, or the name of one defect.")
     resolution: int = Field(64, description="Side of the pictures: 32, 64, 128 or 256.")
     kimg: float = Field(100.0, gt=0, le=100_000, description="Thousands of photographs that are shown in all.")
     good_kimg: float = Field(
         0.0,
         ge=0,
         le=100_000,
-        description="Before them, thousands of good photographs: the network learns the look of parts from them.",
+        description="Before them, thousands of good photographs: the generator starts from them.",
     )
-    freeze: int = Field(
+    freeze_blocks: int = Field(
         0,
         ge=0,
         le=6,
         description="After --good-kimg, blocks of the discriminator, finest first, that stay as they are.",
     )
     by_defect: bool = Field(
-        False, description="Condition the networks on each photograph's defect; samples can name one."
+        False, description="Give the networks each photograph's defect; samples can then be of one."
     )
     shape: Literal["pad", "crop", "stretch"] = Field(
         "pad",
@@ -55,7 +55,7 @@ class SynthesisConfig(Widths):
     join_kimg: float = Field(
         10.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
-    projector: str | None = Field(
+    model: str | None = Field(
         None, description="Feature network of a projected discriminator; the first at hand if not given."
     )
     batch_size: int = Field(16, ge=4, le=1024, description="Photographs a step.")
@@ -99,14 +99,14 @@ class SynthesisConfig(Widths):
             raise ValueError(f"--batch-size {self.batch_size} cannot be divided among {self.devices} devices")
         if self.batch_size // self.devices < 4:
             raise ValueError("every device needs 4 photographs a step")
-        if self.freeze and not self.good_kimg:
-            raise ValueError("--freeze needs --good-kimg")
-        if self.discriminator == "projected" and (self.r1 or self.freeze):
-            raise ValueError("--r1 and --freeze are about a residual discriminator")
-        if self.projector is not None and self.discriminator == "residual":
-            raise ValueError("--projector is about a projected discriminator")
-        if self.projector is not None and self.projector not in BACKBONES:
-            raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
+        if self.freeze_blocks and not self.good_kimg:
+            raise ValueError("--freeze-blocks needs --good-kimg")
+        if self.discriminator == "projected" and (self.r1 or self.freeze_blocks):
+            raise ValueError("--r1 and --freeze-blocks are about a residual discriminator")
+        if self.model is not None and self.discriminator == "residual":
+            raise ValueError("--model is about a projected discriminator")
+        if self.model is not None and self.model not in BACKBONES:
+            raise ValueError(f"--model is one of {', '.join(BACKBONES.names())}")
         return self
 
     @property

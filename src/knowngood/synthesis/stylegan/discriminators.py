@@ -235,8 +235,8 @@ def make_discriminators(
         )
     if config.discriminator in ("projected", "both"):
         kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-        assert config.projector is not None  # chosen by `train_generator`, which records its name
-        trunk = seeing(config.projector, config.resolution, networks.channels).to(device).to(**layout)
+        assert config.model is not None  # chosen by `train_generator`, which records its name
+        trunk = seeing(config.model, config.resolution, networks.channels).to(device).to(**layout)
         projected = ProjectedDiscriminator(networks, trunk, kind).to(device).to(**layout)
         optimiser = adam(projected, config.learning_rate * ProjectedDiscriminator.rate)
         joins = config.steps(config.join_kimg) if config.discriminator == "both" else 0

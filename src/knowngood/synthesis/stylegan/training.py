@@ -89,7 +89,7 @@ def _run(
         for name, steps in plan:
             second = before > 0
             if second:
-                training.freeze(config.freeze)
+                training.freeze(config.freeze_blocks)
             for number in range(max(0, training.progress.step - before), steps):
                 if second and number == 0:
                     training.progress.p = 0.0  # other photographs, and nothing overfitted yet

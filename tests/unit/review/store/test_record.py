@@ -226,7 +226,7 @@ def test_a_moved_threshold_is_a_revision_that_is_served_once_it_is_approved(
     assert (second["parent_id"], second["who"], second["why"]) == (first["id"], "bob", "an escape at the customer")
     assert second["hash"] != first["hash"]
     assert served(record, made) == first
-    assert record.revisions.to_serve(first["scoring"], unsigned=True) == second
+    assert record.revisions.to_serve(first["scoring"], allow_unapproved=True) == second
     record.revisions.sign(first["id"], second["id"], agrees=True, result={}, who="eve", why="")
     again = Record(url)
     assert served(again, made) == second

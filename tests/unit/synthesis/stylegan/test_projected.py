@@ -26,7 +26,7 @@ SEEN_BY, SIDE = "efficientnet_lite0", 32
 
 def config(**fields: object) -> SynthesisConfig:
     plain = {"resolution": 32, "batch_size": 4, "kimg": 0.016, "tick_kimg": 0.008, "latent": 16, "precision": "fp32"}
-    projected = {"discriminator": "projected", "projector": SEEN_BY}
+    projected = {"discriminator": "projected", "model": SEEN_BY}
     return SynthesisConfig.model_validate(plain | projected | fields)
 
 
@@ -165,9 +165,9 @@ def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
     ("fields", "said"),
     [
         ({"r1": 0.1}, "residual"),
-        ({"good_kimg": 1, "freeze": 1}, "residual"),
-        ({"projector": "eyes"}, "resnet50"),
-        ({"discriminator": "residual"}, "--projector"),
+        ({"good_kimg": 1, "freeze_blocks": 1}, "residual"),
+        ({"model": "eyes"}, "resnet50"),
+        ({"discriminator": "residual"}, "--model"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(fields: dict[str, object], said: str) -> None:

@@ -85,7 +85,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
     other = FACTS.model_copy(update={"networks": NETWORKS.model_copy(update={"most": 32})})
     with pytest.raises(ConfigError, match="other networks"):
         train_stylegan({"bad": shown()}, other, tmp_path, config(kimg=0.04))
-    judged_otherwise = config(kimg=0.04, discriminator="both", projector="efficientnet_lite0")
+    judged_otherwise = config(kimg=0.04, discriminator="both", model="efficientnet_lite0")
     with pytest.raises(ConfigError, match="projected and residual"):
         train_stylegan({"bad": shown()}, FACTS, tmp_path, judged_otherwise)
 
@@ -102,7 +102,7 @@ def test_good_parts_come_first_and_frozen_blocks_stay(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not torch.equal(rest, training.discriminators[0].network.close.weight)
     history = train_stylegan(
-        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze=1)
+        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze_blocks=1)
     )
     assert [row["kimg"] for row in history] == [0.02, 0.04, 0.06]
 
@@ -172,7 +172,7 @@ def test_two_processes_see_different_photographs_and_stay_alike(
     (tmp_path / "steps_of_a_process.py").write_text(STEPS_OF_A_PROCESS)
     monkeypatch.syspath_prepend(tmp_path)
     steps = importlib.import_module("steps_of_a_process").steps
-    both = {"discriminator": "both", "projector": "efficientnet_lite0"}
+    both = {"discriminator": "both", "model": "efficientnet_lite0"}
     in_processes(steps, 2, tmp_path, config(batch_size=8, devices=2, **both), NETWORKS)
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)

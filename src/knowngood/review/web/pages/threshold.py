@@ -33,7 +33,7 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
     counts = {name: len(rows_of(station, name)) for name in SETS}
     chosen = next((name for name in SETS if counts[name]), "all")
     revision = station.served() or station.last
-    at_once = station.settings.unsigned
+    at_once = station.settings.allow_unapproved
     return shown(
         request, "threshold.html", person, sets=SETS, counts=counts, chosen=chosen, revision=revision, at_once=at_once
     )
