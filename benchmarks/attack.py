@@ -9,7 +9,7 @@ Every other input runs in a watched child process (`tests/fuzz/fuzz_tables.py`, 
 what counts as an input of which kind, and what is looked at). Input number i of a seed is always the same. An input has
 failed when it raises something else than a `KnownGoodError`, computes for more than 5 seconds, ends the child, takes
 more than 1.5 GB, is answered with a 5xx, is taken though it is wrong, or loses or doubles a record. Kills and races:
-`tests/fuzz/fuzz_kills.py`, `fuzz_races.py`.
+`tests/fuzz/fuzz_kills.py`, `fuzz_races.py`; races are run on SQLite and then as many on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import fuzz_decoders  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "attack.json"
 IMAGES = ROOT / "benchmarks" / "results" / "fuzz_decoders.json"
-COUNTS = {"images": 100_000, "tables": 60_000, "recipes": 40_000, "requests": 40_000, "kills": 200, "races": 1000}
+COUNTS = {"images": 100_000, "tables": 30_000, "recipes": 15_000, "requests": 12_000, "kills": 200, "races": 500}
 STREAMS = ("tables", "recipes", "requests", "races")  # parts whose inputs are tried in a watched child
 SECONDS, MEMORY = 5.0, 1_500_000_000
 MOST_VIRTUAL = 32 << 30  # bytes of address space of a child: a bomb ends the child, not the machine
@@ -278,11 +278,17 @@ def attack(parts: list[str], counts: dict[str, int], seed: int, data: Path, log:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Returns kind, tried and failed of each row as Markdown, with a sum a part."""
+def table(document: dict[str, Any]) -> str:
+    """Returns kind, tried and failed of a result as Markdown; what differs after a comma is one kind, but for races."""
+    sums: dict[str, list[int]] = {}
+    for part in document["parts"].values():
+        for row in part["rows"]:
+            kind = row["kind"] if row["kind"].startswith("race") else row["kind"].split(",")[0]
+            kind = "images" if kind.startswith("images") else kind
+            tried, failed = sums.setdefault(kind, [0, 0])
+            sums[kind] = [tried + row["tried"], failed + row["failed"]]
     lines = ["| kind | tried | failed |", "|---|---:|---:|"]
-    lines += [f"| {row['kind']} | {row['tried']:,} | {row['failed']} |" for row in rows]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"| {kind} | {tried:,} | {failed} |" for kind, (tried, failed) in sums.items())])
 
 
 def main() -> None:
@@ -292,12 +298,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON; parts that are not attacked now stay in it")
     parser.add_argument("--data", type=Path, help="folder with a small set and a run, made there where it is empty")
     parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "attack.log")
+    parser.add_argument("--table", action="store_true", help="print the table of --out, and attack nothing")
     parser.add_argument("--show", type=int, help="try input number SHOW of the only part here")
     for part, count in COUNTS.items():
         parser.add_argument(f"--{part}", type=int, default=count)
     for name in ("--child", "--count", "--start", "--address", "--kills-child", "--folder", "--only"):
         parser.add_argument(name, default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.table:
+        print(table(json.loads(given.out.read_text())))
+        return
     if given.child:
         child(given.child, int(given.start), int(given.count), given.seed, given.data, given.address)
         return
@@ -341,8 +351,9 @@ def save(given: argparse.Namespace, parts: list[str], rows: list[dict[str, Any]]
     packages = ("knowngood", "torch", "polars", "pydantic", "fastapi", "sqlalchemy", "psycopg", "Pillow")
     document["versions"] = {"python": platform.python_version()} | {name: version(name) for name in packages}
     given.out.parent.mkdir(parents=True, exist_ok=True)
+    document["parts"] = {part: document["parts"][part] for part in COUNTS if part in document["parts"]}
     given.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(table(rows))
+    print(table(document))
     for row in rows:
         for word in row.get("why", [])[:KEPT]:
             print(row["kind"], word)

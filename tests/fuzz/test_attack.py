@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -96,6 +97,12 @@ def test_the_watch_sees_a_hang_and_a_crash_and_goes_on(
     assert [why.split(",")[0] for row in rows for why in row["why"]][:2] == ["1: failed: hang", "2: failed: crash"]
 
 
+def test_the_page_on_security_shows_the_committed_table(attack: ModuleType) -> None:
+    found = json.loads(attack.RESULT.read_text())
+    assert {"images", "tables", "recipes", "requests", "kills", "races"} <= set(found["parts"])
+    assert attack.table(found) in (HERE.parents[1] / "SECURITY.md").read_text()
+
+
 # --- what the long runs found ----------------------------------------------------------------------------------------
 
 
@@ -157,8 +164,6 @@ def test_a_parquet_file_that_claims_too_much_is_refused_before_it_is_read(tmp_pa
 
 @pytest.mark.parametrize("categories", [0.5, "x", {"id": 1}])
 def test_annotations_whose_categories_are_no_list(tmp_path: Path, categories: object) -> None:
-    import json
-
     from knowngood.data.sources.coco import CocoSource
 
     document = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": categories}
