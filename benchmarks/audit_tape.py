@@ -195,7 +195,7 @@ def main() -> None:
                 records,
                 given.scratch / f"{noise}",
                 RemovalConfig(seeds=given.trial_seeds),
-                backbone=given.backbones[0],
+                model=given.backbones[0],
                 image_size=given.image_size,
                 one_sided=True,
                 truth=dict(truth.select("image", "true").iter_rows()),

@@ -59,13 +59,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=SETS, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--model", default="resnet50")
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     runs = given.runs or Path("runs") / "classical" / given.set
     with at_work():
-        done = classical(data_of(given.set, runs), runs, backbone=given.backbone, seeds=given.seeds)
+        done = classical(data_of(given.set, runs), runs, model=given.model, seeds=given.seeds)
     two, whole = done.pca.two, done.pca.whole
     assert two is not None
     assert whole is not None

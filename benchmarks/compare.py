@@ -21,7 +21,7 @@ from magnetic_tile import DATA, manifest
 from knowngood.files import write_json
 
 STUDY = "resnet18,resnet50,wide_resnet50_2,resnext50_32x4d,vgg16"
-CONVENTIONAL = ["--conventional", "svm,random_forest,lda,logistic,knn"]
+CONVENTIONAL = ["--classifiers", "svm,random_forest,lda,logistic,knn"]
 SIZE = ["--image-size", "96", "--epochs", "4", *CONVENTIONAL]
 SMALL = ["--models", f"{STUDY},efficientnet_lite0", *SIZE]
 QUICK = ["--models", "resnet18,resnet50,resnext50_32x4d,efficientnet_lite0", *SIZE]

@@ -29,10 +29,10 @@ import polars as pl
 from knowngood.data.records import BAD, GOOD
 from knowngood.files import write_json
 from knowngood.metrics.comparisons import over_seeds
-from knowngood.synthesis.writing import TAUGHT
+from knowngood.synthesis.writing import TRAINING_IMAGES
 
 HERE = Path(__file__).parent
-SHARED = "--resolution 32 --base 1024 --bads 60 --projector resnet50 --join-kimg 2 --tick 2"
+SHARED = "--resolution 32 --base 1024 --bads 60 --model resnet50 --join-kimg 2 --tick 2"
 
 
 def folder_of(arm: str, seed: int, given: argparse.Namespace) -> Path:
@@ -69,7 +69,7 @@ def against(arm: list[float], plain: list[float]) -> dict[str, Any]:
 
 def learned_from(arm: str, seed: int, given: argparse.Namespace) -> list[int]:
     """How many bads and good parts the networks were shown: validation and calibration take theirs first."""
-    labels = pl.read_parquet(folder_of(arm, seed, given) / TAUGHT)["label"]
+    labels = pl.read_parquet(folder_of(arm, seed, given) / TRAINING_IMAGES)["label"]
     return [int((labels == label).sum()) for label in (BAD, GOOD)]
 
 
@@ -83,7 +83,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "good_first.json")
     given = parser.parse_args()
     first = ["--good-kimg", str(given.good_kimg), "--kimg", str(given.kimg - given.good_kimg)]
-    arms = {"plain": ["--kimg", str(given.kimg)], "good first": first, "good first, frozen": [*first, "--freeze", "2"]}
+    arms = {
+        "plain": ["--kimg", str(given.kimg)],
+        "good first": first,
+        "good first, frozen": [*first, "--freeze-blocks", "2"],
+    }
     given.runs.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(given.at_once) as pool:
         asked = {

@@ -42,7 +42,7 @@ def features_step(manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     from knowngood.data.loading import load
     from knowngood.models.features import features
 
-    made = features(load(manifest).usable(), given.backbone, image_size=given.image_size, stages=True)
+    made = features(load(manifest).usable(), given.model, image_size=given.image_size, stages=True)
     return {"computed": made.computed, "width": made.rows.shape[1]}
 
 
@@ -50,7 +50,7 @@ def audit_step(manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     """The whole audit, with features that are cached already."""
     from knowngood.experiments.audit import audit
 
-    done = audit(manifest, given.scratch / "audit", backbone=given.backbone, image_size=given.image_size)
+    done = audit(manifest, given.scratch / "audit", model=given.model, image_size=given.image_size)
     return {"counts": done.counts}
 
 
@@ -103,7 +103,7 @@ def manifests(given: argparse.Namespace) -> dict[int, Path]:
 
 def measured(step: str, size: int, manifest: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Runs one step in a process of its own."""
-    options = ["--backbone", given.backbone, "--image-size", str(given.image_size), "--scratch", str(given.scratch)]
+    options = ["--model", given.model, "--image-size", str(given.image_size), "--scratch", str(given.scratch)]
     command = [sys.executable, __file__, "--one", step, str(manifest), *options]
     cache = given.scratch / f"cache-{size}"
     if step == "features":
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10_000, 30_000])
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
-    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--model", default="resnet50")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--difficulty", type=float, default=0.25)
     parser.add_argument("--scratch", type=Path, default=Path("runs/growth"))
@@ -182,7 +182,7 @@ def main() -> None:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "machine": platform.machine(), "gpu": None},
         "versions": versions(),
-        "network": f"{given.backbone} at {given.image_size} px",
+        "network": f"{given.model} at {given.image_size} px",
     }
     write_json(given.out, document)
     draw(document["table"], given.picture, f"{document['network']}, look-alike parts, {os.cpu_count()} cores, no GPU")

@@ -29,12 +29,12 @@ import leads_figures
 import numpy as np
 import polars as pl
 import torch
+from leads_attention import PARTS, stage_attention
 from leads_page import write_page
 from leads_summary import summary
 from safetensors.torch import load_file, save_file
 
 import knowngood.training.fine_tuning as finetune
-from knowngood.cam.attention import PARTS, stage_attention
 from knowngood.cam.regions import best_iou, pointing_hit
 from knowngood.cli.output import at_work
 from knowngood.data.images import decode

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from faithfulness import faithfulness
 from magnetic_tile import DATA, manifest
 from torch.nn import functional
 
-from knowngood.cam.faithfulness import faithfulness
 from knowngood.cam.maps import heat_of, layer_maps, method_for, placed_maps
 from knowngood.cam.regions import aupro, best_iou, boxes_of, pixel_auroc, pointing_hit, regions_of
 from knowngood.cli.output import at_work
@@ -113,7 +113,7 @@ def by_method(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[s
 
 
 def faithful(recipe: Recipe, rows: list[dict[str, Any]], method: str) -> dict[str, float]:
-    """Mean margins while marked places go and come; see `knowngood.cam.faithfulness`."""
+    """Returns the mean raw scores while marked places are removed and restored; see `faithfulness`."""
     inspector, made = recipe.inspector, []
 
     def score(batch: torch.Tensor) -> torch.Tensor:

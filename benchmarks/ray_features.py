@@ -4,7 +4,7 @@ Rounds alternate, medians count; every run begins with nothing in the cache. "wh
 and hashing the photographs, loading the network, starting workers. "at work" leaves the start out: what was computed
 after each worker had finished a part; of the plain way, what was computed after the first 1,024 rows were kept.
 
-    python benchmarks/ray_features.py [--images 2624] [--backbone efficientnet_lite0]
+    python benchmarks/ray_features.py [--images 2624] [--model efficientnet_lite0]
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--part-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
@@ -69,7 +69,7 @@ def measured(place: Path, given: argparse.Namespace) -> dict[str, Any]:
         (photographs / f"{number:07}.png").symlink_to(path)
     each = max(1, cores() // given.workers)
     config = ClusterConfig(engine="ray", part_size=given.part_size, worker_cores=each)
-    asked = {"backbone": given.backbone, "image_size": given.image_size}
+    asked = {"backbone": given.model, "image_size": given.image_size}
     names = ("plain, whole call", "plain, at work", "ray, whole call", "ray, at work")
     rates: dict[str, list[float]] = {name: [] for name in names}
     equal = []
@@ -96,7 +96,7 @@ def measured(place: Path, given: argparse.Namespace) -> dict[str, Any]:
     medians = {name: round(statistics.median(rate), 2) for name, rate in rates.items()}
     return {
         "images": given.images,
-        "backbone": given.backbone,
+        "backbone": given.model,
         "workers": given.workers,
         "images/s": medians,
         "ray / plain": {

@@ -55,7 +55,7 @@ def main() -> None:
         known = [(sha256_of(path), path) for path in paths]
         cuts = (revision["id"], revision["accept_below"], revision["reject_from"])
         rows = [
-            Filed(f"part_{n:05}", path.name, digest, *cuts, 0.5, "review", doubt=9 - n / 1e6, reason="review band")
+            Filed(f"part_{n:05}", path.name, digest, *cuts, 0.5, "review", priority=9 - n / 1e6, reason="review band")
             for n in range(options.images)
             for digest, path in [known[n % len(known)]]
         ]

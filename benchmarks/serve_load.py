@@ -4,7 +4,7 @@ First the bare engine scores the same photographs in batches, in a process of it
 user runs it, and 64 clients send one photograph each at twice the bare engine's rate together. Afterwards the record is
 asked for every inspection that was acknowledged, and the station is ended while clients still send.
 
-    python benchmarks/serve_load.py [RUN PHOTOGRAPHS] [--seconds 60] [--clients 64] [--waiting 32]
+    python benchmarks/serve_load.py [RUN PHOTOGRAPHS] [--seconds 60] [--clients 64] [--queue-size 32]
 
 Without a run a quick one is trained on look-alike parts first, which takes minutes.
 """
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("photographs", nargs="?")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--waiting", type=int, default=32)
+    parser.add_argument("--queue-size", type=int, default=32)
     parser.add_argument("--out", type=Path, default=RESULT)
     return parser.parse_args()
 
@@ -87,7 +87,7 @@ def _serve(options: argparse.Namespace, db: Path) -> tuple[subprocess.Popen[str]
         port = free.getsockname()[1]
     # an empty data set: only what is sent is inspected
     words = ["serve", str(Path(options.run) / "recipe"), "--db", str(db), "--port", str(port)]
-    words = [sys.executable, "-m", "knowngood", *words, "--waiting", str(options.waiting)]
+    words = [sys.executable, "-m", "knowngood", *words, "--queue-size", str(options.queue_size)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     next(line for line in process.stderr if "http://" in line)
@@ -163,7 +163,7 @@ def _document(options: argparse.Namespace, bare: float, seen: dict[str, Any], ke
         },
         "seconds": options.seconds,
         "clients": options.clients,
-        "waiting": options.waiting,
+        "waiting": options.queue_size,
         "bare engine, images/s": round(bare, 2),
         "load": load,
     }

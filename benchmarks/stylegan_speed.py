@@ -75,7 +75,7 @@ class Way:
             config, sizes, Fabric(accelerator="cpu", precision="bf16-mixed" if bf16 else "32-true")
         )
         if not last:
-            for network in (self.training.generator, self.training.judges[0].network):
+            for network in (self.training.generator, self.training.discriminators[0].network):
                 network.to(memory_format=torch.contiguous_format)
         pixels = np.random.default_rng(0).integers(0, 255, (256, 1, given.resolution, given.resolution))
         self.shown, self.number = Shown(pixels.astype(np.uint8)), 0

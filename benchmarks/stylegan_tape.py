@@ -1,9 +1,9 @@
 """StyleGAN on 500 bad parts of the look-alike (SOD, grey, 64 px): KID over training against bads it has not seen.
 
 KID is measured after each tick on features of EfficientNet-Lite0 at 128 px, 500 samples against 500 held-out bads, and
-at the end on features of VGG-16 too: a projected discriminator looks through neither, unless --projector says so.
+at the end on features of VGG-16 too: a projected discriminator looks through neither, unless --model says so.
 Beside it stand the KIDs of the training bads, of good parts, of blurred bads and of the untrained network against the
-same held-out bads. The grid of fixed latents and the film are kept in the run; the last grid is committed.
+same held-out bads. The grid of fixed latents and the animation are kept in the run; the last grid is committed.
 
     python benchmarks/stylegan_tape.py --kimg 160
     python benchmarks/stylegan_tape.py --kimg 200 --discriminator residual
@@ -36,7 +36,7 @@ from knowngood.data.pixels import fitted
 from knowngood.files import write_json
 from knowngood.models.classifier import Classifier, network_for, over_batches
 from knowngood.models.weights.search import find
-from knowngood.synthesis.judging import kid
+from knowngood.synthesis.likeness import kid
 from knowngood.synthesis.stylegan.generators import TrainedGenerator
 from knowngood.synthesis.stylegan.losses import Square
 from knowngood.workflows.generate import train_generator
@@ -89,10 +89,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kimg", type=float, default=160.0)
     parser.add_argument("--good-kimg", type=float, default=0.0)
-    parser.add_argument("--freeze", type=int, default=0)
+    parser.add_argument("--freeze-blocks", type=int, default=0)
     parser.add_argument("--discriminator", default="both")
     parser.add_argument("--join-kimg", type=float, default=10.0)
-    parser.add_argument("--projector", help="resnet50, say; the first at hand by default")
+    parser.add_argument("--model", help="resnet50, say; the first at hand by default")
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--family", default="sod")
     parser.add_argument("--bads", type=int, help="learn from the first so many bads of the training split only")
@@ -125,7 +125,7 @@ def main() -> None:
     references = {name: kid(ruler.features(each), held).to_dict() for name, each in sets.items()}
     print(json.dumps({name: each["value"] for name, each in references.items()}), flush=True)
 
-    chosen = ("kimg", "good_kimg", "freeze", "discriminator", "join_kimg", "projector")
+    chosen = ("kimg", "good_kimg", "freeze_blocks", "discriminator", "join_kimg", "model")
     chosen += ("resolution", "base", "batch_size", "path_length", "devices", "seed")
     options: dict[str, Any] = {name: getattr(given, name) for name in chosen}
     with at_work():
@@ -165,7 +165,7 @@ def main() -> None:
     }
     write_json(given.out, document)
     if given.out.resolve().parent == RESULTS.resolve():  # what is committed stands in the docs as a picture too
-        grid = sorted((given.run / "film").glob("*.png"))[-1]
+        grid = sorted((given.run / "grids").glob("*.png"))[-1]
         (IMAGES / f"{given.out.stem.replace('_', '-')}.png").write_bytes(grid.read_bytes())
     print(json.dumps({name: document[name] for name in ("references", "untrained", "final", "minutes")}, indent=1))
 

@@ -5,7 +5,8 @@ trains a classifier on every training set, paired over seeds, tested on the same
 all training bads, so that its rows with fewer are an upper bound (the judgement says so).
 
     python benchmarks/stylegan_tape.py --kimg 90 && python benchmarks/synthesis_verdict.py
-    python benchmarks/synthesis_verdict.py --bads 30,100,300,all --preset standard --epochs 8 --model resnet18   # a GPU
+    python benchmarks/synthesis_verdict.py --bad-counts 30,100,300,all --preset standard --epochs 8 \
+        --classifier-model resnet18  # on a GPU
 """
 
 from __future__ import annotations
@@ -37,24 +38,25 @@ def main() -> None:
     parser.add_argument("--generator", type=Path, default=Path("runs/stylegan-tape"))
     parser.add_argument("--family", default="sod")
     parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--bads", default="30,100,all")
+    parser.add_argument("--bad-counts", default="30,100,all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--model", default=None)
+    parser.add_argument("--classifier-model", default=None)
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--runs", type=Path, default=Path("runs/synthesis-verdict"))
     parser.add_argument("--out", type=Path, default=RESULTS / "synthesis_verdict.json")
     given = parser.parse_args()
     word = DATA.format(family=given.family)
     masked = load(word.replace("masks=false", "masks=true"))  # the same pictures, and where their defects are
-    options = {name: getattr(given, name) for name in ("seeds", "backbone", "image_size", "preset", "model", "epochs")}
+    names = ("seeds", "model", "image_size", "preset", "classifier_model", "epochs", "bad_counts")
+    options = {name: getattr(given, name) for name in names}
     with at_work():
         samples = sample(given.generator, given.runs / "samples", given.count)
         transplant(masked, given.runs / "transplants", given.count)
-        done = judge(samples.folder, masked, given.runs / "judged", classifier=True, bads=given.bads, **options)
-        other = judge(given.runs / "transplants", masked, given.runs / "judged-transplants", backbone=given.backbone,
+        done = judge(samples.folder, masked, given.runs / "judged", classifier=True, **options)
+        other = judge(given.runs / "transplants", masked, given.runs / "judged-transplants", model=given.model,
                       image_size=given.image_size)  # fmt: skip
     document = {
         "what": __doc__.splitlines()[0],

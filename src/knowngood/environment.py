@@ -8,16 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from knowngood.errors import MissingExtraError
+from knowngood.errors import ConfigError, MissingExtraError
 
 
 def installed(package: str) -> bool:
-    """Says whether a package can be imported, without importing it."""
+    """Returns whether a package can be imported, without importing it."""
     return find_spec(package) is not None
 
 
 def needed(extra: str, *packages: str) -> None:
-    """Looks whether packages are there.
+    """Checks that packages are installed.
 
     Args:
         extra: Of knowngood, which installs them.
@@ -63,3 +63,27 @@ def versions_of(*packages: str) -> dict[str, str]:
 def cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_device(device: str) -> None:
+    """Decides for this process, and those that it starts, whether networks run on a GPU.
+
+    Args:
+        device: "cpu" hides the GPUs, "cuda" requires one, "auto" takes one where there is one.
+
+    Raises:
+        ConfigError: "cuda" is asked for and torch sees no GPU, or the name is none of the three.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"There is no device {device!r}.", expected="auto, cpu or cuda")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when it first looks for a GPU
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "--device cuda: torch sees no GPU on this machine.",
+                expected="an NVIDIA GPU, its driver, and a build of torch with CUDA",
+                fix="--device auto takes the processor; nvidia-smi shows which GPUs the driver sees",
+            )

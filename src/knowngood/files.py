@@ -215,7 +215,7 @@ def _clean_once(folder: str) -> None:
 
 
 def _left_over(place: Path, found: re.Match[str]) -> bool:
-    """Says whether the process that a temporary name tells of is known to be gone."""
+    """Says whether the process named in a temporary name is known to be gone."""
     if found[2] != _machine():
         limit = _MINUTE if found[6] == "old" else _DAY
         with contextlib.suppress(OSError):

@@ -15,11 +15,35 @@ M = TypeVar("M", bound=BaseModel)
 _SHARES = frozenset(
     {
         *("escape_budget", "overkill_budget", "review_overkill", "confidence", "test", "val", "calibration"),
-        *("overkill_loss", "certainty", "fraction", "max_overkill", "max_auc_loss", "max_score"),
+        *("overkill_loss", "certainty", "cam_threshold", "max_overkill", "max_auc_loss", "max_score"),
         *("bad_rate", "label_noise", "abnormal", "shift", "brightness", "contrast", "saturation", "inside"),
-        *("largest", "jitter", "mixing", "contamination", "share", "nu", "min_likeness", "min_correlation"),
+        *("largest", "mixing", "contamination", "share", "nu", "min_likeness", "min_correlation"),
     }
 )
+
+# Fields of configurations that version 0.1 saved, by the name that they have now.
+_RENAMED = {
+    "conventional": "classifiers",
+    "freeze": "freeze_blocks",
+    "memory": "coreset_size",
+    "outlier_backbone": "feature_model",
+    "projector": "model",
+    "variants": "training_sets",
+    "watch": "cam_history",
+}
+
+
+def renamed_fields(model: type[BaseModel], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a saved configuration with the names that its fields have now.
+
+    Args:
+        model: That the fields are of.
+        saved: As an earlier version of knowngood wrote it.
+    """
+    fields = model.model_fields
+    names = {old: new for old, new in _RENAMED.items() if old not in fields and new in fields}
+    found = {names.get(name, name): value for name, value in saved.items()}
+    return found | ({"preset": "best"} if found.get("preset") == "paper" else {})
 
 
 def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
@@ -40,8 +64,27 @@ def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
         raise ConfigError(f"{value}: {first['msg'].removeprefix('Value error, ')}.", expected=share, fix=fix) from error
 
 
+def configured(model: type[M], config: M | None, given: Mapping[str, Any]) -> M:
+    """Returns the configuration of a call that takes it whole, in keywords, or both.
+
+    Args:
+        model: Of the configuration.
+        config: The whole one, or None.
+        given: Arguments of the call (`locals()` at its start); what is no field of the model is left alone, and what
+            equals the field's default does not change `config`.
+
+    Raises:
+        ConfigError: A value is out of its range or of the wrong kind.
+    """
+    fields = {name: given[name] for name in model.model_fields}
+    if config is None:
+        return checked_parameters(model, fields)
+    changed = {name: value for name, value in fields.items() if value != model.model_fields[name].default}
+    return checked_parameters(model, config.model_dump() | changed)
+
+
 def _of_percent(model: type[BaseModel], name: str, given: Any, flag: str, fix: str) -> tuple[str | None, str]:
-    """Returns what to say where a share of 1 is given in percent: what is expected, and how it is given."""
+    """Returns what is expected and what to type where a share of 1 is given in percent."""
     try:
         percent = float(str(given).strip().removesuffix("%"))
     except ValueError:

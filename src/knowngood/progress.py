@@ -1,4 +1,4 @@
-"""How long work tells of itself: libraries report to the current reporter, only the CLI shows it."""
+"""Progress of long work: libraries report to the current reporter, and only the command line shows it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Reporter(Protocol):
     """Receives the progress of long work."""
 
     def start(self, title: str, total: int | None, done: int = 0) -> int:
-        """Begins a task of `total` steps (None when unknown), `done` of them in an earlier run; returns its handle."""
+        """Starts a task of `total` steps (None when unknown), `done` of them in an earlier run; returns its handle."""
         ...
 
     def advance(self, task: int, steps: int = 1, note: str = "") -> None:
-        """Says that `steps` more steps are done; `note` is shown beside the bar."""
+        """Adds `steps` finished steps; `note` is shown beside the bar."""
         ...
 
     def finish(self, task: int) -> None:
-        """Says that the task is over."""
+        """Ends the task."""
         ...
 
     def say(self, message: str) -> None:

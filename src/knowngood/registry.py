@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to implementations, each imported only when it is asked for.
+    """Names to implementations, each imported on first use.
 
     Args:
         kind: What is registered, in the singular, for messages ("data source").

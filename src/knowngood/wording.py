@@ -39,7 +39,7 @@ def score(value: float | None) -> str:
 
 
 def several(values: Sequence[float | None], word: Callable[[float | None], str]) -> str:
-    """Returns one figure as `word` says it, or the mean of several with their standard deviation."""
+    """Returns one figure as `word` formats it, or the mean of several with their standard deviation."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return word(known[0] if known else None)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-BACKBONE = ("--backbone", "efficientnet_lite0")
+BACKBONE = ("--model", "efficientnet_lite0")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def doubtful(tmp_path_factory, make_set, photograph):
 @pytest.fixture(scope="module")
 def audited(doubtful, run_cli, tmp_path_factory):
     out = tmp_path_factory.mktemp("audit") / "audit"
-    answer = run_cli("audit", doubtful, "--out", out, *BACKBONE, "--detector", "knn", "--json")
+    answer = run_cli("audit", doubtful, "--out", out, *BACKBONE, "--detectors", "knn", "--json")
     assert answer.code == 0, answer.err
     return out, answer.json
 
@@ -115,7 +115,7 @@ def test_removal_is_tried_before_it_is_believed(doubtful, run_cli, tmp_path):
         (("--test-removal", "--seeds", "2"), "--seeds"),
         (("--seeds", "4"), "--test-removal"),
         (("--test-removal", "--verdicts", "nowhere.csv"), "nowhere.csv"),
-        (("--test-removal", "--train-preset", "slow"), "quick"),
+        (("--test-removal", "--preset", "slow"), "quick"),
     ],
 )
 def test_wrong_trials_are_refused(doubtful, run_cli, tmp_path, words, word):
@@ -173,9 +173,9 @@ def test_features_are_written_once_and_read_the_second_time(parts, run_cli, tmp_
 @pytest.mark.parametrize(
     ("words", "word"),
     [
-        (("audit", "PARTS", "--out", "OUT", "--backbone", "resnet81"), "resnet"),
-        (("audit", "PARTS", "--out", "OUT", "--detector", "knm", *BACKBONE), "knn"),
-        (("features", "PARTS", "--out", "OUT", "--backbone", "resnet81"), "resnet"),
+        (("audit", "PARTS", "--out", "OUT", "--model", "resnet81"), "resnet"),
+        (("audit", "PARTS", "--out", "OUT", "--detectors", "knm", *BACKBONE), "knn"),
+        (("features", "PARTS", "--out", "OUT", "--model", "resnet81"), "resnet"),
         (("audit", "nowhere", "--out", "OUT"), "nowhere"),
     ],
 )
@@ -187,14 +187,14 @@ def test_wrong_names_suggest_the_right_ones(parts, run_cli, tmp_path, words, wor
 
 
 def test_networks_may_do_the_doubting(run_cli, parts, tmp_path):
-    network = ("--backbone", "efficientnet_lite0", "--image-size", "64")
+    network = ("--model", "efficientnet_lite0", "--image-size", "64")
     plain = run_cli("audit", parts, "--out", tmp_path / "plain", *network, "--json")
     tuned = run_cli("audit", parts, "--out", tmp_path / "tuned", *network, "--fine-tune", "1", "--json")
     assert tuned.code == 0, tuned.err
     assert "training 3 of 3" in tuned.err
     assert json.loads((tmp_path / "tuned" / "audit.json").read_text())["fine_tuned_epochs"] == 1
     first, second = (pl.read_parquet(tmp_path / name / "audit.parquet") for name in ("plain", "tuned"))
-    assert (first["out_of_sample_score"] != second["out_of_sample_score"]).any()
+    assert (first["out_of_fold_score"] != second["out_of_fold_score"]).any()
     assert first["outlier"].equals(second["outlier"])
     assert not list((tmp_path / "tuned").glob("*.work"))
     assert plain.json["images"] == tuned.json["images"]

@@ -67,7 +67,7 @@ def outside(trace: str) -> list[str]:
 def test_no_other_machine_is_asked_for(parts: Path, trained_run: Path, tmp_path: Path, what: str) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
-    lite = ("--backbone", "efficientnet_lite0", "--image-size", "64")
+    lite = ("--model", "efficientnet_lite0", "--image-size", "64")
     verbs: list[tuple[object, ...]] = [
         ("check", parts),
         ("train", parts, "--out", tmp_path / "new", "--model", "efficientnet_lite0", "--image-size", "64"),

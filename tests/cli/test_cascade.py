@@ -194,7 +194,7 @@ def test_what_cannot_work_is_said(run_cli: Run, cascaded: Path, copy: Path, tmp_
     answer = run_cli("cascade", tmp_path)
     assert answer.code == 2
     assert "without a recipe" in answer.err
-    answer = run_cli("cascade", cascaded, "--student", "resnet9")
+    answer = run_cli("cascade", cascaded, "--student-model", "resnet9")
     assert answer.code == 2
     assert "resnet9" in answer.err
     frame = pl.read_parquet(copy / "records.parquet")

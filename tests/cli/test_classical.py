@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-OPTIONS = ("--backbone", "efficientnet_lite0", "--image-size", "64", "--models", "svm,lda,knn")
+OPTIONS = ("--model", "efficientnet_lite0", "--image-size", "64", "--classifiers", "svm,lda,knn")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_model_that_it_was_at(judged, pa
     from knowngood.experiments import classical as studying
 
     out, rows = judged
-    options = {"backbone": "efficientnet_lite0", "image_size": 64, "models": "svm,lda,knn"}
+    options = {"model": "efficientnet_lite0", "image_size": 64, "classifiers": "svm,lda,knn"}
     real, fits = studying.fit_classifier, []
 
     def until_stopped(classifier, *rest):
@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_model_that_it_was_at(judged, pa
 def test_copies_teach_and_are_not_shown(run_cli, parts, tmp_path):
     assert run_cli("augment", parts, "--out", tmp_path / "more", "--total", "110", "--workers", "1").code == 0
     answer = run_cli(
-        "classical", tmp_path / "more", "--out", tmp_path / "run", *OPTIONS[:4], "--models", "lda", "--json"
+        "classical", tmp_path / "more", "--out", tmp_path / "run", *OPTIONS[:4], "--classifiers", "lda", "--json"
     )
     assert answer.code == 0, answer.err
     listed = pl.read_parquet(tmp_path / "more" / "manifest.parquet")
@@ -109,9 +109,9 @@ def test_copies_teach_and_are_not_shown(run_cli, parts, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--models", "svn"], ("no conventional classifier named 'svn'", "did you mean svm")),
-        (["--models", ","], ("--models names no classifier", "random_forest")),
-        (["--backbone", "resnet5"], ("no model named 'resnet5'", "resnet50")),
+        (["--classifiers", "svn"], ("no conventional classifier named 'svn'", "did you mean svm")),
+        (["--classifiers", ","], ("--models names no classifier", "random_forest")),
+        (["--model", "resnet5"], ("no model named 'resnet5'", "resnet50")),
         (["--folds", "1"], ("--folds", "2")),
         (["--folds", "40"], ("too few", "at least 40", "fewer --folds")),
         (["--weights", "nowhere.safetensors"], ("nowhere.safetensors",)),

@@ -81,7 +81,7 @@ def test_the_table_fits_and_says_where_models_start(
     run_cli: Run, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    options = ("--training-sets", "as-is,transforms+without-outliers", "--outlier-backbone", "efficientnet_lite0")
+    options = ("--training-sets", "as-is,transforms+without-outliers", "--feature-model", "efficientnet_lite0")
     words = ("compare", parts, "--out", tmp_path / "run", *TWO, *SMALL, *options, "--freeze", "none,all-but-head")
     answer = run_cli(*words)
     assert answer.code == 0, answer.err
@@ -153,8 +153,8 @@ def test_a_folder_with_other_things_is_left_alone(run_cli: Run, parts: Path, tmp
 
 
 def test_conventional_classifiers_stand_beside_the_networks(run_cli: Run, parts: Path, tmp_path: Path) -> None:
-    words = ("--models", "efficientnet_lite0", "--outlier-backbone", "efficientnet_lite0", *SMALL)
-    answer = run_cli("compare", parts, "--out", tmp_path / "run", *words, "--conventional", "lda,knn", "--json")
+    words = ("--models", "efficientnet_lite0", "--feature-model", "efficientnet_lite0", *SMALL)
+    answer = run_cli("compare", parts, "--out", tmp_path / "run", *words, "--classifiers", "lda,knn", "--json")
     assert answer.code == 0, answer.err
     rows = {row["key"]: row for row in answer.json["rows"]}
     assert set(rows) == {"efficientnet_lite0.transforms", "lda", "knn"}
@@ -166,7 +166,7 @@ def test_conventional_classifiers_stand_beside_the_networks(run_cli: Run, parts:
     for one in (network, lda):  # the same test images
         assert (one["seeds"][0]["test"]["n_good"], one["seeds"][0]["test"]["n_bad"]) == (16, 7)
     assert len(answer.json["pairs"]["all"]) == 3
-    wrong = run_cli("compare", parts, "--out", tmp_path / "no", *words, "--conventional", "ldb")
+    wrong = run_cli("compare", parts, "--out", tmp_path / "no", *words, "--classifiers", "ldb")
     assert wrong.code == 2
     assert "lda" in wrong.err
     assert not (tmp_path / "no").exists()

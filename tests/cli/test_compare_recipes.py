@@ -22,7 +22,7 @@ def test_a_table_a_sentence_and_a_page(
     run_cli: Run, trained_run: Path, other: Path, parts: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "page"
-    answer = run_cli("compare-recipes", trained_run, other, parts, "--all", "--out", out)
+    answer = run_cli("compare-recipes", trained_run, other, parts, "--all-images", "--out", out)
     assert answer.code == 0, answer.err
     for word in ("escapes", "overkill", "AUC", "Flipped units", "holds back", str(out / "index.html")):
         assert word in answer.out

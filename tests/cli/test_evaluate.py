@@ -40,7 +40,7 @@ def test_the_exit_code_is_the_verdict(
     run_cli: Run, trained_run: Path, fresh: Path, limit: str, code: int, word: str
 ) -> None:
     # every good is rejected from score 0 on
-    words = ("evaluate", trained_run, fresh, "--max-overkill-rate", limit, "--threshold", "0")
+    words = ("evaluate", trained_run, fresh, "--max-overkill-rate", limit, "--accept-below", "0")
     answer = run_cli(*words)
     assert answer.code == code, answer.err
     assert word in answer.out
@@ -67,7 +67,7 @@ def test_other_class_names(run_cli: Run, trained_run: Path, fresh: Path, tmp_pat
         (["RUN", "DATA", "--max-escape-rate", "3"], "--max-escape-rate"),
         (["RUN", "DATA", "--runtime", "tpu"], "tpu"),
         (["RUN", "DATA", "--golden", "no.csv"], "no.csv"),
-        (["RUN", "DATA", "--threshold", "7"], "--threshold"),
+        (["RUN", "DATA", "--accept-below", "7"], "--threshold"),
         (["RUN", "FLAT"], "knowngood predict"),
     ],
 )

@@ -253,7 +253,7 @@ def test_python_decides_as_the_command_line_does(run_cli: Run, copy: Path, parts
 
 
 def test_other_cuts_with_an_export(run_cli: Run, copy: Path, parts: Path) -> None:
-    answer = run_cli("predict", copy, parts, "--threshold", 0.3, "--json")
+    answer = run_cli("predict", copy, parts, "--accept-below", 0.3, "--json")
     assert answer.json["runtime"][0].startswith("openvino fp32")
     assert "not of its export" in answer.err
     assert answer.json["recipe"][0].endswith("+cuts-0.3-0.3")

@@ -17,7 +17,7 @@ import pytest
 from knowngood.environment import install_command
 
 Run = Callable[..., Any]
-BACKBONE = ("--backbone", "efficientnet_lite0", "--image-size", "64")
+BACKBONE = ("--model", "efficientnet_lite0", "--image-size", "64")
 RAY = ("--engine", "ray", "--worker-cores", "1")
 
 
@@ -45,7 +45,7 @@ def test_an_audit_doubts_the_same_images(
     tables = {}
     for name, more in (("here", ()), ("there", (*RAY, "--part-size", "32"))):
         monkeypatch.setenv("KNOWNGOOD_CACHE", str(tmp_path / f"cache of {name}"))
-        answer = run_cli("audit", parts, *BACKBONE, "--detector", "knn", "--out", tmp_path / name, *more)
+        answer = run_cli("audit", parts, *BACKBONE, "--detectors", "knn", "--out", tmp_path / name, *more)
         assert answer.code == 0, answer.err
         tables[name] = pl.read_parquet(tmp_path / name / "audit.parquet")
         facts = json.loads((tmp_path / name / "audit.json").read_text())

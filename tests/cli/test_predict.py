@@ -241,7 +241,9 @@ def test_nothing_readable_is_a_failure_whatever_is_allowed(
 def test_other_cuts_for_a_try(run_cli: Run, parts: Path, trained_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     plain = run_cli("predict", trained_run, parts, "--out", out, "--json").json
-    answer = run_cli("predict", trained_run, parts, "--out", out, "--threshold", 0.25, "--reject-from", 0.75, "--json")
+    answer = run_cli(
+        "predict", trained_run, parts, "--out", out, "--accept-below", 0.25, "--reject-from", 0.75, "--json"
+    )
     assert answer.code == 0, answer.err
     assert "A try: Accepts below 0.25, rejects from 0.75." in answer.err
     assert "would be let through (escape rate at most" in answer.err
@@ -257,12 +259,12 @@ def test_other_cuts_for_a_try(run_cli: Run, parts: Path, trained_run: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--threshold", "nan"], "accept_below is nan"),
-        (["--threshold", "1.5"], "accept_below is 1.5"),
-        (["--threshold", "-0.1"], "accept_below is -0.1"),
-        (["--threshold", "0.9", "--reject-from", "0.1"], "above reject_from"),
+        (["--accept-below", "nan"], "accept_below is nan"),
+        (["--accept-below", "1.5"], "accept_below is 1.5"),
+        (["--accept-below", "-0.1"], "accept_below is -0.1"),
+        (["--accept-below", "0.9", "--reject-from", "0.1"], "above reject_from"),
         (["--reject-from", "inf"], "reject_from is inf"),
-        (["--threshold", "0.5", "--engine", "ray", "--out", "rows"], "--threshold does not go with"),
+        (["--accept-below", "0.5", "--engine", "ray", "--out", "rows"], "--accept-below does not go with"),
     ],
 )
 def test_cuts_that_are_none(run_cli: Run, parts: Path, trained_run: Path, words: list[str], told: str) -> None:

@@ -38,7 +38,7 @@ def test_mistakes_are_told(run_cli: Callable[..., Any], trained_run: Path, tmp_p
         (("serve", tmp_path / "none", *db), "no recipe"),
         (("serve", trained_run, "--db", "mysql://x/y"), "--db"),
         (("serve", trained_run, *db, "--host", "0.0.0.0"), "knowngood users"),
-        (("serve", trained_run, *db, "--watch", tmp_path / "none"), "--watch"),
+        (("serve", trained_run, *db, "--inbox", tmp_path / "none"), "--inbox"),
         (("replay", trained_run, "4711", *db), "4711"),
     ):
         answer = run_cli(*words)

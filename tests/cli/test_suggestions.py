@@ -34,18 +34,21 @@ def told(answer: Any) -> str:
         ("train d --out x --size 64", "--image-size"),
         ("train d --out x --imgsz 64", "--image-size"),
         ("train d --out x --threshold 0.5", "--escape-budget"),
-        ("train d --out x --gpu 0", "--devices"),
-        ("train d --out x --device cuda", "--devices"),
+        ("train d --out x --gpu 0", "--device"),
+        ("train d --out x --accelerator cuda", "--device"),
         ("train d --out x --backbone resnet50", "--model"),
         ("train d --out x --network resnet50", "--model"),
         ("train d --out x --arch resnet50", "--model"),
         ("train d --out x --epoch 3", "--epochs"),
         ("train d --out x --sample y", "--sample is an option of knowngood predict"),
-        ("audit d --out x --model resnet50", "--backbone"),
+        ("audit d --out x --backbone resnet50", "--backbone is called --model now"),
+        ("compare d --out x --outlier-backbone resnet50", "--outlier-backbone is called --feature-model now"),
+        ("train d --out x --memory 100", "--memory is called --coreset-size now"),
+        ("synthesize transplant d --out x --turn 3", "--turn is called --rotate now"),
         ("predict --model run d", "RECIPE is an argument: knowngood predict RECIPE IMAGES"),
         ("predict --recipe run d", "RECIPE is an argument"),
         ("predict run --images d", "IMAGES is an argument"),
-        ("explain run d --out x --threshold 0.3", "--fraction"),
+        ("explain run d --out x --threshold 0.3", "--cam-threshold"),
         ("export run --format onnx", "--to"),
         ("train d", "knowngood train DATA --out"),
         ("fit d", "knowngood train?"),
@@ -72,7 +75,7 @@ def test_what_was_meant_is_suggested(run_cli: Run, tmp_path: Path, words: str, m
 @pytest.mark.parametrize("words", ["train d --wibble 3", "train --data d", "predict run d --data e", "xyzzy"])
 def test_nothing_silly_is_suggested(run_cli: Run, words: str) -> None:
     said = told(run_cli(*words.split()))
-    for silly in ("--watch", "--balance", "--patience", "--profile", "--test"):
+    for silly in ("--cam-history", "--inbox", "--balance", "--patience", "--profile", "--test"):
         assert silly not in said
 
 
@@ -141,7 +144,7 @@ WRONG = [
     "features nosuch --out x.parquet",
     "features DATA --out /proc/none.parquet",
     "features DATA --out x.csv",
-    "features DATA --out x.parquet --backbone resnet5",
+    "features DATA --out x.parquet --model resnet5",
     "cascade nosuch",
     "bench nosuch",
     "bench RUN nosuch",

@@ -11,7 +11,7 @@ import pytest
 
 from knowngood.data.images import decode
 
-NETWORK = ("--backbone", "efficientnet_lite0", "--image-size", "64")
+NETWORK = ("--model", "efficientnet_lite0", "--image-size", "64")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def made(run_cli, boxed, tmp_path_factory):
 
 def test_what_was_made_is_told(made, run_cli, boxed):
     out, told = made
-    assert (told["made"], told["maker"]) == (24, "transplant")
+    assert (told["made"], told["generator"]) == (24, "transplant")
     assert told["counts"]["train"]["generated"] == 24
     assert all(told["counts"][name]["generated"] == 0 for name in ("val", "calibration", "test"))
     again = run_cli("synthesize", "transplant", boxed, "--count", "24", "--out", out)
@@ -70,7 +70,7 @@ def test_a_recipe_points_out_defects(run_cli, parts, trained_run, tmp_path):
 
 def test_a_judgement_says_what_they_are_worth(made, run_cli, boxed, tmp_path):
     out = tmp_path / "judged"
-    words = ("synthesize", "judge", made[0], boxed, "--out", out, *NETWORK, "--classifier", "--bads", "8,all")
+    words = ("synthesize", "judge", made[0], boxed, "--out", out, *NETWORK, "--classifier", "--bad-counts", "8,all")
     answer = run_cli(*words, "--json")
     assert answer.code == 0, answer.err
     told = answer.json
@@ -113,10 +113,10 @@ def test_copies_are_listed_beside_their_originals(made, run_cli, boxed, tmp_path
         (("transplant", "DATA", "--out", "OUT", "--blend", "glue"), ("--blend", "poisson")),
         (("transplant", "nothing", "--out", "OUT"), ("no such path",)),
         (("sample", "nothing", "--out", "OUT"), ("There is no nothing (RUN)", "synthesize train")),
-        (("judge", "nothing", "DATA", "--out", "OUT"), ("There is no nothing (GENERATED)", "made images")),
-        (("judge", "DATA", "DATA", "--out", "OUT", "--bads", "few"), ("--bads", "few")),
+        (("judge", "nothing", "DATA", "--out", "OUT"), ("There is no nothing (GENERATED)", "generated images")),
+        (("judge", "DATA", "DATA", "--out", "OUT", "--bad-counts", "few"), ("--bad-counts", "few")),
         (("judge", "DATA", "DATA", "--out", "OUT", "--seeds", "1"), ("--seeds", "3")),
-        (("judge", "DATA", "DATA", "--out", "OUT", "--backbone", "resnet5"), ("resnet5", "resnet50")),
+        (("judge", "DATA", "DATA", "--out", "OUT", "--model", "resnet5"), ("resnet5", "resnet50")),
     ],
 )
 def test_wrong_input_is_named(run_cli, boxed, tmp_path, words, told):
@@ -138,9 +138,9 @@ def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
     assert taught.code == 0, taught.err
     assert "kimg 0.032" in taught.err
     assert f"knowngood synthesize sample {run}" in taught.out
-    assert len(list((run / "film").glob("*.png"))) == 3
+    assert len(list((run / "grids").glob("*.png"))) == 3
     told = run_cli("synthesize", "sample", run, "--count", "6", "--truncation", "0.7", "--out", out, "--json").json
-    assert (told["made"], told["maker"]) == (6, "stylegan")
+    assert (told["made"], told["generator"]) == (6, "stylegan")
     facts = json.loads(pl.read_parquet(out / "manifest.parquet")["facts"][0])
     assert facts == {"truncation": 0.7, "kimg": 0.032}
     one = ("--models", "resnet18", "--epochs", "1", "--image-size", "32", "--no-pretrained")
@@ -155,7 +155,7 @@ def test_a_generator_is_taught_and_asked(run_cli, make_set, tmp_path):
     [
         (["train", "PHOTOS", "--resolution", "100"], "32, 64, 128, 256"),
         (["train", "PHOTOS", "--class", "scrtch"], "scratch"),
-        (["train", "PHOTOS", "--class", "scratch"], "--force"),
+        (["train", "PHOTOS", "--class", "scratch"], "--allow-few-images"),
         (["sample", "NOWHERE"], "synthesize train"),
         (["sample", "PHOTOS"], "no generator"),
     ],

@@ -1,4 +1,4 @@
-"""knowngood train --watch: a film from before training to its last epoch, whole after a kill too."""
+"""knowngood train --cam-history: Grad-CAMs from before training to its last epoch, whole after a kill too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from knowngood.cam.history import read_film
+from knowngood.cam.history import read_cam_history
 from knowngood.progress import Silent, reporting_to
 from knowngood.workflows.train import train
 
@@ -53,38 +53,40 @@ def run(tmp_path_factory: pytest.TempPathFactory, parts: Path, watched: Path) ->
 
 
 def test_every_epoch_and_every_stage_is_kept(run: Path) -> None:
-    frames = read_film(run / "watch")
+    frames = read_cam_history(run / "cam_history")
     assert [frame.epoch for frame in frames] == [0, 1, 2]
     assert {len(frame.maps) for frame in frames} == {4}
     last = [frame.maps["bn2"] if "bn2" in frame.maps else list(frame.maps.values())[-1] for frame in frames]
     assert all(one.shape == last[0].shape and one.shape[0] == 2 for one in last)
-    assert not np.array_equal(frames[0].margins, frames[1].margins)
+    assert not np.array_equal(frames[0].raw_scores, frames[1].raw_scores)
     assert all((heat >= 0).all() and np.isfinite(heat).all() for frame in frames for heat in frame.maps.values())
 
 
 def test_it_is_made_into_pictures_and_shown(run: Path) -> None:
-    film, stages = (Image.open(run / "watch" / name) for name in ("film.png", "stages.png"))
-    assert film.size[0] >= 4 * 112
-    assert stages.size[1] > film.size[1]
-    assert Image.open(run / "watch" / "film.gif").n_frames == 3  # type: ignore[attr-defined]
+    epochs, stages = (Image.open(run / "cam_history" / name) for name in ("epochs.png", "stages.png"))
+    assert epochs.size[0] >= 4 * 112
+    assert stages.size[1] > epochs.size[1]
+    assert Image.open(run / "cam_history" / "epochs.gif").n_frames == 3  # type: ignore[attr-defined]
     page = (run / "report.html").read_text()
-    assert "How attention moved" in page
+    assert "CAM history" in page
     assert "data:image/gif" in page
 
 
-def test_a_stopped_training_goes_on_with_its_film(run: Path, parts: Path, watched: Path, tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_with_its_history(run: Path, parts: Path, watched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with reporting_to(Stopper()), pytest.raises(KeyboardInterrupt):
         train(parts, folder, watch=watched, **OPTIONS)
-    assert [frame.epoch for frame in read_film(folder / "watch")] == [0, 1]
+    assert [frame.epoch for frame in read_cam_history(folder / "cam_history")] == [0, 1]
     train(parts, folder, watch=watched, **OPTIONS)
-    for ours, theirs in zip(read_film(folder / "watch"), read_film(run / "watch"), strict=True):
-        np.testing.assert_allclose(ours.margins, theirs.margins, atol=1e-3)
+    for ours, theirs in zip(
+        read_cam_history(folder / "cam_history"), read_cam_history(run / "cam_history"), strict=True
+    ):
+        np.testing.assert_allclose(ours.raw_scores, theirs.raw_scores, atol=1e-3)
 
 
 def test_watching_changes_nothing_of_the_training(run: Path, parts: Path, tmp_path: Path) -> None:
     plain = train(parts, tmp_path / "run", **OPTIONS)
-    frames = read_film(run / "watch")
+    frames = read_cam_history(run / "cam_history")
     import json
 
     history = json.loads((run / "metrics.json").read_text())["history"]
@@ -96,9 +98,9 @@ def test_watching_changes_nothing_of_the_training(run: Path, parts: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--watch", "{watched}"], "--preset standard"),
-        (["--watch", "nowhere", "--preset", "standard"], "There is no nowhere"),
-        (["--watch", "{watched}/broken.png", "--preset", "standard"], "--watch"),
+        (["--cam-history", "{watched}"], "--preset standard"),
+        (["--cam-history", "nowhere", "--preset", "standard"], "There is no nowhere"),
+        (["--cam-history", "{watched}/broken.png", "--preset", "standard"], "--cam-history"),
     ],
 )
 def test_mistakes_are_told(

@@ -19,17 +19,17 @@ class Norm(Detector):
 
     order_free = True
 
-    def learn(self, rows):
+    def fit_rows(self, rows):
         self.mean_ = rows.mean(axis=0, dtype=np.float64)
-        self.threshold_ = fraction_threshold(self.judge(rows), 0.05)
+        self.threshold_ = fraction_threshold(self.score_rows(rows), 0.05)
 
-    def judge(self, rows):
+    def score_rows(self, rows):
         return np.linalg.norm(rows - self.mean_, axis=1)
 
 
 class UpsideDown(Norm):
-    def judge(self, rows):
-        return -super().judge(rows)
+    def score_rows(self, rows):
+        return -super().score_rows(rows)
 
 
 class ScalesByBatch(Norm):
@@ -45,19 +45,19 @@ class Writes(Norm):
 
 
 class Forgetful(Norm):
-    def learn(self, rows):
-        super().learn(rows)
+    def fit_rows(self, rows):
+        super().fit_rows(rows)
         self.mean_ = self.mean_ + np.random.default_rng().normal()
 
 
 class TakesNan(Norm):
     def fit(self, features):
         self.width_ = features.shape[-1]
-        self.learn(np.nan_to_num(features))
+        self.fit_rows(np.nan_to_num(features))
         return self
 
     def score(self, features):
-        return self.judge(np.nan_to_num(features))
+        return self.score_rows(np.nan_to_num(features))
 
 
 class MixesThreshold(Norm):
@@ -66,8 +66,8 @@ class MixesThreshold(Norm):
 
 
 class CountsOnOrder(Norm):
-    def learn(self, rows):
-        super().learn(rows)
+    def fit_rows(self, rows):
+        super().fit_rows(rows)
         self.mean_ = rows[0].astype(np.float64)
 
 

@@ -271,7 +271,7 @@ def test_the_station(case: Case, tmp_path: Path) -> None:
     for path in case.paths:
         (camera / path.name).write_bytes(path.read_bytes())
     watcher = Watcher(station, camera)
-    assert sum(watcher.look() for _ in range(4)) == len(case.paths)
+    assert sum(watcher.scan() for _ in range(4)) == len(case.paths)
     rows = [row for row in station.record.inspections.search(most=100) if row["source"] == "watch"]
     by_name = {path.name: wanted[str(path)] for path in case.paths}
     _same([(Path(r["image"]).name, r["defect_score"], r["decision"], r["input_reason"]) for r in rows], by_name)
@@ -343,7 +343,7 @@ def test_reasons_by_the_station_which_files_and_replays_them(
     for row in station.record.inspections.search(most=100):
         begin = photographs.get(Path(row["image"]))
         if begin is not None:
-            assert (row["reason"], row["doubt"]) == (begin, 2.0)
+            assert (row["reason"], row["priority"]) == (begin, 2.0)
     station.record.close()
 
 

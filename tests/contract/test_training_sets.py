@@ -36,7 +36,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def options(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path]) -> ChangeOptions:
     """Everything that a change may need."""
     made = make_set(tmp_path_factory.mktemp("made") / "made", good=2, bad=6, seed=8)
-    return ChangeOptions(augment="study", generated=made, backbone="efficientnet_lite0", seed=3)
+    return ChangeOptions(augment="study", generated=made, model="efficientnet_lite0", seed=3)
 
 
 @pytest.fixture(params=[*TRAINING_SET_CHANGES, "transforms+generated", "without-outliers+transforms"])
@@ -82,7 +82,7 @@ def test_it_repeats_itself_and_says_what_it_did(name: str, divided: Records, opt
 
 @pytest.mark.parametrize("name", list(TRAINING_SET_CHANGES))
 def test_what_is_missing_is_said_before_anything_is_read(name: str) -> None:
-    empty = ChangeOptions(augment="nonsense", generated=None, backbone="nonsense")
+    empty = ChangeOptions(augment="nonsense", generated=None, model="nonsense")
     try:
         TRAINING_SET_CHANGES.get(name)().check(empty)
     except KnownGoodError as error:

@@ -83,12 +83,12 @@ class Races:
 
     def _clear(self) -> None:
         """Settles what waits still, so that the next race begins with an empty queue."""
-        from knowngood.review.store.verdicts import Said
+        from knowngood.review.store.verdicts import NewVerdict
 
         for holder in ("tab0", "tab1"):
             self.record.queue.give_back(holder)
         for row in self.record.queue.take("last", 1000):
-            self.record.verdicts.say(Said(row["id"], "good", "ann"), "last")
+            self.record.verdicts.add(NewVerdict(row["id"], "good", "ann"), "last")
             self.said += 1
 
     def _waiting(self) -> int:
@@ -99,7 +99,7 @@ class Races:
         revision = self.station.last
         row = Filed(
             f"u{self.count}", f"u{self.count}.png", f"{self.count:064x}", revision["id"], revision["accept_below"],
-            revision["reject_from"], 0.5, "review", doubt=1.5, reason="review band",
+            revision["reject_from"], 0.5, "review", priority=1.5, reason="review band",
         )  # fmt: skip
         return int(self.record.inspections.file([row])[0])
 
@@ -117,16 +117,16 @@ class Races:
     def two_verdicts(self, dice: random.Random) -> None:
         """The holder of an image and somebody else speak at once, or the same request comes twice."""
         from knowngood.errors import ConflictError
-        from knowngood.review.store.verdicts import Said
+        from knowngood.review.store.verdicts import NewVerdict
 
         number = self._waiting()
         self.record.queue.take("tab0")
         same = dice.random() < 0.5
         keys = [f"k{number}", f"k{number}" if same else f"m{number}"]
         holders = ["tab0", "tab0" if same or dice.random() < 0.5 else "tab1"]
-        words = [Said(number, word, "ann", key=key) for word, key in zip(("good", "bad"), keys, strict=True)]
+        words = [NewVerdict(number, word, "ann", key=key) for word, key in zip(("good", "bad"), keys, strict=True)]
         told = at_once(
-            *(lambda s=s, w=w, h=h: s.verdicts.say(w, h) for s, w, h in zip(self.sides, words, holders, strict=True))
+            *(lambda s=s, w=w, h=h: s.verdicts.add(w, h) for s, w, h in zip(self.sides, words, holders, strict=True))
         )
         numbers = [one for one in told if isinstance(one, int)]
         for one in told:

@@ -109,7 +109,7 @@ def test_cam_is_the_weighted_sum_and_its_average_the_margin(images: Tensor) -> N
     (ours,) = made.maps.values()
     np.testing.assert_allclose(ours.numpy(), by_hand, atol=1e-4)
     np.testing.assert_allclose(ours.mean((1, 2)).numpy() + bias[1] - bias[0], margins, atol=1e-4)
-    np.testing.assert_allclose(made.margins.numpy(), margins, atol=1e-5)
+    np.testing.assert_allclose(made.raw_scores.numpy(), margins, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])

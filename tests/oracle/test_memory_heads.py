@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from knowngood.models.heads import NEAREST, SMOOTHING, STRANGEST, NearestHead, PatchHead, patch_maps, smooth_maps
 from knowngood.outliers.neighbour_detectors import NearestNeighbours
-from knowngood.outliers.patchcore import PatchMemory
+from knowngood.outliers.patchcore import PatchCore
 
 
 def patches(count: int, places: int = 12, seed: int = 0) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_scores_and_maps_are_those_of_the_equations(places: int) -> None:
 @pytest.mark.parametrize("share", [0.05, 1.0])
 def test_the_head_scores_as_the_detector(share: float) -> None:
     """With 1.0 there are more remembered patches than are compared at a time."""
-    detector = PatchMemory(share=share, strangest=STRANGEST).fit(patches(100))
+    detector = PatchCore(share=share, strangest=STRANGEST).fit(patches(100))
     assert (len(detector.memory_) > 1024) == (share == 1.0)
     new = patches(20, 240, seed=2)
     head = head_of(detector.memory_)

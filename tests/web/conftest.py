@@ -91,7 +91,7 @@ def fill_queue(station: Station, parts: Path, count: int) -> list[int]:
                 *(revision["accept_below"], revision["reject_from"], 0.5, "review"),
                 lot="A17",
                 **facts,
-                doubt=2 - number / (10 * count),
+                priority=2 - number / (10 * count),
                 reason="review band",
             )
         )

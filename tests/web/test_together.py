@@ -20,7 +20,7 @@ def filled(serve_live: Callable[..., Any], trained_run: Path) -> Any:
     """A station with the images of a run, looked over."""
     live = serve_live()
     take_over_run(live.station, trained_run)
-    live.overview.look()
+    live.overview.update()
     return live
 
 
@@ -57,7 +57,7 @@ def test_without_labels_the_panel_says_why_it_is_empty(
 ) -> None:
     live = serve_live()
     fill(live.station, parts, 3)
-    live.overview.look()
+    live.overview.update()
     at = window(live.url)
     at.queue()
     at.page.wait_for_selector("#near-why:not([hidden])")
@@ -140,7 +140,7 @@ def test_copies_are_listed_those_with_different_labels_first(
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(sources[source].read_bytes())
     inspect_data(live.station, folder)
-    live.overview.look()
+    live.overview.update()
     at = window(live.url, width=390)
     at.page.goto("/data/copies")
     groups = at.page.locator(".groups > li")
@@ -195,7 +195,7 @@ def test_lots_that_look_strange_to_the_network_alarm_on_the_page(
             (image.rotate(45) if lot == 11 else image).save(place)
             jobs.append(Job(place.read_bytes(), place.name, lot=f"A{lot:02}", machine=f"M{lot % 2}"))
         station.inspect(jobs)
-    filled.overview.look()
+    filled.overview.update()
     at = window(filled.url)
     at.page.goto("/lots")
     assert "features: mean of each lot" in str(at.page.text_content("main"))

@@ -1,1 +1,1 @@
-"""Where a network looked: maps, the regions in them, and how well they agree with the truth."""
+"""CAM methods, maps of a photograph, the regions in them, and their agreement with known defects."""

@@ -1,4 +1,4 @@
-"""Maps of a few photographs kept after every epoch of a training, so that one can see where attention moves."""
+"""Grad-CAMs of a few photographs, saved after every epoch of a training."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Film:
-    """Called after each epoch with the network that validation saw; writes epoch_000.npz, epoch_001.npz ...
+class CamRecorder:
+    """Callback of a training: writes epoch_000.npz, epoch_001.npz ... with the maps of the network that is validated.
 
-    Each file holds `margins` (N,) and, for every stage, `map:NAME` (N, H, W) at the network's size, all float32, raw
-    Grad-CAMs.
+    Each file holds `raw_scores` (N,) and, for every stage, `map:NAME` (N, H, W), the raw Grad-CAMs at the network's
+    input size; all float32.
 
     Attributes:
-        folder: For the files.
+        folder: Where the files are written.
         photographs: (H, W) or (H, W, 3) uint8 each.
     """
 
@@ -50,35 +50,35 @@ class Film:
             classifier.train(training)
         arrays = {f"map:{name}": heat.cpu().numpy() for name, heat in made.maps.items()}
         encoded = io.BytesIO()
-        np.savez_compressed(encoded, margins=made.margins.cpu().numpy(), **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(encoded, raw_scores=made.raw_scores.cpu().numpy(), **arrays)  # type: ignore[arg-type]
         with whole_file(self.folder / f"epoch_{epoch:03}.npz") as scratch:
             scratch.write_bytes(encoded.getbuffer())
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One epoch of a film.
+class CamFrame:
+    """The maps of one epoch.
 
     Attributes:
         epoch: 0 is before training.
-        margins: (N,) float32, bad over good, uncalibrated.
+        raw_scores: (N,) float32, logit of bad minus logit of good, uncalibrated.
         maps: Stage to raw maps (N, h, w) float32, the finest stage first.
     """
 
     epoch: int
-    margins: npt.NDArray[np.float32]
+    raw_scores: npt.NDArray[np.float32]
     maps: dict[str, Map]
 
 
-def read_film(folder: Path) -> list[Frame]:
-    """Returns the epochs that a folder holds, in order."""
+def read_cam_history(folder: Path) -> list[CamFrame]:
+    """Returns the epochs that are saved in a folder, in order; files of version 0.1 are read too."""
     frames = []
     for path in folder.glob("epoch_*.npz"):
         match = _NAME.fullmatch(path.name)
         if match is None:
             continue
-        with np.load(path, allow_pickle=False) as held:
-            arrays: dict[str, Any] = {name: held[name] for name in held.files}
+        with np.load(path, allow_pickle=False) as saved:
+            arrays: dict[str, Any] = {name: saved[name] for name in saved.files}
         maps = {name.removeprefix("map:"): one for name, one in arrays.items() if name.startswith("map:")}
-        frames.append(Frame(int(match[1]), arrays["margins"], maps))
+        frames.append(CamFrame(int(match[1]), arrays["raw_scores" if "raw_scores" in arrays else "margins"], maps))
     return sorted(frames, key=lambda frame: frame.epoch)

@@ -1,4 +1,4 @@
-"""Which layers of a classifier can be looked at, and by which names."""
+"""Raw maps of a classifier's layers: layer names, hooks, the place of each cell, and one map per photograph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAST, ALL = "last", "all"
 
 
 def stage_names(classifier: Classifier) -> tuple[str, ...]:
-    """Returns the stages, coarse to fine order kept, the last one being what the head sees."""
+    """Returns the module names of the stages, fine to coarse; the last one is the input of the head."""
     backbone = BACKBONES.get(classifier.config.backbone)
     stages = classifier.config.stages or backbone.stages
     names = [str(classifier.trunk.feature_info[index]["module"]) for index in stages]
@@ -66,15 +66,15 @@ def layer_names(classifier: Classifier, wanted: str | Sequence[str] = LAST) -> t
     return tuple(found)
 
 
-class Watch:
-    """Sees what named layers put out, as a context; on leaving, the network is as it was.
+class LayerOutputs:
+    """Context that records the outputs of named layers by forward hooks, which it removes on exit.
 
-    Gradients are taken back to the earliest watched layer and no further: the layers before it run without a graph.
+    Gradients reach back to the earliest of these layers and no further: the layers before it run without a graph.
 
     Args:
-        network: Its parameters and hooks are put back on leaving, whatever happened inside.
+        network: Its hooks and `requires_grad` flags are restored on exit, also after an exception.
         names: Dotted names of its modules.
-        gradients: Whether `gradients_of` will be asked for.
+        gradients: Whether `gradients_of` will be called.
     """
 
     def __init__(self, network: nn.Module, names: Sequence[str], *, gradients: bool) -> None:
@@ -86,15 +86,17 @@ class Watch:
         self._frozen: list[nn.Parameter] = []
         self._modes: list[torch.autograd.grad_mode.inference_mode | torch.enable_grad | torch.no_grad] = []
 
-    def __enter__(self) -> Watch:
-        watched = {name: self.network.get_submodule(name) for name in self.names}  # first: it may not be there
+    def __enter__(self) -> LayerOutputs:
+        layers = {
+            name: self.network.get_submodule(name) for name in self.names
+        }  # before anything is changed: a name may be wrong
         self._modes = [torch.inference_mode(False), torch.enable_grad() if self.gradients else torch.no_grad()]
         for mode in self._modes:
             mode.__enter__()
         self._frozen = [p for p in self.network.parameters() if p.requires_grad]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        for name, layer in watched.items():
+        for name, layer in layers.items():
             self._handles.append(layer.register_forward_hook(self._hook(name)))
         return self
 
@@ -109,16 +111,16 @@ class Watch:
             mode.__exit__(None, None, None)
         self._handles, self._frozen, self._modes, self.outputs = [], [], [], {}
 
-    def gradients_of(self, margins: Tensor) -> dict[str, Tensor]:
-        """Returns the gradient of each image's margin by each watched output.
+    def gradients_of(self, raw_scores: Tensor) -> dict[str, Tensor]:
+        """Returns the gradient of each image's raw score with respect to each recorded output.
 
         Args:
-            margins: (B,), computed inside the context.
+            raw_scores: (B,), computed inside the context.
 
         Returns:
-            Name to (B, C, h, w); zeros where the margin does not depend on a layer.
+            Name to (B, C, h, w); zeros where the score does not depend on a layer.
         """
-        made = torch.autograd.grad(margins.sum(), list(self.outputs.values()), materialize_grads=True)
+        made = torch.autograd.grad(raw_scores.sum(), list(self.outputs.values()), materialize_grads=True)
         return dict(zip(self.outputs, made, strict=True))
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
@@ -128,7 +130,7 @@ class Watch:
                 return output
             seen = output if output.requires_grad else output.detach().requires_grad_()
             self.outputs[name] = seen
-            return seen.clone()  # a ReLU that works in place must not change what was seen
+            return seen.clone()  # a ReLU that works in place must not change the recorded output
 
         return keep
 
@@ -169,7 +171,7 @@ _known: WeakKeyDictionary[Classifier, dict[str, Cells]] = WeakKeyDictionary()
 
 
 def cells_of(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells]:
-    """Returns where the cells of layers lie; found once for each classifier, since many batches ask."""
+    """Returns the position of the cells of each layer; computed once per classifier and layer."""
     known = _known.setdefault(classifier, {})
     if missing := tuple(name for name in layers if name not in known):
         known |= _traced(classifier, missing)
@@ -177,10 +179,10 @@ def cells_of(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells
 
 
 def _traced(classifier: Classifier, layers: tuple[str, ...]) -> dict[str, Cells]:
-    """Returns where the cells of layers lie, from the paddings and strides of what comes before each.
+    """Returns the position of the cells of each layer, from the paddings and strides before it.
 
     Args:
-        classifier: Left as it was; looks at one empty picture.
+        classifier: Left as it was; it runs once on an empty image.
         layers: Names from `layer_names`.
 
     Reference:
@@ -245,27 +247,27 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """What one batch gave.
+    """Raw scores and maps of one batch.
 
     Attributes:
-        margins: (B,) float32, as the classifier gives them.
+        raw_scores: (B,) float32, logit of bad minus logit of good, uncalibrated.
         maps: Layer to raw maps (B, h, w) float32; not scaled to the picture, so comparable between pictures.
     """
 
-    margins: Tensor
+    raw_scores: Tensor
     maps: dict[str, Tensor]
 
 
 def has_cam(classifier: Classifier) -> bool:
-    """Says whether the last layer is linear on averaged maps, so that CAM exists."""
+    """Returns whether the last layer is linear on averaged maps, so that CAM is defined."""
     return classifier.head is None and BACKBONES.get(classifier.config.backbone).pooled_head
 
 
 def method_for(classifier: Classifier, name: str = AUTO) -> Method:
-    """Returns the method asked for; "auto" is CAM where it exists, else HiResCAM, which equals it there.
+    """Returns a method by name; "auto" is CAM where it is defined, else HiResCAM (equal to CAM where both are).
 
     Raises:
-        ConfigError: CAM is asked of a network that has none.
+        ConfigError: CAM is not defined for this network.
         UnknownNameError: No such method.
     """
     if name == AUTO:
@@ -292,32 +294,35 @@ def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: s
 
     Raises:
         UnknownNameError: There is no such layer.
-        ConfigError: The method cannot say anything of that layer.
+        ConfigError: The method is not defined for that layer.
     """
     names = layer_names(classifier, layers)
     if method.needs == "weights" and names != stage_names(classifier)[-1:]:
         raise ConfigError(
-            "CAM speaks of the last stage only.", expected="--layers last", fix="Use --method gradcam for other layers."
+            "CAM is defined for the last stage only.",
+            expected="--layers last",
+            fix="Use --method gradcam for other layers.",
         )
-    with Watch(classifier.trunk, names, gradients=method.needs == "gradients") as watch:
-        margins = classifier(images)
+    with LayerOutputs(classifier.trunk, names, gradients=method.needs == "gradients") as recorded:
+        raw_scores = classifier(images)
         extra: dict[str, Tensor | None] = dict.fromkeys(names)
         if method.needs == "gradients":
-            extra |= watch.gradients_of(margins)
+            extra |= recorded.gradients_of(raw_scores)
         elif method.needs == "weights":
             weight = classifier.head_layer().weight
             extra[names[0]] = (weight[1] - weight[0]).detach()
         maps = {
-            name: method.make(output.detach().float(), extra[name]).detach() for name, output in watch.outputs.items()
+            name: method.make(output.detach().float(), extra[name]).detach()
+            for name, output in recorded.outputs.items()
         }
-        return LayerMaps(margins.detach().float(), maps)
+        return LayerMaps(raw_scores.detach().float(), maps)
 
 
 def stage_heat(classifier: Classifier, images: Tensor, method: Method) -> LayerMaps:
-    """Returns raw maps of the stages that an SVM head sees, each by what the head itself owes to it.
+    """Returns raw maps of the stages that feed an SVM head, each from the gradient of the head alone.
 
-    The gradient stops at the stages: a change that runs through later ones is theirs. So the maps can be added, and
-    the trunk needs no backward pass.
+    The gradient stops at the stages, so that an effect through a later stage counts there only: the maps can be added,
+    and the trunk needs no backward pass.
 
     Args:
         classifier: With an SVM head.
@@ -330,17 +335,17 @@ def stage_heat(classifier: Classifier, images: Tensor, method: Method) -> LayerM
             outputs = classifier.stage_maps(images)
         with torch.enable_grad():
             seen = [output.detach().requires_grad_() for output in outputs]
-            margins = classifier.head(pool_stages(seen))
-            gradients = torch.autograd.grad(margins.sum(), seen)
+            raw_scores = classifier.head(pool_stages(seen))
+            gradients = torch.autograd.grad(raw_scores.sum(), seen)
         made = [method.make(s.detach(), g) for s, g in zip(seen, gradients, strict=True)]
-        return LayerMaps(margins.detach(), dict(zip(stage_names(classifier), made, strict=True)))
+        return LayerMaps(raw_scores.detach(), dict(zip(stage_names(classifier), made, strict=True)))
 
 
 def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[Tensor, Tensor]:
-    """Returns margins and one raw map a photograph, of all members together.
+    """Returns the raw scores and one raw map per photograph, summed over the members of an ensemble.
 
-    A member's map is that of its last stage; of an SVM head, which sees several stages, the sum of what it owes to
-    each. Members are added as their margins are.
+    A member's map is that of its last stage; with an SVM head, which has several stages as input, the sum of the maps
+    of these stages. Members are weighted as their raw scores are.
 
     Args:
         inspector: In evaluation mode.
@@ -348,37 +353,37 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
         method: Name of a method, or "auto".
 
     Returns:
-        Margins (B,) and maps (B, H, W) float32 at the size of `images`.
+        Raw scores (B,) and maps (B, H, W), float32, at the size of `images`.
     """
     size = (int(images.shape[2]), int(images.shape[3]))
     total = torch.zeros(len(images), *size, device=images.device)
-    margins = torch.zeros(len(images), device=images.device)
+    raw_scores = torch.zeros(len(images), device=images.device)
     for scale, member in zip(inspector.scales.tolist(), inspector.members, strict=True):
         assert isinstance(member, Classifier)
         chosen = method_for(member, method)
-        kernel = member.head is not None and chosen.needs == "gradients"
-        made = stage_heat(member, images, chosen) if kernel else layer_maps(member, images, chosen)
-        margins += scale * made.margins
+        by_stage = member.head is not None and chosen.needs == "gradients"
+        made = stage_heat(member, images, chosen) if by_stage else layer_maps(member, images, chosen)
+        raw_scores += scale * made.raw_scores
         for heat in over_picture(member, made.maps, size).values():
             total += scale * heat
-    return margins, total
+    return raw_scores, total
 
 
 def placed_maps(
     classifier: Classifier, images: Tensor, method: Method, layers: str | Sequence[str] = LAST
 ) -> LayerMaps:
-    """Returns what `layer_maps` does, at the size of the pictures: every cell over the place that it saw."""
+    """Returns what `layer_maps` does, at the size of the images, every cell over its receptive field."""
     made = layer_maps(classifier, images, method, layers)
-    return LayerMaps(made.margins, over_picture(classifier, made.maps, (int(images.shape[2]), int(images.shape[3]))))
+    return LayerMaps(made.raw_scores, over_picture(classifier, made.maps, (int(images.shape[2]), int(images.shape[3]))))
 
 
 def over_picture(classifier: Classifier, maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Returns maps of layers at the size of the pictures, every cell over the place that it saw.
+    """Returns maps of layers at the size of the images, every cell over the centre of its receptive field.
 
     Args:
         classifier: Whose layers they are.
         maps: Layer to raw maps (B, h, w).
-        size: Height and width of the pictures that the classifier was given.
+        size: Height and width of the images that were passed to the classifier.
 
     Returns:
         Layer to (B, height, width) float32.

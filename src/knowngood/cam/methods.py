@@ -1,7 +1,7 @@
-"""Ways of making a map of where a network looked: one function each; add one line to register another.
+"""CAM methods: one function each; add one line to `METHODS` to register another.
 
-A map is made of what one layer put out and of what the margin of bad over good owes to it. It is kept raw: nothing
-is scaled to the picture at hand, so that maps of different photographs can be compared.
+A map is computed from the output of one layer and from its influence on the raw score (logit of bad minus logit of
+good). It stays raw: nothing is scaled to one image, so that maps of different photographs can be compared.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Method:
     Attributes:
         summary: One line for tables and help.
         needs: What `make` gets besides the layer's output: "weights" of the last layer, bad minus good, (C,);
-            "gradients" of the margin, (B, C, h, w); "nothing": None.
+            "gradients" of the raw score, (B, C, h, w); "nothing": None.
         make: Takes the output (B, C, h, w) float32 and what it needs; returns raw maps (B, h, w) float32, higher
-            where the photograph looks bad.
-        signed: Whether values below 0 mean something: what speaks for good.
+            where the evidence for bad is.
+        signed: Whether values below 0 have a meaning (evidence for good).
     """
 
     summary: str
@@ -52,7 +52,7 @@ METHODS: Registry[Method] = Registry(
 
 
 def cam(output: Tensor, weights: Tensor | None) -> Tensor:
-    """Returns M(x, y) = sum_k w_k f_k(x, y); its average over the picture, plus the bias, is the margin.
+    """Returns M(x, y) = sum_k w_k f_k(x, y); its average over the image plus the bias is the raw score.
 
     Args:
         output: (B, C, h, w) of the layer that is averaged.
@@ -62,8 +62,8 @@ def cam(output: Tensor, weights: Tensor | None) -> Tensor:
         (B, h, w), signed.
 
     Reference:
-        Zhou et al. 2016, equations 1 and 2. The weights are those of the margin, bad minus good: of two outputs
-        only their difference decides.
+        Zhou et al. 2016, equations 1 and 2. The weights are those of bad minus those of good: of two logits
+        only the difference decides.
     """
     import torch
 
@@ -75,11 +75,11 @@ CAM = Method("CAM: exact, for networks that average their last maps; one forward
 
 
 def gradcam(output: Tensor, gradients: Tensor | None) -> Tensor:
-    """Returns relu(sum_k a_k f_k), a_k the gradient of the margin averaged over the picture.
+    """Returns relu(sum_k a_k f_k), a_k the gradient of the raw score averaged over the picture.
 
     Args:
         output: (B, C, h, w).
-        gradients: (B, C, h, w) of the margin.
+        gradients: (B, C, h, w) of the raw score.
 
     Returns:
         (B, h, w) >= 0.
@@ -104,7 +104,7 @@ def gradcam_plus_plus(output: Tensor, gradients: Tensor | None) -> Tensor:
 
     Args:
         output: (B, C, h, w).
-        gradients: (B, C, h, w) of the margin.
+        gradients: (B, C, h, w) of the raw score.
 
     Returns:
         (B, h, w) >= 0.
@@ -129,14 +129,14 @@ GRADCAM_PLUS_PLUS = Method("Grad-CAM++: several faults of one kind", "gradients"
 def hirescam(output: Tensor, gradients: Tensor | None) -> Tensor:
     """Returns sum_k g_k(x, y) f_k(x, y) times the number of places.
 
-    With global average pooling that is CAM; with an SVM head it is the head's linearisation at this photograph.
+    With global average pooling this equals CAM; with an SVM head it is the head linearised at this photograph.
 
     Args:
         output: (B, C, h, w).
-        gradients: (B, C, h, w) of the margin.
+        gradients: (B, C, h, w) of the raw score.
 
     Returns:
-        (B, h, w), signed; its average is what the margin owes to the layer, to first order.
+        (B, h, w), signed; its average is the part of the raw score due to the layer, to first order.
 
     Reference:
         Draelos and Carin 2020, equation 4; times h w here, so that layers of different size share one unit.
@@ -145,7 +145,7 @@ def hirescam(output: Tensor, gradients: Tensor | None) -> Tensor:
     return (gradients * output).sum(1) * (output.shape[2] * output.shape[3])
 
 
-HIRESCAM = Method("HiResCAM: the margin laid out over the picture, for any head", "gradients", hirescam, True)
+HIRESCAM = Method("HiResCAM: the raw score spread over the image, for any head", "gradients", hirescam, True)
 
 
 def layercam(output: Tensor, gradients: Tensor | None) -> Tensor:
@@ -153,7 +153,7 @@ def layercam(output: Tensor, gradients: Tensor | None) -> Tensor:
 
     Args:
         output: (B, C, h, w).
-        gradients: (B, C, h, w) of the margin.
+        gradients: (B, C, h, w) of the raw score.
 
     Returns:
         (B, h, w) >= 0.

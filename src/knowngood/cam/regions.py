@@ -1,4 +1,4 @@
-"""From a map to the defect: connected regions above a share of the map's maximum, as masks and boxes."""
+"""Connected regions of a map above a share of its maximum, as masks and boxes, and localisation metrics."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def regions_of(heat: Map, *, fraction: float = FRACTION, most: int = 5) -> tuple
     Args:
         heat: (H, W) raw map; NaN is not allowed.
         fraction: Of the map's own maximum, in (0, 1).
-        most: How many are returned at most.
+        most: Largest number of regions returned.
 
     Returns:
-        None where the map has no positive value.
+        An empty tuple where the map has no positive value.
 
     Raises:
         ConfigError: The fraction is not between 0 and 1.
@@ -93,7 +93,7 @@ _LEVELS = 400  # thresholds of the AUPRO curve
 
 
 def pointing_hit(heat: Map, mask: Mask, *, tolerance: int = 0) -> bool:
-    """Says whether the map's maximum lies on the defect.
+    """Returns whether the map's maximum lies on the defect.
 
     Args:
         heat: (H, W).

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_made
 from knowngood.data.config import AugmentConfig
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Write transformed copies of the rarer class.")(augment)
+    app.command(cls=Verb, short_help="Write transformed copies of the rarer class.")(augment)
 
 
-@with_options(AugmentConfig)
+@with_options(AugmentConfig, basic=("total", "class_", "augment", "seed"))
 def augment(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the copies and the manifest; must be empty.")],
@@ -25,7 +25,7 @@ def augment(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the augmented set that is in --out.")] = False,
+    force: Force = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
     json: Json = False,
 ) -> None:

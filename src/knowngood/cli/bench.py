@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import RecipePath, images_to_read
+from knowngood.cli.options import RecipePath, Verb, images_to_read, with_device
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Measure a recipe on this machine, stage by stage.")(bench)
+    app.command(cls=Verb, short_help="Measure a recipe on this machine, stage by stage.")(bench)
 
 
+@with_device
 def bench(
     recipe: RecipePath,
     images: Annotated[Path | None, images_to_read("Photographs to use; drawn ones by default.", "[IMAGES]")] = None,

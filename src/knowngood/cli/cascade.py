@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from knowngood.cli.options import Run, with_options
+from knowngood.cli.options import Run, Verb, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work
 from knowngood.workflows.configs import CascadeConfig
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Put a fast student before a recipe's network.")(cascade)
+    app.command(cls=Verb, short_help="Put a fast student before a recipe's network.")(cascade)
 
 
 @with_options(CascadeConfig)
+@with_device
 def cascade(
     run: Run,
     config: CascadeConfig,
     json: Json = False,
 ) -> None:
-    """Teach a small network to decide the clear cases; predict uses both from then on.
+    """Train a small network that decides the clear cases; predict uses both from then on.
 
     The whole keeps the recipe's escape budget, certified anew. Export first: the student is exported alike.
     """
@@ -43,6 +44,6 @@ def show_cascade(done: Cascaded) -> None:
     """Prints what a cascade does."""
     from knowngood.workflows.cascade import sentences
 
-    for said in sentences(done.document):
-        typer.echo(said)
+    for sentence in sentences(done.document):
+        typer.echo(sentence)
     typer.echo(f"Cascade: {done.folder}\nIts report: {done.page}")

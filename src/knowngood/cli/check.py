@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, UnitFrom
+from knowngood.cli.options import Bad, Data, Good, Source, UnitFrom, Verb
 from knowngood.cli.output import Json, answer_json, at_work, one_line, show_folders, show_table
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Find what would spoil a training.")(check)
+    app.command(cls=Verb, short_help="Find what would spoil a training.")(check)
 
 
 def check(

@@ -8,17 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 from knowngood.training.config import ClassicalConfig
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="SVM, random forest, LDA ... on deep features; PCA.")(classical)
+    app.command(cls=Verb, short_help="SVM, random forest, LDA ... on deep features; PCA.")(classical)
 
 
-@with_options(ClassicalConfig)
+@with_options(ClassicalConfig, basic=("model", "image_size", "classifiers", "seeds", "seed"))
+@with_device
 def classical(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the results; earlier ones are replaced.")],

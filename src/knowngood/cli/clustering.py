@@ -16,7 +16,7 @@ from knowngood.scale.config import ClusterConfig
 
 @contextmanager
 def at_work_on(config: ClusterConfig) -> Iterator[None]:
-    """As `at_work`; what a cluster tells of lost workers stays off the terminal, or goes to stderr."""
+    """Shows progress as `at_work` does; a cluster's messages stay off the terminal or go to stderr."""
     if config.engine == "local":
         with at_work():
             yield

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.errors import ConfigError
 from knowngood.experiments.configs import CompareConfig
@@ -19,10 +19,11 @@ _TPRS = ("0.991", "0.995", "0.997", "1")
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Compare models, training sets, freezing and balance in one table.")(compare)
+    app.command(cls=Verb, short_help="Compare models, training sets, freezing and balance in one table.")(compare)
 
 
-@with_options(CompareConfig)
+@with_options(CompareConfig, basic=("models", "training_sets", "classifiers", "seeds", "epochs", "image_size", "seed"))
+@with_device
 def compare(
     data: Data,
     config: CompareConfig,
@@ -31,7 +32,7 @@ def compare(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the comparison that is in --out.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Train several models in the same way on the same splits and say which differences are real.
@@ -69,8 +70,8 @@ def compare(
     show_table("What it costs", cost, map(_cost, rows), right=range(1, 5))
     left_out = done.document["left_out"]
     for why in dict.fromkeys(left_out.values()):
-        typer.echo(f"Left out, {why}: {', '.join(key for key, said in left_out.items() if said == why)}")
-    typer.echo("\n".join([done.document["verdict"], *(f"- {said}" for said in done.document["sentences"])]))
+        typer.echo(f"Left out, {why}: {', '.join(key for key, reason in left_out.items() if reason == why)}")
+    typer.echo("\n".join([done.document["verdict"], *(f"- {sentence}" for sentence in done.document["sentences"])]))
     typer.echo(f"Page: {done.folder / 'compare.html'}\nTrainings: {done.folder / 'models'}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from knowngood.cli.options import Source
+from knowngood.cli.options import Source, Verb, with_device
 from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_table
 
 SHOWN = 20
@@ -16,11 +16,12 @@ _Recipe = Annotated[Path, typer.Argument(help="Folder of a recipe, or of the run
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command("compare-recipes", short_help="Compare two recipes on photographs that neither has seen.")(
+    app.command("compare-recipes", cls=Verb, short_help="Compare two recipes on photographs that neither has seen.")(
         compare_recipes
     )
 
 
+@with_device
 def compare_recipes(
     a: _Recipe,
     b: _Recipe,
@@ -30,7 +31,7 @@ def compare_recipes(
     ] = None,
     source: Source = None,
     all_images: Annotated[
-        bool, typer.Option("--all", help="Count all photographs, also those that a recipe learned from.")
+        bool, typer.Option("--all-images", help="Count all photographs, also those that a recipe learned from.")
     ] = False,
     runtime: Annotated[str, typer.Option(help="auto, torch, openvino or onnxruntime, for both.")] = "auto",
     confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the intervals.")] = 0.95,

@@ -8,15 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.options import (
+    ADVANCED,
     Bad,
     Data,
+    Force,
     Good,
     RecipePath,
     Source,
     UnitFrom,
+    Verb,
     check_name,
     out_folder,
     to_read,
+    with_config,
+    with_device,
 )
 from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_table
 
@@ -26,9 +31,11 @@ FAILED = 1  # exit code where a requirement is not met
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Measure a recipe on labelled photographs.")(evaluate)
+    app.command(cls=Verb, short_help="Measure a recipe on labelled photographs.")(evaluate)
 
 
+@with_config
+@with_device
 def evaluate(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: RecipePath,
     data: Data,
@@ -47,19 +54,36 @@ def evaluate(  # noqa: PLR0913, PLR0917  (an option each)
         float | None, typer.Option(help="Required: at most this share of the goods is rejected; else exit code 1.")
     ] = None,
     runtime: Annotated[
-        str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.")
+        str,
+        typer.Option(
+            help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(help="For a try: accept below this score; alone it also moves the reject cut.")
+    accept_below: Annotated[
+        float | None,
+        typer.Option(
+            help="For a try: accept below this score; alone it also moves the reject cut.", rich_help_panel=ADVANCED
+        ),
     ] = None,
     reject_from: Annotated[
-        float | None, typer.Option(help="For a try: reject from this score; what lies between is reviewed.")
+        float | None,
+        typer.Option(
+            help="For a try: reject from this score; what lies between is reviewed.", rich_help_panel=ADVANCED
+        ),
     ] = None,
     any_product: Annotated[
-        bool, typer.Option("--any-product", help="Decide by the score alone what does not look like the product.")
+        bool,
+        typer.Option(
+            "--any-product",
+            help="Decide by the score alone what does not look like the product.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = False,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the intervals.")] = 0.95,
-    force: Annotated[bool, typer.Option("--force", help="Replace the evaluation that is in --out.")] = False,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Of the intervals.", rich_help_panel=ADVANCED)
+    ] = 0.95,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure a recipe on any labelled photographs: escapes, overkill, AUC, and whether its certificate holds here.
@@ -74,7 +98,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  (an option each)
 
         given: dict[str, Any] = {"source": source, "good": good or (), "bad": bad or (), "unit_from": unit_from}
         given |= {"golden": golden, "max_escape_rate": max_escape_rate, "max_overkill_rate": max_overkill_rate}
-        given |= {"runtime": runtime, "any_product": any_product, "accept_below": threshold, "reject_from": reject_from}
+        given |= {
+            "runtime": runtime,
+            "any_product": any_product,
+            "accept_below": accept_below,
+            "reject_from": reject_from,
+        }
         done = work(recipe, data, out, **given, confidence=confidence, force=force)
     document = done.document
     if json:

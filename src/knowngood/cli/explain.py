@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import MaxErrors, RecipePath, images_to_read, out_folder, with_options
+from knowngood.cli.options import MaxErrors, RecipePath, Verb, images_to_read, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, show_table
 from knowngood.workflows.configs import ExplainConfig
 
@@ -16,10 +16,11 @@ SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Show where a recipe looked: heatmaps and boxes.")(explain)
+    app.command(cls=Verb, short_help="Show where a recipe looked: heatmaps and boxes.")(explain)
 
 
-@with_options(ExplainConfig)
+@with_options(ExplainConfig, basic=("method", "cam_threshold", "scale"))
+@with_device
 def explain(
     recipe: RecipePath,
     images: Annotated[list[Path], images_to_read("Image files and folders.")],

@@ -6,17 +6,18 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import RecipePath, data_option, with_options
+from knowngood.cli.options import RecipePath, Verb, data_option, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_table
 from knowngood.recipe.options import Tolerance
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Export a recipe to OpenVINO or ONNX, checked for parity.")(export)
+    app.command(cls=Verb, short_help="Export a recipe to OpenVINO or ONNX, checked for parity.")(export)
 
 
-@with_options(Tolerance)
+@with_options(Tolerance, basic=())
+@with_device
 def export(
     recipe: RecipePath,
     config: Tolerance,
@@ -27,7 +28,7 @@ def export(
 ) -> None:
     """Export a recipe into its own folder; predict takes the quickest export from then on.
 
-    The graph is compared with the recipe on held-out images and refused when it strays too far;
+    The graph is compared with the recipe on held-out images and refused when it differs too much;
     its thresholds are certified anew.
     """
     from knowngood.recipe.export_formats import check_export
@@ -50,9 +51,9 @@ def export(
         ("overkill", percent(before["overkill"]), percent(after["overkill"])),
     ]
     show_table(f"{parity['images']} held-out images", ("", "recipe", "export"), rows, right=(1, 2))
-    apart = parity["score_difference"]
+    difference = parity["score_difference"]
     typer.echo(
-        f"Scores differ by {apart['mean']:.5f} on average, {apart['max']:.5f} at most; "
+        f"Scores differ by {difference['mean']:.5f} on average, {difference['max']:.5f} at most; "
         f"{parity['changed_decisions']} decisions changed."
     )
     if document.wide:

@@ -8,29 +8,45 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.clustering import at_work_on, check_folder
-from knowngood.cli.options import Backbone, Bad, Data, Good, ImageSize, Source, Weights, with_options
+from knowngood.cli.options import (
+    ADVANCED,
+    Bad,
+    Data,
+    FeatureModel,
+    Good,
+    ImageSize,
+    Source,
+    Verb,
+    Weights,
+    with_device,
+    with_options,
+)
 from knowngood.cli.output import Json, answer_json
 from knowngood.scale.config import ClusterConfig, of_a_cluster
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Compute deep features of photographs.")(features)
+    app.command(cls=Verb, short_help="Compute deep features of photographs.")(features)
 
 
-@with_options(ClusterConfig, "cluster")
+@with_options(ClusterConfig, "cluster", basic=("engine",))
+@with_device
 def features(  # noqa: PLR0913, PLR0917  (an option each)
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Table to write, .parquet: image, sha256, features, error.")],
     cluster: ClusterConfig,
-    backbone: Backbone = "resnet50",
+    model: FeatureModel = "resnet50",
     weights: Weights = None,
     image_size: ImageSize = None,
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="On a cluster: compute everything, also what --out has already.")
+        bool,
+        typer.Option(
+            "--fresh", help="On a cluster: compute everything, also what --out has already.", rich_help_panel=ADVANCED
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -38,10 +54,10 @@ def features(  # noqa: PLR0913, PLR0917  (an option each)
     if fresh and cluster.engine == "local":
         raise of_a_cluster("--fresh")
     check_folder(cluster, out, (".parquet",))
-    from knowngood.data.loading import refuse_in_data  # what decodes comes with it, so what is wrong is told before
+    from knowngood.data.loading import refuse_in_data  # imported late: it loads the decoders
 
     refuse_in_data(out, [data])
-    asked = {"backbone": backbone, "weights": weights, "image_size": image_size}
+    asked = {"model": model, "weights": weights, "image_size": image_size}
     work = _here if cluster.engine == "local" else _on_cluster
     with at_work_on(cluster):
         given: dict[str, Any] = {"source": source, "good": good or (), "bad": bad or ()}
@@ -73,7 +89,7 @@ def _here(data: str, out: Path, asked: dict[str, Any], **more: Any) -> dict[str,
         "features": made.rows.shape[1],
         "computed": made.computed,
         "unreadable": len(made.failed),
-        "backbone": made.backbone,
+        "model": made.model,
         "weights": made.origin,
         "size": list(made.size),
     }
@@ -90,7 +106,7 @@ def _on_cluster(data: str, out: Path, asked: dict[str, Any], **more: Any) -> dic
         "taken_over": done.taken_over,
         "workers": done.workers,
         "unreadable": done.unreadable,
-        "backbone": asked["backbone"],
+        "model": asked["model"],
         "weights": done.origin,
         "size": list(done.size),
     }

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
@@ -17,32 +20,40 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
-from knowngood.errors import DataError
+from knowngood.cli.suggesting import renamed
+from knowngood.errors import ConfigError, DataError
 from knowngood.parameters import checked_parameters
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FEW = 9  # options with --help; no more of them are one list
+MANY = 12  # options; a verb with more of them takes a file of options too
+ADVANCED = "Advanced options"
 # Options that name something registered, and where; "auto" and what is empty are nobody's name.
 _NAMES = {
     "model": "knowngood.models.backbones:BACKBONES",
     "models": "knowngood.models.backbones:BACKBONES",
-    "backbone": "knowngood.models.backbones:BACKBONES",
-    "outlier_backbone": "knowngood.models.backbones:BACKBONES",
-    "student": "knowngood.models.backbones:BACKBONES",
-    "ClassicalConfig.models": "knowngood.training.config:CLASSIFIERS",
-    "conventional": "knowngood.training.config:CLASSIFIERS",
+    "classifier_model": "knowngood.models.backbones:BACKBONES",
+    "feature_model": "knowngood.models.backbones:BACKBONES",
+    "student_model": "knowngood.models.backbones:BACKBONES",
+    "classifiers": "knowngood.training.config:CLASSIFIERS",
     "method": "knowngood.cam.methods:METHODS",
     "source": "knowngood.data.sources:SOURCES",
     "runtime": "knowngood.recipe.runtimes:RUNTIMES",
 }
 
 
-def check_name(option: str, value: Any, model: str = "") -> None:
+def check_name(option: str, value: Any) -> None:
     """Looks whether what an option names is registered.
 
     Args:
         option: Name of the field or parameter.
         value: One name, or several with commas or in a list; None, "" and "auto" pass.
-        model: Class that the field belongs to.
 
     Raises:
         UnknownNameError: It is not; those that are are named.
@@ -51,7 +62,7 @@ def check_name(option: str, value: Any, model: str = "") -> None:
         from knowngood.data.config import names_in
 
         names_in(value)
-    where = _NAMES.get(f"{model}.{option}") or _NAMES.get(option)
+    where = _NAMES.get(option)
     if where is None or not value:
         return
     module, _, attribute = where.partition(":")
@@ -148,9 +159,9 @@ def out_argument(description: str) -> Any:
     return typer.Argument(help=description, callback=_place)
 
 
-def to_read(description: str) -> Any:
+def to_read(description: str, panel: str | None = None) -> Any:
     """Returns an option that names files or folders to be read; it is refused at once where there are none."""
-    return typer.Option(help=description, callback=_there)
+    return typer.Option(help=description, callback=_there, rich_help_panel=panel)
 
 
 def images_to_read(description: str, metavar: str = "IMAGES") -> Any:
@@ -167,20 +178,25 @@ RecipePath = Annotated[
     typer.Argument(metavar="RECIPE", help="Folder of a recipe, or of the run that made it.", callback=_recipe),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of train.", callback=_recipe)]
-Backbone = Annotated[str, typer.Option(help="Pretrained network whose features are used.", callback=_named("backbone"))]
-Weights = Annotated[Path | None, to_read("File or folder with its weights.")]
+FeatureModel = Annotated[
+    str, typer.Option(help="Pretrained network whose features are used.", callback=_named("model"))
+]
+Weights = Annotated[Path | None, to_read("File or folder with its weights.", ADVANCED)]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
 MaxErrors = Annotated[
     int, typer.Option(min=0, help="Photographs that may be unreadable before the exit code is 1; all rows are written.")
 ]
 RequireSignature = Annotated[
     list[Path] | None,
-    to_read("Public key (PEM file or folder of them) that must have signed the recipe; may be repeated."),
+    to_read("Public key (PEM file or folder of them) that must have signed the recipe; may be repeated.", ADVANCED),
 ]
 Source = Annotated[
     str | None,
-    typer.Option(help="Data source; guessed from the folder if not given.", callback=_named("source")),
+    typer.Option(
+        help="Data source; guessed from the folder if not given.", callback=_named("source"), rich_help_panel=ADVANCED
+    ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call wrote there; never other files.")]
 
 
 def data_option(description: str) -> Any:
@@ -192,7 +208,8 @@ UnitFrom = Annotated[
     str | None,
     typer.Option(
         help="What says which photographs show the same part: a regex on the images' names (its group unit, or first "
-        "group), a column of the manifest, or none to look for near copies only."
+        "group), a column of the manifest, or none to look for near copies only.",
+        rich_help_panel=ADVANCED,
     ),
 ]
 Good = Annotated[
@@ -205,18 +222,174 @@ Bad = Annotated[
 ]
 
 
-def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Callable[..., None]], Callable[..., None]]:
+class Verb(TyperCommand):
+    """A verb whose help shows the usual options first and the others under "Advanced options"."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the arguments, then the options by section."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], ADVANCED: []}
+        for param in self.get_params(ctx):
+            row = param.get_help_record(ctx)
+            if row is not None:
+                panel = getattr(param, "rich_help_panel", None) or "Options"
+                sections["Arguments" if param.param_type_name == "argument" else panel].append(row)
+        if len(sections["Options"]) + len(sections[ADVANCED]) <= FEW:
+            sections["Options"] += sections.pop(ADVANCED)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _from_file(context: typer.Context, value: Path | None) -> None:
+    """Takes the options of a file as defaults of this call: what is typed beats them."""
+    if value is not None and not context.resilient_parsing:
+        context.default_map = {**(context.default_map or {}), **_options_in(value, context)}
+
+
+def _options_in(path: Path, context: typer.Context) -> dict[str, Any]:
+    """Returns the parameters of a verb that a file names, with their values.
+
+    Args:
+        path: TOML file, one `option = value` a line, or config.json of a run folder.
+        context: Of the verb.
+
+    Raises:
+        ConfigError: The file cannot be read, or has a key that is no option of the verb.
+    """
+    verb = context.command_path.partition(" ")[2]
+    known = {str(param.name).rstrip("_"): param for param in context.command.params}
+    found: dict[str, Any] = {}
+    for key, value in _document(path).items():
+        name = key.replace("-", "_")
+        if path.suffix.lower() == ".json" and name not in known:
+            name = str(renamed(verb, key) or key).replace("-", "_")  # written by an older knowngood
+        if name not in known or name in _NOT_IN_A_FILE:
+            now = renamed(verb, key)
+            near = [now] if now else get_close_matches(name, [n for n in known if n not in _NOT_IN_A_FILE], 2, 0.6)
+            raise ConfigError(
+                f"{path}: {key!r} is no option of {context.command_path}.",
+                expected="names of its options, with - or _",
+                fix=f"did you mean {' or '.join(near)}?" if near else f"{context.command_path} --help",
+            )
+        found[str(known[name].name)] = _as_typed(value, known[name])
+    return found
+
+
+def _as_typed(value: Any, param: Any) -> Any:
+    """Returns a value of a file as the command line would give it: several with commas, or as a list."""
+    several = getattr(param, "multiple", False) or param.nargs != 1
+    if isinstance(value, list):
+        return value if several else ",".join(map(str, value))
+    return [value] if several else value
+
+
+def _choose_device(context: typer.Context, value: str) -> str:
+    if not context.resilient_parsing:
+        from knowngood.environment import use_device
+
+        use_device(value)
+    return value
+
+
+_NOT_IN_A_FILE = ("config_file", "help")
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """Returns the options that a file holds, those of a run's config.json without what was left at None."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            held = json.loads(text)
+            options = {**held["config"], **held.get("repeat", {})}
+        else:
+            options = tomllib.loads(text)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} (--config) cannot be read: {error}.",
+            expected="a TOML file of options (epochs = 8), or config.json of a run folder",
+            fix="Check the path and the line that is named.",
+        ) from error
+    return {name: value for name, value in options.items() if value is not None}
+
+
+_CONFIG_FILE = inspect.Parameter(
+    "config_file",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            is_eager=True,
+            callback=_from_file,
+            help="TOML file of options (epochs = 8), or config.json of a run folder; what is typed beats it.",
+        ),
+    ],
+)
+
+
+_DEVICE = inspect.Parameter(
+    "device",
+    inspect.Parameter.KEYWORD_ONLY,
+    default="auto",
+    annotation=Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(
+            callback=_choose_device,
+            help="Where networks run: auto takes a GPU if there is one.",
+            rich_help_panel=ADVANCED,
+        ),
+    ],
+)
+
+
+def with_config(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb the option --config, which reads its other options from a file."""
+    return _with(_CONFIG_FILE, verb)
+
+
+def with_device(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb the option --device, which says whether networks run on a GPU."""
+    return _with(_DEVICE, verb)
+
+
+def _with(parameter: inspect.Parameter, verb: Callable[..., None]) -> Callable[..., None]:
+    """Returns the verb with an option more whose callback does all there is to do."""
+    own = inspect.signature(verb, eval_str=True)
+    if parameter.name in own.parameters:
+        return verb
+
+    @functools.wraps(verb)
+    def run(**given: Any) -> None:
+        given.pop(parameter.name)
+        verb(**given)
+
+    return _signed(run, [*own.parameters.values(), parameter])
+
+
+def with_options(
+    model: type[BaseModel], name: str = "config", *, basic: Collection[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a verb one option a field of `model`; the verb receives the validated model as one argument.
+
+    A verb that then has more than a dozen options also takes --config.
 
     Args:
         model: A frozen pydantic model whose fields have descriptions.
         name: Of that argument.
+        basic: Fields whose options stand with the usual ones in the help, the others under "Advanced options"; None
+            for all.
     """
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(verb, eval_str=True)
         kept = [p for p in own.parameters.values() if p.name != name]
-        made = [_parameter(one, field) for one, field in model.model_fields.items()]
+        made = [
+            _parameter(one, field, ADVANCED if basic is not None and one not in basic else None)
+            for one, field in model.model_fields.items()
+        ]
 
         @functools.wraps(verb)
         def run(**given: Any) -> None:
@@ -224,20 +397,26 @@ def with_options(model: type[BaseModel], name: str = "config") -> Callable[[Call
             checked = checked_parameters(model, fields)
             for one in model.model_fields:
                 value = getattr(checked, one)
-                check_name(one, value, model.__name__)
+                check_name(one, value)
                 for place in value if isinstance(value, tuple) else ():
                     if isinstance(place, Path):
                         check_there(place, "--" + one.replace("_", "-"))
             verb(**{name: checked}, **given)
 
-        run.__signature__ = own.replace(parameters=[*kept, *made])  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in (*kept, *made)}
-        return run
+        done = _signed(run, [*kept, *made])
+        return with_config(done) if len(kept) + len(made) > MANY else done
 
     return decorate
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def _signed(run: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """Returns the verb with the signature that typer makes options of: without a default first."""
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _parameter(name: str, field: FieldInfo, panel: str | None) -> inspect.Parameter:
     kind, default = _typer_type(name, field.annotation), field.get_default()
     if isinstance(default, tuple):
         default = ",".join(default)
@@ -246,7 +425,9 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     flag = "--" + name.rstrip("_").replace("_", "-")  # class_ is --class
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
     read = _there if Path in (kind, *get_args(kind)) else None  # no field names a place to write
-    option = typer.Option(*flags, help=field.description, show_default=default is not None, callback=read)
+    option = typer.Option(
+        *flags, help=field.description, show_default=default is not None, callback=read, rich_help_panel=panel
+    )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 

@@ -80,7 +80,7 @@ class _Task:
     done: int
     before: int  # done by an earlier run: it says nothing about the rate of this one
     began: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    shown: float = field(default_factory=time.monotonic)
 
 
 class Lines:
@@ -102,8 +102,8 @@ class Lines:
         one = self.tasks[task]
         one.done += steps
         now = time.monotonic()
-        if now - one.told >= self.EVERY:
-            one.told = now
+        if now - one.shown >= self.EVERY:
+            one.shown = now
             self.say(f"{one.title}: {one.done}{_rest(one, now)}{'  ' + note if note else ''}")
 
     def finish(self, task: int) -> None:

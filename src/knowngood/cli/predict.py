@@ -9,12 +9,15 @@ import typer
 
 from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import (
+    ADVANCED,
     MaxErrors,
     RecipePath,
     RequireSignature,
+    Verb,
     check_name,
     images_to_read,
     to_read,
+    with_device,
     with_options,
 )
 from knowngood.cli.output import Json, answer_json, at_work, end_for_errors, one_line, percent, show_table
@@ -26,10 +29,11 @@ SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Score photographs with a recipe.")(predict)
+    app.command(cls=Verb, short_help="Score photographs with a recipe.")(predict)
 
 
-@with_options(EngineConfig)
+@with_options(EngineConfig, basic=("engine", "any_product"))
+@with_device
 def predict(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: RecipePath,
     images: Annotated[
@@ -38,23 +42,36 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     ],
     config: EngineConfig,
     out: Annotated[Path | None, typer.Option("--out", help="File for the scores: .csv or .parquet.")] = None,
-    sample: Annotated[Path | None, to_read("Sample submission whose columns and ids --out shall have.")] = None,
+    sample: Annotated[
+        Path | None, to_read("Sample submission whose columns and ids --out shall have.", ADVANCED)
+    ] = None,
     submission: Annotated[
-        bool, typer.Option("--submission", help="Write --out as id,label, as contests want it.")
+        bool,
+        typer.Option("--submission", help="Write --out as id,label, as contests want it.", rich_help_panel=ADVANCED),
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Score everything, also what --out has already.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Score everything, also what --out has already.", rich_help_panel=ADVANCED)
+    ] = False,
     runtime: Annotated[
         str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.")
     ] = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(help="For a try: accept below this score; alone it also moves the reject cut.")
+    accept_below: Annotated[
+        float | None,
+        typer.Option(
+            help="For a try: accept below this score; alone it also moves the reject cut.", rich_help_panel=ADVANCED
+        ),
     ] = None,
     reject_from: Annotated[
-        float | None, typer.Option(help="For a try: reject from this score; what lies between is reviewed.")
+        float | None,
+        typer.Option(
+            help="For a try: reject from this score; what lies between is reviewed.", rich_help_panel=ADVANCED
+        ),
     ] = None,
     max_errors: MaxErrors = 0,
     require_signature: RequireSignature = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Tell how busy each stage was.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show how busy each stage was.", rich_help_panel=ADVANCED)
+    ] = False,
     json: Json = False,
 ) -> None:
     """Score photographs: defect score (0 to 1, higher is more likely bad) and accept, review or reject.
@@ -64,7 +81,7 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     """
     check_name("runtime", runtime)
     local = {"--sample": sample is not None, "--submission": submission, "--profile": profile}
-    tries = {"--threshold": threshold is not None, "--reject-from": reject_from is not None}
+    tries = {"--accept-below": accept_below is not None, "--reject-from": reject_from is not None}
     _refused(config, out, local | tries)
     if config.engine != "local":
         counts = _on_cluster(
@@ -80,7 +97,11 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
         stages, passed = Profile(), PassedOver()
         kept: dict[str, Any] = {"out": out, "sample": sample, "submission": submission, "fresh": fresh}
         kept |= {"cascade": config.cascade, "any_product": config.any_product, "passed_over": passed}
-        cuts: dict[str, Any] = {"accept_below": threshold, "reject_from": reject_from, "signed_by": require_signature}
+        cuts: dict[str, Any] = {
+            "accept_below": accept_below,
+            "reject_from": reject_from,
+            "signed_by": require_signature,
+        }
         frame = work(recipe, images, **kept, **cuts, runtime=runtime, profile=stages)
     counts = {
         "images": len(frame),
@@ -97,12 +118,12 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     if len(broken):
         listed = [(one_line(name), error) for name, error in broken.select("image", "error").head(SHOWN).iter_rows()]
         show_table(f"Unreadable ({len(listed)} of {len(broken)})", ("image", "error"), listed)
-    apart = frame.filter(frame["reason"].is_not_null())
-    if len(apart):
-        shown = apart.select("image", "defect_score", "reason").head(SHOWN)
-        title = f"For a person, whatever the score ({len(shown)} of {len(apart)})"
-        told = [(one_line(name), *rest) for name, *rest in shown.iter_rows()]
-        show_table(title, ("image", "defect score", "reason"), told)
+    unusual = frame.filter(frame["reason"].is_not_null())
+    if len(unusual):
+        shown = unusual.select("image", "defect_score", "reason").head(SHOWN)
+        title = f"For a person, whatever the score ({len(shown)} of {len(unusual)})"
+        listed = [(one_line(name), *rest) for name, *rest in shown.iter_rows()]
+        show_table(title, ("image", "defect score", "reason"), listed)
     scored = frame.filter(frame["defect_score"].is_not_null()).sort("defect_score", descending=True)
     if len(scored):
         worst = scored.select("image", "defect_score", "decision").head(SHOWN)

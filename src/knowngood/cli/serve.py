@@ -10,7 +10,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from knowngood.cli.options import Bad, Good, RecipePath, RequireSignature, check_name, data_option, to_read
+from knowngood.cli.options import (
+    ADVANCED,
+    Bad,
+    Good,
+    RecipePath,
+    RequireSignature,
+    Verb,
+    check_name,
+    data_option,
+    to_read,
+    with_config,
+)
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.environment import install_command
 from knowngood.errors import DataError, MissingExtraError
@@ -21,17 +32,18 @@ _HERE = "knowngood-review/record.db"
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs."""
-    app.command(short_help="Serve a recipe: review station and API.")(serve)
-    app.command(short_help="Repeat old inspections of a unit.")(replay)
-    app.command(short_help="Who may use the review station.")(users)
+    app.command(cls=Verb, short_help="Serve a recipe: review station and API.")(serve)
+    app.command(cls=Verb, short_help="Repeat old inspections of a unit.")(replay)
+    app.command(cls=Verb, short_help="Who may use the review station.")(users)
 
 
+@with_config
 def serve(  # noqa: PLR0913, PLR0917  (an option each)
     recipe: RecipePath,
     data: Annotated[str | None, data_option("Photographs to inspect and to review; the run's own if left out.")] = None,
-    audit: Annotated[Path | None, to_read("audit.parquet of `knowngood audit`: what it doubts is queued.")] = None,
+    audit: Annotated[Path | None, to_read("audit.parquet of `knowngood audit`: what it suspects is queued.")] = None,
     judged: Annotated[
-        Path | None, to_read("Folder of `knowngood synthesize judge`: what it would drop is queued.")
+        Path | None, to_read("Folder of `knowngood synthesize judge`: what it would drop is queued.", ADVANCED)
     ] = None,
     good: Good = None,
     bad: Bad = None,
@@ -40,32 +52,55 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
         str, typer.Option(help="Address to listen on; beyond this computer everybody needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
-    watch: Annotated[Path | None, to_read("Folder into which a camera drops photographs.")] = None,
+    inbox: Annotated[Path | None, to_read("Folder into which a camera drops photographs.")] = None,
     keep: Annotated[
-        Literal["all", "doubtful"], typer.Option(help="Which photographs that were sent are kept.")
+        Literal["all", "doubtful"],
+        typer.Option(help="Which photographs that were sent are kept.", rich_help_panel=ADVANCED),
     ] = "all",
-    images: Annotated[Path | None, typer.Option(help="Folder for them; beside the record if left out.")] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Ask for a token on this computer too.")] = False,
+    image_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the photographs that are kept; beside the record if left out.", rich_help_panel=ADVANCED
+        ),
+    ] = None,
     runtime: Annotated[
-        str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the cascade or the fastest export.")
+        str,
+        typer.Option(
+            help="auto, torch, openvino or onnxruntime; auto takes the cascade or the fastest export.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = "auto",
-    unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Serve the newest revision though nobody has approved it.")
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Ask for a token on this computer too.", rich_help_panel=ADVANCED)
+    ] = False,
+    allow_unapproved: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unapproved",
+            help="Serve the newest revision though nobody has approved it.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = False,
     any_product: Annotated[
         bool,
         typer.Option(
-            "--any-product", help="Decide by the score alone what does not look like the recipe's photographs."
+            "--any-product",
+            help="Decide by the score alone what does not look like the recipe's photographs.",
+            rich_help_panel=ADVANCED,
         ),
     ] = False,
     allow_own_approval: Annotated[
         bool,
         typer.Option(
-            "--allow-own-approval", help="Engineers may approve revisions that they made; the record says so."
+            "--allow-own-approval",
+            help="Engineers may approve revisions that they made; the record says so.",
+            rich_help_panel=ADVANCED,
         ),
     ] = False,
     require_signature: RequireSignature = None,
-    waiting: Annotated[int, typer.Option(min=1, help="Photographs that wait at most; more are answered 503.")] = 128,
+    queue_size: Annotated[
+        int, typer.Option(min=1, help="Photographs that wait at most; more are answered 503.", rich_help_panel=ADVANCED)
+    ] = 128,
 ) -> None:
     """Serve a recipe: pages where people clear the queue, move the threshold and look units up; an API for machines.
 
@@ -73,19 +108,21 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
     """
     check_name("runtime", runtime)
     with at_work():
-        if images is not None:
+        if image_folder is not None:
             from knowngood.data.loading import refuse_in_data
 
-            refuse_in_data(images, [place for place in (data, watch) if place is not None])
+            refuse_in_data(image_folder, [place for place in (data, inbox) if place is not None])
         serving = _station_code()
         local = serving.is_loopback(host)
-        limits: dict[str, Any] = {"keep": keep, "waiting": waiting, "batch": min(16, waiting), "unsigned": unsigned}
+        limits: dict[str, Any] = {"keep": keep, "queue_size": queue_size, "allow_unapproved": allow_unapproved}
+        limits |= {"batch": min(16, queue_size)}
         limits |= {"any_product": any_product, "allow_own_approval": allow_own_approval}
         limits |= {"require_signature": tuple(require_signature or ())}
-        station = serving.open_station(recipe, db, runtime=runtime, shelf=images, open=local and not tokens, **limits)
+        opened = {"runtime": runtime, "shelf": image_folder, "open": local and not tokens}
+        station = serving.open_station(recipe, db, **opened, **limits)
         serving.check_host(station, host)
-        if watch is not None and not watch.is_dir():
-            raise DataError(f"There is no folder {watch}.", fix="Check --watch.")
+        if inbox is not None and not inbox.is_dir():
+            raise DataError(f"There is no folder {inbox}.", fix="Check --inbox.")
         if data is None:
             serving.take_over_run(station, recipe)
         works: list[Callable[[], object]] = []
@@ -98,21 +135,21 @@ def serve(  # noqa: PLR0913, PLR0917  (an option each)
 
             works.append(lambda: queue_audit(station.record, audit, station.scoring))
         if judged is not None:
-            from knowngood.review.verdict_files import queue_judged, read_judged
+            from knowngood.review.verdict_files import queue_generated, read_judgement
 
-            read_judged(judged)  # a wrong folder is told before anything is served
-            works.append(lambda: queue_judged(station, judged))
+            read_judgement(judged)  # a wrong folder is an error before anything is served
+            works.append(lambda: queue_generated(station, judged))
         serving.in_background(*works)
         watcher = None
-        if watch is not None:
+        if inbox is not None:
             from knowngood.review.inbox import Watcher
 
-            watcher = Watcher(station, watch)
+            watcher = Watcher(station, inbox)
             station.workers.append(watcher)
 
         def started() -> None:
             typer.echo(f"knowngood: http://{host}:{port} serves {station.inspector.name}; Ctrl-C ends it", err=True)
-            for line in serving.unsigned_notes(station):
+            for line in serving.approval_notes(station):
                 typer.echo(f"knowngood: {line}", err=True)
             if watcher is not None:
                 watcher.start()
@@ -142,19 +179,19 @@ def replay(
             named = ", ".join(repr(one or "") for one in lots)
             raise DataError(f"The lots {named} each have a unit {unit!r}.", fix="Say which with --lot.")
         rows = station.record.inspections.story(unit, lots[0] if lot is None else lot or None)
-        told = [station.replay(row) for row in rows]
+        found = [station.replay(row) for row in rows]
     if json:
-        answer_json({"unit": unit, "agrees": all(one["agrees"] for one in told), "inspections": told})
+        answer_json({"unit": unit, "agrees": all(one["agrees"] for one in found), "inspections": found})
     else:
-        said = {True: "agrees", False: "does not agree", None: "cannot be repeated"}
+        words = {True: "agrees", False: "does not agree", None: "cannot be repeated"}
         listed = [
             (one["inspection"], one["at"][:16], one["then"]["defect_score"], one["then"]["decision"])
             + ((one["now"]["defect_score"], one["now"]["decision"]) if one["now"] else (None, None))
-            + (said[one["agrees"]], one["why"])
-            for one in told
+            + (words[one["agrees"]], one["why"])
+            for one in found
         ]
         show_table(unit, ("inspection", "when (UTC)", "score", "decision", "score now", "now", "", "why"), listed)
-    if not all(one["agrees"] for one in told):
+    if not all(one["agrees"] for one in found):
         raise typer.Exit(1)
 
 

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from knowngood.cli.options import Verb
 from knowngood.cli.output import Json, answer_json, at_work
 from knowngood.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Sign a recipe, or verify who signed it.")(sign)
+    app.command(cls=Verb, short_help="Sign a recipe, or verify who signed it.")(sign)
 
 
 def sign(

@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.experiments.configs import StudyConfig
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Do all of it: check, train, compare, audit, and one report.")(study)
+    app.command(cls=Verb, short_help="Do all of it: check, train, compare, audit, and one report.")(study)
 
 
-@with_options(StudyConfig)
+@with_options(StudyConfig, basic=("preset", "skip", "model", "escape_budget", "seed"))
+@with_device
 def study(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the study.")],
@@ -25,7 +26,7 @@ def study(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the study that is in --out.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Check, train, compare, audit and report, in one resumable run.
@@ -44,6 +45,6 @@ def study(
     show_table("Steps done", ("step", "took"), rows, right=(1,))
     for name, why in done.document["left_out"].items():
         typer.echo(f"Left out, {name}: {why}")
-    for number, said in enumerate(done.document["next"], 1):
-        typer.echo(f"{number}. {said}")
+    for number, sentence in enumerate(done.document["next"], 1):
+        typer.echo(f"{number}. {sentence}")
     typer.echo(f"Report: {done.folder / PAGE}\nInspector: {done.folder / 'inspector' / 'recipe'}")

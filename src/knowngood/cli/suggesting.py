@@ -8,6 +8,39 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
+# Options of earlier versions, by the verbs that had them, and what they are called now.
+_RENAMED = {
+    "train": {"memory": "coreset-size", "watch": "cam-history"},
+    "compare": {"outlier-backbone": "feature-model", "conventional": "classifiers", "variants": "training-sets"},
+    "compare-recipes": {"all": "all-images"},
+    "classical": {"backbone": "model", "models": "classifiers"},
+    "audit": {"backbone": "model", "detector": "detectors", "train-preset": "preset"},
+    "features": {"backbone": "model"},
+    "cascade": {"student": "student-model"},
+    "explain": {"fraction": "cam-threshold"},
+    "predict": {"threshold": "accept-below"},
+    "serve": {
+        "watch": "inbox",
+        "unsigned": "allow-unapproved",
+        "waiting": "queue-size",
+        "images": "image-folder",
+    },
+    "synthesize train": {"projector": "model", "freeze": "freeze-blocks"},
+    "synthesize transplant": {"jitter": "shift", "turn": "rotate", "scale": "zoom"},
+    "synthesize judge": {"backbone": "model", "bads": "bad-counts"},
+}
+
+
+def renamed(verb: str, option: str) -> str | None:
+    """Returns what an option of an earlier version is called now, without dashes before it, or None.
+
+    Args:
+        verb: As it is typed after `knowngood`.
+        option: Its old name, with or without dashes before it.
+    """
+    return _RENAMED.get(verb, {}).get(option.lstrip("-").lower().replace("_", "-"))
+
+
 _ALIKE = 0.75  # of letters: less is a coincidence
 
 # Options that mean the same, here or in other programs; what a verb has of a line is what was meant.
@@ -15,10 +48,11 @@ _OPTIONS = tuple(
     frozenset(line.split())
     for line in (
         "out output output-dir output-folder outdir out-dir save save-dir save-to project dest destination target o",
-        "model backbone network net arch architecture encoder base-model student student-model m",
+        "model backbone network net arch architecture encoder base-model student student-model classifier-model m",
         "models backbones networks model",
-        "outlier-backbone outlier-model backbone model network arch",
-        "devices device gpu gpus cuda cpu accelerator accelerators num-gpus",
+        "feature-model outlier-backbone outlier-model backbone model network arch",
+        "device gpu cuda cpu accelerator",
+        "devices gpus accelerators num-gpus",
         "batch-size bs batch batchsize b",
         "learning-rate lr rate eta",
         "image-size size imgsz img-size imgs img-sz input-size resize side student-size compare-size resolution",
@@ -26,9 +60,9 @@ _OPTIONS = tuple(
         "epochs epoch num-epochs n-epochs max-epochs iterations steps iters kimg e",
         "escape-budget escape-rate escape escapes fnr miss-rate tpr recall sensitivity threshold cutoff",
         "overkill-budget overkill overkill-rate fpr false-positives false-alarms",
-        "threshold thresholds cutoff accept-below cut",
+        "accept-below threshold thresholds cutoff cut",
         "reject-from reject-above reject-threshold upper-threshold",
-        "fraction cam-threshold threshold heatmap-threshold",
+        "cam-threshold fraction threshold heatmap-threshold",
         "confidence confidence-level conf alpha certainty",
         "workers jobs num-workers n-jobs njobs threads processes j",
         "worker-cores cores cpus cores-per-worker",
@@ -54,8 +88,8 @@ _OPTIONS = tuple(
         "engine cluster ray distributed",
         "port p",
         "db database sqlite postgres record",
-        "watch inbox hot-folder watch-folder watch-dir incoming camera",
-        "watch cam-history film gradcam",
+        "inbox watch hot-folder watch-folder watch-dir incoming camera",
+        "cam-history watch film gradcam",
         "without exclude outliers drop",
         "verdicts labels corrections relabel",
         "roi region crop bbox box area mask",
@@ -64,8 +98,8 @@ _OPTIONS = tuple(
         "layers layer stages stage",
         "raw npy arrays",
         "runtime backend executor device cuda gpu cpu",
-        "detector detectors algorithm algo",
-        "memory coreset-size coreset patches",
+        "detectors detector algorithm algo",
+        "coreset-size memory coreset patches",
         "folds cv kfold k-fold n-folds",
         "resplit reshuffle new-split shuffle split",
         "count number num num-samples n n-samples samples",
@@ -73,8 +107,8 @@ _OPTIONS = tuple(
         "balance class-weight class-weights sampler weighted oversample",
         "freeze frozen freeze-backbone",
         "tokens token auth",
-        "unsigned allow-unapproved unapproved",
-        "waiting queue-size queue",
+        "allow-unapproved unsigned unapproved",
+        "queue-size waiting queue",
         "unit-from units group-by groups group unit",
         "good ok pass normal positive",
         "bad ng defect defects fail reject negative",
@@ -150,6 +184,8 @@ def suggestion(error: Any, words: Iterable[str]) -> str:
 def _for_option(typed: str, context: Any, path: str) -> str | None:
     """Returns what to try instead of an option that a verb does not have."""
     name, have = typed.lstrip("-").lower().replace("_", "-"), _options(context)
+    if (now := renamed(path.partition(" ")[2], name)) is not None:
+        return f"--{name} is called --{now} now."
     arguments = [str(p.metavar or p.name).upper().strip("[]") for p in context.command.params if not _flags(p)]
     if f"--{name}" in have:
         return f"--{name}"

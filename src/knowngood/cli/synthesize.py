@@ -10,12 +10,15 @@ import typer
 from knowngood.cli.options import (
     Bad,
     Data,
+    Force,
     Good,
     Source,
+    Verb,
     data_option,
     images_to_read,
     out_folder,
     to_read,
+    with_device,
     with_options,
 )
 from knowngood.cli.output import Json, answer_json, at_work, percent, show_made, show_table
@@ -33,7 +36,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Out = Annotated[Path, out_folder("Folder for the images and their manifest; must be empty.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the generated set that is in --out.")]
 
 
 def register(verbs: typer.Typer) -> None:
@@ -46,8 +48,9 @@ def _synthesize() -> None:
     """Make bad images from few, and judge whether they help."""
 
 
-@app.command(short_help="Teach a StyleGAN the bad images of a set.")
-@with_options(GeneratorConfig)
+@app.command(cls=Verb, short_help="Train a StyleGAN on the bad images of a set.")
+@with_options(GeneratorConfig, basic=("class_", "resolution", "kimg", "good_kimg", "by_defect", "seed"))
+@with_device
 def train(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the run.")],
@@ -55,14 +58,12 @@ def train(
     source: Source = None,
     good: Good = None,
     bad: Bad = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the run in --out, and train on fewer than 20 images.")
-    ] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
-    """Teach a StyleGAN the bad images of the training split. A call that was killed goes on when it is given again.
+    """Train a StyleGAN on the bad images of the training split. A call that was killed goes on when it is given again.
 
-    A grid of the same samples is kept at each tick: look at film/, and stop when it gets no better.
+    A grid of the same samples is kept at each tick: look at grids/, and stop when it gets no better.
     """
     with at_work():
         from knowngood.workflows.generate import train_generator
@@ -72,13 +73,13 @@ def train(
     if json:
         answer_json({"out": str(done.folder), "images": done.figures["images"], "last": last})
         return
-    typer.echo(f"Learned from {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
-    typer.echo(f"Look: {done.folder / 'film'}")
+    typer.echo(f"Trained on {done.figures['images']} images of class {done.figures['class']}, {last['kimg']:g} kimg.")
+    typer.echo(f"Look: {done.folder / 'grids'}")
     typer.echo(f"Make images: knowngood synthesize sample {done.folder} --count 3000 --out DIR")
 
 
-@app.command(short_help="Blend defects of bad training images into good ones.")
-@with_options(TransplantConfig)
+@app.command(cls=Verb, short_help="Blend defects of bad training images into good ones.")
+@with_options(TransplantConfig, basic=("blend", "seed"))
 def transplant(
     data: Data,
     out: Out,
@@ -95,8 +96,8 @@ def transplant(
 ) -> None:
     """Cut defects out of bad training images and blend them into good training images.
 
-    Give the folder to `knowngood train`: originals are listed where they are, and made images only train. A call that
-    was killed goes on when it is given again.
+    Give the folder to `knowngood train`: originals are listed where they are, and generated images only train.
+    A call that was killed goes on when it is given again.
     """
     with at_work():
         from knowngood.workflows.generate import transplant as work
@@ -106,8 +107,9 @@ def transplant(
     _tell(done, json)
 
 
-@app.command(short_help="Write samples of a trained generator.")
+@app.command(cls=Verb, short_help="Write samples of a trained generator.")
 @with_options(SamplingParameters)
+@with_device
 def sample(  # noqa: PLR0913, PLR0917  (an option each)
     run: Annotated[Path, images_to_read("Folder of `knowngood synthesize train`.", "RUN")],
     out: Out,
@@ -134,7 +136,7 @@ def sample(  # noqa: PLR0913, PLR0917  (an option each)
 
 def _tell(done: GeneratedSet, json: bool) -> None:
     if json:
-        facts = {"manifest": str(done.manifest), "maker": done.maker, "made": done.made, "counts": done.counts}
+        facts = {"manifest": str(done.manifest), "generator": done.generator, "made": done.made, "counts": done.counts}
         answer_json({"out": str(done.folder), **facts, "notes": list(done.notes)})
         return
     show_made(f"{done.made} images made", done.counts, done.notes)
@@ -146,10 +148,11 @@ def _tell(done: GeneratedSet, json: bool) -> None:
         )
 
 
-@app.command(short_help="Are made images like real ones, and are they new?")
-@with_options(JudgeConfig)
+@app.command(cls=Verb, short_help="Are generated images like real ones, and are they new?")
+@with_options(JudgeConfig, basic=("model", "image_size", "classifier", "seed"))
+@with_device
 def judge(
-    generated: Annotated[Path, images_to_read("Folder or manifest of made images.", "GENERATED")],
+    generated: Annotated[Path, images_to_read("Folder or manifest of generated images.", "GENERATED")],
     data: Data,
     out: Annotated[Path, out_folder("Folder for judge.json, judge.html and drop.csv.")],
     config: JudgeConfig,
@@ -158,7 +161,7 @@ def judge(
     bad: Bad = None,
     json: Json = False,
 ) -> None:
-    """Judge made bad images against real ones that their maker did not see; test images are not looked at.
+    """Compare generated bad images with real ones that their generator did not see; test images are not used.
 
     Give the splits and --seed that they were made with. drop.csv lists copies, repeats and broken ones.
     """
@@ -183,7 +186,7 @@ def judge(
 
 
 def _tell_trial(document: dict[str, Any]) -> None:
-    names = ("real bads", "training set", "made images", "AUC", "overkill at\nTPR 99.5 %")
+    names = ("real bads", "training set", "generated images", "AUC", "overkill at\nTPR 99.5 %")
     rows = [
         (arm["regime"], arm["arm"], f"{arm['added']:.0f}", f"{arm['auroc']:.4f}", percent(arm["overkill"]))
         for arm in document["arms"]

@@ -7,22 +7,22 @@ from typing import Annotated
 
 import typer
 
-from knowngood.cli.options import out_argument, with_options
+from knowngood.cli.options import Force, Verb, out_argument, with_options
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 from knowngood.lookalike.config import TapeConfig
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command()(tape)
+    app.command(cls=Verb)(tape)
 
 
-@with_options(TapeConfig)
+@with_options(TapeConfig, basic=("train", "test", "seed", "family", "bad_rate"))
 def tape(
     out: Annotated[Path, out_argument("Folder for the pictures and their manifest; must be empty.")],
     config: TapeConfig,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the set that is in the folder.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Draw a look-alike of parts in carrier tape, to try the whole study without anybody's photographs."""

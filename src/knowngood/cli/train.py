@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from knowngood.cli.cascade import show_cascade
-from knowngood.cli.options import Bad, Data, Good, Source, out_folder, with_options
+from knowngood.cli.options import Bad, Data, Force, Good, Source, Verb, out_folder, with_device, with_options
 from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_folders, show_table
 from knowngood.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from knowngood.workflows.cascade import Cascaded
 
+BASIC = ("model", "preset", "epochs", "image_size", "one_class", "escape_budget", "overkill_budget", "roi", "seed")
 SPLITS = ("train", "val", "calibration", "test")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="Train an inspector and write its report.")(train)
+    app.command(cls=Verb, short_help="Train an inspector and write its report.")(train)
 
 
-@with_options(TrainConfig)
+@with_options(TrainConfig, basic=BASIC)
+@with_device
 def train(
     data: Data,
     out: Annotated[Path, out_folder("Folder for the run.")],
@@ -32,9 +34,9 @@ def train(
     good: Good = None,
     bad: Bad = None,
     cascade: Annotated[
-        bool, typer.Option("--cascade", help="Put a fast student before it, as `knowngood cascade` does.")
+        bool, typer.Option("--cascade", help="Also train a fast student network, as `knowngood cascade` does.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run that is in --out.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Train an inspector on good and bad photographs, certify its threshold and write a report.
@@ -47,9 +49,9 @@ def train(
         done = work(data, out, config, source=source, good=good or (), bad=bad or (), force=force)
         made = _cascaded(done.folder) if cascade else None
     if json:
-        told = {} if made is None else {"cascade": made.document.model_dump(mode="json")}
+        more = {} if made is None else {"cascade": made.document.model_dump(mode="json")}
         seen = {name: done.metrics["data"].get(name) for name in ("folders", "passed_over", "passed_over_examples")}
-        answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics, **seen, **told})
+        answer_json({"run": str(done.folder), "recipe": str(done.folder / "recipe"), **done.metrics, **seen, **more})
         return
     show_folders(done.metrics["data"])
     splits = [name for name in SPLITS if name in done.metrics]
@@ -62,8 +64,8 @@ def train(
     show_table("What the inspector does", ("", *splits), rows, right=range(1, 5))
     typer.echo(done.metrics["threshold"]["sentence"])
     if config.one_class:
-        said = done.metrics["threshold"]["escape_rate"]
-        typer.echo(said[0].upper() + said[1:])
+        escape_rate = done.metrics["threshold"]["escape_rate"]
+        typer.echo(escape_rate[0].upper() + escape_rate[1:])
     typer.echo(f"Report: {done.folder / 'report.html'}\nRecipe: {done.folder / 'recipe'}")
     if made is not None:
         show_cascade(made)
@@ -76,7 +78,7 @@ def _cascaded(run: Path) -> Cascaded:
 
 
 def _known(rows: list[tuple[str, ...]], bads: bool) -> list[tuple[str, ...]]:
-    """Leaves out the figures that do not exist without bad images, and says of escapes that they are unknown."""
+    """Leaves out the figures that do not exist without bad images, and calls the escape rate unknown."""
     rows = [
         (name, *(cell or "unknown" for cell in cells)) if "escapes" in name else (name, *cells) for name, *cells in rows
     ]

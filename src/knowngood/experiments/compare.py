@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -38,12 +38,12 @@ from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import NetworkConfig
 from knowngood.models.cost import cost_of, images_per_second
 from knowngood.models.weights.search import available, find, hub_answers
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.comparison import comparison_page
 from knowngood.tables import write_table
 from knowngood.training.config import Balance, Freeze, TrainConfig
-from knowngood.workflows.runs import command_for, fingerprint_of, open_run, shown, versions
+from knowngood.workflows.runs import call_of, command_for, fingerprint_of, open_run, shown, versions
 from knowngood.workflows.train import Trained, check_trainable, train_divided
 
 RANDOM = "random weights"
@@ -143,7 +143,7 @@ class _Trainings:
         )
 
     def _training_set(self, name: str, seed: int) -> TrainingSet:
-        options = ChangeOptions(self.config.augment, self.config.generated, self.config.outlier_backbone, seed)
+        options = ChangeOptions(self.config.augment, self.config.generated, self.config.feature_model, seed)
         training_set = TrainingSet(self.sets[seed])
         for change in changes_named(name):
             training_set = change.apply(training_set, options)
@@ -222,7 +222,7 @@ class Compared:
     document: dict[str, Any]
 
 
-def compare(
+def compare(  # noqa: PLR0913  (a keyword a field of CompareConfig)
     data: str | Path | Records,
     out: str | Path,
     config: CompareConfig | None = None,
@@ -231,7 +231,35 @@ def compare(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    models: str | Sequence[str] = ("resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "vgg16"),
+    seeds: int = 1,
+    training_sets: str | Sequence[str] = ("transforms",),
+    freeze: str | Sequence[str] = ("none",),
+    balance: str | Sequence[str] = ("sampling",),
+    augment: str = "study",
+    generated: str | Path | None = None,
+    classifiers: str | Sequence[str] = (),
+    feature_model: str = "resnet50",
+    limit: int | None = None,
+    limit_test: int | None = None,
+    require_pretrained: bool = False,
+    image_size: int | None = None,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    weight_decay: float = 0.02,
+    pretrained: bool = True,
+    patience: int = 6,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    escape_budget: float = 0.01,
+    confidence: float = 0.95,
+    seed: int = 0,
+    devices: int = 1,
 ) -> Compared:
     """Trains several models in the same way on the same splits and tests which differences are significant.
 
@@ -241,12 +269,11 @@ def compare(
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or loaded records.
         out: Folder for the comparison.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever comparison is in `out`.
-        **options: Fields of `CompareConfig`.
 
     Raises:
         UnknownNameError: No such model, training set or policy; raised before anything is read.
@@ -255,7 +282,7 @@ def compare(
         WeightsError: Pretrained weights are required and not to be had.
         TrainingError: Not one row could be trained.
     """
-    config = checked_parameters(CompareConfig, (config or CompareConfig()).model_dump() | options)
+    config = configured(CompareConfig, config, locals())
     _check_names(config)
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
@@ -264,7 +291,9 @@ def compare(
     check_trainable(records)
     records = records.usable().labelled()
     finished = _finished(folder, config)
-    there = open_run(folder, config, fingerprint_of(records), force, finished=finished is not None, grows=GROWS)
+    call = call_of(data, source, good, bad)
+    seen = fingerprint_of(records)
+    there = open_run(folder, config, seen, force, finished=finished is not None, grows=GROWS, call=call)
     if there and finished is not None:
         return Compared(folder, as_table(finished), finished)
     command = command_for(shown(data), folder, config, source, "compare", good=good, bad=bad)
@@ -276,9 +305,9 @@ def compare(
             fix="Add none to --freeze, or other --models (knowngood weights lists them).",
         )
     groups = groups_of(records)
-    seeds = range(config.seed, config.seed + config.seeds)
-    sets = {seed: divide(records, groups, config, seed) for seed in seeds}
-    done = run_arms(seeds, _Trainings(config, folder, command, sets, plans).plan)
+    every = range(config.seed, config.seed + config.seeds)
+    sets = {one: divide(records, groups, config, one) for one in every}
+    done = run_arms(every, _Trainings(config, folder, command, sets, plans).plan)
     left_out |= done.refused
     if not done.outcomes:
         raise TrainingError(f"No row could be trained: {'; '.join(f'{k} {v}' for k, v in left_out.items())}.")
@@ -294,7 +323,7 @@ def _check_names(config: CompareConfig) -> None:
     for model in config.models:
         BACKBONES.get(model)
     policy_named(config.augment)
-    options = ChangeOptions(config.augment, config.generated, config.outlier_backbone, config.seed)
+    options = ChangeOptions(config.augment, config.generated, config.feature_model, config.seed)
     for name in config.training_sets:
         for change in changes_named(name):
             change.check(options)

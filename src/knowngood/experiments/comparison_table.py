@@ -208,30 +208,30 @@ FOLDER = "conventional"
 
 def check_conventional(config: CompareConfig) -> None:
     """Raises UnknownNameError for a classifier that is not registered, before anything is read."""
-    for name in config.conventional:
+    for name in config.classifiers:
         CLASSIFIERS.get(name)
 
 
 def conventional_rows(sets: Mapping[int, Records], config: CompareConfig, folder: Path) -> list[Row]:
-    """Returns one row for each classifier, on the features of the pretrained network `config.outlier_backbone`.
+    """Returns one row for each classifier, on the features of the pretrained network `config.feature_model`.
 
     Args:
         sets: Seed to the set with splits that the networks of that seed were trained on.
         config: Of the comparison.
         folder: Of the comparison; each seed writes its own page there.
     """
-    if not config.conventional:
+    if not config.classifiers:
         return []
     done = {seed: _fitted(divided, config, seed, folder) for seed, divided in sorted(sets.items())}
     rows = []
-    for name in config.conventional:
+    for name in config.classifiers:
         made = [(seed, one, next(r for r in one.rows if r["model"] == name)) for seed, one in done.items()]
         rows.append(
             Row(
                 key=name,
                 kind="conventional",
                 model=name,
-                training_set=f"{config.outlier_backbone} features",
+                training_set=f"{config.feature_model} features",
                 weights=made[0][1].features.origin,
                 outcomes=tuple(
                     Outcome(
@@ -257,8 +257,8 @@ def conventional_rows(sets: Mapping[int, Records], config: CompareConfig, folder
 def _fitted(divided: Records, config: CompareConfig, seed: int, folder: Path) -> Classical:
     placed = divided.with_frame(divided.frame.filter(pl.col("split").is_not_null()))
     options = ClassicalConfig(
-        backbone=config.outlier_backbone,
-        models=",".join(config.conventional),
+        model=config.feature_model,
+        classifiers=",".join(config.classifiers),
         seed=seed,
         test=config.test,
         val=config.val,

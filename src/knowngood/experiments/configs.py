@@ -16,7 +16,7 @@ from knowngood.training.config import Balance, Freeze, Precision, Preset, TrainC
 
 ALL = "all"  # as many bad images as there are
 # Fields that may grow in a second call: what is finished is taken over.
-GROWS = ("models", "training_sets", "freeze", "balance", "seeds", "generated", "require_pretrained", "conventional")
+GROWS = ("models", "training_sets", "freeze", "balance", "seeds", "generated", "require_pretrained", "classifiers")
 STUDY_MODELS = ("resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d", "vgg16")
 
 
@@ -49,19 +49,19 @@ class CompareConfig(BaseModel):
         "with +.",
     )
     freeze: Annotated[tuple[Freeze, ...], BeforeValidator(_listed)] = Field(
-        ("none",), min_length=1, description="What stays as it came: none, stem, all-but-head."
+        ("none",), min_length=1, description="Layers that fine-tuning does not change: none, stem, all-but-head."
     )
     balance: Annotated[tuple[Balance, ...], BeforeValidator(_listed)] = Field(
-        ("sampling",), min_length=1, description="How imbalance is met: sampling, weights, none."
+        ("sampling",), min_length=1, description="How class imbalance is handled: sampling, weights, none."
     )
     augment: str = Field(
         "study", description="What the training set transforms does: study, standard, strong, or names joined with +."
     )
     generated: Path | None = Field(None, description="Folder or manifest of images for the training set generated.")
-    conventional: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    classifiers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="Conventional classifiers to put beside them: svm, random_forest, lda, logistic, knn."
     )
-    outlier_backbone: str = Field(
+    feature_model: str = Field(
         "resnet50",
         description="Pretrained network for the features of conventional classifiers and of without-outliers.",
     )
@@ -97,7 +97,7 @@ class CompareConfig(BaseModel):
     seed: int = _as_in_training("seed", "First of the seeds.")
     devices: int = _as_in_training("devices")
 
-    @field_validator("models", "training_sets", "freeze", "balance", "conventional")
+    @field_validator("models", "training_sets", "freeze", "balance", "classifiers")
     @classmethod
     def _once_each(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({name for name in value if value.count(name) > 1})
@@ -114,7 +114,7 @@ class RemovalConfig(BaseModel):
     seeds: int = Field(
         5, ge=3, le=100, description="With --test-removal: splits and trainings a change is measured on, paired."
     )
-    train_preset: Preset = Field("quick", description="With --test-removal: preset of the trainings.")
+    preset: Preset = Field("quick", description="With --test-removal: preset of the trainings.")
     verdicts: Path | None = Field(
         None, description="With --test-removal: verdicts.csv that a person filled in; they are tried as well."
     )
@@ -128,7 +128,7 @@ class TrialConfig(BaseModel):
     classifier: bool = Field(
         False, description="Also measure whether a classifier is better for them: trainings for every seed and arm."
     )
-    bads: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    bad_counts: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         ("30", "100", "300", ALL),
         min_length=1,
         description="With --classifier: real bad images in the training split, with commas; all is as many as there "
@@ -138,17 +138,18 @@ class TrialConfig(BaseModel):
     preset: Literal["quick", "standard"] = Field(
         "quick", description="With --classifier: quick is a frozen network and an SVM head, standard fine-tuning."
     )
-    model: str | None = Field(None, description="With --classifier: network to train; --backbone if not given.")
+    classifier_model: str | None = Field(None, description="With --classifier: network to train; --model if not given.")
     epochs: int | None = Field(None, ge=1, le=1000, description="With --classifier: epochs of the preset standard.")
     count: int | None = Field(
         None, ge=1, description="With --classifier: images that each arm adds; as many as there are, 1000 at most."
     )
     also: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field(
-        (), description="With --classifier: further made sets, with commas: of other makers, or taught on fewer bads."
+        (),
+        description="With --classifier: further made sets, with commas: of other generators, or trained on fewer bads.",
     )
     augment: str = Field("none", description="With --preset standard: transforms on the fly in every arm.")
 
-    @field_validator("bads")
+    @field_validator("bad_counts")
     @classmethod
     def _numbers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for one in value:
@@ -160,7 +161,7 @@ class TrialConfig(BaseModel):
 class JudgeConfig(SplitConfig, TrialConfig):
     """Everything that decides how made images are judged."""
 
-    backbone: str = Field("resnet50", description="Pretrained network in whose features they are judged.")
+    model: str = Field("resnet50", description="Pretrained network in whose features they are judged.")
     weights: Path | None = Field(None, description="File or folder with its weights.")
     image_size: int | None = Field(None, ge=32, description="Side in pixels; the network's own if not given.")
     most: int = Field(3000, ge=20, description="Images of each kind that are looked at, at most.")
@@ -168,8 +169,6 @@ class JudgeConfig(SplitConfig, TrialConfig):
         False, description="Compare real images at their own size, not at that of the made ones: resolution counts too."
     )
 
-
-StudyPreset = Literal["quick", "standard", "paper"]
 
 _DECIDED: dict[str, dict[str, Any]] = {
     "quick": {"seeds": 1, "models": "", "epochs": 0, "compare_size": 96, "limit": 0, "trial_seeds": 0},
@@ -181,7 +180,7 @@ _DECIDED: dict[str, dict[str, Any]] = {
         "limit": 2000,
         "trial_seeds": 3,
     },
-    "paper": {
+    "best": {
         "seeds": 3,
         "models": ",".join([*STUDY_MODELS, "efficientnet_lite0"]),
         "epochs": 12,
@@ -197,10 +196,10 @@ class StudyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: StudyPreset = Field(
+    preset: Preset = Field(
         "quick",
         description="quick: an inspector, conventional classifiers, the audit; minutes. standard: also networks and "
-        "training sets compared, at a size for two cores; hours. paper: as the study did it; wants a GPU.",
+        "training sets compared, at a size for two cores; hours. best: as the study did it; wants a GPU.",
     )
     skip: str = Field("", description="Steps to leave out, with commas between them.")
     model: str | None = Field(
@@ -232,14 +231,14 @@ class StudyConfig(BaseModel):
         None,
         ge=0,
         le=100,
-        description="Seeds of the trial that removes and relabels what is doubted; 0 for no trial, else 3 or more.",
+        description="Seeds of the trial that removes and relabels the suspects; 0 for no trial, else 3 or more.",
     )
     generated: Path | None = Field(
         None, description="Folder or manifest of generated bad images: they are tried as one more training set."
     )
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
-    unit_from: str | None = Field(None, description="As in train: what says which photographs show the same part.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
+    unit_from: str | None = Field(None, description="As in train: what tells which photographs show the same part.")
     seed: int = Field(0, ge=0, lt=2**31, description="First of the seeds.")
 
     def resolved(self) -> StudyConfig:

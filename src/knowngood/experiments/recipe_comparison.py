@@ -101,7 +101,7 @@ def compare_recipes(
         raise DataError(
             f"No photograph is left to compare on; left out: {_words(left_out)}.",
             expected="labelled photographs that neither recipe learned from or was calibrated on",
-            fix="Give other photographs, or --all to count those that they have seen.",
+            fix="Give other photographs, or --all-images to count those that they have seen.",
         )
     reporter().say(f"{len(frame)} photographs are compared; left out: {_words(left_out) or 'none'}")
     sessions = {"a": open_session(first, runtime), "b": open_session(second, runtime)}
@@ -130,7 +130,7 @@ def _seen_by(recipe: Recipe, digests: list[str], name: str) -> Bools:
         raise DataError(
             f"Nobody knows which photographs recipe {name.upper()} ({recipe.manifest.name}) was trained on.",
             expected="evidence.safetensors in it, which `knowngood train` saves, or records.parquet of its run",
-            fix="Give the recipe inside its run, or --all to count photographs that it may have seen.",
+            fix="Give the recipe inside its run, or --all-images to count photographs that it may have seen.",
         )
     return seen
 

@@ -203,7 +203,7 @@ def removal_trial(  # noqa: PLR0913  (an argument each for what the command has 
     out: str | Path,
     config: RemovalConfig | None = None,
     *,
-    backbone: str = "resnet50",
+    model: str = "resnet50",
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
@@ -223,7 +223,7 @@ def removal_trial(  # noqa: PLR0913  (an argument each for what the command has 
         data: Folder, manifest, the word of a source, or records.
         out: Folder for removal.json.
         config: Seeds, preset, verdicts.
-        backbone: Network of the audit and of the trainings.
+        model: Network of the audit and of the trainings.
         weights: File or folder with its weights.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
@@ -242,12 +242,12 @@ def removal_trial(  # noqa: PLR0913  (an argument each for what the command has 
     verdicts = None if config.verdicts is None else read_verdicts(config.verdicts)
     if verdicts is not None:
         with_verdicts(records, verdicts)  # refuses those of another set before the long work
-    deep = features(records, backbone, weights=weights, image_size=image_size, stages=True)
+    deep = features(records, model, weights=weights, image_size=image_size, stages=True)
     sound = np.isfinite(deep.rows).all(axis=1)
     trial = _Trial(
         records.with_frame(records.frame.filter(pl.Series(sound))),
         deep.of(np.flatnonzero(sound)),
-        TrainConfig(model=backbone, preset=config.train_preset, weights=weights, image_size=image_size, resplit=True),
+        TrainConfig(model=model, preset=config.preset, weights=weights, image_size=image_size, resplit=True),
         one_sided,
         verdicts,
         folder / "removal.work",
@@ -262,7 +262,7 @@ def removal_trial(  # noqa: PLR0913  (an argument each for what the command has 
     document = {
         "data": {"source": records.source, "root": str(records.root), "images": len(trial.records)},
         "config": config.model_dump(mode="json"),
-        "backbone": deep.backbone,
+        "model": deep.model,
         "weights": deep.origin,
         "seeds": list(seeds),
         "one_sided": one_sided,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from knowngood import wording
 from knowngood.data.loading import loaded
@@ -21,12 +21,12 @@ from knowngood.experiments.study_steps import STEPS, Material, Step
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import features
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.page import Section, page, render
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import choose_model
-from knowngood.workflows.runs import command_for, fingerprint_of, open_run, shown, versions
+from knowngood.workflows.runs import call_of, command_for, fingerprint_of, open_run, shown, versions
 
 DOCUMENT, PAGE = "study.json", "study.html"
 _KEPT = "found"  # folder for the findings of the steps
@@ -45,7 +45,7 @@ class Studied:
     document: dict[str, Any]
 
 
-def study(
+def study(  # noqa: PLR0913  (a keyword a field of StudyConfig)
     data: str | Path | Records,
     out: str | Path,
     config: StudyConfig | None = None,
@@ -54,7 +54,22 @@ def study(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    preset: Literal["quick", "standard", "best"] = "quick",
+    skip: str = "",
+    model: str | None = None,
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    models: str | None = None,
+    compare_size: int | None = None,
+    epochs: int | None = None,
+    limit: int | None = None,
+    seeds: int | None = None,
+    trial_seeds: int | None = None,
+    generated: str | Path | None = None,
+    escape_budget: float = 0.01,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
 ) -> Studied:
     """Runs every step on a set of images and writes one report.
 
@@ -65,19 +80,18 @@ def study(
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or records that were loaded already.
         out: Folder for the study.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever study is in `out`.
-        **options: Fields of `StudyConfig`.
 
     Raises:
         UnknownNameError: A network or a step that is not known; raised before anything is read.
         ConfigError: `out` holds another study.
         DataError: There is nothing to read, or not one step could be done.
     """
-    config = checked_parameters(StudyConfig, (config or StudyConfig()).model_dump() | options).resolved()
+    config = configured(StudyConfig, config, locals()).resolved()
     for name in config.skipped:
         STEPS.get(name)
     for name in (*config.compared, *([config.model] if config.model else [])):
@@ -86,7 +100,8 @@ def study(
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(records, config.unit_from)
-    open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",))
+    call = call_of(data, source, good, bad)
+    open_run(folder, config, fingerprint_of(records), force, finished=False, grows=("skip",), call=call)
     material = Material(records, folder, config, choose_model(TrainConfig(model=config.model)), {})
     _features_once(material)
     left_out: dict[str, str] = {}

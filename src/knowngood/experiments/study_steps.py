@@ -32,11 +32,11 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
 from knowngood.registry import Registry
 from knowngood.report.comparison import comparison_sections
+from knowngood.report.experiments import conventional_section
 from knowngood.report.page import Section, exact_rate, render
 from knowngood.report.pictures import thumbnail
-from knowngood.report.run import RunSummary
-from knowngood.report.sections_experiments import conventional_section
-from knowngood.report.sections_inspector import decisions, verdict
+from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_verdict import decisions, verdict
 from knowngood.training.config import ClassicalConfig, TrainConfig
 from knowngood.wording import counted
 from knowngood.workflows.explain import PAGE, explain
@@ -160,7 +160,7 @@ class InspectorStep:
             model=config.model,
             weights=config.weights,
             image_size=config.image_size,
-            preset="best" if config.preset == "paper" and not one_class else "quick",
+            preset="best" if config.preset == "best" and not one_class else "quick",
             escape_budget=config.escape_budget,
             resplit=config.resplit,
             seed=config.seed,
@@ -233,7 +233,7 @@ class ModelsStep:
         done = compare(
             material.records,
             material.folder / MODELS_FOLDER,
-            comparison(material, models=material.config.compared, conventional=("svm", "lda")),
+            comparison(material, models=material.config.compared, classifiers=("svm", "lda")),
         )
         return {"best": done.document["best"], "verdict": done.document["verdict"]}
 
@@ -256,7 +256,7 @@ def comparison(material: Material, **chosen: object) -> CompareConfig:
         "resplit": config.resplit,
         "escape_budget": config.escape_budget,
         "generated": config.generated,
-        "outlier_backbone": material.model,
+        "feature_model": material.model,
     }
     return CompareConfig.model_validate(shared | chosen)
 
@@ -314,7 +314,7 @@ class ConventionalStep:
     def run(self, material: Material) -> Found:
         config = material.config
         options = ClassicalConfig(
-            backbone=material.model,
+            model=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seeds=config.seeds or 1,
@@ -325,7 +325,7 @@ class ConventionalStep:
         return {"auroc": {row["model"]: row["test"]["auroc"] for row in done.rows if row["seed"] == config.seed}}
 
     def sections(self, material: Material, found: Found) -> list[Section]:
-        from knowngood.report.sections_experiments import pca_section
+        from knowngood.report.experiments import pca_section
 
         folder = material.folder / CONVENTIONAL_FOLDER
         kept: dict[str, Any] = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
@@ -353,7 +353,7 @@ class OutliersStep:
         done = audit(
             material.records,
             material.folder / AUDIT_FOLDER,
-            backbone=material.model,
+            model=material.model,
             weights=config.weights,
             image_size=config.image_size,
             seed=config.seed,

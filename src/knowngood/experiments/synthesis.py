@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -34,18 +34,17 @@ from knowngood.experiments.training_sets import read_generated
 from knowngood.files import check_writable, write_json, write_text
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.features import Features, features
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
+from knowngood.report.experiments import classifier_section
 from knowngood.report.page import Picture, Section, page, render
-from knowngood.report.pictures import thumbnail
-from knowngood.report.sections_experiments import classifier_section
-from knowngood.report.sections_inspector import pictures
-from knowngood.synthesis.writing import taught_in
+from knowngood.report.pictures import row_pictures, thumbnail
+from knowngood.synthesis.writing import training_images_of
 from knowngood.tables import write_table
 from knowngood.workflows.generate import divided_by
 from knowngood.workflows.runs import command_for, feature_facts, shown, versions
 
 _SHOWN, _PAIRS = 48, 24
-_NUMBER = "The number is the distance to the nearest bad that the maker knew, in those of new real bads (median 1)."
+_NUMBER = "The number is the distance to the nearest bad that the generator knew, in those of new real bads (median 1)."
 
 
 def judge_page(document: dict[str, Any], table: pl.DataFrame, unseen: Records) -> str:
@@ -63,7 +62,7 @@ def judge_page(document: dict[str, Any], table: pl.DataFrame, unseen: Records) -
         sections.insert(1, classifier_section(document["classifier"]))
     sections.append(_again(document))
     count = wording.counted(document["images"]["made"], "made image")
-    subtitle = f"{document['created']} · {count} · features of {document['features']['backbone']}"
+    subtitle = f"{document['created']} · {count} · features of {document['features']['model']}"
     return page("Made images, judged", subtitle, sections)
 
 
@@ -83,7 +82,7 @@ def _likeness(document: dict[str, Any]) -> Section:
     body = render("sections/study_step.html", sentences=[], columns=columns, rows=rows, plain=True, link=None)
     lead = (
         "KID is zero for images that cannot be told from real ones. Precision: how many lie among the real bads; "
-        "recall: how many real bads lie among them. Real bads that the maker knew show what is possible."
+        "recall: how many real bads lie among them. Real bads that the generator knew show what is possible."
     )
     return Section("likeness", "Likeness", body, lead)
 
@@ -92,8 +91,8 @@ def _grid(shown: pl.DataFrame, unseen: Records) -> Section:
     step = max(1, shown.height // _SHOWN)
     real = unseen.frame.head(_SHOWN // 2).with_columns(score=pl.lit(None, pl.Float64))
     groups = [
-        ("Made", "over the whole set", shown.height, pictures(shown.gather_every(step).head(_SHOWN))),
-        ("Real", "bads that the maker did not see", len(unseen), pictures(real)),
+        ("Made", "over the whole set", shown.height, row_pictures(shown.gather_every(step).head(_SHOWN))),
+        ("Real", "bads that the generator did not see", len(unseen), row_pictures(real)),
     ]
     return Section("pictures", "Look at them", render("sections/mistakes.html", groups=groups), _NUMBER)
 
@@ -107,7 +106,7 @@ def _copies(shown: pl.DataFrame) -> Section:
     ]
     repeats = shown.filter(pl.col("drop").str.starts_with("repeat").fill_null(False))
     if repeats.height:
-        groups.append(("Repeats", "of an earlier made image", repeats.height, pictures(repeats.head(_PAIRS))))
+        groups.append(("Repeats", "of an earlier made image", repeats.height, row_pictures(repeats.head(_PAIRS))))
     body = render("sections/mistakes.html", groups=groups)
     return Section("copies", "Learned by heart?", body, _NUMBER)
 
@@ -125,7 +124,7 @@ def _pairs(rows: pl.DataFrame, most: int = _PAIRS) -> Sequence[Picture]:
 def _broken(shown: pl.DataFrame) -> Section:
     rows = shown.filter(pl.col("drop").str.starts_with("broken").fill_null(False))
     rows = rows.sort("real_distance", descending=True)
-    groups = [("Broken", "the farthest from all real bads first", rows.height, pictures(rows.head(_SHOWN)))]
+    groups = [("Broken", "the farthest from all real bads first", rows.height, row_pictures(rows.head(_SHOWN)))]
     return Section("broken", "Broken, or of a kind that is not real", render("sections/mistakes.html", groups=groups))
 
 
@@ -141,7 +140,7 @@ class Judged:
 
     Attributes:
         folder: With judge.json, judge.parquet, drop.csv and judge.html.
-        table: A row a made image: the nearest image that its maker knew, distances, and why to drop it, or null.
+        table: A row a made image: the nearest image that its generator knew, distances, and why to drop it, or null.
         document: What judge.json holds: `sentences`, `likeness`, `memory`, `variety`, `broken`, `drop`, and
             `classifier` where it was asked.
     """
@@ -151,7 +150,7 @@ class Judged:
     document: dict[str, Any]
 
 
-def judge(
+def judge(  # noqa: PLR0913  (a keyword a field of JudgeConfig)
     generated: str | Path,
     data: str | Path | Records,
     out: str | Path,
@@ -160,7 +159,26 @@ def judge(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    **options: Any,
+    classifier: bool = False,
+    bad_counts: str | Sequence[str] = ("30", "100", "300", "all"),
+    seeds: int = 3,
+    preset: Literal["quick", "standard"] = "quick",
+    classifier_model: str | None = None,
+    epochs: int | None = None,
+    count: int | None = None,
+    also: str | Sequence[str | Path] = (),
+    augment: str = "none",
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    model: str = "resnet50",
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    most: int = 3000,
+    native: bool = False,
 ) -> Judged:
     """Compares generated bad images with real ones that their generator did not see; test images are not used.
 
@@ -168,18 +186,17 @@ def judge(
         generated: Folder or manifest of generated images.
         data: The photographs, with the splits that they were made with: folder, manifest, word of a source, records.
         out: Folder for the results; an older judgement in it is replaced.
-        config: How; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source of the photographs, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        **options: Fields of `JudgeConfig`.
 
     Raises:
-        DataError: There are no made bad images, or too few real bads that their maker did not see.
+        DataError: There are no made bad images, or too few real bads that their generator did not see.
         WeightsError: The weights of the network are not available.
     """
-    config, folder = checked_parameters(JudgeConfig, (config or JudgeConfig()).model_dump() | options), Path(out)
-    for name in filter(None, (config.backbone, config.model)):
+    config, folder = configured(JudgeConfig, config, locals()), Path(out)
+    for name in filter(None, (config.model, config.classifier_model)):
         BACKBONES.get(name)  # an unknown name raises before the images are read
     check_writable(folder, folder=True)  # before anything is computed
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
@@ -187,7 +204,7 @@ def judge(
     place = Path(generated)
     found = read_generated(place)
     made = Records(found.drop("parent"), "manifest", place.absolute())
-    sets = sets_of(made, divided, taught_in(place), config.most, config.seed)
+    sets = sets_of(made, divided, training_images_of(place), config.most, config.seed)
     try:
         parts, notes = _at_one_size(sets, config, folder / "work")
         deep, parts, rows = _features(parts, config)
@@ -239,7 +256,7 @@ def _features(
     parts: dict[str, Records], config: JudgeConfig
 ) -> tuple[Features, dict[str, Records], dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
     """Returns the features of every set from one pass, and the sets without what could not be decoded."""
-    deep = features(joined(parts), config.backbone, weights=config.weights, image_size=config.image_size)
+    deep = features(joined(parts), config.model, weights=config.weights, image_size=config.image_size)
     rows, kept, start = {}, {}, 0
     for name, one in parts.items():
         own = deep.rows[start : start + len(one)]

@@ -20,11 +20,11 @@ from knowngood.data.processes import write_png
 from knowngood.data.records import BAD, GOOD, Records, table
 from knowngood.errors import DataError, ImageError
 from knowngood.files import storage_errors
-from knowngood.synthesis.judging import K, Memory, Strange, kid, memory, overlap, spread, strange, vendi
+from knowngood.synthesis.likeness import K, Memory, Strange, kid, memory, overlap, spread, strange, vendi
 from knowngood.wording import counted, percent
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-LEAST = 5  # real bads that the maker did not know: fewer say nothing about likeness
+LEAST = 5  # real bads that the generator did not know: fewer say nothing about likeness
 _GOODS = 1000  # a reference point needs no more
 BLUR = 0.04  # standard deviation of the blur, share of the shorter side
 
@@ -35,7 +35,7 @@ class Sets:
 
     Attributes:
         made: The made images.
-        known: Real bads that the maker learned from.
+        known: Real bads that the generator learned from.
         unseen: Real bads that it did not learn from: the measure of likeness.
         good: Real good images.
         notes: How they came about.
@@ -59,7 +59,7 @@ def sets_of(made: Records, divided: Records, trained_on: pl.DataFrame | None, mo
         seed: Which are drawn where there are more.
 
     Raises:
-        DataError: No made image is bad, or too few real bads were kept from the maker.
+        DataError: No made image is bad, or too few real bads were kept from the generator.
     """
     frame = divided.frame.filter(
         ~pl.col("generated") & pl.col("split").is_in(["train", "val", "calibration"]) & pl.col("error").is_null()
@@ -81,13 +81,15 @@ def sets_of(made: Records, divided: Records, trained_on: pl.DataFrame | None, mo
         raise DataError(
             f"Of {bads.height} real bad images outside of the test the generator was trained on {known.height} and not "
             f"on {unseen.height}.",
-            expected=f"at least 2 and {LEAST}: likeness is measured on real bads that the maker did not see",
-            fix="A larger --val and --calibration, for the maker's training too; or the splits that it was made with.",
+            expected=f"at least 2 and {LEAST}: likeness is measured on real bads that the generator did not see",
+            fix="Train the generator with a larger --val and --calibration, or give the splits it was trained with.",
         )
     whose = unseen["split"].unique().sort().to_list()
-    notes = [f"Likeness is measured against {unseen.height} real bads that the maker did not see ({', '.join(whose)})."]
+    notes = [
+        f"Likeness is measured against {unseen.height} real bads that the generator did not see ({', '.join(whose)})."
+    ]
     if trained_on is None:
-        notes.append("What the maker learned from is not written down: the whole training split is taken for it.")
+        notes.append("What the generator learned from is not written down: the whole training split is taken for it.")
     goods = frame.filter((pl.col("label") == GOOD) & ~learned)
     return Sets(
         made.with_frame(_some(shown, most, seed)),
@@ -153,7 +155,7 @@ Rows: TypeAlias = npt.NDArray[np.float32]
 Ids: TypeAlias = npt.NDArray[np.int64]
 NAMES = {
     "made": "the made images",
-    "known": "real bads that the maker knew",
+    "known": "real bads that the generator knew",
     "good": "real good images",
     "blurred": "real bads, heavily blurred",
 }
@@ -310,7 +312,9 @@ def _likeness(document: dict[str, Any]) -> str:
 def _memory(document: dict[str, Any]) -> str:
     found = document["memory"]
     nearer = found["nearer"]
-    text = f"A made image is nearer to a bad that its maker knew than a new real bad is with a chance of {nearer:.2f}"
+    text = (
+        f"A made image is nearer to a bad that its generator knew than a new real bad is with a chance of {nearer:.2f}"
+    )
     if nearer > BY_HEART:
         return f"{text} (0.5 is as new as real ones): much of it is learned by heart."
     return f"{text} (0.5 is as new as real ones, 1 is learned by heart)."

@@ -25,8 +25,8 @@ from knowngood.experiments.training_sets import TrainingSet, read_generated, spr
 from knowngood.files import sha256_of
 from knowngood.models.features import features
 from knowngood.progress import reporter
-from knowngood.synthesis.generators import open_maker
-from knowngood.synthesis.writing import taught_in, write_set
+from knowngood.synthesis.generators import open_image_generator
+from knowngood.synthesis.writing import training_images_of, write_set
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import fit_inspector
 from knowngood.training.svm_head import fit_svm_on
@@ -45,18 +45,18 @@ class GivenSet:
 
     Attributes:
         place: Folder or manifest.
-        maker: Name of its arm.
+        generator: Name of its arm.
         trained_on: SHA-256 of the bads that its generator was trained on; None where that is unknown.
         bads: How many bad images it holds.
     """
 
     place: Path
-    maker: str
+    generator: str
     trained_on: frozenset[str] | None
     bads: int
 
     def knew(self) -> int:
-        """Returns how many bads its maker learned from; a set that does not say is taken to know all."""
+        """Returns how many bads its generator learned from; a set that does not say is taken to know all."""
         return 1 << 60 if self.trained_on is None else len(self.trained_on)
 
 
@@ -70,29 +70,30 @@ def given_set(place: Path) -> GivenSet:
     bads = int((frame["label"] == BAD).sum())
     if not bads:
         raise DataError(f"None of the images in {str(place)!r} is labelled bad.", expected="made bad images")
-    trained_on = taught_in(place)
+    trained_on = training_images_of(place)
     known = None if trained_on is None else frozenset(trained_on.filter(pl.col("label") == BAD)["sha256"].drop_nulls())
-    return GivenSet(place, _maker_of(place), known, bads)
+    return GivenSet(place, _generator_of(place), known, bads)
 
 
-def _maker_of(place: Path) -> str:
+def _generator_of(place: Path) -> str:
     try:
         about = json.loads(((place if place.is_dir() else place.parent) / ABOUT).read_text(encoding="utf-8"))
-        return str(about["config"]["maker"])
+        config = about["config"]
+        return str(config["generator"] if "generator" in config else config["maker"])  # "maker" in sets of version 0.1
     except (OSError, ValueError, KeyError, TypeError):
         return "generated"
 
 
 def chosen_for(regime: str, given: Sequence[GivenSet]) -> dict[str, GivenSet]:
-    """Returns for each maker the set to use in a regime: trained on as many bads as there are, or else on the fewest.
+    """Returns for each generator the set to use in a regime: trained on as many bads as there are, or on the fewest.
 
-    What can be made here, anew of the bads of the regime, is not taken from a set whose maker knew more.
+    What can be made here, anew of the bads of the regime, is not taken from a set whose generator knew more.
     """
     room = 1 << 61 if regime == ALL else int(regime)
     chosen: dict[str, GivenSet] = {}
     for one in sorted(given, key=lambda each: each.knew()):
-        if one.knew() <= room or (one.maker not in chosen and one.maker not in OURS):
-            chosen[one.maker] = one
+        if one.knew() <= room or (one.generator not in chosen and one.generator not in OURS):
+            chosen[one.generator] = one
     return chosen
 
 
@@ -102,7 +103,7 @@ def thinned(divided: Records, regime: str, first: frozenset[str], seed: int, *, 
     Args:
         divided: With splits.
         regime: A number, or "all".
-        first: SHA-256 of bads that are kept before others: those that a maker learned from.
+        first: SHA-256 of bads that are kept before others: those that a generator learned from.
         seed: Which others are kept; every defect keeps its share.
         whole_val: Whether bads of the split val stay (they choose an epoch), or go too (an SVM head is fitted on them).
     """
@@ -112,7 +113,7 @@ def thinned(divided: Records, regime: str, first: frozenset[str], seed: int, *, 
     bads = frame.filter((pl.col("split") == "train") & (pl.col("label") == BAD))
     known = bads.filter(pl.col("sha256").is_in(list(first)))
     if known.height > int(regime):
-        known = known.clear()  # the maker saw more than there are: these are drawn as if it had seen none
+        known = known.clear()  # the generator saw more than there are: these are drawn as if it had seen none
     others = bads.join(known, on="image", how="anti")
     kept = pl.concat([known["image"], spread_over_defects(others, int(regime) - known.height, seed)]).to_list()
     goes = (pl.col("label") == BAD) & (
@@ -139,8 +140,8 @@ def arms_of(
         if name in given:
             continue
         try:
-            maker = open_maker(name, records, seed)
-            places[name] = write_set(name, maker, work / name, count, seed, force=True).folder
+            generator = open_image_generator(name, records, seed)
+            places[name] = write_set(name, generator, work / name, count, seed, force=True).folder
         except KnownGoodError as refused:
             left_out[name] = refused.what
     places |= {name: one.place for name, one in given.items()}
@@ -216,12 +217,12 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
         notes += done.notes
         notes += [f"{arm} with {regime} bads: no training was possible ({why})" for arm, why in done.refused.items()]
     shutil.rmtree(trial.work / "sets", ignore_errors=True)
-    found = helped(outcomes, given[0].maker)
+    found = helped(outcomes, given[0].generator)
     return found | {
         "counts": counts,
         "seeds": config.seeds,
         "preset": config.preset,
-        "model": config.model or config.backbone,
+        "model": config.classifier_model or config.model,
         "added": trial.count,
         "notes": [*dict.fromkeys(notes), *found["notes"]],
     }
@@ -229,7 +230,7 @@ def classifier_trial(generated: Path, divided: Records, folder: Path, config: Ju
 
 def _regimes(divided: Records, config: JudgeConfig) -> list[str]:
     there = divided.of_split("train").counts()["bad"]
-    wanted = [one for one in config.bads if one == ALL or int(one) < there]
+    wanted = [one for one in config.bad_counts if one == ALL or int(one) < there]
     return wanted or [ALL]  # more than there are is all
 
 
@@ -242,7 +243,7 @@ class _Trial:
         self.groups = dict(zip(names, groups_of(divided).tolist(), strict=True))
         self.count = config.count or min(_MOST, *(one.bads for one in given))
         self.training = TrainConfig(
-            model=config.model or config.backbone,
+            model=config.classifier_model or config.model,
             preset=config.preset,
             epochs=config.epochs if config.preset == "standard" else None,
             image_size=config.image_size,
@@ -323,12 +324,12 @@ def _files_of(place: Path) -> list[Path]:
     return tables or sorted(path for path in place.rglob("*") if path.is_file())
 
 
-def helped(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]], maker: str) -> dict[str, Any]:
+def helped(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]], generator: str) -> dict[str, Any]:
     """Compares every arm with the arm without generated images, of the same regime and seeds.
 
     Args:
         outcomes: Regime to arm to outcomes, with the facts `bads` and `added`.
-        maker: Generator whose images the verdict is on.
+        generator: Generator whose images the verdict is on.
 
     Returns:
         JSON types: `table`, `arms` (means over seeds with intervals), `effects`, `verdict` and `notes`.
@@ -346,7 +347,7 @@ def helped(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]], maker: str) 
         notes += [note for note in (notes_on(found) if found else ()) if note not in notes]
     if len(effects) > 1:
         notes.append(f"{len(effects)} differences at 95 %: about one in twenty would seem real by chance.")
-    return {"table": table, "arms": arms, "effects": effects, "verdict": _verdict(effects, maker), "notes": notes}
+    return {"table": table, "arms": arms, "effects": effects, "verdict": _verdict(effects, generator), "notes": notes}
 
 
 def _sentence(effect: Mapping[str, Any]) -> str:
@@ -356,13 +357,13 @@ def _sentence(effect: Mapping[str, Any]) -> str:
     return f"{start}: {effect['outcome']}; {clauses(effect)}; {effect['seeds']} seeds."
 
 
-def _verdict(effects: Sequence[dict[str, Any]], maker: str) -> str:
+def _verdict(effects: Sequence[dict[str, Any]], generator: str) -> str:
     """Returns in one sentence whether a generator's images helped beside all real bads, or else beside the most."""
-    own = [one for one in effects if one["arm"] == maker]
+    own = [one for one in effects if one["arm"] == generator]
     if not own:
-        return f"Cannot tell whether the images of {maker} help: no pair of trainings was possible."
+        return f"Cannot tell whether the images of {generator} help: no pair of trainings was possible."
     one = max(own, key=lambda each: float("inf") if each["regime"] == ALL else int(each["regime"]))
     beside = "all real bads" if one["regime"] == ALL else f"{one['regime']} real bads"
-    images = f"{one['added']} images of {maker} beside {beside}"
+    images = f"{one['added']} images of {generator} beside {beside}"
     start = f"Cannot tell whether {images} help" if one["outcome"] == "cannot tell" else f"{images} {one['outcome']}"
     return f"{start}: {clauses(one)}; {one['seeds']} paired seeds, 95 % intervals."

@@ -25,8 +25,8 @@ from knowngood.models.features import features
 from knowngood.outliers.audit_table import machine_for, study_outliers
 from knowngood.outliers.detectors import DETECTORS
 from knowngood.registry import Registry
-from knowngood.synthesis.generators import open_maker
-from knowngood.synthesis.writing import taught_in, write_set
+from knowngood.synthesis.generators import open_image_generator
+from knowngood.synthesis.writing import training_images_of, write_set
 from knowngood.wording import counted
 
 LEAST = 2  # of each class in each split: DeLong's test needs two, and so does a calibration
@@ -121,13 +121,13 @@ class ChangeOptions:
     Attributes:
         augment: Policy for transforms on the fly.
         generated: Folder or manifest of generated images.
-        backbone: Pretrained network for the features in which outliers are found.
+        model: Pretrained network for the features in which outliers are found.
         seed: Of everything drawn.
     """
 
     augment: str = "study"
     generated: Path | None = None
-    backbone: str = "resnet50"
+    model: str = "resnet50"
     seed: int = 0
 
 
@@ -283,7 +283,7 @@ def _trained_on(place: Path, held_out: pl.DataFrame) -> str:
     Raises:
         DataError: It was trained on test images.
     """
-    trained_on = taught_in(place)
+    trained_on = training_images_of(place)
     if trained_on is None:
         return "; which images they were made from is not known; make sure that none is a test image"
     seen = held_out.filter(pl.col("sha256").is_in(trained_on["sha256"].drop_nulls().to_list()))
@@ -349,10 +349,10 @@ class Transplant:
         Raises:
             DataError: No bad training image has a located defect.
         """
-        maker = open_maker("transplant", given.records, options.seed)
-        count = int((maker.taught["label"] == BAD).sum())
-        place = cache_folder("transplants") / cache_key(maker.identity, options.seed, count)
-        made = write_set("transplant", maker, place, count, options.seed)
+        generator = open_image_generator("transplant", given.records, options.seed)
+        count = int((generator.training_images["label"] == BAD).sum())
+        place = cache_folder("transplants") / cache_key(generator.identity, options.seed, count)
+        made = write_set("transplant", generator, place, count, options.seed)
         both, change = with_generated(given.records, made.folder, called="generated/transplant")
         return replace(given, records=both, changes=(*given.changes, f"transplants: {change}"))
 
@@ -368,7 +368,7 @@ class WithoutOutliers:
         Raises:
             UnknownNameError: There is no such network.
         """
-        BACKBONES.get(options.backbone)
+        BACKBONES.get(options.model)
 
     def apply(self, given: TrainingSet, options: ChangeOptions) -> TrainingSet:
         """Returns the set without them; outliers are searched among real training images only.
@@ -379,7 +379,7 @@ class WithoutOutliers:
         frame = given.records.frame
         looked_at = (frame["split"] == "train").fill_null(False) & ~frame["generated"]
         training = given.records.with_frame(frame.filter(looked_at))
-        rows = features(training, options.backbone).rows
+        rows = features(training, options.model).rows
         sound = np.isfinite(rows).all(axis=1)  # what cannot be decoded is not trained on anyway
         detector = DETECTORS.get(machine_for(int(sound.sum())))(seed=options.seed)
         flagged = study_outliers(rows[sound], options.seed, machine=detector).outlier

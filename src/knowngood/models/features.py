@@ -106,7 +106,7 @@ class Features:
 
     Attributes:
         rows: (N, D) float32 in the order of the records; NaN where a photograph could not be decoded.
-        backbone: Network that made them.
+        model: Network that made them.
         origin: Its weights.
         size: Height and width in pixels that the network saw.
         computed: How many rows were computed now; the others came from the cache.
@@ -115,7 +115,7 @@ class Features:
     """
 
     rows: Rows
-    backbone: str
+    model: str
     origin: str
     size: tuple[int, int]
     computed: int
@@ -140,7 +140,7 @@ class Elsewhere(Protocol):
 
 def features(
     records: Records,
-    backbone: str = "resnet50",
+    model: str = "resnet50",
     *,
     weights: Path | None = None,
     image_size: int | None = None,
@@ -155,7 +155,7 @@ def features(
 
     Args:
         records: Usable rows.
-        backbone: Registered network with pretrained weights.
+        model: Registered network with pretrained weights.
         weights: File or folder with its weights, else the usual places.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         into: (N, D) float32 to fill, such as a memory-mapped file; allocated by default.
@@ -169,7 +169,7 @@ def features(
         UnknownNameError: No such network.
     """
     maker = maker_for(
-        records, backbone, weights=weights, image_size=image_size, stages=stages, preprocessing=preprocessing
+        records, model, weights=weights, image_size=image_size, stages=stages, preprocessing=preprocessing
     )
     paths = records.frame["path"].to_list()
     digests = records.frame["sha256"].to_list()
@@ -197,7 +197,7 @@ def features(
     names = enumerate(digest or path for digest, path in zip(digests, paths, strict=True))
     size, seen = (maker.config.height, maker.config.width), tables[1] if stages else None
     messages = {row: failed[name] for row, name in names if name in failed}
-    return Features(tables[0], backbone, maker.origin, size, computed, messages, seen)
+    return Features(tables[0], model, maker.origin, size, computed, messages, seen)
 
 
 def write_features(records: Records, made: Features, target: Path) -> None:
@@ -324,7 +324,7 @@ class FeatureMaker:
 
 def maker_for(
     records: Records,
-    backbone: str,
+    model: str,
     *,
     weights: Path | None = None,
     image_size: int | None = None,
@@ -335,7 +335,7 @@ def maker_for(
 
     Args:
         records: Usable rows.
-        backbone: Registered network with pretrained weights.
+        model: Registered network with pretrained weights.
         weights: File or folder with its weights, else the usual places.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         stages: Whether stage features are made too.
@@ -345,10 +345,10 @@ def maker_for(
         WeightsError: The weights are not to be had.
         UnknownNameError: No such network.
     """
-    known = find(backbone, weights)
+    known = find(model, weights)
     sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
-    height, width = input_size(sizes, image_size or BACKBONES.get(backbone).size)
-    base = network_for(backbone, known, height, width, 3 if needs_colour(records) else 1)
+    height, width = input_size(sizes, image_size or BACKBONES.get(model).size)
+    base = network_for(model, known, height, width, 3 if needs_colour(records) else 1)
     return FeatureMaker(svm_config(base) if stages else base, known, preprocessing)
 
 

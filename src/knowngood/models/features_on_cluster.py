@@ -141,7 +141,7 @@ def features_on_cluster(
     out: str | Path,
     config: ClusterConfig = _ASKED,
     *,
-    backbone: str = "resnet50",
+    model: str = "resnet50",
     weights: Path | None = None,
     image_size: int | None = None,
     source: str | None = None,
@@ -155,7 +155,7 @@ def features_on_cluster(
         data: As in `knowngood.check`; all machines of the cluster see its photographs under the same paths.
         out: Folder for the parts, seen by all machines.
         config: Address, size of a part, cores a worker.
-        backbone: Registered network with pretrained weights.
+        model: Registered network with pretrained weights.
         weights: File or folder with its weights, else each machine's usual places.
         image_size: Side of the square with as many pixels as the network sees; its own by default.
         source: Data source, when it should not be guessed.
@@ -176,7 +176,7 @@ def features_on_cluster(
         records = loaded(data, source, good=good, bad=bad, out=out).usable()
         if not len(records):
             raise DataError("There is no readable image.", expected="photographs", fix="knowngood check")
-        maker = maker_for(records, backbone, weights=weights, image_size=image_size)
+        maker = maker_for(records, model, weights=weights, image_size=image_size)
         done = spread_features(records, maker, Path(out).absolute(), config, weights=weights, fresh=fresh)
     unreadable = int(done.rows().select(pl.col("error").is_not_null().sum()).collect().item())
     size = (maker.config.height, maker.config.width)

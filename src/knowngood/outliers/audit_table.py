@@ -1,4 +1,4 @@
-"""Which training images do not belong: detectors, suspects, near-duplicates with opposing labels.
+"""The audit table: outliers, label issues, rare defects and conflicting duplicates of a training set.
 
 This floor takes arrays (features, labels, out-of-sample scores) and gives scores and lists; it removes nothing.
 """
@@ -92,22 +92,22 @@ def audit_table(
     Args:
         frame: Records (N rows); `image` and `label` are read, null labels are left out of suspects.
         features: (N, D) float32, penultimate features of the same rows.
-        folds: int64 (N,) fold in which a row is held out; -1 for rows that only teach (`data.splits.kfold`).
+        folds: int64 (N,) fold in which a row is held out; -1 for rows that are only trained on (`data.splits.kfold`).
         clusters: int64 (N,), equal numbers are near-duplicates (`data.duplicates.near_clusters`).
         seed: Of everything drawn.
         detectors: Registered detectors to ask besides the study's two; each adds `<name>_score`, `<name>_outlier`.
         one_sided: Suspects among images labelled bad are reported in `suspect_other_side` instead of `suspect`.
         rule: Which images are suspects, see `find_suspects`.
         scores: (N,) probabilities of being bad, out of sample, from elsewhere (a cross-validated network); NaN
-            where there is none. By default a kernel machine is cross-validated on the features.
+            where there is none. By default an SVM is cross-validated on the features.
 
     Returns:
         Columns image, label, ocsvm_score, ocsvm_outlier, iforest_score, iforest_outlier, outlier (both), those of
-        `detectors`, out_of_sample_score (probability of being bad), suspect_score (0..1, higher = more doubtful),
-        suspect, suspect_other_side, suggested_label (null unless doubted), rare, good_distance, bad_distance,
-        duplicate_of (first near-duplicate), opposing (a near-duplicate with the other label). With one class only,
-        what needs both is null. Above 60,000 images `ocsvm_chunking` stands in for the exact one-class machine, above
-        200,000 `ocsvm_nystroem`.
+        `detectors`, out_of_fold_score (probability of being bad), suspect_score (0..1, higher = more likely a wrong
+        label), suspect, suspect_other_side, suggested_label (null unless suspected), rare, good_distance, bad_distance,
+        duplicate_of (first near-duplicate), conflicting_duplicate (a near-duplicate with the other label). Columns that
+        need both classes are null where there is one. Above 60,000 images `ocsvm_chunking` replaces the exact
+        one-class SVM, above 200,000 `ocsvm_nystroem`.
 
     Raises:
         DataError: Lengths differ, or the features cannot be used.
@@ -118,11 +118,11 @@ def audit_table(
     labels = frame["label"].fill_null(_UNKNOWN).to_numpy()
     columns = frame.select("image", "label").to_dict()
     columns |= _outliers(rows, seed, detectors)
-    columns |= _doubts(rows, labels, folds, seed, one_sided, rule, scores)
+    columns |= _label_issues(rows, labels, folds, seed, one_sided, rule, scores)
     copies = find_copies(clusters, labels, rows)
     images = frame["image"]
     columns["duplicate_of"] = _named(images, copies.first)
-    columns["opposing"] = _named(images, copies.partner)
+    columns["conflicting_duplicate"] = _named(images, copies.partner)
     return pl.DataFrame([series.alias(name) for name, series in columns.items()])
 
 
@@ -144,7 +144,7 @@ def machine_for(count: int) -> str:
     return "ocsvm_chunking" if count <= CHUNKING_UP_TO else "ocsvm_nystroem"
 
 
-def _doubts(
+def _label_issues(
     rows: Features,
     labels: npt.NDArray[Any],
     folds: Ids,
@@ -155,26 +155,26 @@ def _doubts(
 ) -> dict[str, pl.Series]:
     known = np.isin(labels, (0, 1))
     if len(np.unique(labels[known])) < 2:
-        return {name: pl.Series([None] * len(rows), dtype=dtype) for name, dtype in _DOUBTS.items()}
+        return {name: pl.Series([None] * len(rows), dtype=dtype) for name, dtype in _LABEL_ISSUES.items()}
     if scores is None:
         scores = np.full(len(rows), np.nan)
         scores[known] = out_of_fold_scores(
             np.asarray(rows[known], np.float32), labels[known], folds[known], seed
         ).scores
     found = find_suspects(scores, labels, one_sided=one_sided, rule=rule)
-    doubted = found.suspect | found.other_side
-    rarity = find_rare(rows, labels, doubted)
-    return _doubt_columns(scores, found, rarity.rare, rarity.good_distance, rarity.bad_distance)
+    suspects = found.suspect | found.other_side
+    rarity = find_rare(rows, labels, suspects)
+    return _label_issue_columns(scores, found, rarity.rare, rarity.good_distance, rarity.bad_distance)
 
 
-def _doubt_columns(
+def _label_issue_columns(
     scores: Floats, found: Suspects, rare: npt.NDArray[np.bool_], good_distance: Floats, bad_distance: Floats
 ) -> dict[str, pl.Series]:
-    """Returns the columns; a rare image is no suspect, whatever the machines say of its label."""
+    """Returns the columns; a rare image is no suspect, whatever the classifiers predict."""
     suspect, other = found.suspect & ~rare, found.other_side & ~rare
     suggested = pl.Series(found.suggested_label).set(pl.Series(~(suspect | other)), None)
     values: dict[str, Any] = {
-        "out_of_sample_score": scores,
+        "out_of_fold_score": scores,
         "suspect_score": found.score,
         "suspect": suspect,
         "suspect_other_side": other,
@@ -184,11 +184,11 @@ def _doubt_columns(
         "bad_distance": bad_distance,
     }
     return {name: pl.Series(values[name], dtype=dtype).fill_nan(None) if dtype == pl.Float64 else
-            pl.Series(values[name], dtype=dtype) for name, dtype in _DOUBTS.items()}  # fmt: skip
+            pl.Series(values[name], dtype=dtype) for name, dtype in _LABEL_ISSUES.items()}  # fmt: skip
 
 
-_DOUBTS: dict[str, Any] = {
-    "out_of_sample_score": pl.Float64,
+_LABEL_ISSUES: dict[str, Any] = {
+    "out_of_fold_score": pl.Float64,
     "suspect_score": pl.Float64,
     "suspect": pl.Boolean,
     "suspect_other_side": pl.Boolean,

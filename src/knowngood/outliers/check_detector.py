@@ -84,7 +84,7 @@ def check_determinism(detector: type[Any]) -> None:
     """The same seed and rows give the same scores and threshold, fitted afresh or again."""
     rows, new = sample(detector), sample(detector, 40, seed=1)
     first, second = detector(seed=5).fit(rows), detector(seed=5)
-    second.fit(sample(detector, seed=9)).fit(rows)  # what was learned before must be gone
+    second.fit(sample(detector, seed=9)).fit(rows)  # nothing of the first fit may remain
     equal = np.array_equal(first.score(new), second.score(new)) and first.threshold_ == second.threshold_
     _expect(detector, bool(equal), "The same seed and rows give other scores.")
 
@@ -225,4 +225,4 @@ def _refused(detector: type[Any], what: str) -> Iterator[None]:
     except Exception as error:
         message = f"It meets {what} with {type(error).__name__} instead of a KnownGoodError."
         raise ContractError(f"{detector.__name__} breaks the contract of detectors. {message}") from error
-    _expect(detector, False, f"It takes {what} without a word.")
+    _expect(detector, False, f"It accepts {what} without an error.")

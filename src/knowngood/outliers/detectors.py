@@ -1,4 +1,4 @@
-"""Large arrays a bounded piece at a time."""
+"""The contract of outlier detectors, their registry, and checks of the features that they get."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DETECTORS: Registry[type[Detector]] = Registry(
         "iforest": "knowngood.outliers.neighbour_detectors:Forest",
         "knn": "knowngood.outliers.neighbour_detectors:NearestNeighbours",
         "mahalanobis": "knowngood.outliers.neighbour_detectors:Mahalanobis",
-        "patch_memory": "knowngood.outliers.patchcore:PatchMemory",
+        "patch_memory": "knowngood.outliers.patchcore:PatchCore",
         "ocsvm_chunking": "knowngood.outliers.ocsvm:ChunkingSvm",
         "ocsvm_nystroem": "knowngood.outliers.ocsvm:NystroemSvm",
     },
@@ -56,7 +56,7 @@ _SHAPES: dict[Takes, tuple[int, str]] = {"rows": (2, "(N, D)"), "patches": (3, "
 
 
 class Parameters(BaseModel):
-    """What every detector can be told; the descriptions become the command line's help."""
+    """Parameters that every detector has; the descriptions become the command line's help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -64,10 +64,10 @@ class Parameters(BaseModel):
 
 
 class Detector(ABC):
-    """Learns from images that mostly belong together and scores how little an image belongs to them.
+    """Base class of outlier detectors: fits mostly normal images and scores how abnormal an image is.
 
-    A subclass names its parameters in `fields` and writes `learn` and `judge`. Higher scores are more abnormal;
-    `threshold_` is set by `learn`, may be changed afterwards, and never touches the scores.
+    A subclass names its parameters in `fields` and writes `fit_rows` and `score_rows`. Higher scores are more abnormal;
+    `threshold_` is set by `fit_rows`, may be changed afterwards, and never touches the scores.
 
     Args:
         parameters: Values of `fields` by name; stored, nothing else.
@@ -93,7 +93,7 @@ class Detector(ABC):
         return self.parameters.model_dump()
 
     def fit(self: Itself, features: Any) -> Itself:
-        """Learns what is normal.
+        """Fits the detector to the features.
 
         Args:
             features: (N, D), or (N, P, D) where `takes` is "patches"; finite; float32 or float64, left as it is.
@@ -106,7 +106,7 @@ class Detector(ABC):
         """
         rows = checked_features(features, self.takes, least=self.least_rows)
         self.width_ = rows.shape[-1]
-        self.learn(rows)
+        self.fit_rows(rows)
         return self
 
     def score(self, features: Any) -> Scores:
@@ -123,12 +123,12 @@ class Detector(ABC):
             DataError: The features are not like the fitted ones.
         """
         rows = checked_features(features, self.takes, width=self.fitted_width())
-        return self.judge_all(rows)
+        return self.score_blocks(rows)
 
     def fit_score(self, features: Any) -> Scores:
         """Fits, and returns the scores of the fitted images themselves, (N,) float64.
 
-        Detectors for which an image would vouch for itself (its own nearest neighbour) leave it out of account.
+        Detectors in which an image would be its own nearest neighbour leave the image itself out.
         """
         return self.fit(features).score(features)
 
@@ -143,19 +143,19 @@ class Detector(ABC):
             ConfigError: Nothing has been fitted.
         """
         if not hasattr(self, "width_"):
-            raise ConfigError(f"{type(self).__name__} has not learned anything yet.", fix="Call fit(features) first.")
+            raise ConfigError(f"{type(self).__name__} is not fitted.", fix="Call fit(features) first.")
         return self.width_
 
-    def judge_all(self, rows: Features) -> Scores:
-        """Returns the scores of any number of checked features, block for block, on a cluster inside `at_cluster`."""
-        return np.concatenate(list(mapped(self.judge, (rows[block] for block in row_blocks(rows)))))
+    def score_blocks(self, rows: Features) -> Scores:
+        """Returns the scores of any number of checked features, block by block; on a cluster inside `at_cluster`."""
+        return np.concatenate(list(mapped(self.score_rows, (rows[block] for block in row_blocks(rows)))))
 
     @abstractmethod
-    def learn(self, rows: Features) -> None:
-        """Learns from checked features and sets `threshold_`."""
+    def fit_rows(self, rows: Features) -> None:
+        """Fits checked features and sets `threshold_`."""
 
     @abstractmethod
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         """Returns the scores of one bounded block of checked features."""
 
 

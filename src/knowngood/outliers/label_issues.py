@@ -27,12 +27,12 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class OutOfSample:
-    """Calibrated scores of rows by machines that had not seen them.
+class OutOfFold:
+    """Calibrated out-of-fold scores.
 
     Attributes:
         scores: float64 (N,) probability of being bad; NaN for rows of no fold.
-        calibration: From margins to scores: two numbers, fitted on all out-of-sample margins and given labels.
+        calibration: From raw scores to probabilities, fitted on all out-of-fold raw scores and given labels.
         cost: Penalty C that cross-validation chose.
         width: gamma times the number of features.
     """
@@ -50,19 +50,19 @@ def out_of_fold_scores(
     seed: int = 0,
     *,
     weight: Rows | None = None,
-) -> OutOfSample:
-    """Scores every image with a kernel machine taught on the other folds, and calibrates the scores.
+) -> OutOfFold:
+    """Scores every image with an SVM fitted on the other folds, and calibrates the scores.
 
     Args:
         features: (N, D) float32.
         labels: (N,) 0 good, 1 bad, as given.
         folds: int64 (N,) fold in which a row is held out (`data.splits.kfold` keeps lots together); negative
-            for rows that only teach.
-        seed: Decides which rows teach when there are more than the machine can take (8,000).
-        weight: float32 (N,) > 0, how much a row teaches.
+            for rows that are only trained on.
+        seed: Decides which rows are trained on when there are more than the SVM can take (8,000).
+        weight: float32 (N,) > 0, sample weight of each row.
 
     Returns:
-        Scores in the order of the rows. Rows that the chosen 8,000 leave out are scored by one machine a fold, of
+        Scores in the order of the rows. Rows that the chosen 8,000 leave out are scored by one more SVM a fold, with
         the same settings.
 
     Raises:
@@ -72,40 +72,44 @@ def out_of_fold_scores(
     bad, fold = _checked(labels, folds, len(rows))
     weights = np.ones(len(rows), np.float32) if weight is None else np.asarray(weight, np.float32)
     fit = fit_svm_head(rows, bad, weights, fold, seed)
-    margins = _completed(fit, rows, bad, weights, fold)
-    held = np.isfinite(margins)
-    calibration = fit_calibration(margins[held], bad[held].astype(np.uint8))
+    raw_scores = _completed(fit, rows, bad, weights, fold)
+    scored = np.isfinite(raw_scores)
+    calibration = fit_calibration(raw_scores[scored], bad[scored].astype(np.uint8))
     scores = np.full(len(rows), np.nan)
-    scores[held] = calibration.apply(margins[held])
-    return OutOfSample(scores, calibration, fit.cost, fit.width)
+    scores[scored] = calibration.apply(raw_scores[scored])
+    return OutOfFold(scores, calibration, fit.cost, fit.width)
 
 
 def _completed(fit: SvmFit, rows: Rows, bad: npt.NDArray[np.bool_], weight: Rows, folds: Ids) -> Floats:
-    """Fills in the margins of rows that were left out because there were too many."""
-    margins = fit.out_of_fold.copy()
-    left = np.isnan(margins) & (folds >= 0)
-    for fold in track(np.unique(folds[left]), "scores out of sample"):
-        teach = fit.rows[trains_on(folds[fit.rows], int(fold))]
-        if bad[teach].all() or not bad[teach].any():
-            margins[left & (folds == fold)] = 0.0  # as the SVM head does: no machine can be taught
+    """Returns the out-of-fold raw scores, with those of rows beyond the SVM's limit filled in."""
+    raw_scores = fit.out_of_fold.copy()
+    left = np.isnan(raw_scores) & (folds >= 0)
+    for fold in track(np.unique(folds[left]), "out-of-fold scores"):
+        train_rows = fit.rows[trains_on(folds[fit.rows], int(fold))]
+        if bad[train_rows].all() or not bad[train_rows].any():
+            raw_scores[left & (folds == fold)] = 0.0  # as the SVM head does: one class alone cannot be fitted
             continue
-        scaler = StandardScaler().fit(rows[teach])
-        taught, gamma = scaler.transform(rows[teach]).astype(np.float32), fit.width / rows.shape[1]
-        balanced = weight[teach] * len(teach) / (2 * np.where(bad[teach], bad[teach].sum(), (~bad[teach]).sum()))
+        scaler = StandardScaler().fit(rows[train_rows])
+        fitted, gamma = scaler.transform(rows[train_rows]).astype(np.float32), fit.width / rows.shape[1]
+        balanced = (
+            weight[train_rows]
+            * len(train_rows)
+            / (2 * np.where(bad[train_rows], bad[train_rows].sum(), (~bad[train_rows]).sum()))
+        )
         machine = SVC(C=fit.cost, kernel="precomputed", cache_size=1000)  # libsvm's own kernel takes minutes here
-        machine.fit(np.exp(-gamma * squared_distances(taught, taught)), bad[teach], sample_weight=balanced)
+        machine.fit(np.exp(-gamma * squared_distances(fitted, fitted)), bad[train_rows], sample_weight=balanced)
         ask = np.flatnonzero(left & (folds == fold))
         blocks = list(row_blocks(ask, max(rows.shape[1], MOST_ROWS)))
-        judge = partial(_margins, scaler, taught, gamma, machine)
-        for block, made in zip(blocks, mapped(judge, (rows[ask[block]] for block in blocks)), strict=True):
-            margins[ask[block]] = made
-    return margins
+        score_rows = partial(_raw_scores, scaler, fitted, gamma, machine)
+        for block, made in zip(blocks, mapped(score_rows, (rows[ask[block]] for block in blocks)), strict=True):
+            raw_scores[ask[block]] = made
+    return raw_scores
 
 
-def _margins(scaler: StandardScaler, taught: Rows, gamma: float, machine: SVC, rows: Rows) -> Floats:
-    """Returns the margins of a bounded number of rows by a machine that was taught on the scaled rows `taught`."""
+def _raw_scores(scaler: StandardScaler, fitted: Rows, gamma: float, machine: SVC, rows: Rows) -> Floats:
+    """Returns the raw scores of a bounded number of rows by an SVM that was fitted on the scaled rows `fitted`."""
     asked = scaler.transform(rows).astype(np.float32)
-    return np.asarray(machine.decision_function(np.exp(-gamma * squared_distances(asked, taught))), np.float64)
+    return np.asarray(machine.decision_function(np.exp(-gamma * squared_distances(asked, fitted))), np.float64)
 
 
 def _checked(labels: npt.ArrayLike, folds: npt.ArrayLike, count: int) -> tuple[npt.NDArray[np.bool_], Ids]:
@@ -137,11 +141,11 @@ _CLOSE = 1e-6  # rounding allowed beside a threshold, as the reference implement
 
 @dataclass(frozen=True)
 class Suspects:
-    """What confident learning doubts; NaN or False for rows without label or score.
+    """Label issues found by confident learning; NaN or False for rows without label or score.
 
     Attributes:
-        score: float64 (N,) in [0, 1], 1 - p(given label), higher = more doubtful. With two classes this orders as
-            the normalised margin (p(given) - p(other) + 1) / 2 does.
+        score: float64 (N,) in [0, 1], 1 - p(given label), higher = more likely a wrong label. With two classes the
+            order is that of the normalised margin of cleanlab (p(given) - p(other) + 1) / 2.
         suspect: bool (N,), confidently of the other class, and that class is the likelier one.
         other_side: bool (N,), suspects among the images labelled bad that `one_sided` keeps out of `suspect`.
         suggested_label: uint8 (N,), the other label for suspects (both sides), else the given one.
@@ -159,7 +163,7 @@ class Suspects:
     noise: Floats
 
     def ranked(self) -> npt.NDArray[np.int64]:
-        """Returns the rows of `suspect`, the most doubtful first."""
+        """Returns the rows of `suspect`, the highest score first."""
         rows = np.flatnonzero(self.suspect)
         return rows[np.argsort(-self.score[rows], kind="stable")]
 
@@ -175,10 +179,10 @@ def find_suspects(
 
     Args:
         scores: (N,) probability of being bad, out of sample, calibrated; NaN where there is none.
-        labels: (N,) 0 good, 1 bad as given; any other value where nobody has said.
+        labels: (N,) 0 good, 1 bad as given; any other value for no label.
         one_sided: Only bad images hidden among good are expected: suspects among the bad are reported apart, in
             `other_side`, not dropped.
-        rule: "confident" as above; "likelier" doubts every image whose other class is the likelier one: more of the
+        rule: "confident" as above; "likelier" takes every image whose other class is the likelier one: more of the
             planted errors found, a few more false alarms (benchmarks/results/outliers_scale.json).
 
     Returns:
@@ -204,15 +208,15 @@ def find_suspects(
     np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
     at = np.arange(len(given))
     other_likelier = both[at, 1 - given] > both[at, given] + _CLOSE
-    doubted = other_likelier & sure & (guess != given) if rule == "confident" else other_likelier
-    return _spread_out(known, given, both[at, given], doubted, thresholds, joint, one_sided)
+    issue = other_likelier & sure & (guess != given) if rule == "confident" else other_likelier
+    return _spread_out(known, given, both[at, given], issue, thresholds, joint, one_sided)
 
 
 def _spread_out(
     known: Bools,
     given: npt.NDArray[np.int64],
     confidence: Floats,
-    doubted: Bools,
+    issue: Bools,
     thresholds: Floats,
     joint: npt.NDArray[np.int64],
     one_sided: bool,
@@ -222,10 +226,10 @@ def _spread_out(
     score = np.full(len(known), np.nan)
     score[rows] = 1 - confidence
     suspect, other = np.zeros(len(known), bool), np.zeros(len(known), bool)
-    suspect[rows] = doubted & ~((given == 1) & one_sided)
-    other[rows] = doubted & (given == 1) & one_sided
+    suspect[rows] = issue & ~((given == 1) & one_sided)
+    other[rows] = issue & (given == 1) & one_sided
     suggested = np.zeros(len(known), np.uint8)
-    suggested[rows] = np.where(doubted, 1 - given, given)
+    suggested[rows] = np.where(issue, 1 - given, given)
     noise = np.array([joint[0, 1] / joint[0].sum(), joint[1, 0] / joint[1].sum()])
     return Suspects(score, suspect, other, suggested, thresholds, joint, noise)
 

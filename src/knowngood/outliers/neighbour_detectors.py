@@ -36,7 +36,7 @@ class NearestNeighbours(Detector):
     order_free = True
     parameters: Parameters
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         if len(rows) <= self.parameters.k:
             raise DataError(
                 f"{len(rows)} images are too few for k={self.parameters.k}.",
@@ -47,7 +47,7 @@ class NearestNeighbours(Detector):
         self.own_score_ = self._distances(rows, leave_out=True)
         self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
 
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         return self._distances(rows, leave_out=False)
 
     def fit_score(self, features: Any) -> Scores:
@@ -82,7 +82,7 @@ class Mahalanobis(Detector):
     order_free = True
     parameters: MahalanobisParameters
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         count, width = rows.shape
         self.mean_ = rows.mean(axis=0, dtype=np.float64)
         scatter, fourth = np.zeros((width, width)), 0.0
@@ -96,7 +96,7 @@ class Mahalanobis(Detector):
         self.own_score_ = self._without_itself(rows, covariance)
         self.threshold_ = fraction_threshold(self.own_score_, self.parameters.contamination)
 
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         return np.sqrt(_squares(rows, self.mean_, self.root_))
 
     def fit_score(self, features: Any) -> Scores:
@@ -159,7 +159,7 @@ class Forest(Detector):
     fields = ForestParameters
     parameters: ForestParameters
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         settings = self.parameters
         forest = IsolationForest(
             n_estimators=settings.trees, contamination=settings.contamination, random_state=settings.seed
@@ -167,5 +167,5 @@ class Forest(Detector):
         self.forest_ = forest.fit(rows)
         self.threshold_ = -float(forest.offset_)
 
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         return -np.asarray(self.forest_.score_samples(rows), np.float64)

@@ -57,7 +57,7 @@ class Neighbours:
         return distances, found
 
     def _of_block(self, k: int, wide: int, piece: tuple[Rows, Ids | None]) -> tuple[Floats, Ids]:
-        """Returns what `nearest` returns of a bounded number of queries; `wide` are looked at closely."""
+        """Returns what `nearest` returns of a bounded number of queries; `wide` are computed exactly."""
         queries, owner = piece
         rows = np.asarray(queries, np.float32) - self._centre
         far = self._norms - 2 * (rows @ self._references.T)  # ranked alike without the query's own norm
@@ -95,7 +95,7 @@ class Rarity:
         good_distance: float64 (N,), distance to the k-th nearest trusted good image (itself left out).
         bad_distance: float64 (N,), the same for images labelled bad.
         far_from_good: bool (N,).
-        rare: bool (N,), labelled bad, far from good, and doubted or alone among the bad.
+        rare: bool (N,), labelled bad, far from good, and a suspect or alone among the bad.
         radius: Good distance beyond which an image is far from good.
     """
 
@@ -106,21 +106,21 @@ class Rarity:
     radius: float
 
 
-def find_rare(features: Features, labels: npt.ArrayLike, doubted: Bools, *, k: int = K) -> Rarity:
+def find_rare(features: Features, labels: npt.ArrayLike, suspects: Bools, *, k: int = K) -> Rarity:
     """Finds rare defects.
 
-    The rule: an image labelled **bad** is **rare** when it is far from good, and either doubted (machines taught on
-    the others take it for good, because they have seen nothing like it) or alone among the bad. A doubted bad image
+    The rule: an image labelled **bad** is **rare** when it is far from good, and either a suspect (classifiers fitted
+    on the others score it as good, as they have seen nothing like it) or alone among the bad. A suspected bad image
     that is *not* far from good lies among the good ones: its label is what is wrong. *Far from good*: the distance
-    to the k-th nearest trusted good image is above that of 99 % of these images among themselves; trusted means not
-    doubted, so that bad images hidden in good do not widen the radius. *Alone*: the k-th nearest other bad image is
+    to the k-th nearest trusted good image is above that of 99 % of these images among themselves; trusted means no
+    suspect, so that bad images hidden in good do not widen the radius. *Alone*: the k-th nearest other bad image is
     beyond Tukey's upper fence (Q3 + 1.5 IQR, on logarithms) of the bad images among themselves, so that on an even
-    set none is alone. Images labelled good are never rare: bad hidden in good is the costly mistake, a person looks.
+    set none is alone. Images labelled good are never rare: bad hidden in good is the costly mistake.
 
     Args:
         features: (N, D) finite.
-        labels: (N,) 0 good, 1 bad, any other value where nobody has said.
-        doubted: bool (N,), suspects of either side.
+        labels: (N,) 0 good, 1 bad, any other value for no label.
+        suspects: bool (N,), suspects of either side.
         k: Which neighbour's distance counts.
 
     Returns:
@@ -131,16 +131,16 @@ def find_rare(features: Features, labels: npt.ArrayLike, doubted: Bools, *, k: i
     """
     rows = checked_features(features)
     label = np.asarray(labels)
-    if not (label.shape == doubted.shape == (len(rows),)):
-        raise DataError(f"{len(rows)} rows of features, {label.shape} labels, {doubted.shape} doubts do not pair.")
-    good = _distances(rows, (label == 0) & ~doubted, k)
+    if not (label.shape == suspects.shape == (len(rows),)):
+        raise DataError(f"{len(rows)} rows of features, {label.shape} labels, {suspects.shape} suspects do not pair.")
+    good = _distances(rows, (label == 0) & ~suspects, k)
     bad = _distances(rows, label == 1, k)
-    radius = _quantile(good[(label == 0) & ~doubted])
+    radius = _quantile(good[(label == 0) & ~suspects])
     far = good > radius
     with np.errstate(divide="ignore"):
         logs = np.log(bad)
     alone = logs > _fence(logs[label == 1])
-    return Rarity(good, bad, far, (label == 1) & far & (doubted | alone), radius)
+    return Rarity(good, bad, far, (label == 1) & far & (suspects | alone), radius)
 
 
 def _distances(rows: Features, of: Bools, k: int) -> Floats:
@@ -167,12 +167,12 @@ _NOBODY = -1
 
 @dataclass(frozen=True)
 class Copies:
-    """Which images are near-duplicates, and which of those disagree.
+    """Which images are near-duplicates, and which of those have different labels.
 
     Attributes:
         first: int64 (N,), row of the first image of the same cluster; -1 for images alone or first themselves.
-        partner: int64 (N,), row of a near-duplicate with the opposing label; -1 where there is none.
-        pairs: int64 (M, 2), rows (good, bad) of near-duplicates with opposing labels, each once; every image of a
+        partner: int64 (N,), row of a near-duplicate with the other label; -1 where there is none.
+        pairs: int64 (M, 2), rows (good, bad) of near-duplicates with different labels, each once; every image of a
             cluster with both labels is in at least one pair.
     """
 
@@ -182,11 +182,11 @@ class Copies:
 
 
 def find_copies(clusters: Ids, labels: npt.ArrayLike, features: npt.NDArray[Any] | None = None) -> Copies:
-    """Lists near-duplicates and those with opposing labels.
+    """Finds near-duplicates and those with different labels (conflicting duplicates).
 
     Args:
         clusters: int64 (N,), equal numbers are near-duplicates (`data.duplicates.near_clusters`).
-        labels: (N,) 0 good, 1 bad; any other value where nobody has said.
+        labels: (N,) 0 good, 1 bad; any other value for no label.
         features: (N, D); with them the partner is the nearest image of the other label, else the first.
 
     Returns:

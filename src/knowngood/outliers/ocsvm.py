@@ -37,7 +37,7 @@ class OneClassSvm(Detector):
     fields = Parameters
     parameters: Parameters
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         exact = np.asarray(rows, np.float64)  # scikit-learn would make the same copy
         variance = float(exact.var())
         self.gamma_ = 1 / (exact.shape[1] * variance) if variance else 1.0
@@ -45,9 +45,9 @@ class OneClassSvm(Detector):
         self.support_ = np.asarray(machine.support_vectors_)
         self.alpha_ = np.asarray(machine.dual_coef_[0])
         rho = float(machine.offset_[0])
-        self.threshold_ = float(np.nextafter(-rho, -np.inf))  # scikit-learn calls a row exactly on the margin outside
+        self.threshold_ = float(np.nextafter(-rho, -np.inf))  # in scikit-learn a row exactly on the boundary is outside
 
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         return -rbf_sum(rows, self.support_, self.alpha_, self.gamma_)
 
 
@@ -73,7 +73,7 @@ class ChunkedParameters(Parameters):
 
 
 class ChunkingSvm(Detector):
-    """The same problem as `ocsvm`, solved without looking at images that lie well inside.
+    """The same problem as `ocsvm`, solved without the images that lie well inside.
 
     Rows inside the margin have alpha = 0, so the problem is solved on a chunk of the most abnormal rows with the
     same sum of alphas; rows outside the chunk that turn out beyond the margin are added, until there are none.
@@ -86,23 +86,23 @@ class ChunkingSvm(Detector):
     fields = ChunkedParameters
     parameters: ChunkedParameters
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         count, nu = len(rows), self.parameters.nu
         self.gamma_ = scale_gamma(rows)
         some = np.random.default_rng(self.parameters.seed).permutation(count)[: self.parameters.start]
         self._solve(rows[np.sort(some)], nu)
-        scores = self.judge_all(rows)
+        scores = self.score_blocks(rows)
         chunk = np.zeros(count, bool)
         chunk[np.argsort(-scores, kind="stable")[: max(2, int(np.ceil(_FIRST * nu * count)))]] = True
         for _ in range(_ROUNDS):
             inside = np.flatnonzero(chunk)
             self._solve(rows[inside], min(1.0, nu * count / len(inside)))
-            beyond = (self.judge_all(rows) > self.threshold_ + _SOLVER) & ~chunk
+            beyond = (self.score_blocks(rows) > self.threshold_ + _SOLVER) & ~chunk
             if not beyond.any():
                 break
             chunk |= beyond
 
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         return -rbf_sum(rows, self.support_, self.alpha_, self.gamma_)
 
     def _solve(self, rows: Features, nu: float) -> None:
@@ -124,7 +124,7 @@ class NystroemParameters(Parameters):
     """Parameters of the one-class machine and of its approximation."""
 
     landmarks: int = Field(default=256, ge=2, description="Random images that span the kernel map.")
-    taught: int = Field(default=100_000, ge=2, description="Most images that the linear machine is taught on.")
+    most: int = Field(default=100_000, ge=2, description="Largest number of images that the linear model is fitted on.")
 
 
 class NystroemSvm(Detector):
@@ -141,21 +141,21 @@ class NystroemSvm(Detector):
     fields = NystroemParameters
     parameters: NystroemParameters
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         settings, count = self.parameters, len(rows)
         order = np.random.default_rng(settings.seed).permutation(count)
-        taught = np.sort(order[: settings.taught])
+        chosen = np.sort(order[: settings.most])
         landmarks = rows[np.sort(order[: settings.landmarks])]
         self.map_ = Nystroem(gamma=scale_gamma(rows), n_components=len(landmarks), random_state=0).fit(landmarks)
         machine = SGDOneClassSVM(nu=settings.nu, max_iter=20, tol=1e-5, average=True, random_state=settings.seed)
-        mapped = np.concatenate([self._mapped(rows[taught[b]]) for b in row_blocks(taught, rows.shape[1])])
+        mapped = np.concatenate([self._mapped(rows[chosen[b]]) for b in row_blocks(chosen, rows.shape[1])])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the averaged weights settle long before the loss
             machine.fit(mapped)
         self.weights_ = np.asarray(machine.coef_, np.float64).ravel()
-        self.threshold_ = fraction_threshold(self.judge_all(rows), settings.nu)
+        self.threshold_ = fraction_threshold(self.score_blocks(rows), settings.nu)
 
-    def judge(self, rows: Features) -> Scores:
+    def score_rows(self, rows: Features) -> Scores:
         return -(self._mapped(rows) @ self.weights_)
 
     def _mapped(self, rows: Features) -> Scores:

@@ -1,4 +1,4 @@
-"""An inspector from good photographs alone: remembers what good parts look like and measures how far others are."""
+"""Good-only training: an inspector that scores the distance to features of good photographs (PatchCore or kNN)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, ov
 from knowngood.models.features import features
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.weights.files import Weights
-from knowngood.outliers.patchcore import PatchMemory, k_centres
+from knowngood.outliers.patchcore import PatchCore, k_centres
 from knowngood.progress import track
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Clock, Fitted, start_training
 
-SHARE = 0.1  # of the patches that are looked at is remembered, up to --memory
-POOL = 50_000  # patches looked at: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
+SHARE = 0.1  # of the candidate patches goes into the coreset, up to --coreset-size
+POOL = 50_000  # candidate patches: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
 _BLOCK = 16  # photographs whose patches are in memory together
 
 Rows = npt.NDArray[np.int64]
@@ -40,23 +40,23 @@ Floats = npt.NDArray[np.float32]
 def fit_one_class(
     records: Records, config: TrainConfig, folder: Path, preprocessing: Preprocessing | None = None
 ) -> Fitted:
-    """Remembers the good training photographs and measures how far all others are from them.
+    """Fits the good training photographs and scores all others by their distance to them.
 
     Args:
-        records: Usable rows with a split in every row; only good rows of train are learned from.
+        records: Usable rows with a split in every row; only good rows of train are fitted.
         config: With `one_class`.
-        folder: For decoded photographs and for the memory; a killed run continues from there.
+        folder: For decoded photographs and for the coreset; a killed run resumes from there.
         preprocessing: Of `preprocessing_of`, where the caller has it already.
 
     Returns:
-        As `fit_inspector`. Training rows have no margin: they are what is remembered.
+        As `fit_inspector`. Training rows have no score: they are the reference.
 
     Raises:
         WeightsError: There are no pretrained weights.
-        DataError: Fewer than two good photographs can be learned from.
+        DataError: Fewer than two good photographs can be fitted.
     """
     if not config.pretrained:
-        raise WeightsError("--one-class stands on a pretrained network, and --no-pretrained was given.")
+        raise WeightsError("--one-class needs a pretrained network, and --no-pretrained was given.")
     clock = Clock()
     at_start = start_training(records, config, folder / "pixels", preprocessing)
     clock.lap("decode")
@@ -65,16 +65,16 @@ def fit_one_class(
     job = _Job(records, store, config, folder, at_start.preprocessing)
     notes: dict[str, object] = {"network": at_start.main, "input": list(at_start.shape), "detector": config.detector}
     fit = job.nearest if config.detector == "knn" else job.patches
-    classifier, margins = fit(base, weights, notes, clock)
+    classifier, raw_scores = fit(base, weights, notes, clock)
     inspector = Inspector((classifier.config,))
     inspector.members = torch.nn.ModuleList([classifier])
     unseen = np.full(len(records), np.nan)
     source, done = at_start.provenance, at_start.preprocessing
-    return Fitted(inspector, margins, unseen, store.failed, [], notes, source, clock.laps, done)
+    return Fitted(inspector, raw_scores, unseen, store.failed, [], notes, source, clock.laps, done)
 
 
 class _Job:
-    """The photographs of one run: which are learned from, which are scored."""
+    """The photographs of one run: which are fitted, which are scored."""
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class _Job:
         split = frame["split"].to_numpy()
         self.learn: Rows = np.flatnonzero(sound & good & (split == "train"))
         self.others: Rows = np.flatnonzero(sound & (split != "train"))
-        self.held: Rows = np.flatnonzero(sound & good & (split == "calibration"))
-        if len(self.learn) < 2 or not len(self.held):
+        self.holdout: Rows = np.flatnonzero(sound & good & (split == "calibration"))
+        if len(self.learn) < 2 or not len(self.holdout):
             raise DataError(
-                f"{len(self.learn)} good images to learn from and {len(self.held)} to set the threshold by.",
+                f"{len(self.learn)} good images to fit and {len(self.holdout)} to set the threshold by.",
                 expected="at least 2 and 1; dozens make a useful inspector",
                 fix="Add good images, or divide anew with --resplit.",
             )
@@ -103,7 +103,7 @@ class _Job:
     def patches(
         self, base: NetworkConfig, weights: Weights, notes: dict[str, object], clock: Clock
     ) -> tuple[Classifier, Floats]:
-        """Fits the patch memory; sets the level of its regions by the maps of held-out good photographs."""
+        """Fits PatchCore; sets the level of its regions on the maps of held-out good photographs."""
         stages = BACKBONES.get(base.backbone).stages[1:3]  # middle ones: local, yet more than edges
         config = base.model_copy(update={"head": "patch_memory", "stages": stages, "supports": 1})
         classifier = Classifier(config)
@@ -118,22 +118,22 @@ class _Job:
         head.remember(torch.from_numpy(memory))
         classifier.head, classifier.config = head, config.model_copy(update={"supports": len(memory)})
 
-        def judge(images: Tensor) -> Tensor:
+        def score_and_peak(images: Tensor) -> Tensor:
             distances = head.distances(classifier.patch_maps(images))
             return torch.stack(
                 [head.margins(distances), smooth_maps(distances, base.height, base.width).amax((1, 2))], dim=1
             )
 
-        judged = np.full((len(self.records), 2), np.nan, np.float32)
-        judged[self.others] = over_batches(classifier, judge, self.store.pixels, self.others, "scores")
+        scored = np.full((len(self.records), 2), np.nan, np.float32)
+        scored[self.others] = over_batches(classifier, score_and_peak, self.store.pixels, self.others, "scores")
         level = threshold_at_overkill(
-            judged[self.held, 1], overkill=self.config.overkill_budget, confidence=self.config.confidence
+            scored[self.holdout, 1], overkill=self.config.overkill_budget, confidence=self.config.confidence
         ).threshold
         head.level.fill_(level)
         notes |= {"patches remembered": len(memory), "patch length": memory.shape[1], "stages": list(stages)}
         notes["region level"] = level
         clock.lap("scores")
-        return classifier, judged[:, 0]
+        return classifier, scored[:, 0]
 
     def nearest(
         self, base: NetworkConfig, weights: Weights, notes: dict[str, object], clock: Clock
@@ -147,20 +147,20 @@ class _Job:
             preprocessing=self.preprocessing,
         ).rows
         rows = deep[self.learn]
-        if len(rows) > self.config.memory:
-            rows = rows[k_centres(rows, self.config.memory, np.random.default_rng(self.config.seed))]
+        if len(rows) > self.config.coreset_size:
+            rows = rows[k_centres(rows, self.config.coreset_size, np.random.default_rng(self.config.seed))]
         clock.lap("features")
         classifier = Classifier(base.model_copy(update={"head": "knn", "supports": len(rows)}))
         classifier.load_trunk(weights)
         head = NearestHead(rows.shape[1], len(rows))
         head.remember(torch.from_numpy(rows))
         classifier.head = head
-        margins = np.full(len(self.records), np.nan, np.float32)
+        raw_scores = np.full(len(self.records), np.nan, np.float32)
         with torch.inference_mode():
-            margins[self.others] = head(torch.from_numpy(deep[self.others])).numpy()
+            raw_scores[self.others] = head(torch.from_numpy(deep[self.others])).numpy()
         notes["images remembered"] = len(rows)
         clock.lap("scores")
-        return classifier, margins
+        return classifier, raw_scores
 
     def _kept(self) -> Floats | None:
         """Returns the memory that a killed run had chosen, if it is whole."""
@@ -170,8 +170,8 @@ class _Job:
 
     def _chosen(self, classifier: Classifier) -> Floats:
         random = np.random.default_rng([self.config.seed, 1])
-        most = self.config.memory
-        detector = PatchMemory(seed=self.config.seed, share=SHARE, most=most, pool=max(POOL, most))
+        most = self.config.coreset_size
+        detector = PatchCore(seed=self.config.seed, share=SHARE, most=most, pool=max(POOL, most))
         return detector.remember(lambda: self._blocks(classifier, max(POOL, most), random))
 
     def _blocks(self, classifier: Classifier, pool: int, random: np.random.Generator) -> Iterator[Floats]:

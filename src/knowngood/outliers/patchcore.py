@@ -1,4 +1,4 @@
-"""Memory of normal patches, PatchCore's way: an image is as abnormal as its strangest patch."""
+"""PatchCore: an image is as abnormal as its patch that is farthest from a coreset of normal patches."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ PatchSource: TypeAlias = Callable[[], Iterable[Features]]
 
 
 class Parameters(contract.Parameters):
-    """Parameters of the patch memory."""
+    """Parameters of PatchCore."""
 
-    share: float = Field(default=0.1, gt=0, le=1, description="Share of the patches that is remembered.")
-    most: int = Field(default=10_000, ge=2, description="Most patches that are remembered.")
+    share: float = Field(default=0.1, gt=0, le=1, description="Share of the patches that goes into the coreset.")
+    most: int = Field(default=10_000, ge=2, description="Largest number of patches in the coreset.")
     pool: int = Field(default=50_000, ge=2, description="Most patches, drawn at random, that they are chosen from.")
-    neighbourhood: int = Field(default=9, ge=1, description="Remembered patches that weigh the image's score.")
+    neighbourhood: int = Field(default=9, ge=1, description="Patches of the coreset that weight the image's score.")
     strangest: float = Field(
         default=0.0, ge=0, le=1, description="Share of an image's patches whose mean distance is its score; 0: eq. 5-7."
     )
     contamination: float = Field(default=0.01, gt=0, le=0.5, description="Share of the fitted images flagged.")
 
 
-class PatchMemory(Detector):
-    """score = w d: d the largest distance of a patch to its nearest remembered one m, w from how crowded m is.
+class PatchCore(Detector):
+    """score = w d: d the largest distance of a patch to its nearest one m in the coreset, w from how crowded m is.
 
     w = 1 - 1 / sum_b exp(d_b - d) over the `neighbourhood` of m: a patch that is nearest to a lonely m counts more.
     Besides an array (N, P, D), `fit` and `score` take a callable that returns the blocks (B, P, D) afresh each time
@@ -50,8 +50,8 @@ class PatchMemory(Detector):
     takes = "patches"
     parameters: Parameters
 
-    def fit(self, features: Any) -> PatchMemory:
-        """Remembers normal patches; see `Detector.fit`. `features` may be a callable that returns blocks."""
+    def fit(self, features: Any) -> PatchCore:
+        """Selects the coreset of normal patches; see `Detector.fit`. `features` may be a callable."""
         source = _source(features, least=self.least_rows)
         self.remember(source)
         self._index()
@@ -60,7 +60,7 @@ class PatchMemory(Detector):
         return self
 
     def remember(self, source: PatchSource) -> npt.NDArray[np.float32]:
-        """Chooses the patches to remember, (M, D) float32, reading the blocks once; sets no threshold."""
+        """Selects the coreset, (M, D) float32, reading the blocks once; sets no threshold."""
         self.__dict__.pop("width_", None)
         random = np.random.default_rng(self.parameters.seed)
         rows, owner, total = reservoir(self._blocks(source), self.parameters.pool, random)
@@ -77,20 +77,20 @@ class PatchMemory(Detector):
         return self._scores(_source(features), leave_out=False)
 
     def fit_score(self, features: Any) -> Scores:
-        """Fits, and returns each image's score against the remembered patches of all *other* images."""
+        """Fits, and returns each image's score against the coreset patches of all *other* images."""
         return self.fit(features).own_score_
 
     def patch_scores(self, features: Features) -> Scores:
-        """Returns each patch's distance to the nearest remembered one, (N, P) float64, for maps."""
+        """Returns each patch's distance to the nearest one of the coreset, (N, P) float64, for maps."""
         rows = checked_features(features, "patches", width=self.fitted_width())
         flat = rows.reshape(-1, rows.shape[-1])
         return self._index_.nearest(flat, 1)[0].reshape(rows.shape[:2])
 
-    def learn(self, rows: Features) -> None:
+    def fit_rows(self, rows: Features) -> None:
         self.fit(rows)
 
-    def judge(self, rows: Features) -> Scores:
-        return self._judge(rows, None)
+    def score_rows(self, rows: Features) -> Scores:
+        return self._score_block(rows, None)
 
     def _index(self) -> None:
         self._index_ = Neighbours(self.memory_, self.owner_)
@@ -109,11 +109,11 @@ class PatchMemory(Detector):
         images = 0
         for block in self._blocks(source):
             owner = images + np.arange(len(block)) if leave_out else None
-            parts.append(self._judge(block, owner))
+            parts.append(self._score_block(block, owner))
             images += len(block)
         return np.concatenate(parts)
 
-    def _judge(self, rows: Features, owner: Ids | None) -> Scores:
+    def _score_block(self, rows: Features, owner: Ids | None) -> Scores:
         images, patches, width = rows.shape
         flat = rows.reshape(-1, width)
         own = None if owner is None else np.repeat(owner, patches)
@@ -129,7 +129,7 @@ class PatchMemory(Detector):
         gaps = np.linalg.norm(crowd - rows[at, worst][:, None].astype(np.float64), axis=2)
         if gaps.shape[1] == 1:
             return distance
-        alone = np.isinf(distance)  # nothing is remembered of any other image
+        alone = np.isinf(distance)  # the coreset has no patch of another image
         excess = np.where(alone[:, None], 0, gaps - np.where(alone, 0, distance)[:, None])
         weight: Scores = 1 - 1 / np.exp(np.minimum(excess, 700)).sum(axis=1)
         return distance * weight

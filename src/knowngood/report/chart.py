@@ -95,7 +95,7 @@ class Chart:
             self._add('<circle cx="{}" cy="{}" r="{}" class="{}"/>', _n(self.px(x)), _n(self.py(y)), radius, css)
         return self
 
-    def picture_point(self, x: float, y: float, css: str, uri: str | None, said: str, size: float = 3.6) -> Chart:
+    def picture_point(self, x: float, y: float, css: str, uri: str | None, caption: str, size: float = 3.6) -> Chart:
         """Marks a photograph, a circle, or a triangle where `css` is "bad"; the page shows it under the pointer."""
         at, to = self.px(x), self.py(y)
         if css == "bad":
@@ -103,8 +103,8 @@ class Chart:
             inside = _format('<path d="{}"/>', corners)
         else:
             inside = _format('<circle cx="{}" cy="{}" r="{}"/>', _n(at), _n(to), size)
-        shape = '<g class="point {}" data-picture="{}" data-said="{}"><title>{}</title>{}</g>'
-        return self._add(shape, css, uri or "", said, said, inside)
+        shape = '<g class="point {}" data-picture="{}" data-caption="{}"><title>{}</title>{}</g>'
+        return self._add(shape, css, uri or "", caption, caption, inside)
 
     def bar(self, left: float, right: float, top: float, css: str) -> Chart:
         x0, x1, y = self.px(left), self.px(right), self.py(top)

@@ -10,9 +10,10 @@ import polars as pl
 from knowngood import wording
 from knowngood.metrics.thresholds import ACCEPT, REJECT
 from knowngood.report.page import Section, exact_rate, page, render
-from knowngood.report.run import RunSummary
-from knowngood.report.sections_figures import calibration, provenance, separation
-from knowngood.report.sections_inspector import Tile, by_defect, by_lot, decisions, pictures, rate_tile
+from knowngood.report.pictures import row_pictures
+from knowngood.report.run_figures import calibration, provenance, separation
+from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_verdict import Tile, by_defect, by_lot, decisions, rate_tile
 
 _ESCAPES, _WORST, _CAUGHT, _REVIEWED = 120, 16, 6, 12  # pictures of each kind
 _GROUP_ROWS = 20
@@ -134,7 +135,7 @@ def _pictures(run: RunSummary) -> Section:
         ("Caught", "bad and rejected, the highest score first", caught, _CAUGHT),
     ]
     groups = [
-        (name, order, rows.height, pictures(rows[:most]))
+        (name, order, rows.height, row_pictures(rows[:most]))
         for name, order, rows, most in shown
         if rows.height or name in ("Escapes", "Overkill")
     ]

@@ -1,4 +1,4 @@
-"""Maps over their photographs, all in one scale of colours, with the boxes of what stands out."""
+"""Maps over their photographs, all in one scale of colours, with boxes around the highest places."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ _SIDE = 220  # pixels of the longer side of a picture
 
 Group = tuple[str, str, pl.DataFrame, list[HeatMap]]
 
-DISTANCES = "How far each place is from the nearest remembered patch of a good unit. Boxes: what stands out."
-OWED = "What the margin of bad over good owes to each place. Boxes: connected places above a share of the hottest one."
+DISTANCES = (
+    "The distance of each place to the nearest stored patch of a good unit. Boxes: places above the recipe's level."
+)
+CONTRIBUTION = (
+    "The contribution of each place to the raw score (bad minus good). Boxes: places above a share of the maximum."
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Pair:
     tag: str
     bad: bool
     score: str
-    said: str
+    caption: str
     link: str = ""
 
 
@@ -46,10 +50,10 @@ def map_section(groups: Sequence[Group], level: float | None, fraction: float) -
     """
     scale = scale_of([one.values for *_, maps in groups for one in maps], level)
     shown = [
-        (name, said, [_pair(row, one, scale) for row, one in zip(rows.iter_rows(named=True), maps, strict=True)])
-        for name, said, rows, maps in groups
+        (name, caption, [_pair(row, one, scale) for row, one in zip(rows.iter_rows(named=True), maps, strict=True)])
+        for name, caption, rows, maps in groups
     ]
-    title = "Where it looked" if level is None else "Where units differ from good ones"
+    title = "What the recipe responds to" if level is None else "Where units differ from good ones"
     return pair_section(shown, scale, fraction, title)
 
 
@@ -63,7 +67,7 @@ def pair_section(
         scale: Of all of them.
         fraction: As in `map_section`.
         title: Heading of the section.
-        own: Whether each picture is scaled to itself instead; the legend then says so.
+        own: Whether each picture is scaled to itself instead; the legend then states it.
     """
     level = scale.low if scale.level is None else scale.level
     body = render(
@@ -75,7 +79,7 @@ def pair_section(
         stops=", ".join(f"rgb({r} {g} {b})" for r, g, b in scale.ramp().tolist()),
         at=100 * float(np.clip((level - scale.low) / (scale.high - scale.low), 0, 1)),
     )
-    return Section("maps", title, body, OWED if scale.level is None else DISTANCES)
+    return Section("maps", title, body, CONTRIBUTION if scale.level is None else DISTANCES)
 
 
 def drawn_pair(photograph: Pixels, one: HeatMap, scale: Scale) -> tuple[str, str]:
@@ -84,7 +88,7 @@ def drawn_pair(photograph: Pixels, one: HeatMap, scale: Scale) -> tuple[str, str
     return data_uri(left), data_uri(right)
 
 
-def said_of(one: HeatMap) -> str:
+def caption_of(one: HeatMap) -> str:
     """Returns "reject, 2 boxes"."""
     count = len(one.regions)
     return f"{one.decision}, {wording.counted(count, 'box', 'boxes') if count else 'no box'}"
@@ -100,5 +104,5 @@ def _pair(row: dict[str, object], one: HeatMap, scale: Scale) -> Pair:
         tag=str(row["defect"] or "bad") if bad else "good",
         bad=bad,
         score=wording.score(one.defect_score),
-        said=said_of(one),
+        caption=caption_of(one),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -111,6 +112,38 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
             script_hash=digest,  # the page's policy lets only this script run, whatever a file name holds
         )
     )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the figures of a page come from.
+
+    Attributes:
+        command: What to type to run it again.
+        seed: Of the run.
+        data: Its source, root and licence.
+        versions: Package to version.
+        config: The resolved configuration.
+        seconds: What took how long.
+    """
+
+    command: str
+    seed: int
+    data: dict[str, Any]
+    versions: dict[str, str]
+    config: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def origin_section(origin: Origin) -> Section:
+    """Makes a section of command, seed, times, versions, configuration, terms of the data."""
+    body = render(
+        "sections/provenance.html",
+        run=origin,
+        seconds=origin.seconds,
+        config=json.dumps(origin.config, indent=2, ensure_ascii=False, default=str),
+    )
+    return Section("provenance", "What was run, and how to run it again", body)
 
 
 def _source(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Maps as colours over their photograph: perceptually even, safe for colour-blind eyes, one scale with its numbers."""
+"""Maps as colours over their photograph (one perceptually even scale), strips of pictures, and thumbnails."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import simplejpeg
 from PIL import Image, ImageDraw, ImageFont
 
+from knowngood import wording
 from knowngood.cam.regions import Region
 from knowngood.data.images import decoding
 from knowngood.errors import ImageError
 from knowngood.recipe.maps import HeatMap, Map, at_size
+from knowngood.report.page import Picture
 
 _REACH = 3.0  # the scale ends at most this many times as far from its beginning as the level, or the usual peak, is
 _COVER = 0.7  # of the photograph, where the map is hottest
@@ -81,7 +84,7 @@ def scale_of(maps: Sequence[Map], level: float | None = None) -> Scale:
 
     Args:
         maps: Raw.
-        level: Of a recipe from good images alone. Without it the scale begins at 0, where the margin owes nothing,
+        level: Of a recipe from good images alone. Without it the scale begins at 0 (no contribution to the raw score)
             and ends at the highest peak, or at three times the median one: beyond that a single empty pocket would
             leave all others without colour.
     """
@@ -194,8 +197,8 @@ def framed(picture: Pixels, margin: int = 10) -> Pixels:
     return np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), constant_values=_PAPER)
 
 
-def legend(scale: Scale, width: int, said: str = "", size: int = 13) -> Pixels:
-    """Returns the colours of a scale with the numbers at its ends, and what is said of it, RGB (H, width, 3)."""
+def legend(scale: Scale, width: int, caption: str = "", size: int = 13) -> Pixels:
+    """Returns the colours of a scale with the numbers at its ends and a caption, RGB (H, width, 3)."""
     bar = cv2.resize(scale.ramp(64)[None], (width, 12), interpolation=cv2.INTER_LINEAR)
     low, high = scale.ends
     ends = words(low, width, size).copy()
@@ -203,7 +206,7 @@ def legend(scale: Scale, width: int, said: str = "", size: int = 13) -> Pixels:
     if right < width:
         ends[:, width - right :] = words(high, right, size)[: len(ends)]
     parts = [np.asarray(bar, np.uint8), ends]
-    return under([*parts, words(said, width, size)] if said else parts, 2)
+    return under([*parts, words(caption, width, size)] if caption else parts, 2)
 
 
 def _lasts(pictures: Sequence[Pixels]) -> list[tuple[Pixels, bool]]:
@@ -277,3 +280,25 @@ def _jpeg(pixels: Pixels) -> bytes:
     colours = "GRAY" if grey else "RGB"
     subsampling = "Gray" if grey else "420"
     return bytes(simplejpeg.encode_jpeg(block, _QUALITY, colours, subsampling))
+
+
+def row_pictures(rows: pl.DataFrame) -> list[Picture]:
+    """Returns one picture a row of a score table (path, image, label, defect, score), in order.
+
+    A file that cannot be read becomes a placeholder that says why.
+    """
+    made = []
+    for row in rows.iter_rows(named=True):
+        small = thumbnail(row["path"] or "")
+        bad = row["label"] == 1
+        made.append(
+            Picture(
+                uri=small.uri,
+                name=row["image"],
+                score=wording.score(row["score"]),
+                tag=(row["defect"] or "bad") if bad else "good",
+                bad=bad,
+                trouble=small.trouble,
+            )
+        )
+    return made

@@ -106,12 +106,12 @@ def _recipes(document: dict[str, Any]) -> Section:
 def _flips(rows: pl.DataFrame) -> Section:
     a, b, bad = pl.col("a_decision") == ACCEPT, pl.col("b_decision") == ACCEPT, pl.col("label") == 1
     groups = [
-        _group("Bad, let through by A and caught by B", rows.filter(bad & a & ~b), "b_score"),
-        _group("Bad, let through by B and caught by A", rows.filter(bad & ~a & b), "a_score"),
+        _group("Bad, accepted by A and caught by B", rows.filter(bad & a & ~b), "b_score"),
+        _group("Bad, accepted by B and caught by A", rows.filter(bad & ~a & b), "a_score"),
         _group("Good, not accepted by A and accepted by B", rows.filter(~bad & ~a & b), "a_score"),
         _group("Good, not accepted by B and accepted by A", rows.filter(~bad & a & ~b), "b_score"),
-        _group("Bad, let through by both", rows.filter(bad & a & b), "a_score"),
-        _group("Good, not accepted by both", rows.filter(~bad & ~a & ~b), "a_score"),
+        _group("Bad, accepted by both", rows.filter(bad & a & b), "a_score"),
+        _group("Good, accepted by neither", rows.filter(~bad & ~a & ~b), "a_score"),
     ]
     groups = [one for number, one in enumerate(groups) if number < _FLIPPED or one[3]]
     lead = "The first four groups are the flipped units: one is right, the other wrong. Under each its two scores."

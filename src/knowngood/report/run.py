@@ -3,101 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
-from knowngood.errors import KnownGoodError
 from knowngood.files import write_text
 from knowngood.report.page import Section, page
+from knowngood.report.run_figures import calibration, data_at_a_glance, provenance, separation, training
+from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_verdict import by_defect, by_lot, decisions, mistakes, verdict, warnings
 from knowngood.wording import counted
 
-COLUMNS = ("image", "path", "split", "label", "defect", "score", "decision", "lot")
-_SHOWN_FIRST = ("test", "calibration", "val", "train")
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """A finished run, as plain data.
-
-    Attributes:
-        title: Heading of the page.
-        command: What to type to run it again.
-        created: When, ISO 8601.
-        metrics: As in metrics.json: train, val, calibration and test each `Metrics.to_dict()`; threshold
-            `Threshold.to_dict()`; data with counts {split: {"good" or defect: number}}, source, licence (or
-            None) and notes; seconds {what: seconds}. Any of them may be missing.
-        history: One dict an epoch with epoch and any of train_loss, val_loss, val_auroc; empty when nothing
-            was trained by epochs.
-        versions: Package to version.
-        seed: Of the run.
-        config: The resolved configuration.
-        scores: A row an image with image, path, split, label, defect, score, decision and lot; decision,
-            defect and lot may be null, rows without a label or a score are not shown.
-    """
-
-    title: str
-    command: str
-    created: str
-    metrics: dict[str, Any]
-    history: list[dict[str, float]]
-    versions: dict[str, str]
-    seed: int
-    config: dict[str, Any]
-    scores: pl.DataFrame
-
-    def __post_init__(self) -> None:
-        missing = [name for name in COLUMNS if name not in self.scores.columns]
-        if missing:
-            raise KnownGoodError(
-                f"The scores of the report have no column {', '.join(missing)}.", expected=", ".join(COLUMNS)
-            )
-
-    @cached_property
-    def split(self) -> str:
-        """The split whose images are shown: test, or the best there is."""
-        there = set(self._usable["split"].unique().to_list())
-        return next((name for name in _SHOWN_FIRST if name in there), "test")
-
-    @cached_property
-    def shown(self) -> pl.DataFrame:
-        """The labelled, scored images of `split`."""
-        return self._usable.filter(pl.col("split") == self.split)
-
-    @cached_property
-    def decided(self) -> pl.DataFrame:
-        """Those of them with a decision."""
-        return self.shown.filter(pl.col("decision").is_not_null())
-
-    @cached_property
-    def figures(self) -> dict[str, Any]:
-        """The metrics of `split`."""
-        return dict(self.metrics.get(self.split) or {})
-
-    @cached_property
-    def threshold(self) -> dict[str, Any] | None:
-        """The threshold's fields, or None when none was set."""
-        return self.metrics.get("threshold") or None
-
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What is known of the data set."""
-        return dict(self.metrics.get("data") or {})
-
-    @cached_property
-    def _usable(self) -> pl.DataFrame:
-        return self.scores.filter(pl.col("label").is_not_null() & pl.col("score").is_not_null())
-
-    def picked(self, label: int, decision: str) -> pl.DataFrame:
-        """Returns one cell of the confusion matrix, worst first: highest scores of goods, lowest of bads."""
-        cell = self.decided.filter((pl.col("label") == label) & (pl.col("decision") == decision))
-        return cell.sort("score", descending=label == 0)
-
-
-SectionMaker = Callable[[RunSummary], Section | None]
+# In the order of the page; each returns None where the run has nothing to show there.
+SECTIONS: tuple[Callable[[RunSummary], Section | None], ...] = (
+    warnings,
+    verdict,
+    data_at_a_glance,
+    decisions,
+    mistakes,
+    separation,
+    by_defect,
+    by_lot,
+    calibration,
+    training,
+)
 
 
 def write_report(summary: RunSummary, out: Path, *, extra: Sequence[Section] = ()) -> Path:
@@ -106,18 +33,16 @@ def write_report(summary: RunSummary, out: Path, *, extra: Sequence[Section] = (
     Args:
         summary: The run.
         out: The HTML file to write.
-        extra: Sections of other floors, shown before the one on how to run it again.
+        extra: Further sections, shown before the one on how to run it again.
 
     Returns:
         `out`.
 
     Raises:
-        StorageError: It cannot be written; what was there before is unchanged.
+        StorageError: The file cannot be written; what was there before is unchanged.
     """
-    from knowngood.report.sections import LAST, SECTIONS
-
     made = [make(summary) for make in SECTIONS]
-    sections = [*(s for s in made if s is not None), *extra, *(s for m in LAST if (s := m(summary)))]
+    sections = [*(section for section in made if section is not None), *extra, provenance(summary)]
     rows = counted(summary.shown.height, f"{summary.split} image")
     write_text(out, page(summary.title, f"{summary.created} · {rows}", sections))
     return out

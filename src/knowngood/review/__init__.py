@@ -1,1 +1,1 @@
-"""The review station: people and the recipe, one record. `store` keeps it, `app` serves it."""
+"""The review station: inspections, verdicts of people and approvals in one record (`store`), served by `web`."""

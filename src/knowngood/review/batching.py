@@ -1,4 +1,4 @@
-"""Photographs of many senders are scored together; who comes when too many wait is told to come back."""
+"""Batches the photographs of many senders; requests beyond the queue's size are refused (HTTP 503)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OF_ALL = (StorageError, UnsignedError)  # what is no fault of one job: each wou
 
 
 class BusyError(Exception):
-    """Too many wait already."""
+    """The queue is full."""
 
 
 class Batcher(Generic[J, R]):
-    """A bounded line in front of one worker that takes as many as there are, up to a batch.
+    """A bounded queue in front of one worker that takes what is there, up to a batch.
 
     It never waits for more to come: while one batch is worked on the next gathers by itself. A batch that fails is
     done again job by job, so that only the guilty one fails. A worker that has died is started anew.
@@ -48,23 +48,23 @@ class Batcher(Generic[J, R]):
 
     @property
     def working(self) -> bool:
-        """Whether the worker lives and does not hang."""
+        """Whether the worker runs and is not stuck."""
         if self._task is None or self._task.done():
             return False
         return self._began is None or time.monotonic() - self._began < _STUCK
 
     def start(self) -> None:
-        """Begins to work."""
+        """Starts the worker."""
         self._task = asyncio.create_task(self._run())
 
     def ensure(self) -> None:
-        """Starts a worker that has died anew."""
+        """Restarts a worker that has died."""
         if self._task is not None and self._task.done() and not self._stopping:
             log.error("the worker that scores photographs has died and is started anew")
             self.start()
 
     async def stop(self) -> None:
-        """Finishes what was accepted, then ends."""
+        """Finishes what was accepted, then stops."""
         while self.pending:
             self.ensure()
             await asyncio.sleep(0.01)
@@ -131,7 +131,7 @@ class Batcher(Generic[J, R]):
 
 
 class Pool:
-    """A few threads for work that takes memory, such as decoding pictures; more than `most` in line are refused.
+    """A few threads for work that takes memory, such as decoding; refuses more than `most` pieces of work at a time.
 
     Args:
         threads: That work at once.
@@ -159,7 +159,7 @@ class Pool:
             self.pending -= 1
 
     def stop(self) -> None:
-        """Ends it; what waits is not done."""
+        """Stops the threads; queued work is dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -170,7 +170,7 @@ def _fail(taken: Sequence[tuple[J, asyncio.Future[R]]], error: Exception) -> Non
 
 
 def _guarded(work: Callable[[Sequence[J]], Sequence[R]], jobs: Sequence[J]) -> Sequence[R]:
-    """Does the work; what would end the whole process where it is raised in a thread becomes an ordinary failure."""
+    """Runs the work; exceptions that would end the process (SystemExit ...) become a RuntimeError."""
     try:
         results = work(jobs)
         if len(results) != len(jobs):

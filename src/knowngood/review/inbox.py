@@ -1,4 +1,4 @@
-"""Watches a folder into which a camera drops photographs: each is inspected once, when it is whole."""
+"""Watches a folder into which a camera writes photographs: each is inspected once, when it is complete."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from knowngood.errors import DataError, ImageError
 from knowngood.review.station import Job, Station
 from knowngood.review.workers import Worker
 
-EVERY = 1.0  # seconds between two looks
+EVERY = 1.0  # seconds between two scans
 PATIENCE = 60.0  # seconds that a file may stand still without its end, before it is filed as it is
 _CHUNK, _BYTES = 64, 128_000_000  # photographs, and bytes of them, that are filed together
-_SELDOM = 5  # looks between two tries of a file that stands still without its end
+_SELDOM = 5  # scans between two attempts on a file whose end is missing
 
 Mark = tuple[int, int]
 
 
 @dataclass
 class _File:
-    """What is remembered of a file.
+    """State of one file.
 
     Attributes:
         mark: Size in bytes and time of the last change, ns.
         since: When it was first seen so, seconds of `time.monotonic`.
-        rest: Looks in which it is left alone, since its end was not there.
+        rest: Scans for which it is left alone, because its end was missing.
         done: Whether it is in the record as it is.
     """
 
@@ -42,16 +42,16 @@ class _File:
 
 
 class Watcher(Worker):
-    """Inspects photographs that a camera drops into a folder. Folders in it are lots, a file's name is its unit.
+    """Worker that inspects the photographs of a folder. Folders in it are lots, a file's name is its unit.
 
-    A file counts as whole when its size and time have been still for two looks **and** its format's end is there. One
-    that stands still without its end, empty ones included, is waited for; after `patience` it is filed once, as
+    A file counts as complete when its size and time are unchanged for two scans **and** its end marker is there. One
+    that stays without its end (empty ones included) is waited for; after `patience` it is filed once, as
     unreadable, and again only when it changes.
 
     Args:
         station: To inspect with.
         folder: To look into, its folders included; nothing in it is changed.
-        every: Seconds between two looks.
+        every: Seconds between two scans.
         patience: Seconds that a file may stand still without its end.
     """
 
@@ -61,11 +61,11 @@ class Watcher(Worker):
         self._files: dict[Path, _File] = {}
 
     def step(self) -> int:
-        """Looks once, see `look`."""
-        return self.look()
+        """Scans the folder once, see `scan`."""
+        return self.scan()
 
-    def look(self) -> int:
-        """Looks once; returns how many photographs were inspected.
+    def scan(self) -> int:
+        """Scans the folder once; returns how many photographs were inspected.
 
         Raises:
             DataError: The folder cannot be listed.
@@ -100,7 +100,7 @@ class Watcher(Worker):
         return count
 
     def _inspect(self, found: Sequence[tuple[Path, Job]]) -> int:
-        """Files those that are not in the record; returns how many."""
+        """Inspects those that are not in the record; returns how many."""
         keys = {path: (job.image, hashlib.sha256(job.data).hexdigest()) for path, job in found}
         known = self.station.record.inspections.known_of(
             self.station.scoring, "watch", [digest for _, digest in keys.values()]
@@ -109,7 +109,7 @@ class Watcher(Worker):
         if new:
             self.station.inspect(new)
         for path, _ in found:
-            self._files[path].done = True  # only now: what could not be filed is tried again
+            self._files[path].done = True  # only now: what could not be added is tried again
         return len(new)
 
     def _job(self, path: Path, at: float) -> Job | None:
@@ -135,13 +135,13 @@ class Watcher(Worker):
                 error = "It cannot be read: no permission, or a fault of the disk."
             cut = file_of(path) == path and len(data) != file.mark[0]  # a page of a file is shorter than the file
             if (cut and error is None) or not (late or error or _is_whole(data, name)):
-                return None  # it grows, or its end is to come
+                return None  # it is still being written
         unit = without_suffix(_shown(Path(inside.name)))
         return Job(data, name, unit, lot, None, "watch", self.station.settings.user, error=error)
 
 
 def _is_whole(data: bytes, name: str) -> bool:
-    """Says whether the end of a photograph is there: by its marks in PNG and JPEG, by decoding it in other formats."""
+    """Returns whether a file is complete: by its end marker for PNG and JPEG, by decoding for other formats."""
     try:
         verify(data, name=name)
         if not data.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
@@ -161,7 +161,7 @@ def _photographs(folder: Path) -> Iterator[Path]:
         os.scandir(folder).close()
     except OSError as error:
         raise DataError(
-            f"The watched folder cannot be listed: {error.strerror}.", fix="Check --watch and its permissions."
+            f"The watched folder cannot be listed: {error.strerror}.", fix="Check --inbox and its permissions."
         ) from error
     seen: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):

@@ -1,4 +1,4 @@
-"""Deep features of photographs as the recipe's first network sees them, taken off the pass that scores them."""
+"""A loaded recipe that scores, embeds and explains photographs; deep features come from the scoring pass itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Embedder:
-    """What the head of a recipe's first network sees of each photograph: what it decides by.
+    """Deep features: the input of the head of a recipe's first network, taken from its forward pass.
 
     Args:
         recipe: Loaded.
@@ -101,7 +101,7 @@ _SHARD = 512  # rows that are written to the cache at once
 
 
 class DeepFeatures:
-    """Rows by the SHA-256 of their photographs; any thread may ask.
+    """Deep features by the SHA-256 of their photographs, in memory and in the feature cache; thread-safe.
 
     Args:
         cache_key: Everything that decides a row besides the photograph, see `FeatureCache`.
@@ -114,7 +114,7 @@ class DeepFeatures:
         self._unkept: dict[str, Rows] = {}
 
     def add(self, digests: Sequence[str], rows: Rows) -> None:
-        """Takes rows (N, D) in; they are on the disk after `flush`, or when there are many."""
+        """Adds rows (N, D); they are written to the cache by `flush`, or when there are many."""
         with self._lock:
             for digest, row in zip(digests, rows, strict=True):
                 if digest not in self._rows and np.isfinite(row).all():
@@ -140,7 +140,7 @@ class DeepFeatures:
         return [place for place, _ in found], rows
 
     def flush(self) -> None:
-        """Writes what the cache lacks; a full disk costs the rows, not the station."""
+        """Writes new rows to the cache; on a full disk they are dropped."""
         with self._lock:
             digests, rows = list(self._unkept), list(self._unkept.values())
             self._unkept.clear()
@@ -162,14 +162,14 @@ _RECENT = 16  # maps that the colours of the next one are scaled by, so that pic
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photograph that was read and brought to size.
+    """A decoded and preprocessed photograph.
 
     Attributes:
         fitted: (C, H, W) uint8, as the networks see it.
         brightness: Mean grey level, 0..255.
         contrast: Standard deviation of the grey levels.
         sharpness: Mean absolute step between neighbours, in grey levels.
-        reason: Why a person must look at it whatever its score, or None.
+        reason: Why a review is needed whatever the score, or None.
     """
 
     fitted: Pixels
@@ -181,7 +181,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where a recipe looks in a photograph.
+    """The map of one photograph.
 
     Attributes:
         heat: The map, at the photograph's size or, of a large one, reduced to `_DRAWN` pixels.
@@ -222,11 +222,11 @@ class Inspector:
 
     @property
     def name(self) -> str:
-        """What the recipe is called."""
+        """Name of the recipe."""
         return self.recipe.manifest.name
 
     def prepare(self, data: bytes, name: str, max_pixels: int) -> Prepared:
-        """Reads a photograph.
+        """Decodes and preprocesses a photograph.
 
         Raises:
             ImageError: It cannot be read, or has more than `max_pixels`.
@@ -257,9 +257,9 @@ class Inspector:
             return self.embedder.rows(np.stack([one.fitted for one in prepared]))
 
     def explain(self, images: Sequence[bytes], names: Sequence[str], max_pixels: int) -> Iterator[Explanation | None]:
-        """Yields where the recipe looks in photographs, in order; None where this recipe draws no maps.
+        """Yields the maps of photographs, in order; None where the recipe draws no maps.
 
-        Few pixels are held at once, whatever the photographs' sizes are.
+        At most about 16 million pixels are in memory at once.
 
         Raises:
             ImageError: One of them cannot be read.

@@ -1,4 +1,4 @@
-"""Has something drifted? Lot by lot, on control charts: scores, features, brightness, contrast and sharpness."""
+"""Drift from lot to lot on control charts (scores, features, brightness, contrast, sharpness), and maps of lots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from knowngood.review.store.inspections import Row
 
 QUANTITIES = ("score", "features", "brightness", "contrast", "sharpness")
 SIGMAS = 3.0
-FEWEST = 5  # units of a lot that is judged
+FEWEST = 5  # units that a lot needs to be charted
 WEIGHT = 0.25  # of the newest lot in the running mean
 _BASE_SHARE, _BASE_MOST = 0.5, 20  # the first lots are what later ones are compared with
 _EDGE = 1e-6
@@ -32,7 +32,7 @@ class LotFacts:
         units: Inspected.
         accepted: At the first pass.
         means: Quantity to the lot's mean; without those that were not measured (a run that was taken over).
-        trend: Quantity to the running mean of the lots up to here, where it can be judged.
+        trend: Quantity to the running mean of the lots up to here, where it can be computed.
         alarms: Quantities whose mean, or whose running mean, is beyond its alarm lines.
     """
 
@@ -66,9 +66,9 @@ class Limits:
 
 
 def drift(rows: Sequence[dict[str, Any]], group: str = "lot") -> tuple[list[LotFacts], dict[str, Limits]]:
-    """Returns the lots in the order in which they came, and the lines that they are held against.
+    """Returns the lots in the order in which they came, and the alarm lines of their charts.
 
-    Two charts watch together: a jump of one lot, and a shift of all lots from some day on, which no single lot shows.
+    Two charts are combined: a jump of one lot, and a shift of all lots from some day on, which no single lot shows.
 
     A lot's mean alarms when it is more than three standard errors from the mean of the first lots (half of them, at
     most 20). Its error holds both how units differ within a lot and how sound lots differ among themselves, so that
@@ -91,17 +91,17 @@ def drift(rows: Sequence[dict[str, Any]], group: str = "lot") -> tuple[list[LotF
     values = {name: {q: _values(own, q) for q in QUANTITIES} for name, own in lots.items()}
     spread, limits, running = {}, {}, {}
     for q in QUANTITIES:
-        judged = [own[q] for own in values.values() if own[q].size >= FEWEST]
-        if judged:
-            base = judged[: _base_count(len(judged))]
+        charted = [own[q] for own in values.values() if own[q].size >= FEWEST]
+        if charted:
+            base = charted[: _base_count(len(charted))]
             spread[q], running[q] = _spread(base), _Running(len(base))
-            limits[q] = _limits(*spread[q], int(np.median([one.size for one in judged])))
+            limits[q] = _limits(*spread[q], int(np.median([one.size for one in charted])))
     facts = []
     for name, own in lots.items():
         means = {q: float(found.mean()) for q, found in values[name].items() if found.size}
-        held = {q: _limits(*spread[q], found.size) for q, found in values[name].items() if found.size >= FEWEST}
+        lines = {q: _limits(*spread[q], found.size) for q, found in values[name].items() if found.size >= FEWEST}
         trend, alarms = {}, []
-        for q, line in held.items():
+        for q, line in lines.items():
             error = (line.high - line.centre) / SIGMAS
             shift, far = running[q].after((means[q] - line.centre) / error)
             trend[q] = line.centre + shift * error
@@ -118,8 +118,8 @@ def base_of(groups: Sequence[str]) -> list[str]:
     units: dict[str, int] = {}
     for name in groups:
         units[name] = units.get(name, 0) + 1
-    judged = [name for name, count in units.items() if count >= FEWEST]
-    return judged[: _base_count(len(judged))]
+    charted = [name for name, count in units.items() if count >= FEWEST]
+    return charted[: _base_count(len(charted))]
 
 
 class _Running:
@@ -133,15 +133,15 @@ class _Running:
         self.base, self.count, self.mean = base, 0, 0.0
 
     def after(self, distance: float) -> tuple[float, bool]:
-        """Takes one more lot in; returns the running mean and whether it is beyond its alarm line."""
+        """Adds one lot; returns the running mean and whether it is beyond its alarm line."""
         self.count += 1
         self.mean += WEIGHT * (distance - self.mean)
         variance = WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * self.count))
         return self.mean, abs(self.mean) > SIGMAS * float(np.sqrt(variance + 1 / self.base))
 
 
-def _base_count(judged: int) -> int:
-    return min(_BASE_MOST, max(1, int(_BASE_SHARE * judged)))
+def _base_count(charted: int) -> int:
+    return min(_BASE_MOST, max(1, int(_BASE_SHARE * charted)))
 
 
 def _values(rows: Sequence[dict[str, Any]], quantity: str) -> npt.NDArray[np.float64]:
@@ -177,7 +177,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class LotMap:
-    """A lot's units where they lay.
+    """A lot's units at their places.
 
     Attributes:
         cells: Rows of the grid from the top, each from the left; None where there is no unit.
@@ -191,7 +191,7 @@ class LotMap:
 
 
 def place_in(name: str) -> tuple[int, int] | None:
-    """Returns row and column that a unit's name tells, or None: r3c12, row03_col12, x12y3; the last one counts."""
+    """Returns row and column from a unit's name, or None: r3c12, row03_col12, x12y3; the last one counts."""
     for pattern in _PLACES:
         found = list(pattern.finditer(name))
         if found:
@@ -200,22 +200,22 @@ def place_in(name: str) -> tuple[int, int] | None:
 
 
 def lot_map(rows: Sequence[Row]) -> LotMap | None:
-    """Returns the map of a lot, or None where names tell no places.
+    """Returns the map of a lot, or None where names hold no places.
 
-    Names count only where all of them tell a place and no two the same one: half a map would mislead.
+    Names count only where all of them hold a place and no two the same one: half a map would mislead.
 
     Args:
         rows: Inspections with unit.
     """
     places = [place_in(row["unit"]) for row in rows]
-    told = [place for place in places if place is not None]
-    if not rows or len(told) < len(rows) or len(set(told)) < len(told):
+    found = [place for place in places if place is not None]
+    if not rows or len(found) < len(rows) or len(set(found)) < len(found):
         return None
-    top, left = min(row for row, _ in told), min(column for _, column in told)
-    deep, wide = max(row for row, _ in told) - top + 1, max(column for _, column in told) - left + 1
+    top, left = min(row for row, _ in found), min(column for _, column in found)
+    deep, wide = max(row for row, _ in found) - top + 1, max(column for _, column in found) - left + 1
     if deep > DEEP or wide > WIDE:
         return None
     cells: list[list[Row | None]] = [[None] * wide for _ in range(deep)]
-    for one, (row, column) in zip(rows, told, strict=True):
+    for one, (row, column) in zip(rows, found, strict=True):
         cells[row - top][column - left] = one
     return LotMap(cells, top, left)

@@ -1,4 +1,4 @@
-"""Which photographs of the data sets are copies of each other, those that do harm first."""
+"""Copies among the photographs of data sets, neighbours by deep features, and distances between lots."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from knowngood.review.store.inspections import Row
 
 @dataclass(frozen=True)
 class Copies:
-    """Photographs that are copies of each other, byte for byte or nearly.
+    """A group of photographs with equal bytes, or that are near-duplicates.
 
     Attributes:
         rows: With id, unit, image, label, defect and split.
         exact: All have the same bytes.
         contradict: They have different labels.
-        across: They are in different splits, so that one is tested by what another taught.
+        across: They are in different splits: a test image has a copy among the training images.
     """
 
     rows: list[Row]
@@ -106,7 +106,7 @@ def _owner(row: dict[str, Any]) -> str:
 
 
 Rows = npt.NDArray[np.float32]
-_SPARE = 8  # neighbours looked at, so that photographs of the same unit can be passed over
+_SPARE = 8  # neighbours searched, so that photographs of the same unit can be skipped
 
 
 @dataclass(frozen=True)
@@ -128,17 +128,17 @@ class Known:
     Args:
         rows: With unit, sha256, label and generated.
         features: float32 (N, D), in that order.
-        doubted: Hashes of what waits in the queue: it is on the map, but nobody is told to compare with it.
+        queued: Hashes of the images in the queue: they are on the map, but are never shown as neighbours.
     """
 
-    def __init__(self, rows: Sequence[dict[str, Any]], features: Rows, doubted: frozenset[str] = frozenset()) -> None:
+    def __init__(self, rows: Sequence[dict[str, Any]], features: Rows, queued: frozenset[str] = frozenset()) -> None:
         self.rows, self.features = list(rows), features
         self._search: dict[int, tuple[list[int], Neighbours]] = {}
         for label in (GOOD, BAD):
             sound = [
                 place
                 for place, row in enumerate(self.rows)
-                if row["label"] == label and not row["generated"] and row["sha256"] not in doubted
+                if row["label"] == label and not row["generated"] and row["sha256"] not in queued
             ]
             if sound:
                 self._search[label] = (sound, Neighbours(features[sound]))
@@ -153,7 +153,7 @@ class Known:
         """Returns the nearest photograph of each label that shows another unit, with its `distance`; None without.
 
         Args:
-            features: float32 (D,) of the photograph that is looked at.
+            features: float32 (D,) of the photograph.
             unit: That it shows.
             sha256: Of its bytes.
             lot: Of the unit.
@@ -169,7 +169,7 @@ class Known:
 
     @cached_property
     def plane(self) -> Plane | None:
-        """The map; None for fewer than three photographs."""
+        """The two-dimensional map; None for fewer than three photographs."""
         if len(self.rows) < 3:
             return None
         components = fit_components(self.features)
@@ -178,5 +178,5 @@ class Known:
 
 
 def _is_other(row: dict[str, Any], unit: str, lot: str | None, sha256: str) -> bool:
-    """Says whether a photograph shows another unit: a unit is a name within a lot."""
+    """Returns whether a photograph shows another unit: a unit is a name within a lot."""
     return row["sha256"] != sha256 and (row["unit"], row.get("lot")) != (unit, lot)

@@ -1,4 +1,4 @@
-"""What the record's photographs are together: neighbours, map, copies, strangeness. Made beside the work, in turns."""
+"""Views over all photographs of the record (neighbours, map, copies, distance of lots), computed in the background."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from knowngood.review.store.inspections import Row
 from knowngood.review.workers import Worker
 
 MOST = 40_000  # photographs of one view, the newest
-_EVERY = 5.0  # seconds between two looks at the record
-_SLOWLY = 30.0  # seconds between two looks while only verdicts come
-_CHUNK = 16  # photographs between two looks whether somebody sends any
-_PIECE = 1024  # photographs after which what is there is shown
-_QUIET, _PATIENCE = 0.3, 2.0  # seconds since the last inspection that is waited for, and for how long
+_EVERY = 5.0  # seconds between two updates
+_SLOWLY = 30.0  # seconds between two updates while only verdicts are added
+_CHUNK = 16  # photographs embedded before inspections get a turn
+_PIECE = 1024  # photographs after which an intermediate view is published
+_QUIET, _PATIENCE = 0.3, 2.0  # seconds without an inspection to wait for, and longest wait
 
 
 @dataclass(frozen=True)
 class View:
-    """What is known at one moment.
+    """One consistent view of the record.
 
     Attributes:
-        known: Labelled photographs with features; None before the first look.
+        known: Labelled photographs with features; None before the first update.
         labelled: How many labelled photographs there are, with features or without.
         strange: "lot" and "machine" to inspection to distance, see `strangeness`.
-        copies: Groups of copies; None before they were looked for.
-        left_out: Photographs of data sets in which no copies were looked for, because there are too many.
+        copies: Groups of copies; None before the first search.
+        left_out: Photographs left out of the search for copies, because there are too many.
     """
 
     known: Known | None = None
@@ -43,11 +43,11 @@ class View:
 
 
 class Overview(Worker):
-    """Keeps a view of the record fresh; photographs that are sent always go first.
+    """Worker that keeps a view of the record up to date; inspections always have priority.
 
     Args:
         station: Whose record and network.
-        every: Seconds between two looks.
+        every: Seconds between two updates.
     """
 
     def __init__(self, station: Station, every: float = _EVERY) -> None:
@@ -58,28 +58,28 @@ class Overview(Worker):
         self._seen: tuple[int, ...] = (-1,)
         self._copied: frozenset[tuple[str, str, str]] = frozenset()
         self._broken: set[str] = set()
-        self._looked_at = float("-inf")
+        self._updated_at = float("-inf")
 
     def step(self) -> None:
-        """Looks once, where something came."""
-        if self._worth_a_look():
-            self.look()
+        """Updates the view where it is due."""
+        if self._is_due():
+            self.update()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Ends it, and keeps the features that were made."""
+        """Stops the worker and saves the features that were computed."""
         super().stop(timeout)
         self.station.features.flush()
 
-    def _worth_a_look(self) -> bool:
-        """Says whether something came, or enough time has gone by since the last look: verdicts alone can wait."""
+    def _is_due(self) -> bool:
+        """Returns whether the record has changed; after verdicts alone, not before `_SLOWLY` seconds have passed."""
         state = self.station.record.state()
-        if (state[0], state[2:4]) == (self._seen[0], self._seen[2:4]) and time.monotonic() - self._looked_at < _SLOWLY:
+        if (state[0], state[2:4]) == (self._seen[0], self._seen[2:4]) and time.monotonic() - self._updated_at < _SLOWLY:
             return False
-        self._looked_at = time.monotonic()
+        self._updated_at = time.monotonic()
         return True
 
-    def look(self) -> None:
-        """Looks once: makes the features that are missing, and a new view where the record has changed."""
+    def update(self) -> None:
+        """Computes the missing features, and a new view where the record has changed."""
         record, scoring = self.station.record, self.station.scoring
         state = record.state()
         if state == self._seen:
@@ -87,23 +87,23 @@ class Overview(Worker):
             return
         labelled = record.labels.scored(scoring)[-MOST:]
         lots: list[Row] = []
-        if state[0] != self._seen[0]:  # else what is said of lots has not changed
+        if state[0] != self._seen[0]:  # otherwise the lots have not changed
             lots = [row for row in record.inspections.by_lot() if row["lot"] or row["machine"]][-MOST:]
         wanted = [row["sha256"] for row in (*labelled, *lots)]
         lacking = [d for d in self.station.features.lacking(wanted) if d not in self._broken]
-        self._show(labelled, lots)
+        self._publish(labelled, lots)
         self.progress = (0, len(lacking))
         for start in range(0, len(lacking), _CHUNK):
             if self.done.is_set():
                 return
-            self._give_way()
+            self._wait_for_inspections()
             self._embed(lacking[start : start + _CHUNK])
             self.progress = (min(start + _CHUNK, len(lacking)), len(lacking))
             if start % _PIECE == _PIECE - _CHUNK:
-                self._show(labelled, lots)
+                self._publish(labelled, lots)
         if lacking:
-            self._show(labelled, lots)
-        self._look_for_copies()
+            self._publish(labelled, lots)
+        self._find_copies()
         self._seen = state
 
     def neighbours(self, row: Row) -> tuple[dict[int, Row | None], str]:
@@ -117,7 +117,7 @@ class Overview(Worker):
             return {GOOD: None, BAD: None}, "This photograph cannot be read again, so nothing is compared with it."
         found = known.nearest(features, row["unit"], row["sha256"], row["lot"])
         lacks = [name for label, name in ((GOOD, "good"), (BAD, "bad")) if found[label] is None]
-        why = f"No other photograph is known to be {' or '.join(lacks)} without doubt." if lacks else ""
+        why = f"No other photograph has the label {' or '.join(lacks)} and is not in the queue." if lacks else ""
         return found, why
 
     def _why_nothing(self) -> str:
@@ -125,10 +125,10 @@ class Overview(Worker):
         if done < everything:
             return f"Photographs are being compared: {done} of {everything}."
         if self.view.known is None:
-            return "The known photographs are being looked at."
+            return "The labelled photographs are being compared."
         if self.view.labelled:
-            return "Every labelled photograph that is still there waits in the queue itself; judge some first."
-        return "No photograph has a label yet: serve with --data, or judge some."
+            return "Every labelled photograph that is still there is in the queue itself; give some verdicts first."
+        return "No photograph has a label yet: serve with --data, or give some verdicts."
 
     def _features_of(self, row: Row) -> Rows | None:
         for _ in range(2):
@@ -139,10 +139,10 @@ class Overview(Worker):
                 self._embed([row["sha256"]])
         return None
 
-    def _show(self, labelled: Sequence[Row], lots: Sequence[Row]) -> None:
+    def _publish(self, labelled: Sequence[Row], lots: Sequence[Row]) -> None:
         places, rows = self.station.features.of([row["sha256"] for row in labelled])
-        doubted = self.station.record.queue.waiting()
-        known = Known([labelled[place] for place in places], rows, doubted)
+        queued = self.station.record.queue.waiting()
+        known = Known([labelled[place] for place in places], rows, queued)
         self.view = replace(self.view, known=known, labelled=len(labelled))
         places, rows = self.station.features.of([row["sha256"] for row in lots])
         seen = [lots[place] for place in places]
@@ -166,13 +166,13 @@ class Overview(Worker):
             rows = self.station.inspector.embed([one for _, one in prepared])
             self.station.features.add([digest for digest, _ in prepared], rows)
 
-    def _give_way(self) -> None:
+    def _wait_for_inspections(self) -> None:
         until = time.monotonic() + _PATIENCE
         while time.monotonic() - self.station.inspector.scored_at < _QUIET and time.monotonic() < until:
             if self.done.wait(0.05):
                 return
 
-    def _look_for_copies(self) -> None:
+    def _find_copies(self) -> None:
         rows = self.station.record.labels.photographs(self.station.scoring)
         names = frozenset((row["data"], row["image"], row["sha256"]) for row in rows)
         if names == self._copied and self.view.copies is not None:

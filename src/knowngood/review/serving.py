@@ -26,7 +26,7 @@ from knowngood.recipe.manifest import decision_digest
 from knowngood.recipe.predicting import say_unchecked
 from knowngood.recipe.session import AUTO, announce, open_session
 from knowngood.review.settings import Settings
-from knowngood.review.station import FILES, Job, Station, doubt_of, tidy
+from knowngood.review.station import FILES, Job, Station, review_priority, tidy
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
 from knowngood.workflows.runs import unseen
@@ -71,8 +71,8 @@ def open_station(recipe: str | Path, db: str | Path = DATABASE, *, runtime: str 
     return Station(session, record, Settings(**settings), signed_by)
 
 
-def unsigned_notes(station: Station) -> list[str]:
-    """Returns what should be said of the sign-off of what is served, a sentence each."""
+def approval_notes(station: Station) -> list[str]:
+    """Returns notes on the approval of the revision that is served, a sentence each."""
     number, revisions = station.last["id"], station.record.revisions
     newer = revisions.waiting(station.scoring, number)
     notes = [] if revisions.signed(number) else [f"revision {number} is served and nobody has approved it"]
@@ -82,7 +82,7 @@ def unsigned_notes(station: Station) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Says whether only this computer can reach a host name or address."""
+    """Returns whether a host name or address can be reached from this computer only."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -90,7 +90,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_host(station: Station, host: str) -> None:
-    """Looks whether a host may be served on.
+    """Checks that the station may listen on a host.
 
     Raises:
         ConfigError: Others can reach it, and nobody has a token.
@@ -105,7 +105,7 @@ def check_host(station: Station, host: str) -> None:
 def serve(
     station: Station, host: str = "127.0.0.1", port: int = 8080, *, started: Callable[[], None] | None = None
 ) -> None:
-    """Answers until it is stopped (Ctrl-C, SIGTERM); requests that were accepted are finished and filed first.
+    """Serves until it is stopped (Ctrl-C, SIGTERM); accepted requests are finished first.
 
     Args:
         station: To serve.
@@ -157,7 +157,7 @@ def server_of(app: Any, host: str = "127.0.0.1", port: int = 8080, *, started: C
 
 
 def take_over_run(station: Station, run: Path) -> int:
-    """Fills record and queue from the run that made the recipe: its images, labels, splits and scores, nothing anew.
+    """Fills record and queue from the recipe's own run: its images, labels, splits and scores; nothing is scored again.
 
     Scores of images that it trained on are from networks that had not seen them, where the run has such. Where an
     export or a cascade decides, the scores of the other images are not the run's: `inspect_run` computes them.
@@ -219,7 +219,7 @@ def inspect_data(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
 ) -> int:
-    """Inspects the photographs of a data set that this recipe has not inspected, and takes its labels over.
+    """Inspects the photographs of a data set that this recipe has not inspected, and records the labels of all.
 
     Args:
         station: To inspect with.
@@ -251,14 +251,14 @@ def _inspect(station: Station, usable: pl.DataFrame) -> int:
 
 
 def label_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Returns what a table of records says of each readable image, as the record keeps it."""
+    """Returns the labels of the readable images of a table, as rows of the record."""
     readable = frame.filter(pl.col("sha256").is_not_null() & pl.col("error").is_null())
     columns = ("image", "sha256", "label", "defect", "split", "generated")
     return readable.select(columns).with_columns(pl.col("generated").cast(pl.Int8)).to_dicts()
 
 
 def in_background(*works: Callable[[], object]) -> threading.Thread:
-    """Does long work one after the other beside the server; what goes wrong is said, not raised."""
+    """Runs long work in a thread beside the server, one piece after the other; errors are reported, not raised."""
 
     def run(all_of: Iterable[Callable[[], object]]) -> None:
         for work in all_of:
@@ -277,10 +277,10 @@ def in_background(*works: Callable[[], object]) -> threading.Thread:
 
 def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: int) -> Filed:
     score = float(row["score"])
-    found = row.get("reason")  # runs before recipes knew their own photographs have none
-    doubt, reason = doubt_of(score, cuts, row["label"], found)
+    found = row.get("reason")  # older runs have no such column
+    priority, reason = review_priority(score, cuts, row["label"], found)
     if row["split"] == "train" and reason == "review band":
-        doubt, reason = None, ""  # a person's time is for labels that are doubted, not for all of the training set
+        priority, reason = None, ""  # of training images only label issues are worth a review
     decision = str(decide([score], cuts, [found])[0])
     return Filed(
         unit=_unit(row) or row["sha256"][:12],
@@ -295,7 +295,7 @@ def _filed(station: Station, row: dict[str, Any], cuts: Thresholds, revision: in
         machine=tidy(row["machine"]),
         source="out-of-fold" if row["split"] == "train" else "data",
         who=station.settings.user,
-        doubt=doubt,
+        priority=priority,
         reason=reason,
         input_reason=found,
     )

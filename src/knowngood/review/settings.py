@@ -1,4 +1,4 @@
-"""What the station allows and keeps."""
+"""Settings of the station."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """Limits of the station; every one of them is there before anybody asks."""
+    """Limits and switches of the station."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shelf: Path = Field(description="Folder for photographs that were sent.")
     user: str = Field("local", description="Name of who works without a token, on this computer only.")
     open: bool = Field(True, description="Whether this computer may do without a token.")
-    unsigned: bool = Field(False, description="Whether the newest revision is served though nobody has approved it.")
-    any_product: bool = Field(
-        False, description="Whether photographs are not compared with those that the recipe learned from."
+    allow_unapproved: bool = Field(
+        False, description="Whether the newest revision is served though nobody has approved it."
     )
+    any_product: bool = Field(False, description="Whether the input check against the training photographs is off.")
     replay_only: bool = Field(False, description="Whether the record is only read, to repeat what is in it.")
     allow_own_approval: bool = Field(
         False, description="Whether an engineer may approve a revision that they made; the record then says so."
@@ -31,12 +31,12 @@ class Settings(BaseModel):
     max_mb: int = Field(32, ge=1, le=1024, description="Largest photograph, MB; a request may be twice as large.")
     max_megapixels: int = Field(50, ge=1, le=100, description="Most pixels of a photograph, millions.")
     max_images: int = Field(64, ge=1, le=1024, description="Most photographs of one request.")
-    waiting: int = Field(128, ge=1, description="Most photographs that wait; more are answered 503.")
+    queue_size: int = Field(128, ge=1, description="Most photographs that wait; more are answered 503.")
     batch: int = Field(16, ge=1, le=256, description="Most photographs that are scored at once.")
     max_json_values: int = Field(
         4_000_000, ge=1, description="Most values of a request in JSON; larger tensors are sent as bytes."
     )
-    max_held: int = Field(
+    max_request_bytes: int = Field(
         512_000_000,
         ge=1_000_000,
         description="Most bytes of requests that are being received at once; more are answered 503.",

@@ -1,47 +1,43 @@
-"""How much a person's look at a photograph is worth."""
+"""The station: a recipe, its record, and what is done with a photograph that arrives."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import math
-import os
-import re
-import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
-from knowngood.data.images import read_bytes
 from knowngood.errors import DataError, ImageError, RecipeError, StorageError, UnsignedError
-from knowngood.files import whole_file
 from knowngood.metrics.thresholds import ACCEPT, REJECT, REVIEW, Thresholds, decide
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.session import Session
 from knowngood.review.inspector import DeepFeatures, Explanation, Inspector, Prepared
 from knowngood.review.settings import Settings
+from knowngood.review.shelf import Shelf, bytes_at
 from knowngood.review.store.deciding import Decider
 from knowngood.review.store.inspections import Box, Filed, Row
 from knowngood.review.store.record import Record
 from knowngood.review.workers import Worker
 
 
-def doubt_of(
+def review_priority(
     score: float, cuts: Thresholds, label: int | None = None, reason: str | None = None
 ) -> tuple[float | None, str]:
-    """Returns how much a person's look is worth and why; None where none is needed.
+    """Returns the priority of a review and its reason; None and "" where no review is needed.
 
-    A label that the score contradicts comes first (above 2), then the review band (1 to 2, the middle highest),
-    then what was rejected, nearest to the threshold first (0 to 1), since that is where good parts are thrown away.
+    A label that the score contradicts comes first (above 2), then the review band (1 to 2, its middle highest), then
+    rejected units (0 to 1), nearest to the threshold first, because good units are lost there.
 
     Args:
         score: In 0..1.
         cuts: Of the recipe.
-        label: What a data set says, if it does.
-        reason: Why a person must look whatever the score, such as "not this product: ..."; it counts as 2.
+        label: 0 or 1 of a data set, or None.
+        reason: Why a review is needed whatever the score, such as "not this product: ..."; priority 2.
     """
     if reason is not None:
         return 2.0, reason.partition(":")[0]
@@ -56,74 +52,9 @@ def doubt_of(
     return None, ""
 
 
-_HASH = re.compile(r"[0-9a-f]{64}")
-_TRIAL = 1 << 18  # bytes that are written to see whether the disk takes them
-
-
-class Shelf:
-    """A folder of photographs.
-
-    Args:
-        folder: Made when it is first needed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
-
-    def put(self, sha256: str, data: bytes) -> Path:
-        """Keeps a photograph, whole or not at all, and returns where.
-
-        Raises:
-            DataError: The hash is none.
-            StorageError: The disk does not take it.
-        """
-        if not _HASH.fullmatch(sha256):
-            raise DataError(f"{sha256!r} is no SHA-256.")
-        place = self.folder / sha256[:2] / sha256
-        try:
-            if not place.exists():
-                with whole_file(place) as scratch:
-                    scratch.write_bytes(data)
-        except OSError as error:
-            raise StorageError(f"{place} cannot be written: {error.strerror}.", fix="Check the disk.") from error
-        return place
-
-    def check(self) -> None:
-        """Looks whether the disk takes a photograph, by writing one that is not kept.
-
-        Raises:
-            StorageError: It does not.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder) as handle:
-                handle.write(bytes(_TRIAL))
-                handle.flush()
-                os.fsync(handle.fileno())
-        except OSError as error:
-            raise StorageError(f"{self.folder} cannot be written: {error.strerror}.", fix="Check the disk.") from error
-
-
-def bytes_at(place: str | None, sha256: str) -> bytes:
-    """Returns the bytes of a photograph of the record.
-
-    Raises:
-        DataError: They were not kept, are gone, or are no longer what was inspected.
-    """
-    try:
-        data = None if place is None else read_bytes(place)
-    except ImageError:
-        data = None
-    if data is None:
-        raise DataError("The photograph is not kept here.", fix="Put it back where it was, or serve with --keep all.")
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError("The photograph has changed since it was inspected.", expected=f"SHA-256 {sha256}")
-    return data
-
-
 log = logging.getLogger("knowngood.review")
 
-_REMEMBERED = 64_000_000  # bytes of maps
+_MAP_CACHE = 64_000_000  # bytes of maps
 _FRESH = 2.0  # seconds after which another station's new revision is seen
 NAMES, FILES, _WORDS = 200, 400, 1000  # letters of a unit's or lot's name, of a file's, of an error
 
@@ -141,7 +72,7 @@ class Job:
         source: "api", "kserve", "watch" or "data".
         who: Sent it.
         place: Where the bytes lie already; None when they were sent.
-        label: 0 or 1 where a data set says it.
+        label: 0 or 1 of a data set, or None.
         error: Why there are no bytes, where there are none.
     """
 
@@ -159,7 +90,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found and filed.
+    """The result of one photograph.
 
     Attributes:
         number: Of the inspection in the record.
@@ -173,7 +104,7 @@ class Outcome:
 
 
 class Station:
-    """A recipe, a record, and the work between them.
+    """A recipe and a record: inspects photographs, adds them to the record, repeats inspections.
 
     Args:
         session: Of the recipe that is served: its cascade or its export where it has one.
@@ -209,7 +140,7 @@ class Station:
 
     @property
     def revision(self) -> Row:
-        """The revision that is served now; what another station was told is seen after two seconds.
+        """The revision that is served now; a change by another station is seen after two seconds.
 
         Raises:
             UnsignedError: The last one that might be served was refused.
@@ -222,11 +153,11 @@ class Station:
     def move_threshold(self, accept_below: float, reject_from: float, who: str, why: str) -> Row:
         """Adds a revision with other cuts; it is served when it is approved, or at once where nobody has to."""
         row = self.record.revisions.change(self.last, accept_below, reject_from, who, why)
-        self.look_again()
+        self.refresh_revision()
         return row
 
-    def look_again(self) -> None:
-        """Asks the record anew what is served, without waiting until the old answer is too old."""
+    def refresh_revision(self) -> None:
+        """Makes the next use of `revision` read the record, without waiting for the two seconds."""
         self._asked_at = float("-inf")
 
     def served(self) -> Row | None:
@@ -237,13 +168,13 @@ class Station:
             return None
 
     def _to_serve(self) -> Row:
-        row = self.record.revisions.to_serve(self.scoring, unsigned=self.settings.unsigned)
+        row = self.record.revisions.to_serve(self.scoring, allow_unapproved=self.settings.allow_unapproved)
         if row is None:
             raise UnsignedError(
                 f"Nobody has approved {self.inspector.name} as it lies on the disk{self._since_approved()}, "
                 "and it is not the first recipe of this record.",
-                fix="Serve it with --unsigned --data GOLDEN, compare and approve it on the page Recipes; or put the "
-                "files of an approved revision back; or give it a record of its own with --db.",
+                fix="Serve it with --allow-unapproved --data GOLDEN, compare and approve it on the page Recipes; or "
+                "put the files of an approved revision back; or give it a record of its own with --db.",
             )
         return row
 
@@ -257,7 +188,7 @@ class Station:
         return f" (changed since revision {row['id']}, which is approved: {', '.join(changed[:6])}{more})"
 
     def inspect(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Inspects photographs and files them; what goes wrong with one is filed with that one and costs no other.
+        """Inspects photographs and adds them to the record; an error of one is recorded with it and affects no other.
 
         Returns:
             An outcome a job, in order.
@@ -299,12 +230,12 @@ class Station:
         )
         if isinstance(one, str) or not isinstance(score, float):
             error = one if isinstance(one, str) else str(score)
-            return replace(row, error=tidy(error, _WORDS), doubt=1.0, reason="cannot be read")
+            return replace(row, error=tidy(error, _WORDS), priority=1.0, reason="cannot be read")
         decision = str(decide([score], cuts, [one.reason])[0])
         row = replace(row, defect_score=score, decision=decision, input_reason=one.reason)
         row = replace(row, brightness=one.brightness, contrast=one.contrast, sharpness=one.sharpness)
-        doubt, reason = doubt_of(score, cuts, job.label, one.reason)
-        return replace(row, doubt=doubt, reason=reason)
+        priority, reason = review_priority(score, cuts, job.label, one.reason)
+        return replace(row, priority=priority, reason=reason)
 
     def _scored(self, prepared: Sequence[Prepared | str], digests: Sequence[str]) -> list[float | str | None]:
         """Returns the score of each that could be prepared, or why it has none; None for the others."""
@@ -330,7 +261,7 @@ class Station:
         return scores
 
     def _filed(self, rows: Sequence[Filed], images: Sequence[tuple[str, str | None, int]]) -> list[tuple[int, Filed]]:
-        """Files rows in one transaction, or, where the record refuses one of them, one by one."""
+        """Adds rows in one transaction, or one by one where the record refuses one of them."""
         try:
             return list(zip(self.record.inspections.file(rows, images), rows, strict=True))
         except StorageError:
@@ -341,7 +272,7 @@ class Station:
                 plain = replace(rows[0], image=rows[0].sha256, unit=rows[0].sha256[:12], lot=None, machine=None)
                 plain = replace(plain, defect_score=None, decision=None, region=None, brightness=None, contrast=None)
                 error_row = "The record refuses what came with this photograph: names, lot or machine."
-                plain = replace(plain, sharpness=None, error=error_row, doubt=1.0, reason="cannot be filed")
+                plain = replace(plain, sharpness=None, error=error_row, priority=1.0, reason="cannot be filed")
                 return [(self.record.inspections.file([plain], [(images[0][0], None, images[0][2])])[0], plain)]
         return [self._filed([row], [image])[0] for row, image in zip(rows, images, strict=True)]
 
@@ -354,7 +285,7 @@ class Station:
         return bytes_at(self.record.inspections.place_of(sha256), sha256)
 
     def explained(self, row: Row, data: bytes) -> Explanation | None:
-        """Returns where the recipe looks in a photograph, remembered for a while; None where it draws no maps.
+        """Returns the map of a photograph from the cache or anew; None where the recipe draws no maps.
 
         Raises:
             ImageError: The photograph cannot be read.
@@ -363,17 +294,17 @@ class Station:
             if row["sha256"] in self._explained:
                 return self._explained[row["sha256"]]
         explained = next(self.inspector.explain([data], [row["image"]], self.settings.max_pixels))
-        self._remember(row["sha256"], explained)
+        self._cache_map(row["sha256"], explained)
         return explained
 
     def replay(self, row: Row) -> Row:
-        """Repeats an inspection of the record with the cuts of its time, and says whether it agrees.
+        """Repeats an inspection of the record with its own thresholds, and compares the results.
 
         Returns:
             then, now (score and decision each), agrees, and why not when it could not be repeated.
         """
         then = {"defect_score": row["defect_score"], "decision": row["decision"]}
-        told = {
+        result = {
             "inspection": row["id"],
             "unit": row["unit"],
             "at": row["at"],
@@ -384,15 +315,15 @@ class Station:
         if row["scoring"] != self.scoring:
             same = "the same weights, decided otherwise" if row["weights_sha256"] == self._weights else row["recipe"]
             why = f"another recipe made it: {same}, revision {row['revision'][:12]}"
-            return told | {"now": None, "agrees": None, "why": why}
+            return result | {"now": None, "agrees": None, "why": why}
         try:
             one = self.inspector.prepare(self.bytes_of(row["sha256"]), row["image"], self.settings.max_pixels)
         except ImageError as error:
-            return told | {"now": None, "agrees": row["error"] is not None, "why": error.what}
+            return result | {"now": None, "agrees": row["error"] is not None, "why": error.what}
         except DataError as error:
-            return told | {"now": None, "agrees": None, "why": error.what}
+            return result | {"now": None, "agrees": None, "why": error.what}
         except Exception as error:  # what stopped it then stops it now
-            return told | {"now": None, "agrees": row["error"] is not None, "why": type(error).__name__}
+            return result | {"now": None, "agrees": row["error"] is not None, "why": type(error).__name__}
         score = self.inspector.score([one])[0]
         cuts = Thresholds(row["accept_below"], row["reject_from"])
         decision = str(decide([score], cuts, [one.reason])[0])
@@ -402,7 +333,7 @@ class Station:
         if row["source"] == "out-of-fold":
             why = "then by networks that had not trained on it, now by the recipe, which has"
         agrees = near and decision == row["decision"]
-        return told | {"now": {"defect_score": score, "decision": decision}, "agrees": agrees, "why": why}
+        return result | {"now": {"defect_score": score, "decision": decision}, "agrees": agrees, "why": why}
 
     @property
     def _weights(self) -> str:
@@ -423,13 +354,13 @@ class Station:
 
     def _kept(self, job: Job, row: Filed) -> tuple[str, str | None, int]:
         place = job.place
-        wanted = bool(job.data) and (self.settings.keep == "all" or row.doubt is not None)
+        wanted = bool(job.data) and (self.settings.keep == "all" or row.priority is not None)
         if place is None and wanted:
             place = str(self.shelf.put(row.sha256, job.data))
         return row.sha256, place, len(job.data)
 
     def _with_regions(self, jobs: Sequence[Job], rows: list[Filed]) -> list[Filed]:
-        """Explains what was sent and not accepted; a data set's images are explained when a person looks at them."""
+        """Adds regions to photographs that were sent and not accepted; others get theirs when a person opens them."""
         places = [
             n
             for n, (job, row) in enumerate(zip(jobs, rows, strict=True))
@@ -441,7 +372,7 @@ class Station:
                 [jobs[n].data for n in places], [rows[n].image for n in places], self.settings.max_pixels
             )
             for n, explained in zip(places, found, strict=True):
-                self._remember(rows[n].sha256, explained)
+                self._cache_map(rows[n].sha256, explained)
                 boxed[n] = replace(rows[n], region=None if explained is None else explained.box)
         except Exception as error:
             log.warning("photographs cannot be explained", exc_info=error)
@@ -449,11 +380,11 @@ class Station:
                 boxed = [self._with_regions([job], [row])[0] for job, row in zip(jobs, rows, strict=True)]
         return boxed
 
-    def _remember(self, digest: str, explained: Explanation | None) -> None:
+    def _cache_map(self, digest: str, explained: Explanation | None) -> None:
         with self._explaining:
             self._bytes += _size(explained) - (_size(self._explained.pop(digest)) if digest in self._explained else 0)
             self._explained[digest] = explained
-            while self._bytes > _REMEMBERED:
+            while self._bytes > _MAP_CACHE:
                 self._bytes -= _size(self._explained.popitem(last=False)[1])
 
 

@@ -1,4 +1,4 @@
-"""What an audit holds against images, put before a person: outliers, suspected labels, opposing copies."""
+"""Adds the findings of an audit, and flagged generated images, to the review queue."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from knowngood.review.store.record import Record
 from knowngood.tables import read_parquet
 
 _NEEDED = ("image", "outlier", "suspect", "suspect_score")
-AUDITED = 3.0  # doubt from which on audited images come: before all that a threshold alone doubts
+AUDITED = 3.0  # lowest priority of an audit's findings: above every priority that a threshold gives
 
 
 def queue_audit(record: Record, audit: Path, scoring: str) -> int:
-    """Puts the images that an audit doubts into the queue; those that are judged already stay as they are.
+    """Adds the images that an audit found to the queue; images with a verdict stay settled.
 
     Args:
         record: With labels and inspections of the same images.
@@ -31,52 +31,52 @@ def queue_audit(record: Record, audit: Path, scoring: str) -> int:
         scoring: Hash of the scores of the recipe whose inspections are shown.
 
     Returns:
-        How many were put there.
+        How many were added.
 
     Raises:
-        DataError: The file is no audit, or it is about other images.
+        DataError: The file is no audit, or is about other images.
     """
     frame = read_audit(audit, _NEEDED)
-    doubted = {row["image"]: found for row in frame.iter_rows(named=True) if (found := _doubt(row)) is not None}
+    findings = {row["image"]: found for row in frame.iter_rows(named=True) if (found := _priority_of(row)) is not None}
     inspected = record.labels.inspected(scoring)
-    if doubted and not set(doubted) & {row["image"] for row in inspected}:
-        raise DataError(f"None of the images that {audit} doubts is in the record.", fix="Serve the data of the audit.")
+    if findings and not set(findings) & {row["image"] for row in inspected}:
+        raise DataError(f"None of the images that {audit} found is in the record.", fix="Serve the data of the audit.")
     rows = []
     for row in inspected:
-        if row["image"] in doubted:
-            doubt, reason = doubted[row["image"]]
-            rows.append((row["id"], doubt, f"generated; {reason}" if row["generated"] else reason))
+        if row["image"] in findings:
+            priority, reason = findings[row["image"]]
+            rows.append((row["id"], priority, f"generated; {reason}" if row["generated"] else reason))
     return record.queue.add(rows)
 
 
-def _doubt(row: dict[str, Any]) -> tuple[float, str] | None:
+def _priority_of(row: dict[str, Any]) -> tuple[float, str] | None:
     score = float(row["suspect_score"] or 0.0)
     if row["suspect"]:
         return AUDITED + 1 + score, "audit: suspected label"
-    if row.get("opposing"):
+    if row.get("conflicting_duplicate"):
         return AUDITED + 0.5 + score / 2, "audit: a copy with the other label"
     return (AUDITED + score / 2, "audit: outlier") if row["outlier"] else None
 
 
-_NEEDED_JUDGED = {"image", "path", "label", "defect", "drop"}
+_NEEDED_JUDGEMENT = {"image", "path", "label", "defect", "drop"}
 _CHUNK = 64
-JUDGED = AUDITED + 0.1  # doubt: beside what an audit calls outliers, before all that a threshold alone doubts
+GENERATED = AUDITED + 0.1  # priority of flagged generated images: among the outliers of an audit
 
 
-def queue_judged(station: Station, folder: Path) -> int:
-    """Inspects the made images that a judgement would drop, and queues them; what is judged already stays so.
+def queue_generated(station: Station, folder: Path) -> int:
+    """Inspects the generated images that `synthesize judge` flagged and adds them to the queue; verdicts stay.
 
     Args:
         station: To inspect with.
         folder: Of `knowngood synthesize judge`, with judge.parquet and judge.json.
 
     Returns:
-        How many wait that did not before.
+        How many were added.
 
     Raises:
         DataError: The folder holds no judgement.
     """
-    table, made = read_judged(folder)
+    table, made = read_judgement(folder)
     dropped = table.filter(pl.col("drop").is_not_null()).rows(named=True)
     numbers = station.record.inspections.numbers(station.scoring)
     rows: list[Row] = []
@@ -90,11 +90,11 @@ def queue_judged(station: Station, folder: Path) -> int:
         rows += [row for row, _ in read]
     named = ("image", "sha256", "label", "defect")
     station.record.labels.take_over(made, [{n: r[n] for n in named} | {"split": None, "generated": 1} for r in rows])
-    return station.record.queue.add([(numbers[r["sha256"]], JUDGED, f"generated: {_kind(r['drop'])}") for r in rows])
+    return station.record.queue.add([(numbers[r["sha256"]], GENERATED, f"generated: {_kind(r['drop'])}") for r in rows])
 
 
-def read_judged(folder: Path) -> tuple[pl.DataFrame, str]:
-    """Reads a judgement: its table, and the absolute place of the made images.
+def read_judgement(folder: Path) -> tuple[pl.DataFrame, str]:
+    """Returns the table of `synthesize judge`, and the absolute path of the generated images.
 
     Raises:
         DataError: The folder holds none.
@@ -107,10 +107,10 @@ def read_judged(folder: Path) -> tuple[pl.DataFrame, str]:
         raise DataError(
             f"There is no judgement in {folder}: {error}", expected="judge.parquet and judge.json", fix=fix
         ) from error
-    if not set(table.columns) >= _NEEDED_JUDGED:
+    if not set(table.columns) >= _NEEDED_JUDGEMENT:
         raise DataError(
             f"{folder / 'judge.parquet'} has columns {table.columns}.",
-            expected=", ".join(sorted(_NEEDED_JUDGED)),
+            expected=", ".join(sorted(_NEEDED_JUDGEMENT)),
             fix=fix,
         )
     return table, made
@@ -125,7 +125,7 @@ def _bytes_of(path: str) -> bytes | None:
     try:
         return read_bytes(path)
     except ImageError:
-        return None  # gone since it was judged
+        return None  # gone since then
 
 
 def _kind(drop: str) -> str:

@@ -1,4 +1,4 @@
-"""A thread that does the same step again and again, and outlives whatever goes wrong in one of them."""
+"""A background thread that repeats a step and survives errors in it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from knowngood.errors import KnownGoodError
 from knowngood.progress import reporter
 
 log = logging.getLogger("knowngood.review")
-_STUCK = 300.0  # seconds without a sign of life after which a worker is taken for dead
+_STUCK = 300.0  # seconds without progress after which a worker counts as stuck
 
 
 class Worker:
-    """Does `step` every so often in a thread of its own until it is stopped.
+    """Runs `step` periodically in a thread of its own until it is stopped.
 
-    A step that raises is said and done again; a thread that has died all the same is started anew by `ensure`,
-    which the station calls every second.
+    A step that raises is reported and repeated; a thread that has died is restarted by `ensure`, which the station
+    calls every second.
 
     Args:
-        name: Of the thread, and in what is said.
+        name: Of the thread, also used in messages.
         every: Seconds between two steps.
     """
 
@@ -32,23 +32,23 @@ class Worker:
         self._alive_at = time.monotonic()
 
     def step(self) -> object:
-        """Does the work once."""
+        """Runs the work once."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begins to work."""
+        """Starts the worker."""
         self._alive_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, daemon=True, name=self.name)
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Ends it, and waits so many seconds for the step that is being done."""
+        """Stops the worker; waits at most `timeout` seconds for the current step."""
         self.done.set()
         if self._thread is not None:
             self._thread.join(timeout)
 
     def ensure(self) -> bool:
-        """Starts a thread that has died anew; returns whether it was alive."""
+        """Restarts a thread that has died; returns whether it was alive."""
         dead = self._thread is not None and not self._thread.is_alive() and not self.done.is_set()
         if dead:
             log.error("the worker %s has died and is started anew", self.name)
@@ -56,12 +56,12 @@ class Worker:
         return not dead
 
     def moves(self) -> None:
-        """Notes a sign of life in a long step."""
+        """Records progress within a long step."""
         self._alive_at = time.monotonic()
 
     @property
     def working(self) -> bool:
-        """Whether its thread lives and its last step succeeded, or it was not started."""
+        """Whether the thread runs and its last step succeeded, or the worker was not started."""
         if self._thread is None:
             return True
         return self._thread.is_alive() and self.failed is None and time.monotonic() - self._alive_at < _STUCK
@@ -73,13 +73,13 @@ class Worker:
                 self.step()
                 self.failed = None
             except BaseException as error:  # whatever it is: the next photograph must not pay for it
-                self._tell(error)
+                self._report(error)
                 self.failed = error
             self.done.wait(self.every)
 
-    def _tell(self, error: BaseException) -> None:
+    def _report(self, error: BaseException) -> None:
         if self.failed is not None and str(error) == str(self.failed):
-            return  # said already
+            return  # reported already
         if isinstance(error, KnownGoodError):
             reporter().say(f"{self.name}: {error.what}")
         else:

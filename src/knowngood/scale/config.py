@@ -22,15 +22,18 @@ class ClusterConfig(BaseModel):
     of_a_cluster: ClassVar[tuple[str, ...]] = ("address", "part_size", "worker_cores")
 
     engine: Literal["local", "ray"] = Field(
-        "local", description="local, or ray: a cluster; --out is a folder then that all of its machines see."
+        "local",
+        description="local, or ray: on a cluster, and --out is then a folder that all its machines see.",
     )
     address: str | None = Field(
-        None, description="Of the cluster's head, HOST:PORT, or auto; one is started here if not given."
+        None, description="Address of the cluster's head, HOST:PORT, or auto; a cluster is started here if not given."
     )
     part_size: int | None = Field(
-        None, ge=1, description=f"Photographs a part of the work on a cluster; {PART} if not given."
+        None, ge=1, description=f"Photographs in each part of the work on a cluster; {PART} if not given."
     )
-    worker_cores: int | None = Field(None, ge=1, description=f"Cores a worker on a cluster; {CORES} if not given.")
+    worker_cores: int | None = Field(
+        None, ge=1, description=f"Cores of each worker on a cluster; {CORES} if not given."
+    )
 
     @model_validator(mode="after")
     def _of_a_cluster(self) -> Self:

@@ -1,1 +1,1 @@
-"""Bad images from few: what makes them, how they are written, and how they are judged."""
+"""Generated bad images: generators, how their sets are written, and how they compare with real images."""

@@ -1,4 +1,4 @@
-"""Makers of images: each file is one way to make bad images from few; add one line to register another."""
+"""The contract of image generators and their registry: add one line to `GENERATORS` to register another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Made:
         mask: bool (H, W), where the defect is, or None where that is not known.
         boxes: Of the defects, (x0, y0, x1, y1) in pixels, half-open; empty where they are not known.
         parents: Names (column `image`) of the photographs that it shows parts of, the one that gave the defect first;
-            empty for a maker that learned from many. Where a parent does not train, the image does not either.
+            empty for a generator that was trained on many. Where a parent does not train, the image does not either.
         facts: How it was made, as JSON types; the seed and the number are added by who writes it.
 
     Raises:
@@ -57,16 +57,16 @@ class Made:
                 raise DataError(f"A made box {(x0, y0, x1, y1)} is not inside of {shape[1]} x {shape[0]} pixels.")
 
 
-class Maker(Protocol):
+class ImageGenerator(Protocol):
     """What makes images. Opened once, on photographs or on a folder; then it makes image number k, any k >= 0.
 
-    A maker promises:
+    A generator promises:
 
     - image k depends on what it was opened on, its parameters, the seed and k alone, not on what else is made in the
       same call or was made before: it can be made again. (Networks may round by one grey level in other batches.)
-    - it looks at photographs of the split train and at no others, whatever it is opened on;
+    - it uses photographs of the split train and no others, whatever it is opened on;
     - `make` gives one `Made` a number, in their order, all of one colour depth; it writes and prints nothing;
-    - `identity` tells one maker from another: equal identities and seeds give equal images.
+    - `identity` identifies a generator: equal identities and seeds give equal images.
     """
 
     summary: ClassVar[str]
@@ -74,16 +74,16 @@ class Maker(Protocol):
     parameters: ClassVar[type[BaseModel]]  # frozen; the descriptions of its fields are the command line's help
 
     @classmethod
-    def open(cls, source: Records | Path, parameters: Any, seed: int) -> Maker:
-        """Returns the maker, ready to make.
+    def open(cls, source: Records | Path, parameters: Any, seed: int) -> ImageGenerator:
+        """Returns the generator, ready to make.
 
         Args:
-            source: As `opened_on` says. Of photographs only those of the split train are looked at.
+            source: As `opened_on` says. Only photographs of the split train are used.
             parameters: An instance of `cls.parameters`.
             seed: With the number it decides all that is drawn.
 
         Raises:
-            DataError: Nothing can be made of these; says what to do.
+            DataError: Nothing can be generated from these.
             ConfigError: The folder holds no such run.
         """
         ...
@@ -94,13 +94,13 @@ class Maker(Protocol):
         ...
 
     @property
-    def taught(self) -> pl.DataFrame:
-        """Returns the photographs it learned from: columns image, sha256 (String), label (UInt8)."""
+    def training_images(self) -> pl.DataFrame:
+        """Returns the photographs that it was trained on: columns image, sha256 (String), label (UInt8)."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Returns sentences that the reader of the images should know; the licence of what it learned from too."""
+        """Returns notes for users of the images, such as the licence of the training images."""
         ...
 
     def make(self, numbers: Sequence[int]) -> list[Made]:
@@ -108,9 +108,9 @@ class Maker(Protocol):
         ...
 
 
-MAKERS: Registry[type[Maker]] = Registry(
-    "maker",
-    "knowngood.makers",
+GENERATORS: Registry[type[ImageGenerator]] = Registry(
+    "generator",
+    "knowngood.generators",
     {
         "transplant": "knowngood.synthesis.transplant:Transplant",
         "transforms": "knowngood.synthesis.transforms:Transforms",
@@ -119,32 +119,32 @@ MAKERS: Registry[type[Maker]] = Registry(
 )
 
 
-def open_maker(name: str, source: Records | Path, seed: int = 0, **parameters: Any) -> Maker:
-    """Returns a registered maker, opened.
+def open_image_generator(name: str, source: Records | Path, seed: int = 0, **parameters: Any) -> ImageGenerator:
+    """Returns a registered generator, opened.
 
     Args:
-        name: In `MAKERS`.
+        name: In `GENERATORS`.
         source: Records with splits, or the folder of a run.
         seed: Of everything drawn.
-        **parameters: Fields of the maker's parameters.
+        **parameters: Fields of the generator's parameters.
 
     Raises:
-        UnknownNameError: No such maker.
-        ConfigError: A parameter is impossible, or the maker is opened on the other kind of thing.
+        UnknownNameError: No such generator.
+        ConfigError: A parameter is impossible, or the generator is opened on the other kind of thing.
         DataError: Nothing can be made of these.
     """
-    kind = MAKERS.get(name)
+    kind = GENERATORS.get(name)
     wanted = Records if kind.opened_on == "photographs" else Path
     if not isinstance(source, wanted):
         raise DataError(
-            f"The maker {name} is opened on {'photographs' if wanted is Records else 'the folder of a run'}.",
+            f"The generator {name} is opened on {'photographs' if wanted is Records else 'the folder of a run'}.",
             fix=f"See knowngood synthesize --help for what {name} takes.",
         )
     return kind.open(source, checked_parameters(kind.parameters, parameters), seed)
 
 
 def learned_from(records: Records, *labels: int) -> pl.DataFrame:
-    """Returns the `taught` table of the real, readable training images of these labels, sorted by content."""
+    """Returns the `training_images` table of the real, readable training images of these labels, sorted by content."""
     frame = records.frame.filter(
         (pl.col("split") == "train")
         & pl.col("label").is_in(list(labels))

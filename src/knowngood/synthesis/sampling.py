@@ -15,7 +15,7 @@ from knowngood.files import sha256_of
 from knowngood.synthesis.config import SamplingParameters
 from knowngood.synthesis.generators import Made
 from knowngood.synthesis.stylegan.generators import WEIGHTS, TrainedGenerator, open_generator
-from knowngood.synthesis.writing import TAUGHT
+from knowngood.synthesis.writing import TRAINING_IMAGES, training_images_of
 
 
 class StyleGan:
@@ -25,17 +25,17 @@ class StyleGan:
     opened_on: ClassVar[Literal["photographs", "run"]] = "run"
     parameters: ClassVar[type[BaseModel]] = SamplingParameters
 
-    def __init__(self, generator: TrainedGenerator, digest: str, taught: pl.DataFrame, notes: tuple[str, ...],
+    def __init__(self, generator: TrainedGenerator, digest: str, learned: pl.DataFrame, notes: tuple[str, ...],
                  parameters: SamplingParameters, seed: int) -> None:  # fmt: skip
-        self._generator, self._digest, self.taught, self.notes = generator, digest, taught, notes
+        self._generator, self._digest, self.training_images, self.notes = generator, digest, learned, notes
         self._parameters, self._seed = parameters, seed
 
     @classmethod
     def open(cls, source: Records | Path, parameters: Any, seed: int) -> StyleGan:
-        """Returns the maker.
+        """Returns the generator.
 
         Raises:
-            ConfigError: The folder holds no generator, or it knows no such defect.
+            ConfigError: The folder holds no generator, or it was not trained with this defect.
         """
         assert isinstance(source, Path)
         generator = open_generator(source)
@@ -43,11 +43,16 @@ class StyleGan:
         if wanted is not None and wanted not in known:
             raise ConfigError(
                 f"The generator in {source} cannot be asked for the defect {wanted!r}.",
-                expected=", ".join(known) if known else "a generator that was taught with --by-defect",
+                expected=", ".join(known) if known else "a generator that was trained with --by-defect",
                 fix="Leave --defect out, or train with --by-defect.",
             )
-        taught = pl.read_parquet(source / TAUGHT)
-        return cls(generator, sha256_of(source / WEIGHTS), taught, generator.facts.notes, parameters, seed)
+        learned = training_images_of(source)
+        if learned is None:
+            raise ConfigError(
+                f"{source / TRAINING_IMAGES} is missing: the training images of the generator are not recorded.",
+                fix="Finish the training: knowngood synthesize train DATA --out RUN",
+            )
+        return cls(generator, sha256_of(source / WEIGHTS), learned, generator.facts.notes, parameters, seed)
 
     @property
     def identity(self) -> dict[str, Any]:

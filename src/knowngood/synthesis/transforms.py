@@ -29,26 +29,26 @@ class Transforms:
     parameters: ClassVar[type[BaseModel]] = TransformsParameters
     notes: tuple[str, ...] = ()
 
-    def __init__(self, donors: Sequence[Donor], taught: pl.DataFrame, parameters: TransformsParameters, seed: int):
-        self._donors, self.taught, self._parameters, self._seed = list(donors), taught, parameters, seed
+    def __init__(self, donors: Sequence[Donor], learned: pl.DataFrame, parameters: TransformsParameters, seed: int):
+        self._donors, self.training_images, self._parameters, self._seed = list(donors), learned, parameters, seed
         self._policy = policy_named(parameters.augment)
         self._order = np.random.default_rng([seed, len(donors)]).permutation(len(donors))
 
     @classmethod
     def open(cls, source: Records | Path, parameters: Any, seed: int) -> Transforms:
-        """Returns the maker.
+        """Returns the generator.
 
         Raises:
             DataError: There is no bad training image.
             UnknownNameError: No such policy.
         """
         assert isinstance(source, Records)
-        taught = learned_from(source, BAD)
-        if not taught.height:
+        learned = learned_from(source, BAD)
+        if not learned.height:
             raise DataError("No bad image is in the training split.", fix="Divide anew with --resplit, or add some.")
-        rows = taught.select("image").join(source.frame, on="image", how="left", maintain_order="left")
+        rows = learned.select("image").join(source.frame, on="image", how="left", maintain_order="left")
         donors = [Donor.of_row(row) for row in rows.iter_rows(named=True)]
-        return cls(donors, taught, parameters, seed)
+        return cls(donors, learned, parameters, seed)
 
     @property
     def identity(self) -> dict[str, Any]:

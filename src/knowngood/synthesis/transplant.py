@@ -109,12 +109,12 @@ def donors_of(records: Records, regions: Regions | None = None) -> tuple[list[Do
             donors.append(Donor.of_row(row, shown))
     if not donors:
         raise DataError(
-            f"None of the {frame.height} bad training images says where its defect is.",
+            f"None of the {frame.height} bad training images has a mask or box of its defect.",
             expected="a mask or a box in the manifest (columns mask, box), or a recipe that points it out",
-            fix="--recipe RUN of a `knowngood train` on these photographs: its maps say where it looked.",
+            fix="--recipe RUN of a `knowngood train` on these photographs: its maps locate the defects.",
         )
-    said = f"{without} of {frame.height} bad training images do not say where their defect is, and gave none."
-    return donors, (said,) if without else ()
+    note = f"{without} of {frame.height} bad training images have no mask or box of their defect and were not used."
+    return donors, (note,) if without else ()
 
 
 def boxed(boxes: Sequence[Sequence[float]], shape: tuple[int, int]) -> Bools:
@@ -135,7 +135,7 @@ def blended(host: Pixels, piece: Pixels, inside: Bools, how: Blend, feather: flo
 
     Args:
         host: uint8 (H, W) or (H, W, 3).
-        piece: Of the same shape; looked at near `inside` only.
+        piece: Of the same shape; compared near `inside` only.
         inside: bool (H, W), where the piece is laid.
         how: "poisson" keeps the piece's differences between neighbours and takes the brightness at its edge from the
             host; "feather" keeps its values but for one brightness, and mixes over the edge.
@@ -229,7 +229,7 @@ def _harmonic(boundary: Floats, region: Bools) -> Floats:
 
 INSIDE = 0.9  # share of the defect that has to be in the picture
 _SURE = 0.15  # response from which two pictures are believed to be shifted: noise stays below, parts are above
-_TRIES = 8  # places that are looked at; the one whose surroundings fit best is taken
+_TRIES = 8  # places that are tried; the one with the best match of the surroundings is taken
 
 
 class _Placed(NamedTuple):
@@ -254,8 +254,8 @@ class Transplant:
     def __init__(self, records: Records, parameters: TransplantParameters, seed: int, regions: Regions | None = None):
         self._parameters, self._seed = parameters, seed
         self._donors, self.notes = donors_of(records, regions)
-        self.taught = learned_from(records, GOOD, BAD)
-        goods = self.taught.filter(pl.col("label") == GOOD).select("image")
+        self.training_images = learned_from(records, GOOD, BAD)
+        goods = self.training_images.filter(pl.col("label") == GOOD).select("image")
         self._hosts = goods.join(records.frame, on="image", how="left", maintain_order="left").select(
             "image", "path", "product", "width", "height"
         )
@@ -266,7 +266,7 @@ class Transplant:
 
     @classmethod
     def open(cls, source: Records | Path, parameters: Any, seed: int) -> Transplant:
-        """Returns the maker.
+        """Returns the generator.
 
         Raises:
             DataError: No defect has a known place, all cover too much of their image, or there is no good image.
@@ -278,7 +278,7 @@ class Transplant:
     def identity(self) -> dict[str, Any]:
         """Returns parameters, images, and how each defect is cut."""
         cut = [[donor.sha256, donor.cut_by] for donor in self._donors]
-        return {**self._parameters.model_dump(), "defects": cut, "images": self.taught["sha256"].to_list()}
+        return {**self._parameters.model_dump(), "defects": cut, "images": self.training_images["sha256"].to_list()}
 
     def make(self, numbers: Sequence[int]) -> list[Made]:
         """Returns the transplants of these numbers."""
@@ -367,10 +367,10 @@ class Transplant:
         """Draws how the defect is moved; `part` is how far (dx, dy) the host's part lies from the donor's."""
         (angle, power), shift = rng.uniform(-1, 1, 2), rng.uniform(-1, 1, 2)
         return {
-            "turn": round(float(angle * self._parameters.turn), 3),
-            "scale": round(float(self._parameters.scale**power), 4),
+            "turn": round(float(angle * self._parameters.rotate), 3),
+            "scale": round(float(self._parameters.zoom**power), 4),
             # whole pixels: half of one would wash out a defect of one pixel
-            "shift": [round(float(v)) for v in part + shift * self._parameters.jitter * np.array(size)],
+            "shift": [round(float(v)) for v in part + shift * self._parameters.shift * np.array(size)],
             "mirrored": bool(self._parameters.flip and rng.random() < 0.5),
         }
 

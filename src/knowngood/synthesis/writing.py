@@ -1,4 +1,4 @@
-"""What a maker makes, written as a set that is a data source: whole or gone on with, each image to be made again."""
+"""Writes generated images as a data source; a killed call resumes, and every image can be generated again."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from knowngood.data.processes import write_png
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import storage_errors, whole_file, write_json
-from knowngood.synthesis.generators import Made, Maker
+from knowngood.synthesis.generators import ImageGenerator, Made
 
-MADE_BY, VERSION = "knowngood synthesize", 1
-TAUGHT = "taught.parquet"
+MADE_BY, VERSION = "knowngood synthesize", 2
+TRAINING_IMAGES = "training_images.parquet"
+_AS_0_1 = "taught.parquet"  # the name of that file in sets and runs of version 0.1
 CHUNK = 50
 SCHEMA: dict[str, pl.DataType] = {
     **LISTED,
-    "maker": pl.String(),
+    "generator": pl.String(),
     "seed": pl.Int64(),
     "number": pl.Int64(),  # with the seed it decides everything that was drawn
     "facts": pl.String(),  # JSON: how it was made
@@ -52,15 +53,15 @@ class GeneratedSet:
     """A written set of made images.
 
     Attributes:
-        folder: With manifest.parquet, about.json, taught.parquet, the images and masks/; a data source as it is.
-        maker: Name of what made them.
+        folder: With manifest.parquet, about.json, training_images.parquet, the images and masks/; a data source.
+        generator: Name of what made them.
         made: How many.
         counts: Split to the number of good, bad and generated images.
         notes: What the reader of the set should know.
     """
 
     folder: Path
-    maker: str
+    generator: str
     made: int
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...]
@@ -73,7 +74,7 @@ class GeneratedSet:
 
 def write_set(
     name: str,
-    maker: Maker,
+    generator: ImageGenerator,
     out: str | Path,
     count: int,
     seed: int,
@@ -81,45 +82,45 @@ def write_set(
     beside: Records | None = None,
     force: bool = False,
 ) -> GeneratedSet:
-    """Writes the images 0 to count - 1 of a maker as a set that `load`, `train` and `compare` take.
+    """Writes the images 0 to count - 1 of a generator as a set that `load`, `train` and `compare` take.
 
-    Every image is marked generated and is of the split train. A call that was killed goes on when it is made again.
+    Every image is marked generated and is of the split train. A call that was killed resumes when it is repeated.
 
     Args:
-        name: Of the maker.
-        maker: Opened with `seed`.
+        name: Of the generator.
+        generator: Opened with `seed`.
         out: Folder to write, empty or not there.
         count: How many images.
-        seed: That the maker was opened with.
+        seed: That the generator was opened with.
         beside: Photographs with splits to list in the manifest too, where they are: a set to train on as it is.
         force: Replace the generated set that is in `out`.
 
     Raises:
         ConfigError: `out` holds something else, or lies inside of the data.
-        DataError: The maker made something that its contract does not allow.
+        DataError: The generator made something that its contract does not allow.
         StorageError: The disk is full; what was made is kept.
     """
     if count < 1:
         raise ConfigError(f"--count is {count}.", expected="1 or more")
-    held = MadeSet(Path(out), MADE_BY, "generated set", ("made*",))
+    made_set = MadeSet(Path(out), MADE_BY, "generated set", ("made*",))
     if beside is not None:
-        held.check_place(beside)
-    about = _about(name, maker, count, seed, beside)
-    if not held.open(about, force):
+        made_set.check_place(beside)
+    about = _about(name, generator, count, seed, beside)
+    if not made_set.open(about, force):
         jobs = [_Job(number) for number in range(count)]
         folder = _folder(beside)
-        work = partial(_make_chunk, held, folder, maker)
-        held.make_all(chunked(jobs, CHUNK), work, 1, f"Making images ({name})")
-        _finish(held, name, maker, seed, held.rows(chunked(jobs, CHUNK)), about, beside)
-    told = held.about()
-    assert told is not None
-    return GeneratedSet(held.out, name, told["made"], told["counts"], tuple(told["notes"]))
+        work = partial(_make_chunk, made_set, folder, generator)
+        made_set.make_all(chunked(jobs, CHUNK), work, 1, f"Making images ({name})")
+        _finish(made_set, name, generator, seed, made_set.rows(chunked(jobs, CHUNK)), about, beside)
+    about = made_set.about() or {}
+    return GeneratedSet(made_set.out, name, about["made"], about["counts"], tuple(about["notes"]))
 
 
-def taught_in(place: Path) -> pl.DataFrame | None:
-    """Returns what the maker of a written set learned from (image, sha256, label), where the set says so."""
-    file = (place if place.is_dir() else place.parent) / TAUGHT
-    return pl.read_parquet(file) if file.is_file() else None
+def training_images_of(place: Path) -> pl.DataFrame | None:
+    """Returns the training images of a set's generator (image, sha256, label), or None where they are not recorded."""
+    folder = place if place.is_dir() else place.parent
+    file = next((folder / name for name in (TRAINING_IMAGES, _AS_0_1) if (folder / name).is_file()), None)
+    return None if file is None else pl.read_parquet(file)
 
 
 def _folder(beside: Records | None) -> str:
@@ -130,33 +131,33 @@ def _folder(beside: Records | None) -> str:
     return folder
 
 
-def _about(name: str, maker: Maker, count: int, seed: int, beside: Records | None) -> dict[str, Any]:
-    identity = hashlib.sha256(json.dumps(maker.identity, sort_keys=True).encode()).hexdigest()
+def _about(name: str, generator: ImageGenerator, count: int, seed: int, beside: Records | None) -> dict[str, Any]:
+    identity = hashlib.sha256(json.dumps(generator.identity, sort_keys=True).encode()).hexdigest()
     rows = [] if beside is None else beside.frame.select("image", "sha256", "label", "split").sort("image").rows()
-    told = f"Its generated images were made by {name} and are no photographs; the manifest says how each was made."
+    note = f"Its generated images were made by {name} and are no photographs; the manifest says how each was made."
     if beside is None:
-        told += " Photographs are not listed in it."
+        note += " Photographs are not listed in it."
     return {
         "version": VERSION,
-        "config": {"maker": name, "seed": seed, "count": count},
-        "data": {"maker": identity, "beside": hashlib.sha256(json.dumps(rows).encode()).hexdigest()},
-        "taught": {
-            "bad": int((maker.taught["label"] == BAD).sum()),
-            "good": int((maker.taught["label"] != BAD).sum()),
+        "config": {"generator": name, "seed": seed, "count": count},
+        "data": {"generator": identity, "beside": hashlib.sha256(json.dumps(rows).encode()).hexdigest()},
+        "training_images": {
+            "bad": int((generator.training_images["label"] == BAD).sum()),
+            "good": int((generator.training_images["label"] != BAD).sum()),
         },
         "licence": None if beside is None else beside.licence,
-        "notes": list(dict.fromkeys([*(beside.notes if beside is not None else ()), told, *maker.notes])),
+        "notes": list(dict.fromkeys([*(beside.notes if beside is not None else ()), note, *generator.notes])),
     }
 
 
-def _make_chunk(held: MadeSet, folder: str, maker: Maker, chunk: Sequence[_Job]) -> int:
+def _make_chunk(made_set: MadeSet, folder: str, generator: ImageGenerator, chunk: Sequence[_Job]) -> int:
     numbers = [job.number for job in chunk]
-    made = maker.make(numbers)
+    made = generator.make(numbers)
     if len(made) != len(numbers):
-        raise DataError(f"The maker was asked for {len(numbers)} images and made {len(made)}.")
-    with storage_errors(held.out):
-        rows = [_written(held.out, name_of(folder, number), one, number) for number, one in zip(numbers, made)]  # noqa: B905
-        write_json(notes_of(held.notes, chunk), rows)
+        raise DataError(f"The generator was asked for {len(numbers)} images and made {len(made)}.")
+    with storage_errors(made_set.out):
+        rows = [_written(made_set.out, name_of(folder, number), one, number) for number, one in zip(numbers, made)]  # noqa: B905
+        write_json(notes_of(made_set.notes, chunk), rows)
     return len(chunk)
 
 
@@ -178,9 +179,9 @@ def _written(out: Path, name: str, made: Made, number: int) -> dict[str, Any]:
 
 
 def _finish(
-    held: MadeSet,
+    made_set: MadeSet,
     name: str,
-    maker: Maker,
+    generator: ImageGenerator,
     seed: int,
     rows: Sequence[dict[str, Any]],
     about: dict[str, Any],
@@ -188,14 +189,14 @@ def _finish(
 ) -> None:
     wanted = {column: dtype for column, dtype in SCHEMA.items() if column in rows[0]}
     made = pl.DataFrame(list(rows), schema=wanted).with_columns(
-        split=pl.lit("train"), generated=pl.lit(True), maker=pl.lit(name), seed=pl.lit(seed)
+        split=pl.lit("train"), generated=pl.lit(True), generator=pl.lit(name), seed=pl.lit(seed)
     )
     parts = [typed(made, SCHEMA)]
     if beside is not None:
         known = beside.frame.select("lot", "machine", "product", made_from="image")
-        told = made.join(known, on="made_from", how="left", maintain_order="left")
-        parts = [original_rows(beside, SCHEMA), typed(told, SCHEMA)]
-    with whole_file(held.out / TAUGHT) as scratch:
-        maker.taught.write_parquet(scratch)
+        joined = made.join(known, on="made_from", how="left", maintain_order="left")
+        parts = [original_rows(beside, SCHEMA), typed(joined, SCHEMA)]
+    with whole_file(made_set.out / TRAINING_IMAGES) as scratch:
+        generator.training_images.write_parquet(scratch)
     frame = pl.concat(parts)
-    held.finish(frame, about | {"made": len(rows), "counts": counts_of(frame)})
+    made_set.finish(frame, about | {"made": len(rows), "counts": counts_of(frame)})

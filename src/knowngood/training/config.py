@@ -18,7 +18,7 @@ Freeze = Literal["none", "stem", "all-but-head"]
 Balance = Literal["sampling", "weights", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 
-_ONE_CLASS = ("detector", "memory", "overkill_budget")  # options that say nothing without it
+_ONE_CLASS = ("detector", "coreset_size", "overkill_budget")  # options that say nothing without it
 
 
 class TrainConfig(BaseModel):
@@ -54,10 +54,10 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
     balance: Balance = Field(
         "sampling",
-        description="How imbalance is met: as many bad as good in every batch, weights in the loss, or not.",
+        description="How class imbalance is handled: as many bad as good in every batch, weights in the loss, or not.",
     )
     freeze: Freeze = Field(
-        "none", description="What fine-tuning leaves as it came: nothing, the stem, or all but the head."
+        "none", description="Layers that fine-tuning does not change: none, the stem, or all but the head."
     )
     augment: str = Field(
         "standard",
@@ -86,7 +86,7 @@ class TrainConfig(BaseModel):
     test: float = Field(0.25, gt=0, lt=0.9, description="Share of the images held out for the final figures.")
     val: float = Field(0.10, gt=0, lt=0.5, description="Share of the rest that chooses epoch and settings.")
     calibration: float = Field(0.20, gt=0, lt=0.5, description="Share of the rest that sets scores and thresholds.")
-    resplit: bool = Field(False, description="Divide anew, whatever splits the data come with.")
+    resplit: bool = Field(False, description="Split the images anew, even where the data come with splits.")
     unit_from: str | None = Field(
         None,
         description="What says which photographs show the same part, so that they are never divided: a regex on the "
@@ -94,17 +94,17 @@ class TrainConfig(BaseModel):
     )
     escape_budget: float = Field(0.01, gt=0, lt=1, description="Largest escape rate to certify.")
     one_class: bool = Field(
-        False, description="Learn from good images alone; bad ones are for the test. The escape rate is then unknown."
+        False, description="Train on good images alone; bad ones are only tested. The escape rate is then unknown."
     )
     detector: Literal["patch_memory", "knn"] = Field(
         "patch_memory",
         description="With --one-class: patch_memory compares patches and draws maps and boxes, knn whole images.",
     )
-    memory: int = Field(
-        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) that are remembered."
+    coreset_size: int = Field(
+        4000, ge=10, le=100_000, description="With --one-class: most patches (knn: images) in the coreset."
     )
     overkill_budget: float = Field(
-        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on good images held out."
+        0.01, gt=0, lt=1, description="With --one-class: largest overkill to certify, on held-out good images."
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the certificate.")
     review_overkill: float | None = Field(
@@ -114,10 +114,10 @@ class TrainConfig(BaseModel):
         description="With it, scores between accept and a reject threshold of this overkill go to review.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of splits, sampling, augmentation and new layers.")
-    watch: Path | None = Field(
+    cam_history: Path | None = Field(
         None,
-        description="Photograph, or folder of photographs (16 at most), whose Grad-CAMs are kept before training and "
-        "after each epoch of fine-tuning: a film of where attention moves.",
+        description="Photograph, or folder of photographs (16 at most), whose CAMs are kept before training and "
+        "after each epoch of fine-tuning.",
     )
     devices: int = Field(1, ge=1, le=64, description="GPUs (or CPU processes where there is none) to fine-tune on.")
 
@@ -138,10 +138,10 @@ class TrainConfig(BaseModel):
             raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
         if self.freeze != "none" and not self.fine_tuning_epochs:
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
-        if self.watch is not None and not self.fine_tuning_epochs:
-            raise ValueError("--watch films fine-tuning: it needs --preset standard or best, or --epochs")
-        if self.watch is not None and self.devices > 1:
-            raise ValueError("--watch films a training in one process: leave --devices out")
+        if self.cam_history is not None and not self.fine_tuning_epochs:
+            raise ValueError("--cam-history records fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.cam_history is not None and self.devices > 1:
+            raise ValueError("--cam-history records a training in one process: leave --devices out")
         return self
 
     @model_validator(mode="after")
@@ -185,12 +185,12 @@ CLASSIFIERS: Registry[type[Conventional]] = Registry(
 class ClassicalConfig(SplitConfig):
     """Everything that decides which conventional classifiers are fitted on deep features, and how they are tested."""
 
-    backbone: str = Field("resnet50", description="Pretrained network whose penultimate features are used.")
+    model: str = Field("resnet50", description="Pretrained network whose penultimate features are used.")
     weights: Path | None = Field(None, description="File or folder with its weights.")
     image_size: int | None = Field(
         None, ge=32, le=2048, description="Side in pixels that the network sees; its own if not given."
     )
-    models: str | None = Field(None, description="Classifiers, joined with commas; all if not given.")
+    classifiers: str | None = Field(None, description="Classifiers, joined with commas; all if not given.")
     folds: int = Field(4, ge=2, le=50, description="Folds of the cross-validation that chooses settings.")
     seeds: int = Field(1, ge=1, le=100, description="How many seeds, each with its own splits.")
     seed: int = Field(0, ge=0, lt=2**31, description="The first seed, of splits and of everything drawn.")

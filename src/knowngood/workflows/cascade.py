@@ -20,7 +20,7 @@ from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.metrics.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import BY_HAND
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import checked_parameters, configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade import (
@@ -43,7 +43,7 @@ from knowngood.recipe.inputs import stream
 from knowngood.recipe.parity import Holdout, holdout_images
 from knowngood.recipe.session import PRECISIONS, Session, exports, open_session, rule_of
 from knowngood.report.page import Section, page, render
-from knowngood.report.sections_inspector import pictures
+from knowngood.report.pictures import row_pictures
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import check_names
 from knowngood.workflows.configs import CascadeConfig
@@ -155,7 +155,7 @@ def _figures(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _group(name: str, rows: pl.DataFrame) -> tuple[Any, ...]:
-    return (f"{name}: {rows.height}", "", rows.height, pictures(rows.head(_SHOWN)))
+    return (f"{name}: {rows.height}", "", rows.height, row_pictures(rows.head(_SHOWN)))
 
 
 def _percent(share: float | None) -> str:
@@ -186,7 +186,16 @@ class Cascaded:
     page: Path
 
 
-def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any) -> Cascaded:
+def cascade(
+    run: str | Path,
+    config: CascadeConfig | None = None,
+    *,
+    student_model: str = "efficientnet_lite0",
+    student_size: int = 128,
+    student_epochs: int = 0,
+    certainty: float | None = None,
+    overkill_loss: float = 0.005,
+) -> Cascaded:
     """Adds a cascade to a trained recipe, which `predict` then uses.
 
     The student is trained on the training split of the run, on labels blended with the large network's scores: with
@@ -198,15 +207,14 @@ def cascade(run: str | Path, config: CascadeConfig | None = None, **options: Any
 
     Args:
         run: Folder of a finished run of `train`, whose images must still exist.
-        config: What to do; or give its fields as `options`.
-        **options: Fields of `CascadeConfig`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
 
     Raises:
         ConfigError: The recipe is a one-class one, or not inside its run.
         DataError: The images are gone.
         CalibrationError: There is no bad image among the calibration images.
     """
-    config = checked_parameters(CascadeConfig, (config or CascadeConfig()).model_dump() | options)
+    config = configured(CascadeConfig, config, locals())
     place = place_of(run)
     recipe = Recipe.load(place)
     if recipe.manifest.kind != "classifier":
@@ -277,7 +285,7 @@ def _train_student(recipe: Recipe, run: Path, home: Path, config: CascadeConfig)
         TrainConfig,
         {
             **kept,
-            "model": config.student,
+            "model": config.student_model,
             "preset": "standard" if config.student_epochs else "quick",
             "epochs": config.student_epochs or None,
             "image_size": config.student_size,

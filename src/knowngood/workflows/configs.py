@@ -19,7 +19,7 @@ class CascadeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    student: str = Field("efficientnet_lite0", description="Network of the student.")
+    student_model: str = Field("efficientnet_lite0", description="Network of the student.")
     student_size: int = Field(128, ge=32, le=1024, description="Side in pixels at which the student sees images.")
     student_epochs: int = Field(
         0,
@@ -54,7 +54,7 @@ class ExplainConfig(BaseModel):
         description="last: the recipe's own map. all: also a strip of every stage of its first network. Or names of "
         "layers, with commas.",
     )
-    fraction: float = Field(
+    cam_threshold: float = Field(
         0.4, gt=0, lt=1, description="Boxes surround connected places above this share of the map's maximum."
     )
     scale: Literal["shared", "image"] = Field(
@@ -71,3 +71,5 @@ class TransplantConfig(TransplantParameters, SplitConfig):
 
 class GeneratorConfig(SynthesisConfig, SplitConfig):
     """What can be chosen about a StyleGAN and the photographs it learns from."""
+
+    allow_few_images: bool = Field(False, description="Train on fewer than 20 photographs, which are then repeated.")

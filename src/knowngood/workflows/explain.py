@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from knowngood.data.sources.walking import text_of
 from knowngood.errors import ConfigError
 from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.models.classifier import Classifier, device_of
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import ERROR, Recipe
 from knowngood.recipe.inputs import item_at
@@ -60,7 +60,12 @@ def explain(
     images: str | Path | Sequence[str | Path],
     out: str | Path,
     config: ExplainConfig | None = None,
-    **options: Any,
+    *,
+    method: str = "auto",
+    layers: str = "last",
+    cam_threshold: float = 0.4,
+    scale: Literal["shared", "image"] = "shared",
+    raw: bool = False,
 ) -> Explained:
     """Shows where a recipe looked in photographs; one that cannot be read costs its own row.
 
@@ -68,15 +73,14 @@ def explain(
         recipe: A loaded recipe or its folder.
         images: Files and folders (searched through).
         out: Folder to write; one that an earlier call wrote is replaced whole.
-        config: What to make; or give its fields as `options`.
-        **options: Fields of `ExplainConfig`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
 
     Raises:
         ConfigError: The recipe draws no such maps, or `out` holds something else.
         UnknownNameError: No such method or layer; those that there are are named.
         DataError: No photograph is found.
     """
-    config = checked_parameters(ExplainConfig, (config or ExplainConfig()).model_dump() | options)
+    config = configured(ExplainConfig, config, locals())
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
@@ -194,7 +198,7 @@ def _looked(
     task = reporter().start("maps", len(wanted))
     key_of = {name: key for _, name, key in wanted}
     items = (item_at(name, path) for path, name, _ in wanted)
-    made = session.explain(items, method=config.method, fraction=config.fraction)
+    made = session.explain(items, method=config.method, fraction=config.cam_threshold)
     while batch := list(islice(made, _BATCH)):
         drawn = [one for one in batch if one.heat is not None and one.fitted is not None]
         layers: dict[str, npt.NDArray[np.float32]] = {}

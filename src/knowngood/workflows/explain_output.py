@@ -21,7 +21,7 @@ from knowngood.files import write_text
 from knowngood.metrics.thresholds import ACCEPT
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap, at_size
-from knowngood.report.maps import Pair, drawn_pair, pair_section, said_of
+from knowngood.report.maps import Pair, caption_of, drawn_pair, pair_section
 from knowngood.report.page import Section, page, render
 from knowngood.report.pictures import (
     Pixels,
@@ -202,7 +202,7 @@ class Drawing:
         left, right = pair_of(photograph, heat, scale, factor)
         width = max(right.shape[1], _NARROWEST)
         below = legend(scale, width, f"{self._unit()}; {_OWN if self.config.scale == 'image' else _SHARED}.")
-        facts = f"{one.image}: {said_of(heat)}, defect score {wording.score(one.defect_score)}"
+        facts = f"{one.image}: {caption_of(heat)}, defect score {wording.score(one.defect_score)}"
         self._write(OVERLAYS, one.key, under([right, below]))
         both = beside([left, under([right, below])])
         self._write(STRIPS, one.key, framed(under([words(facts, both.shape[1]), both])))
@@ -240,7 +240,7 @@ class Drawing:
     def _unit(self) -> str:
         if self.level is not None:
             return f"distance to the nearest remembered patch; boxes above {self.level:.3g}"
-        return f"what the margin of bad over good owes to a place; boxes above {self.config.fraction:g} x maximum"
+        return f"what the margin of bad over good owes to a place; boxes above {self.config.cam_threshold:g} x maximum"
 
     def _values(self, key: str) -> npt.NDArray[np.float32]:
         values: npt.NDArray[np.float32] = np.load(self.raw / f"{key}.npy", allow_pickle=False)
@@ -272,7 +272,7 @@ def write_gallery(
     groups = [("Photographs" if more else "", more, pairs)] if pairs else []
     title = "Where it looked" if drawing.level is None else "Where units differ from good ones"
     own = drawing.config.scale == "image"
-    sections = [pair_section(groups, drawing.scale, drawing.config.fraction, title, own=own)] if pairs else []
+    sections = [pair_section(groups, drawing.scale, drawing.config.cam_threshold, title, own=own)] if pairs else []
     if drawing.stages:
         strips = [
             (
@@ -299,4 +299,4 @@ def _pair(drawing: Drawing, one: Looked, path: Path) -> Pair:
     heat = drawing.map_of(one)
     photograph, overlay = drawn_pair(decode(path), heat, drawing.scale_for(heat.values))
     score, bad = wording.score(one.defect_score), one.decision != ACCEPT
-    return Pair(photograph, overlay, one.image, "", bad, score, said_of(heat), f"{STRIPS}/{one.key}.png")
+    return Pair(photograph, overlay, one.image, "", bad, score, caption_of(heat), f"{STRIPS}/{one.key}.png")

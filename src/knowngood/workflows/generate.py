@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -21,20 +21,20 @@ from knowngood.data.units import groups_of, with_units
 from knowngood.errors import ConfigError, DataError
 from knowngood.files import check_writable, write_json
 from knowngood.models.weights.search import find, preferred
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.synthesis.config import TransplantParameters
-from knowngood.synthesis.generators import open_maker
+from knowngood.synthesis.generators import open_image_generator
 from knowngood.synthesis.stylegan.config import FEWEST, NetworksConfig, Widths
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, TrainedGenerator, open_generator
 from knowngood.synthesis.stylegan.losses import Square
 from knowngood.synthesis.stylegan.stepping import Shown
 from knowngood.synthesis.transplant import Bools, Regions, Transplant
-from knowngood.synthesis.writing import TAUGHT, GeneratedSet, write_set
+from knowngood.synthesis.writing import TRAINING_IMAGES, GeneratedSet, write_set
 from knowngood.tables import write_table
 from knowngood.workflows.configs import GeneratorConfig, TransplantConfig
-from knowngood.workflows.runs import FIGURES, fingerprint_of, open_run, versions
+from knowngood.workflows.runs import FIGURES, call_of, fingerprint_of, open_run, versions
 
 MOST_GOOD = 20_000  # good images of the first phase, at most
 _MIXED = 1.15  # larger ratios of image sizes get a note
@@ -45,7 +45,7 @@ class TrainedGan:
     """A finished training of a generator.
 
     Attributes:
-        folder: With generator.safetensors, generator.json, history.json, metrics.json, film/ and film.gif.
+        folder: With generator.safetensors, generator.json, history.json, metrics.json, grids/ and grids.gif.
         generator: Ready to make pictures.
         figures: What is in metrics.json.
     """
@@ -55,7 +55,7 @@ class TrainedGan:
     figures: dict[str, Any]
 
 
-def train_generator(
+def train_generator(  # noqa: PLR0913  (a keyword a field of GeneratorConfig)
     data: str | Path | Records,
     out: str | Path,
     config: GeneratorConfig | None = None,
@@ -65,7 +65,38 @@ def train_generator(
     bad: Sequence[str] = (),
     force: bool = False,
     watcher: Callable[[TrainedGenerator, float], dict[str, float]] | None = None,
-    **options: Any,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    latent: int = 256,
+    mapping_layers: int = 4,
+    base: int = 2048,
+    most: int = 256,
+    class_: str = "bad",
+    resolution: int = 64,
+    kimg: float = 100.0,
+    good_kimg: float = 0.0,
+    freeze_blocks: int = 0,
+    by_defect: bool = False,
+    shape: Literal["pad", "crop", "stretch"] = "pad",
+    discriminator: Literal["residual", "projected", "both"] = "both",
+    join_kimg: float = 10.0,
+    model: str | None = None,
+    batch_size: int = 16,
+    learning_rate: float = 0.002,
+    r1: float | None = None,
+    path_length: float = 0.0,
+    mixing: float = 0.9,
+    ada_target: float = 0.6,
+    ada_kimg: float = 100.0,
+    ema_kimg: float = 5.0,
+    tick_kimg: float = 2.0,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    devices: int = 1,
+    allow_few_images: bool = False,
 ) -> TrainedGan:
     """Trains a StyleGAN on the bad images of the training split.
 
@@ -74,13 +105,12 @@ def train_generator(
     Args:
         data: Folder, manifest, the word of a source, or records.
         out: Folder for the run.
-        config: What to train; or give its fields as `options`.
+        config: What to train; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        force: Replace the run in `out`, and train on fewer than 20 images.
+        force: Replace the run in `out`.
         watcher: Called with the averaged generator and the kimg after each tick; its figures are added to the history.
-        **options: Fields of `GeneratorConfig`.
 
     Raises:
         ConfigError: An option is out of range, or `out` holds something else.
@@ -88,27 +118,35 @@ def train_generator(
         TrainingError: A loss is no longer finite.
         WeightsError: There are no weights for the network of a projected discriminator.
     """
-    from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+    from knowngood.synthesis.stylegan.training import train_stylegan, write_animation
 
-    config = checked_parameters(GeneratorConfig, (config or GeneratorConfig()).model_dump() | options)
+    config = configured(GeneratorConfig, config, locals())
     if config.discriminator != "residual":
-        config = config.model_copy(update={"projector": config.projector or preferred()})  # kept with the run
-        find(str(config.projector))  # says what is missing before images are read
+        config = config.model_copy(update={"model": config.model or preferred()})  # kept with the run
+        find(str(config.model))  # says what is missing before images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
     whole = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     records = with_units(whole, config.unit_from).usable()
     divided = _divided(records, config)
     learned = _chosen(divided, config.class_)
-    if learned.height < FEWEST and not force:
+    if learned.height < FEWEST and not config.allow_few_images:
         raise DataError(
             f"There are {learned.height} images of class {config.class_!r} in the training split.",
             expected=f"at least {FEWEST}: a generator trained on fewer repeats its training images",
-            fix="Try `knowngood synthesize transplant`, gather more, or insist with --force.",
+            fix="Try `knowngood synthesize transplant`, gather more, or insist with --allow-few-images.",
         )
     shown_before = _shown_kimg(folder)
     finished = shown_before is not None and shown_before >= config.kimg + config.good_kimg
-    if open_run(folder, config, fingerprint_of(divided), force, finished=finished, grows=("kimg", "tick_kimg")):
+    if open_run(
+        folder,
+        config,
+        fingerprint_of(divided),
+        force,
+        finished=finished,
+        grows=("kimg", "tick_kimg", "allow_few_images"),
+        call=call_of(data, source, good, bad),
+    ):
         return _read(folder)
     frames = ({"good": _first(divided, config)} if config.good_kimg else {}) | {config.class_: learned}
     notes = _notes(divided, learned, config)
@@ -120,9 +158,9 @@ def train_generator(
     trained_on = (
         pl.concat(list(frames.values())).select("image", "sha256", "label").unique("image", maintain_order=True)
     )
-    write_table(trained_on, folder / TAUGHT)
+    write_table(trained_on, folder / TRAINING_IMAGES)
     history = train_stylegan(shown, facts, folder, config, watcher)
-    write_film(folder)
+    write_animation(folder)
     figures = {
         "images": learned.height,
         "class": config.class_,
@@ -252,7 +290,7 @@ def _defects(learned: pl.DataFrame, config: GeneratorConfig) -> tuple[str, ...]:
     return known
 
 
-def transplant(
+def transplant(  # noqa: PLR0913  (a keyword a field of TransplantConfig)
     data: str | Path | Records,
     out: str | Path,
     count: int,
@@ -263,7 +301,19 @@ def transplant(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    seed: int = 0,
+    blend: Literal["poisson", "feather"] = "poisson",
+    margin: int = 3,
+    shift: float = 0.03,
+    rotate: float = 5.0,
+    zoom: float = 1.15,
+    flip: bool = False,
+    largest: float = 0.5,
 ) -> GeneratedSet:
     """Writes bad images: defects of bad training images, cut out and blended into good training images.
 
@@ -274,30 +324,29 @@ def transplant(
         data: Folder, manifest, the word of a source, or records; the splits that they come with are kept.
         out: Folder to write, empty or not there.
         count: How many images.
-        config: How they are made; or give its fields as `options`.
+        config: How they are made; keywords below, its fields, beat it where they differ from their defaults.
         recipe: Run or recipe whose maps locate the defects that have neither mask nor box.
         source: Data source, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace the generated set that is in `out`.
-        **options: Fields of `TransplantConfig`.
 
     Raises:
         ConfigError: `out` holds something else, or an option is impossible.
         DataError: No bad training image has a located defect.
         StorageError: The disk is full; what was made is kept.
     """
-    config = checked_parameters(TransplantConfig, (config or TransplantConfig()).model_dump() | options)
+    config = configured(TransplantConfig, config, locals())
     check_writable(Path(out), folder=True)  # before anything is computed
     regions = None if recipe is None else regions_by(recipe)
     records = loaded(data, source, good=good, bad=bad, unit_from=config.unit_from, out=out)
     divided = divided_by(records, config)
     parameters = TransplantParameters(**config.model_dump(include=set(TransplantParameters.model_fields)))
-    maker = Transplant(divided, parameters, config.seed, regions)
-    return write_set("transplant", maker, out, count, config.seed, beside=divided, force=force)
+    generator = Transplant(divided, parameters, config.seed, regions)
+    return write_set("transplant", generator, out, count, config.seed, beside=divided, force=force)
 
 
-def sample(
+def sample(  # noqa: PLR0913
     run: str | Path,
     out: str | Path,
     count: int = 3000,
@@ -307,9 +356,11 @@ def sample(
     source: str | None = None,
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
-    maker: str = "stylegan",
+    generator: str = "stylegan",
     force: bool = False,
-    **parameters: Any,
+    truncation: float = 1.0,
+    defect: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> GeneratedSet:
     """Writes samples of a trained generator; each can be made again from the seed and its number.
 
@@ -323,9 +374,11 @@ def sample(
         source: Data source of `data`, when it should not be guessed.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
-        maker: Registered maker that reads the run.
+        generator: Registered generator that reads the run.
         force: Replace the generated set that is in `out`.
-        **parameters: Of the maker.
+        truncation: Of StyleGAN: below 1 samples are nearer to the mean, less varied, fewer broken ones.
+        defect: Of StyleGAN: only samples of this defect.
+        parameters: Of another generator, by name.
 
     Raises:
         ConfigError: There is no such run, `out` holds something else, or a parameter is impossible.
@@ -337,19 +390,20 @@ def sample(
     if not place.is_dir():
         raise ConfigError(f"There is no run in {run}.", fix="knowngood synthesize train DATA --out RUN")
     check_writable(Path(out), folder=True)  # before anything is computed
-    opened = open_maker(maker, place, seed, **parameters)
+    own = {"truncation": truncation, "defect": defect} if generator == "stylegan" else {}
+    opened = open_image_generator(generator, place, seed, **(own if parameters is None else parameters))
     beside = None
     if data is not None:
         whole = loaded(data, source, good=good, bad=bad, out=out)
         beside = divided_by(whole, SplitConfig(seed=seed))
         held_out = beside.frame.filter(beside.frame["split"] != "train")["sha256"].drop_nulls().to_list()
-        seen = opened.taught.filter(opened.taught["sha256"].is_in(held_out)).height
+        seen = opened.training_images.filter(opened.training_images["sha256"].is_in(held_out)).height
         if seen:
             raise ConfigError(
                 f"The generator learned from {seen} images that are held out in these splits.",
                 fix="Give the splits (and --seed) that it was trained with, or train it again.",
             )
-    return write_set(maker, opened, out, count, seed, beside=beside, force=force)
+    return write_set(generator, opened, out, count, seed, beside=beside, force=force)
 
 
 def divided_by(records: Records, config: SplitConfig) -> Records:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from knowngood.cam.history import Film, read_film
+from knowngood.cam.history import CamRecorder, read_cam_history
 from knowngood.cam.regions import FRACTION
 from knowngood.data.images import decode
 from knowngood.data.records import BAD, GOOD
@@ -21,7 +21,7 @@ from knowngood.recipe.inputs import items_from
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.recipe.predicting import pictures
 from knowngood.recipe.session import open_session
-from knowngood.report.film import Watched, film_section, write_film
+from knowngood.report.cam_history import CamHistory, cam_history_section, write_cam_history
 from knowngood.report.maps import map_section
 from knowngood.report.page import Section
 from knowngood.report.pictures import Pixels
@@ -94,11 +94,11 @@ def _of_goods(seen: pl.DataFrame) -> Sequence[Choice]:
 
 
 MOST = 16
-FOLDER = "watch"
+FOLDER = "cam_history"
 
 
 @dataclass(frozen=True)
-class Audience:
+class CamHistoryImages:
     """The watched photographs.
 
     Attributes:
@@ -109,30 +109,30 @@ class Audience:
     names: tuple[str, ...]
     photographs: tuple[Pixels, ...]
 
-    def film(self, folder: Path, *, goes_on: bool) -> Film:
-        """Returns what keeps their maps in `folder / "watch"`, emptied unless the training goes on with one there."""
+    def recorder(self, folder: Path, *, goes_on: bool) -> CamRecorder:
+        """Returns the recorder for `folder / "cam_history"`, emptied unless the training resumes one there."""
         if not goes_on:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        return Film(folder / FOLDER, self.photographs)
+        return CamRecorder(folder / FOLDER, self.photographs)
 
     def sections(self, folder: Path, history: Sequence[Mapping[str, float]]) -> list[Section]:
-        """Draws the film of a finished training and returns the report's section.
+        """Draws the CAM history of a finished training and returns the report's section.
 
         Args:
             folder: Of the run.
             history: Its epochs.
         """
         place = folder / FOLDER
-        frames = read_film(place)
+        frames = read_cam_history(place)
         if not frames:
             return []
         kept = max(history, key=lambda row: row["val_auroc"])["epoch"]
-        film = Watched(self.names, self.photographs, frames, int(kept))
-        write_film(film, place)
-        return [film_section(film, place)]
+        shown = CamHistory(self.names, self.photographs, frames, int(kept))
+        write_cam_history(shown, place)
+        return [cam_history_section(shown, place)]
 
 
-def audience_of(place: Path | None) -> Audience | None:
+def cam_history_images(place: Path | None) -> CamHistoryImages | None:
     """Reads the photographs that are to be watched; of more than 16 it takes 16 over the whole list.
 
     Raises:
@@ -153,5 +153,5 @@ def audience_of(place: Path | None) -> Audience | None:
             troubles.append(error.what)
             reporter().say(f"not watched: {error.what}")
     if not photographs:
-        raise DataError(f"None of the photographs of --watch can be read; the first says: {troubles[0]}")
-    return Audience(tuple(names), tuple(photographs))
+        raise DataError(f"None of the photographs of --cam-history can be read; the first says: {troubles[0]}")
+    return CamHistoryImages(tuple(names), tuple(photographs))

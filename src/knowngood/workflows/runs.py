@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from knowngood.data.records import BAD, GOOD, Records
 from knowngood.errors import ConfigError
 from knowngood.files import storage_errors, write_json
 from knowngood.metrics.thresholds import Thresholds, decide
+from knowngood.parameters import renamed_fields
 from knowngood.progress import reporter
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def data_facts(records: Records, fingerprint: str) -> dict[str, Any]:
 def feature_facts(deep: Features) -> dict[str, Any]:
     """Returns the network, weights and size of a table of features, as JSON types."""
     return {
-        "backbone": deep.backbone,
+        "model": deep.model,
         "weights": deep.origin,
         "size": list(deep.size),
         "computed": deep.computed,
@@ -215,6 +216,7 @@ def open_run(
     *,
     finished: bool | None = None,
     grows: Collection[str] = (),
+    call: Mapping[str, Any] | None = None,
 ) -> bool:
     """Returns whether the run in `folder` is finished; if not, prepares the folder for starting or continuing.
 
@@ -225,6 +227,7 @@ def open_run(
         force: Delete whatever run is there.
         finished: Whether an equal run is finished; by default where its figures exist.
         grows: Fields of `config` in which a run may differ from the earlier one that it continues.
+        call: What `call_of` returns: it is kept beside all options, so that `--config` repeats the run from its folder.
 
     Raises:
         ConfigError: The folder holds other files, or another run with results.
@@ -246,11 +249,36 @@ def open_run(
     if occupied and force:
         shutil.rmtree(folder)
     elif occupied:
-        return _go_on(folder, wanted, new, (folder / FIGURES).is_file() if finished is None else finished)
+        earlier = _read_config(path)
+        earlier["config"] = new | renamed_fields(type(config), earlier["config"])  # new ones at their defaults
+        there = _go_on(folder, wanted, earlier, (folder / FIGURES).is_file() if finished is None else finished)
+        if call is not None and not there:
+            write_json(path, wanted | {"repeat": _plain(config) | dict(call)})
+        return there
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, wanted)
+    write_json(path, wanted if call is None else wanted | {"repeat": _plain(config) | dict(call)})
     return False
+
+
+def call_of(
+    data: str | Path | Records, source: str | None, good: Sequence[str], bad: Sequence[str], **resolved: Any
+) -> dict[str, Any]:
+    """Returns the arguments of a run beside its configuration, under the names that its command has for them.
+
+    Args:
+        data: Folder, manifest, word of a source, or records; a path is made absolute.
+        source: Data source, or None.
+        good: Names that mean good.
+        bad: Names that mean bad.
+        **resolved: Fields of the configuration that were left open, as they were decided.
+    """
+    named = shown(data)
+    place = os.path.abspath(named) if Path(named).exists() else named
+    listed = {
+        name: [names] if isinstance(names, str) else list(names) for name, names in (("good", good), ("bad", bad))
+    }
+    return {"data": place, "source": source, **{name: names for name, names in listed.items() if names}, **resolved}
 
 
 def fingerprint_of(records: Records) -> str:
@@ -265,9 +293,7 @@ def _plain(config: BaseModel) -> dict[str, Any]:
     return config.model_dump(mode="json") | paths
 
 
-def _go_on(folder: Path, wanted: dict[str, Any], defaults: dict[str, Any], finished: bool) -> bool:
-    earlier = _read_config(folder / CONFIG)
-    earlier["config"] = defaults | earlier["config"]  # options that did not exist when the run was made
+def _go_on(folder: Path, wanted: dict[str, Any], earlier: dict[str, Any], finished: bool) -> bool:
     if earlier == wanted:
         state = "is finished already; --force makes it again" if finished else "is continued"
         reporter().say(f"the run in {folder} {state}")
@@ -294,6 +320,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict) or not {"config", "data"} <= set(document):
         raise ConfigError(f"{path} was not written by knowngood.", fix="Choose another --out.")
+    document.pop("repeat", None)  # for --config alone
     return document
 
 

@@ -6,10 +6,10 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,21 +33,23 @@ from knowngood.metrics.thresholds import (
     proportion_interval,
     threshold_at_overkill,
 )
-from knowngood.parameters import checked_parameters
+from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.evidence import Evidence
 from knowngood.recipe.manifest import RecipeManifest
-from knowngood.report.run import RunSummary, write_report
+from knowngood.report.run import write_report
+from knowngood.report.run_summary import RunSummary
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Fitted, check_names, fit_inspector, preprocessing_of
+from knowngood.training.fit import Fitted, check_names, choose_model, fit_inspector, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
-from knowngood.workflows.maps import audience_of, map_sections
+from knowngood.workflows.maps import cam_history_images, map_sections
 from knowngood.workflows.repeated_parts import leakage
 from knowngood.workflows.runs import (
     FIGURES,
+    call_of,
     command_for,
     count_words,
     data_facts,
@@ -134,7 +136,7 @@ class Trained:
     metrics: dict[str, Any]
 
 
-def train(
+def train(  # noqa: PLR0913  (a keyword a field of TrainConfig)
     data: str | Path | Records,
     out: str | Path,
     config: TrainConfig | None = None,
@@ -143,7 +145,39 @@ def train(
     good: Sequence[str] = (),
     bad: Sequence[str] = (),
     force: bool = False,
-    **options: Any,
+    model: str | None = None,
+    preset: Literal["quick", "standard", "best"] = "quick",
+    epochs: int | None = None,
+    image_size: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    weight_decay: float = 0.02,
+    balance: Literal["sampling", "weights", "none"] = "sampling",
+    freeze: Literal["none", "stem", "all-but-head"] = "none",
+    augment: str = "standard",
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    patience: int = 6,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    roi: str | None = None,
+    mask_leads: bool = False,
+    verdicts: str | Path | None = None,
+    without: str | Path | None = None,
+    test: float = 0.25,
+    val: float = 0.1,
+    calibration: float = 0.2,
+    resplit: bool = False,
+    unit_from: str | None = None,
+    escape_budget: float = 0.01,
+    one_class: bool = False,
+    detector: Literal["patch_memory", "knn"] = "patch_memory",
+    coreset_size: int = 4000,
+    overkill_budget: float = 0.01,
+    confidence: float = 0.95,
+    review_overkill: float | None = None,
+    seed: int = 0,
+    cam_history: str | Path | None = None,
+    devices: int = 1,
 ) -> Trained:
     """Trains an inspector on a set of images and writes a run folder with recipe, figures, scores and report.
 
@@ -152,19 +186,18 @@ def train(
     Args:
         data: Folder, manifest, the word of a source ("elpv"), or loaded records.
         out: Folder for the run.
-        config: What to do; or give its fields as `options`.
+        config: What to do; keywords below, its fields, beat it where they differ from their defaults.
         source: Data source; recognised from the files if None.
         good: Names of folders, or values of a label column, that mean good.
         bad: The same for bad.
         force: Replace whatever run is in `out`.
-        **options: Fields of `TrainConfig`.
 
     Raises:
         DataError: The images cannot be trained on (one class only, too few, nothing readable).
         ConfigError: `out` holds another run, or an option is impossible.
         WeightsError: Pretrained weights are needed and not available.
     """
-    config = checked_parameters(TrainConfig, (config or TrainConfig()).model_dump() | options)
+    config = configured(TrainConfig, config, locals())
     check_names(config)  # before the images are read
     folder = Path(out)
     check_writable(folder, folder=True)  # before anything is computed
@@ -184,7 +217,9 @@ def train(
         before, divided = len(divided), without_outliers(divided, config.without)
         reporter().say(f"{counted(before - len(divided), 'outlier')} left out of training")
     command = command_for(shown(data), folder, config, source, good=good, bad=bad)
-    return train_divided(divided, groups_of(divided), folder, config, command, force=force, warnings=warnings)
+    call = call_of(data, source, good, bad, model=choose_model(config))
+    groups = groups_of(divided)
+    return train_divided(divided, groups, folder, config, command, force=force, warnings=warnings, call=call)
 
 
 def train_divided(
@@ -197,6 +232,7 @@ def train_divided(
     force: bool = False,
     pixels: Path | None = None,
     warnings: Sequence[Finding] = (),
+    call: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains as `train` does, on a set with splits.
 
@@ -209,6 +245,7 @@ def train_divided(
         force: Replace whatever run is in `folder`.
         pixels: Folder for decoded images that other runs share; otherwise the run has its own and deletes it.
         warnings: Findings that make figures untrue, for the top of the report; suspected repeated parts are added.
+        call: Arguments that repeat the run from its folder, from `call_of`.
 
     Raises:
         ConfigError: `folder` holds another run.
@@ -218,9 +255,9 @@ def train_divided(
     started = time.perf_counter()
     preprocessing = preprocessing_of(divided, config)  # checks the region, before anything is written
     fingerprint = fingerprint_of(divided)
-    if open_run(folder, config, fingerprint, force):
+    if open_run(folder, config, fingerprint, force, call=call):
         return Trained(folder, Recipe.load(folder / "recipe"), json.loads((folder / FIGURES).read_text("utf-8")))
-    audience = audience_of(config.watch)
+    watched = cam_history_images(config.cam_history)
     kept = divided.frame["error"].is_null() & divided.frame["split"].is_not_null()
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
@@ -230,14 +267,14 @@ def train_divided(
         fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()
-        film = None if audience is None else audience.film(folder, goes_on=goes_on)
+        history = None if watched is None else watched.recorder(folder, goes_on=goes_on)
         fitted = fit_inspector(
             placed,
             groups[kept.to_numpy()],
             config,
             folder / "work",
             pixels=pixels,
-            watcher=film,
+            watcher=history,
             preprocessing=preprocessing,
         )
     learned = learn_inputs(placed, fitted, pixels or folder / "work" / "pixels", config.seed)
@@ -248,7 +285,7 @@ def train_divided(
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
-    extra = map_sections(recipe, table) + (audience.sections(folder, fitted.history) if audience else [])
+    extra = map_sections(recipe, table) + (watched.sections(folder, fitted.history) if watched else [])
     write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
     write_json(folder / "metrics.json", metrics)  # last: its presence means that the run is complete
     shutil.rmtree(folder / "work", ignore_errors=True)

@@ -21,7 +21,7 @@ def test_margin_and_map_equal_classifier_and_cam_also_as_a_saved_graph(backbone:
     with torch.no_grad():
         for module in (RawScoreAndMap(classifier), graph):
             margins, heat = module(images)
-            torch.testing.assert_close(margins, wanted.margins, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(margins, wanted.raw_scores, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(heat, next(iter(wanted.maps.values())), atol=1e-4, rtol=1e-4)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from knowngood.cam.attention import attention
 from knowngood.cam.regions import aupro, best_iou, box_iou, pixel_auroc, pointing_hit
 from knowngood.errors import KnownGoodError
 
@@ -75,19 +74,3 @@ def test_aupro_of_a_perfect_and_of_a_constant_map() -> None:
     assert aupro([np.zeros(m.shape) for m in masks], masks) == pytest.approx(0.0)
     with pytest.raises(KnownGoodError, match="no defect"):
         aupro([np.zeros((3, 3))], [np.zeros((3, 3), bool)])
-
-
-def test_attention_is_share_and_lift_of_the_positive_part() -> None:
-    heat = np.zeros((10, 10))
-    heat[:5] = 3
-    heat[5:] = 1
-    heat[9] = -100
-    upper, lower = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
-    upper[:5], lower[5:] = True, True
-    spread = attention(heat, {"upper": upper, "lower": lower, "nothing": np.zeros((10, 10), bool)})
-    assert spread is not None
-    assert set(spread) == {"upper", "lower"}
-    assert spread["upper"].share == pytest.approx(150 / 190)
-    assert spread["upper"].lift == pytest.approx(2 * 150 / 190)
-    assert spread["lower"].share == pytest.approx(40 / 190)
-    assert attention(-np.ones((10, 10)), {"upper": upper}) is None

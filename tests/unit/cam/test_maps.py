@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from knowngood.cam.maps import (
-    Watch,
+    LayerOutputs,
     cells_of,
     heat_of,
     layer_maps,
@@ -61,9 +61,9 @@ def test_the_network_is_as_before_whatever_happened(fails: bool) -> None:
     classifier = network()
     before = {name: parameter.requires_grad for name, parameter in classifier.trunk.named_parameters()}
     try:
-        with Watch(classifier.trunk, ["layer2", "layer4"], gradients=True) as watch:
+        with LayerOutputs(classifier.trunk, ["layer2", "layer4"], gradients=True) as recorded:
             margins = classifier(noise())
-            assert set(watch.gradients_of(margins)) == {"layer2", "layer4"}
+            assert set(recorded.gradients_of(margins)) == {"layer2", "layer4"}
             if fails:
                 raise RuntimeError("inside")
     except RuntimeError:
@@ -76,7 +76,7 @@ def test_the_network_is_as_before_whatever_happened(fails: bool) -> None:
 def test_a_layer_that_is_not_there_leaves_nothing_behind() -> None:
     classifier = network()
     with torch.inference_mode():
-        with pytest.raises(AttributeError), Watch(classifier.trunk, ["layer2", "layer9"], gradients=True):
+        with pytest.raises(AttributeError), LayerOutputs(classifier.trunk, ["layer2", "layer9"], gradients=True):
             pass
         assert torch.is_inference_mode_enabled()
         assert not torch.is_grad_enabled()
@@ -90,7 +90,7 @@ def test_watching_changes_no_margin_and_works_inside_inference_mode() -> None:
         plain = classifier(images)
         for name, method in METHODS.items():
             made = layer_maps(classifier, images, method, "last" if name == "cam" else "all")
-            torch.testing.assert_close(made.margins, plain)
+            torch.testing.assert_close(made.raw_scores, plain)
             assert all(torch.isfinite(heat).all() for heat in made.maps.values()), name
 
 
@@ -215,9 +215,9 @@ def test_what_a_small_square_changes_is_drawn_over_the_square(backbone: str) -> 
     for y, x in ((60, 52), (44, 71), (51, 63), (66, 41)):
         picture = torch.full((2, 1, 128, 128), 120, dtype=torch.uint8)
         picture[1, :, y : y + 8, x : x + 8] = 255
-        with Watch(classifier.trunk, [name], gradients=False) as watch:
+        with LayerOutputs(classifier.trunk, [name], gradients=False) as recorded:
             classifier(picture)
-            seen = watch.outputs[name]
+            seen = recorded.outputs[name]
         heat = cells.enlarged((seen[1] - seen[0]).square().sum(0, keepdim=True), (128, 128))[0].double()
         centre = [float((heat * axis).sum() / heat.sum()) for axis in axes]
         off.append((centre[0] - y - 3.5, centre[1] - x - 3.5))

@@ -16,7 +16,7 @@ from knowngood.errors import ConfigError, DataError, UnknownNameError, WeightsEr
 from knowngood.experiments.compare import Compared, plan_rows, train_config
 from knowngood.training.config import TrainConfig
 
-SMALL: dict[str, Any] = {"image_size": 32, "epochs": 1, "batch_size": 16, "outlier_backbone": "efficientnet_lite0"}
+SMALL: dict[str, Any] = {"image_size": 32, "epochs": 1, "batch_size": 16, "feature_model": "efficientnet_lite0"}
 
 
 @pytest.fixture(autouse=True)

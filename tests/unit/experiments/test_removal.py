@@ -61,7 +61,7 @@ def noisy(tmp_path_factory):
 def tried(noisy):
     root, truth = noisy
     config = RemovalConfig(seeds=4, verdicts=root / "said.csv")
-    return removal_trial(root / "set", root / "out", config, backbone=MODEL, image_size=32, truth=truth)
+    return removal_trial(root / "set", root / "out", config, model=MODEL, image_size=32, truth=truth)
 
 
 def effect(tried, arm, judge="true"):
@@ -111,7 +111,7 @@ def test_a_killed_trial_goes_on_with_the_training_and_equals_an_unbroken_one(tri
     real = removing.fit_inspector
     monkeypatch.setattr(removing, "fit_inspector", recording)
     call = (root / "set", root / "killed", RemovalConfig(seeds=3))
-    options = {"backbone": MODEL, "image_size": 32, "truth": truth}
+    options = {"model": MODEL, "image_size": 32, "truth": truth}
     with pytest.raises(KeyboardInterrupt):
         removal_trial(*call, **options)
     assert not (root / "killed" / "removal.json").exists()
@@ -154,5 +154,5 @@ def test_verdicts_about_other_images_are_refused(noisy, tmp_path):
     (tmp_path / "v.csv").write_text("image,verdict\nnobody.png,bad\n")
     with pytest.raises(DataError, match=r"nobody\.png"):
         removal_trial(
-            noisy[0] / "set", tmp_path, RemovalConfig(verdicts=tmp_path / "v.csv"), backbone=MODEL, image_size=32
+            noisy[0] / "set", tmp_path, RemovalConfig(verdicts=tmp_path / "v.csv"), model=MODEL, image_size=32
         )

@@ -133,7 +133,7 @@ def test_impossible_options_name_the_flag(field, value):
 
 def test_a_trial_that_was_killed_goes_on_with_the_training_it_was_at(divided, make_set, tmp_path, monkeypatch):
     place = make_set(tmp_path / "given", good=0, bad=6, seed=5)
-    options = {"backbone": "efficientnet_lite0", "image_size": 64, "bads": "6,all"}
+    options = {"model": "efficientnet_lite0", "image_size": 64, "bad_counts": "6,all"}
     config = checked_parameters(JudgeConfig, options)
     real, count = trial.fit_svm_on, 0
 

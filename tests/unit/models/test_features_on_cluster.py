@@ -32,7 +32,7 @@ from knowngood.scale.parts import prepared, rows_file
 
 PART = 32
 CONFIG = ClusterConfig(engine="ray", part_size=PART, worker_cores=1)
-NETWORK: dict[str, Any] = {"backbone": "efficientnet_lite0", "image_size": 64}
+NETWORK: dict[str, Any] = {"model": "efficientnet_lite0", "image_size": 64}
 
 pytestmark = pytest.mark.skipif(available("efficientnet_lite0") is None, reason="no weights of efficientnet_lite0")
 
@@ -109,7 +109,7 @@ def test_only_parts_that_are_not_whole_are_computed(
     with pytest.raises(ConfigError, match="--part-size is 64"):
         features_on_cluster(records, folder, CONFIG.model_copy(update={"part_size": 64}), **NETWORK)
     with pytest.raises(ConfigError, match=r"features of efficientnet_lite0 at 64 x 64 .*, this is features of"):
-        features_on_cluster(records, folder, CONFIG, backbone="efficientnet_lite0", image_size=96)
+        features_on_cluster(records, folder, CONFIG, model="efficientnet_lite0", image_size=96)
 
 
 def test_what_a_cache_lacks_comes_from_the_cluster(
@@ -145,7 +145,7 @@ def task(records: Records, tmp_path: Path) -> FeatureTask:
         cores=1,
         network=maker.config,
         weights=None,
-        tensors=tensors_digest(find(NETWORK["backbone"])),
+        tensors=tensors_digest(find(NETWORK["model"])),
         preprocessing=maker.preprocessing,
         host="elsewhere",
     )

@@ -32,8 +32,8 @@ def test_a_row_an_image_with_everything_in_it():
     found = audit_table(frame, rows, folds, clusters, 0, detectors=["knn"])
     assert found.columns == [
         "image", "label", "ocsvm_score", "ocsvm_outlier", "iforest_score", "iforest_outlier", "outlier",
-        "knn_score", "knn_outlier", "out_of_sample_score", "suspect_score", "suspect", "suspect_other_side",
-        "suggested_label", "rare", "good_distance", "bad_distance", "duplicate_of", "opposing",
+        "knn_score", "knn_outlier", "out_of_fold_score", "suspect_score", "suspect", "suspect_other_side",
+        "suggested_label", "rare", "good_distance", "bad_distance", "duplicate_of", "conflicting_duplicate",
     ]  # fmt: skip
     assert found["image"].to_list() == frame["image"].to_list()
     assert found["outlier"][100]
@@ -45,10 +45,10 @@ def test_a_row_an_image_with_everything_in_it():
         == [1] * found.filter("suspect", pl.col("label") == 0).height
     )
     assert found.filter(~pl.col("suspect"))["suggested_label"].null_count() == found.height - found["suspect"].sum()
-    assert found["opposing"][3] == "007.png"
-    assert found["opposing"][7] == "003.png"
+    assert found["conflicting_duplicate"][3] == "007.png"
+    assert found["conflicting_duplicate"][7] == "003.png"
     assert found["duplicate_of"][7] == "003.png"
-    assert found["opposing"].drop_nulls().len() == 2
+    assert found["conflicting_duplicate"].drop_nulls().len() == 2
     for row in (398, 399):  # never held out; unlabelled
         assert found["suspect_score"][row] is None
         assert not found["suspect"][row]
@@ -64,7 +64,7 @@ def test_scores_from_elsewhere_are_used_as_they_are():
     scores = np.where(np.arange(400) < 80, 0.95, 0.05)
     found = audit_table(frame, rows, folds, clusters, scores=scores)
     assert np.flatnonzero(found["suspect"].to_numpy()).tolist() == [0, 1, 2, 3, 4, 5]
-    assert np.array_equal(found["out_of_sample_score"].to_numpy(), scores)
+    assert np.array_equal(found["out_of_fold_score"].to_numpy(), scores)
 
 
 def test_a_set_of_good_images_alone_has_outliers_and_no_suspects():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from knowngood.errors import DataError
-from knowngood.outliers.patchcore import PatchMemory, k_centres, reservoir
+from knowngood.outliers.patchcore import PatchCore, k_centres, reservoir
 
 
 def patches(count: int, seed: int = 0) -> np.ndarray:
@@ -13,16 +13,16 @@ def patches(count: int, seed: int = 0) -> np.ndarray:
 
 def test_a_stream_gives_what_the_array_gives():
     rows = patches(60)
-    whole = PatchMemory(share=0.3).fit(rows)
-    streamed = PatchMemory(share=0.3).fit(lambda: (rows[i : i + 60] for i in range(0, 60, 60)))
+    whole = PatchCore(share=0.3).fit(rows)
+    streamed = PatchCore(share=0.3).fit(lambda: (rows[i : i + 60] for i in range(0, 60, 60)))
     assert np.array_equal(whole.score(patches(10, 1)), streamed.score(lambda: iter([patches(10, 1)])))
     assert whole.threshold_ == streamed.threshold_
-    pieces = PatchMemory(share=0.3).fit(lambda: (rows[i : i + 7] for i in range(0, 60, 7)))
+    pieces = PatchCore(share=0.3).fit(lambda: (rows[i : i + 7] for i in range(0, 60, 7)))
     assert np.allclose(pieces.score(rows), whole.score(rows))
 
 
 def test_a_strange_patch_lights_up_where_it_is():
-    memory = PatchMemory().fit(patches(60))
+    memory = PatchCore().fit(patches(60))
     new = patches(4, 1)
     new[2, 5] += 8
     assert np.unravel_index(memory.patch_scores(new).argmax(), (4, 9)) == (2, 5)
@@ -32,25 +32,25 @@ def test_a_strange_patch_lights_up_where_it_is():
 def test_the_threshold_holds_on_images_that_were_not_fitted():
     """Fitted images remember their own patches; a threshold from those scores would flag nearly all new ones."""
     rows, new = patches(120), patches(400, 1)
-    memory = PatchMemory(share=1.0, contamination=0.1).fit(rows)
+    memory = PatchCore(share=1.0, contamination=0.1).fit(rows)
     assert memory.score(rows).max() < 1e-6
     assert memory.predict(new).mean() == pytest.approx(0.1, abs=0.07)
 
 
 def test_memory_is_bounded_by_pool_and_most():
-    memory = PatchMemory(share=0.5, most=20, pool=100).fit(patches(80))
+    memory = PatchCore(share=0.5, most=20, pool=100).fit(patches(80))
     assert memory.memory_.shape == (20, 12)
 
 
 def test_streams_are_checked_like_arrays():
     with pytest.raises(DataError, match="NaN"):
-        PatchMemory().fit(lambda: iter([patches(5), patches(5) * np.nan]))
+        PatchCore().fit(lambda: iter([patches(5), patches(5) * np.nan]))
     with pytest.raises(DataError, match="length 11"):
-        PatchMemory().fit(lambda: iter([patches(5), patches(5)[..., :11]]))
+        PatchCore().fit(lambda: iter([patches(5), patches(5)[..., :11]]))
     with pytest.raises(DataError, match="too few"):
-        PatchMemory().fit(lambda: iter([]))
+        PatchCore().fit(lambda: iter([]))
     with pytest.raises(DataError, match="too few"):
-        PatchMemory().fit(lambda: iter([patches(1)]))
+        PatchCore().fit(lambda: iter([patches(1)]))
 
 
 def test_centres_cover_within_twice_the_best():

@@ -9,8 +9,8 @@ from PIL import Image
 
 from knowngood import wording
 from knowngood.report.chart import linear
+from knowngood.report.experiments import MOST_POINTS, PcaSummary, line_ends, pca_section
 from knowngood.report.page import page
-from knowngood.report.sections_experiments import MOST_POINTS, PcaSummary, _ends, pca_section
 
 HOSTILE = '"><script>alert(1)</script>.png'
 
@@ -67,9 +67,9 @@ def test_missing_pictures_and_one_class_and_one_place(tmp_path):
 
 def test_the_line_ends_at_the_frame():
     x, y = linear("x", -1, 1), linear("y", -2, 2)
-    assert sorted(_ends((1.0, 0.0, 0.0), x, y)) == [(0.0, -2), (0.0, 2)]
-    assert sorted(_ends((1.0, 1.0, 0.0), x, y)) == [(-1, 1), (1, -1)]
-    assert _ends((1.0, 0.0, 9.0), x, y) == []
+    assert sorted(line_ends((1.0, 0.0, 0.0), x, y)) == [(0.0, -2), (0.0, 2)]
+    assert sorted(line_ends((1.0, 1.0, 0.0), x, y)) == [(-1, 1), (1, -1)]
+    assert line_ends((1.0, 0.0, 9.0), x, y) == []
 
 
 def test_several_figures_are_mean_and_deviation():

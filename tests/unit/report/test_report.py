@@ -17,8 +17,8 @@ from knowngood.errors import KnownGoodError, StorageError
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import choose_threshold, decide
 from knowngood.report.page import Section, render
-from knowngood.report.run import RunSummary, write_report
-from knowngood.report.sections import LAST, SECTIONS
+from knowngood.report.run import SECTIONS, write_report
+from knowngood.report.run_summary import RunSummary
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>.png'
 VOID = {"meta", "img", "br", "wbr", "rect", "line", "circle", "path", "polyline"}
@@ -113,7 +113,7 @@ def test_every_section_is_there_and_the_html_is_nested(tmp_path: Path) -> None:
     page = html_of(run, tmp_path)
     outline = Outline(page)
     assert outline.open == []
-    assert outline.tags.count("section") == len(SECTIONS) + len(LAST)
+    assert outline.tags.count("section") == len(SECTIONS) + 1
     for expected in (
         "Five <images> are in both.",
         "knowngood train DATA --out RUN",

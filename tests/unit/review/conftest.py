@@ -89,7 +89,7 @@ def file_some(record: Record) -> Callable[..., list[int]]:
             fields = {"unit": f"part_{number}", "image": f"part_{number}.png", "sha256": f"{number:064x}"}
             decision = "accept" if score < 0.3 else "reject" if score >= 0.7 else "review"
             fields |= {"revision_id": revision["id"], "accept_below": 0.3, "reject_from": 0.7, "decision": decision}
-            fields |= {"defect_score": score, "doubt": score, "reason": "review band", "who": "camera"}
+            fields |= {"defect_score": score, "priority": score, "reason": "review band", "who": "camera"}
             rows.append(Filed(**(fields | more)))
         return record.inspections.file(rows)
 

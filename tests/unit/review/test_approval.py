@@ -18,7 +18,7 @@ from knowngood.errors import ConflictError, RecipeError, UnsignedError
 from knowngood.files import write_json
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.manifest import seal
-from knowngood.review.serving import inspect_data, open_station, unsigned_notes
+from knowngood.review.serving import approval_notes, inspect_data, open_station
 from knowngood.review.station import Job, Station
 from knowngood.review.web.factory import make_app
 
@@ -66,9 +66,9 @@ def test_other_scores_under_the_same_weights_are_refused_until_somebody_approves
     with pytest.raises(UnsignedError, match="changed since revision 1") as told:
         open_station(place, db, user="ann")
     assert said in str(told.value)
-    trial = open_station(place, db, user="ann", unsigned=True)
+    trial = open_station(place, db, user="ann", allow_unapproved=True)
     assert trial.revision["id"] != 1
-    assert "nobody has approved" in unsigned_notes(trial)[0]
+    assert "nobody has approved" in approval_notes(trial)[0]
     assert trial.record.inspections.known(trial.scoring) == set()  # the old scores are not this one's
     row = trial.record.inspections.one(was.number) or {}
     assert trial.replay(row)["agrees"] is None
@@ -93,7 +93,7 @@ def test_cuts_that_were_changed_on_the_disk_wait_and_the_approved_ones_are_serve
     rewrite(place, threshold={"threshold": 0.999, "reject_from": 0.999})
     station = open_station(place, db, user="ann")
     assert (station.revision["id"], station.revision["accept_below"], station.revision["reject_from"]) == (1, *cuts)
-    assert "revision 2 waits" in unsigned_notes(station)[0]
+    assert "revision 2 waits" in approval_notes(station)[0]
     filed = station.inspect([Job(next((parts / "chip").iterdir()).read_bytes(), "x.png")])[0].filed
     assert (filed.accept_below, filed.reject_from) == cuts
     station.record.close()

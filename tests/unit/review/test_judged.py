@@ -18,8 +18,8 @@ from knowngood.experiments.synthesis import judge
 from knowngood.files import write_json
 from knowngood.review.serving import inspect_data
 from knowngood.review.station import Station
-from knowngood.review.store.verdicts import Said
-from knowngood.review.verdict_files import queue_judged
+from knowngood.review.store.verdicts import NewVerdict
+from knowngood.review.verdict_files import queue_generated
 from knowngood.review.web.factory import make_app
 
 
@@ -31,24 +31,24 @@ def test_what_a_judgement_drops_is_queued_once(station: Station, parts: Path, tm
     listed = "".join(f"made_{number}.png,bad,chip\n" for number in range(12))
     (made / "manifest.csv").write_text("image,label,defect\n" + listed)
     out = tmp_path / "judged"
-    done = judge(made / "manifest.csv", parts, out, backbone="efficientnet_lite0", image_size=64)
+    done = judge(made / "manifest.csv", parts, out, model="efficientnet_lite0", image_size=64)
     wanted = set(done.table.filter(pl.col("drop").is_not_null())["image"].to_list())
     assert wanted
     inspect_data(station, parts)
-    assert queue_judged(station, out) == len(wanted)
-    assert queue_judged(station, out) == 0
+    assert queue_generated(station, out) == len(wanted)
+    assert queue_generated(station, out) == 0
     rows = station.record.queue.take("tab", 50)
     assert {row["reason"] for row in rows[: len(wanted)]} <= {
         "generated: copy",
         "generated: repeat",
         "generated: broken",
     }
-    station.record.verdicts.say(Said(rows[0]["id"], "drop", "ann"), "tab")
+    station.record.verdicts.add(NewVerdict(rows[0]["id"], "drop", "ann"), "tab")
     waiting = station.record.queue.counts()["waiting"]
-    assert queue_judged(station, out) == 0
+    assert queue_generated(station, out) == 0
     assert station.record.queue.counts()["waiting"] == waiting
     good = next(row for row in station.record.labels.scored(station.scoring) if row["image"].startswith("good"))
-    station.record.verdicts.say(Said(good["id"], "good", "ann"))
+    station.record.verdicts.add(NewVerdict(good["id"], "good", "ann"))
     with TestClient(make_app(station), base_url="http://localhost") as client:
         (tmp_path / "v.csv").write_bytes(
             client.get("/data/verdicts.csv", params={"of": str(made / "manifest.csv")}).content
@@ -64,4 +64,4 @@ def test_what_is_no_judgement_is_told_so(station: Station, tmp_path: Path, what:
         pl.DataFrame({"image": ["x"]}).write_parquet(tmp_path / "judge.parquet")
         write_json(tmp_path / "judge.json", {"generated": "x"})
     with pytest.raises(DataError, match="judge"):
-        queue_judged(station, tmp_path)
+        queue_generated(station, tmp_path)

@@ -14,7 +14,7 @@ from knowngood.errors import DataError
 from knowngood.metrics.thresholds import Thresholds
 from knowngood.review.lots import drift
 from knowngood.review.requalify import agreements, cohens_kappa, requalify
-from knowngood.review.station import doubt_of
+from knowngood.review.station import review_priority
 from knowngood.review.store.record import Record
 
 
@@ -135,15 +135,15 @@ def test_a_new_revision_is_held_against_the_old_one(record: Record, file_some: C
 def test_labels_that_the_score_contradicts_come_first_then_the_middle_of_the_band() -> None:
     cuts = Thresholds(0.3, 0.7)
     doubts = [
-        doubt_of(0.05, cuts, 1),
-        doubt_of(0.95, cuts, 0),
-        doubt_of(0.5, cuts, 0),
-        doubt_of(0.35, cuts),
-        doubt_of(0.71, cuts),
-        doubt_of(0.99, cuts),
+        review_priority(0.05, cuts, 1),
+        review_priority(0.95, cuts, 0),
+        review_priority(0.5, cuts, 0),
+        review_priority(0.35, cuts),
+        review_priority(0.71, cuts),
+        review_priority(0.99, cuts),
     ]
     values = [value for value, _ in doubts if value is not None]
     assert values == sorted(values, reverse=True)
     assert len(values) == len(doubts)
-    assert doubt_of(0.1, cuts) == doubt_of(0.1, cuts, 0) == doubt_of(0.9, cuts, 1) == (None, "")
-    assert doubt_of(0.5, Thresholds(0.5, 0.5))[1] == "rejected"
+    assert review_priority(0.1, cuts) == review_priority(0.1, cuts, 0) == review_priority(0.9, cuts, 1) == (None, "")
+    assert review_priority(0.5, Thresholds(0.5, 0.5))[1] == "rejected"

@@ -19,9 +19,9 @@ from knowngood.data.loading import load
 from knowngood.errors import DataError, UnsignedError
 from knowngood.recipe.bundle import Recipe
 from knowngood.review.inbox import Watcher
-from knowngood.review.serving import inspect_data, open_station, take_over_run, unsigned_notes
+from knowngood.review.serving import approval_notes, inspect_data, open_station, take_over_run
 from knowngood.review.station import Station
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 from knowngood.review.verdict_files import queue_audit
 from knowngood.review.web.factory import make_app
 
@@ -47,9 +47,9 @@ def test_data_are_inspected_once_and_corrections_go_back_into_training(
     assert inspect_data(station, parts) == len(records)
     assert inspect_data(station, parts) == 0
     row = next(r for r in station.record.labels.scored(station.scoring) if r["image"] == "good/good_003.png")
-    station.record.verdicts.say(Said(row["id"], "bad", "ann", defect="crack"))
+    station.record.verdicts.add(NewVerdict(row["id"], "bad", "ann", defect="crack"))
     other = next(r for r in station.record.labels.scored(station.scoring) if r["image"] == "chip/chip_001.png")
-    station.record.verdicts.say(Said(other["id"], "drop", "ann"))
+    station.record.verdicts.add(NewVerdict(other["id"], "drop", "ann"))
     with TestClient(make_app(station), base_url="http://localhost") as client:
         assert "good/good_003.png" in client.get("/data").text
         (tmp_path / "verdicts.csv").write_bytes(client.get("/data/verdicts.csv").content)
@@ -62,7 +62,8 @@ def test_data_are_inspected_once_and_corrections_go_back_into_training(
     assert again.counts()["bad"] == records.counts()["bad"]
 
 
-def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("conflict", ["conflicting_duplicate", "opposing"])  # "opposing" in audits of version 0.1
+def test_findings_of_an_audit_come_first(station: Station, trained_run: Path, tmp_path: Path, conflict: str) -> None:
     take_over_run(station, trained_run)
     names = ["good/good_001.png", "chip/chip_002.png", "good/good_003.png", "good/good_004.png"]
     columns: dict[str, list[object]] = {
@@ -70,7 +71,7 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         "outlier": [True, False, False, False],
         "suspect": [False, True, None, False],
         "suspect_score": [0.2, 0.9, 0.1, None],
-        "opposing": [None, None, None, "good/good_001.png"],
+        conflict: [None, None, None, "good/good_001.png"],
     }
     pl.DataFrame(columns).write_parquet(tmp_path / "audit.parquet")
     assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 3
@@ -81,7 +82,7 @@ def test_what_an_audit_doubts_comes_first(station: Station, trained_run: Path, t
         (names[3], "audit: a copy with the other label"),
         (names[0], "audit: outlier"),
     ]
-    station.record.verdicts.say(Said(rows[0]["id"], "good", "ann"), "tab")
+    station.record.verdicts.add(NewVerdict(rows[0]["id"], "good", "ann"), "tab")
     assert queue_audit(station.record, tmp_path / "audit.parquet", station.scoring) == 0  # what is judged stays so
     pl.DataFrame({"image": ["x"]}).write_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="columns"):
@@ -98,34 +99,34 @@ def test_a_watched_folder(station: Station, parts: Path, tmp_path: Path) -> None
     source = next((parts / "chip").iterdir())
     whole = source.read_bytes()
     (folder / "lot7" / "part.png").write_bytes(whole[:100])
-    assert watcher.look() == 0  # it has just come
+    assert watcher.scan() == 0  # it has just come
     (folder / "lot7" / "part.png").write_bytes(whole)
-    assert watcher.look() == 0  # it has grown
-    assert watcher.look() == 1
-    assert watcher.look() == 0
+    assert watcher.scan() == 0  # it has grown
+    assert watcher.scan() == 1
+    assert watcher.scan() == 0
     row = station.record.inspections.search()[0]
     assert (row["unit"], row["lot"], row["source"], row["error"]) == ("part", "lot7", "watch", None)
     assert (folder / "lot7" / "part.png").read_bytes() == whole
     again = Watcher(station, folder)  # the station was started anew
-    assert [again.look(), again.look()] == [0, 0]
+    assert [again.scan(), again.scan()] == [0, 0]
     shutil.copy(next((parts / "good").iterdir()), folder / "other.png")
-    assert [again.look(), again.look()] == [0, 1]
+    assert [again.scan(), again.scan()] == [0, 1]
 
 
 def approve(station: Station, row: dict[str, Any], *, agrees: bool = True) -> None:
     old = station.last["id"]
     station.record.revisions.sign(old, row["id"], agrees=agrees, result={}, who="eve", why="")
-    station.look_again()
+    station.refresh_revision()
 
 
 def test_a_revision_is_served_when_it_is_approved_and_still_is_after_a_start(trained_run: Path, tmp_path: Path) -> None:
     first = open_station(trained_run, tmp_path / "r.db", user="ann")
     moved = first.move_threshold(0.1, 0.9, "ann", "a band")
     assert first.revision["id"] != moved["id"]
-    assert "waits for a sign-off" in unsigned_notes(first)[0]
+    assert "waits for a sign-off" in approval_notes(first)[0]
     approve(first, moved)
     assert first.revision == moved
-    assert unsigned_notes(first) == []
+    assert approval_notes(first) == []
     first.record.close()
     second = open_station(trained_run, tmp_path / "r.db", user="bob")
     assert second.revision["hash"] == moved["hash"]
@@ -133,10 +134,10 @@ def test_a_revision_is_served_when_it_is_approved_and_still_is_after_a_start(tra
 
 
 def test_unsigned_serves_the_newest_and_says_so(trained_run: Path, tmp_path: Path) -> None:
-    station = open_station(trained_run, tmp_path / "r.db", user="ann", unsigned=True)
+    station = open_station(trained_run, tmp_path / "r.db", user="ann", allow_unapproved=True)
     moved = station.move_threshold(0.1, 0.9, "ann", "a band")
     assert station.revision == moved
-    assert "nobody has approved" in unsigned_notes(station)[0]
+    assert "nobody has approved" in approval_notes(station)[0]
     station.record.close()
 
 
@@ -151,7 +152,7 @@ def test_another_training_is_refused_until_somebody_has_approved_it(trained_run:
     open_station(trained_run, tmp_path / "r.db", user="ann").record.close()
     with pytest.raises(UnsignedError, match="Nobody has approved"):
         open_station(other, tmp_path / "r.db", user="ann")
-    trial = open_station(other, tmp_path / "r.db", user="ann", unsigned=True)
+    trial = open_station(other, tmp_path / "r.db", user="ann", allow_unapproved=True)
     approve(trial, trial.revision)
     trial.record.close()
     signed = open_station(other, tmp_path / "r.db", user="ann")
@@ -181,13 +182,13 @@ def test_what_a_camera_drops_while_nothing_is_served_is_inspected_later(
     folder.mkdir()
     shutil.copy(next((parts / "chip").iterdir()), folder / "a.png")
     watcher = Watcher(station, folder)
-    watcher.look()
+    watcher.scan()
     approve(station, station.revision, agrees=False)
     with pytest.raises(UnsignedError):
-        watcher.look()
+        watcher.scan()
     approve(station, station.last)
-    assert watcher.look() == 1
-    assert watcher.look() == 0
+    assert watcher.scan() == 1
+    assert watcher.scan() == 0
 
 
 def test_pages_of_a_tiff_file_are_units_of_their_own(station: Station, parts: Path, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_pages_of_a_tiff_file_are_units_of_their_own(station: Station, parts: Pa
         tmp_path / "drop/L1/other.tif", save_all=True, append_images=[frames[1].rotate(180), frames[2].rotate(180)]
     )
     watcher = Watcher(station, tmp_path / "drop")
-    assert sum(watcher.look() for _ in range(8)) == 6
+    assert sum(watcher.scan() for _ in range(8)) == 6
     of_lot = station.record.inspections.of_lot("L1")
     assert sorted(row["unit"] for row in of_lot) == [f"{name}#page={n}" for name in ("other", "s") for n in (1, 2, 3)]
     assert {row["error"] for row in station.record.inspections.search(most=100)} == {None}

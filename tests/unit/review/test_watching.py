@@ -32,7 +32,7 @@ def camera(tmp_path: Path) -> Path:
 
 def looks(watcher: Watcher, count: int = 12) -> int:
     """Looks so often; returns how many photographs were inspected."""
-    return sum(watcher.look() for _ in range(count))
+    return sum(watcher.scan() for _ in range(count))
 
 
 def photographs(parts: Path) -> Iterator[bytes]:
@@ -145,14 +145,14 @@ def make_large(camera: Path) -> Path:
 
 
 class Breaking(Watcher):
-    """A watcher whose looks end in something that nobody foresaw."""
+    """A watcher whose scans end in something that nobody foresaw."""
 
     raises: BaseException | None = None
 
-    def look(self) -> int:
+    def scan(self) -> int:
         if self.raises is not None:
             raise self.raises
-        return super().look()
+        return super().scan()
 
 
 def until(true: Callable[[], bool]) -> None:

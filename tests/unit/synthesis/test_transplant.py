@@ -15,7 +15,7 @@ from knowngood.data.loading import load
 from knowngood.data.records import Records
 from knowngood.errors import ConfigError, DataError
 from knowngood.synthesis.config import TransplantParameters
-from knowngood.synthesis.generators import open_maker
+from knowngood.synthesis.generators import open_image_generator
 from knowngood.synthesis.transplant import Transplant
 from knowngood.workflows.generate import divided_by
 
@@ -54,7 +54,7 @@ SPOTS = {
 @pytest.mark.parametrize("spot", list(SPOTS))
 def test_the_mask_is_where_the_defect_is(tmp_path, spot, blend):
     records = draw(tmp_path, SPOTS[spot])
-    for made in open_maker("transplant", records, 2, blend=blend, scale=1.0, turn=0).make(range(8)):
+    for made in open_image_generator("transplant", records, 2, blend=blend, zoom=1.0, rotate=0).make(range(8)):
         assert made.mask is not None
         dark = made.pixels < 80
         assert (dark & made.mask).any()
@@ -65,9 +65,9 @@ def test_the_mask_is_where_the_defect_is(tmp_path, spot, blend):
 
 def test_jitter_turn_scale_and_flip_move_it(tmp_path):
     records = draw(tmp_path, SPOTS["middle"])
-    still = open_maker("transplant", records, 0, jitter=0, turn=0, scale=1).make(range(4))
+    still = open_image_generator("transplant", records, 0, shift=0, rotate=0, zoom=1).make(range(4))
     assert all(one.boxes == ((20.0, 15.0, 30.0, 22.0),) for one in still)
-    moved = open_maker("transplant", records, 0, jitter=0.1, turn=40, scale=1.5, flip=True).make(range(12))
+    moved = open_image_generator("transplant", records, 0, shift=0.1, rotate=40, zoom=1.5, flip=True).make(range(12))
     assert len({one.boxes for one in moved}) > 8
     assert {one.facts["mirrored"] for one in moved} == {True, False}
 
@@ -76,7 +76,7 @@ def test_a_defect_goes_to_its_own_product_and_names_its_parents(tmp_path):
     records = draw(tmp_path, SPOTS["middle"])
     product = dict(records.frame.select("image", "product").iter_rows())
     label = dict(records.frame.select("image", "label").iter_rows())
-    for made in open_maker("transplant", records).make(range(10)):
+    for made in open_image_generator("transplant", records).make(range(10)):
         donor, host = made.parents
         assert (label[donor], label[host]) == (1, 0)
         assert product[donor] == product[host]
@@ -84,20 +84,20 @@ def test_a_defect_goes_to_its_own_product_and_names_its_parents(tmp_path):
 
 def test_sizes_and_colour_may_differ(tmp_path):
     records = draw(tmp_path, SPOTS["middle"], shapes=((40, 56), (80, 112), (44, 44)), colour=True)
-    made = open_maker("transplant", records, scale=1, turn=0).make(range(12))
+    made = open_image_generator("transplant", records, zoom=1, rotate=0).make(range(12))
     assert {one.pixels.ndim for one in made} == {3}
     assert all(one.mask is not None and (one.pixels[one.mask] < 80).mean() > 0.5 for one in made)
 
 
 def test_boxes_give_boxes_and_no_mask(tmp_path):
-    made = open_maker("transplant", draw(tmp_path, SPOTS["middle"], by="box")).make([0, 1])
+    made = open_image_generator("transplant", draw(tmp_path, SPOTS["middle"], by="box")).make([0, 1])
     assert all(one.mask is None and len(one.boxes) == 1 and one.facts["cut_by"] == "box" for one in made)
 
 
 def test_without_a_place_it_is_refused_and_a_map_may_give_one(tmp_path):
     records = draw(tmp_path, SPOTS["middle"], by="nothing")
-    with pytest.raises(DataError, match="says where its defect is") as refused:
-        open_maker("transplant", records)
+    with pytest.raises(DataError, match="mask or box") as refused:
+        open_image_generator("transplant", records)
     assert "--recipe" in str(refused.value)
 
     def shown(path: str, image: str):
@@ -111,16 +111,16 @@ def test_without_a_place_it_is_refused_and_a_map_may_give_one(tmp_path):
 def test_large_defects_are_not_copied_whole(tmp_path):
     records = draw(tmp_path, (slice(0, 36), slice(0, 56)))
     with pytest.raises(DataError, match="6 cover more than 50%"):
-        open_maker("transplant", records)
-    assert open_maker("transplant", records, largest=1).make([0])
+        open_image_generator("transplant", records)
+    assert open_image_generator("transplant", records, largest=1).make([0])
 
 
 def test_a_parameter_out_of_range_names_the_flag(tmp_path):
     with pytest.raises(ConfigError, match="--blend"):
-        open_maker("transplant", draw(tmp_path, SPOTS["middle"]), blend="glue")
+        open_image_generator("transplant", draw(tmp_path, SPOTS["middle"]), blend="glue")
 
 
 def test_it_takes_what_splits_leave_it(parts):
     divided = divided_by(load(parts), SplitConfig())
-    made = open_maker("transforms", divided).make(range(4))
+    made = open_image_generator("transforms", divided).make(range(4))
     assert all(one.mask is None and one.boxes == () for one in made)

@@ -15,8 +15,8 @@ from knowngood.data.loading import load
 from knowngood.data.splits import Shares, groups_of, split
 from knowngood.errors import ConfigError, DataError, StorageError
 from knowngood.experiments.training_sets import ChangeOptions, Generated, TrainingSet
-from knowngood.synthesis.generators import open_maker
-from knowngood.synthesis.writing import taught_in, write_set
+from knowngood.synthesis.generators import open_image_generator
+from knowngood.synthesis.writing import training_images_of, write_set
 from knowngood.workflows.generate import sample, transplant
 
 
@@ -66,7 +66,7 @@ def test_each_image_can_be_made_again(made, boxed):
     divided = load(made)
     divided = divided.with_frame(divided.frame.filter(~pl.col("generated")))
     raw = pl.read_parquet(made / "manifest.parquet").filter("generated")
-    again = open_maker("transplant", divided, int(raw["seed"][7])).make([int(raw["number"][7])])[0]
+    again = open_image_generator("transplant", divided, int(raw["seed"][7])).make([int(raw["number"][7])])[0]
     assert np.array_equal(decode(made / raw["image"][7]), again.pixels)
 
 
@@ -98,9 +98,9 @@ def test_a_maker_that_learned_from_test_images_is_refused(made, boxed, tmp_path)
     (tmp_path / "manifest.parquet").parent.mkdir(exist_ok=True)
     raw = raw.with_columns(image=pl.lit(f"{made}/") + pl.col("image"))
     raw.write_parquet(tmp_path / "manifest.parquet")
-    taught = taught_in(made)
+    taught = training_images_of(made)
     assert taught is not None
-    taught.write_parquet(tmp_path / "taught.parquet")
+    taught.write_parquet(tmp_path / "training_images.parquet")
     options = ChangeOptions(generated=tmp_path)
     assert Generated().apply(TrainingSet(divided), options).records.frame["generated"].sum() == 25
     with pytest.raises(DataError, match="test images here"):
@@ -142,9 +142,9 @@ def test_nothing_of_somebody_else_is_replaced(made, boxed, parts, tmp_path):
             transplant(boxed, tmp_path, 3, force=force)
     with pytest.raises(ConfigError, match="--count"):
         transplant(boxed, tmp_path / "none", 0)
-    maker = open_maker("transforms", split(load(parts)))
+    generator = open_image_generator("transforms", split(load(parts)))
     with pytest.raises(ConfigError, match="lies inside of the data"):
-        write_set("transforms", maker, parts / "made", 2, 0, beside=split(load(parts)))
+        write_set("transforms", generator, parts / "made", 2, 0, beside=split(load(parts)))
     again = tmp_path / "again"
     transplant(boxed, again, 8)
     assert transplant(boxed, again, 3, force=True).made == 3
@@ -154,3 +154,13 @@ def test_nothing_of_somebody_else_is_replaced(made, boxed, parts, tmp_path):
 def test_a_run_that_is_not_there_is_said(tmp_path):
     with pytest.raises(ConfigError, match="no run"):
         sample(tmp_path / "nothing", tmp_path / "out")
+
+
+def test_a_set_of_version_0_1_says_what_its_generator_learned_from(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"image": ["a.png"], "sha256": ["0"], "label": [1]}, schema_overrides={"label": pl.UInt8})
+    rows.write_parquet(tmp_path / "taught.parquet")
+    known = training_images_of(tmp_path)
+    assert known is not None
+    assert known.equals(rows)
+    (tmp_path / "nothing").mkdir()
+    assert training_images_of(tmp_path / "nothing") is None

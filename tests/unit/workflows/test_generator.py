@@ -19,7 +19,7 @@ from knowngood.models.weights.search import preferred
 from knowngood.workflows.generate import sample, train_generator
 
 FEW = {"kimg": 0.032, "tick_kimg": 0.016, "batch_size": 8, "resolution": 32, "base": 128, "most": 16, "latent": 16}
-FEW |= {"projector": "efficientnet_lite0"}
+FEW |= {"model": "efficientnet_lite0"}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_it_learns_from_the_training_split_alone(divided: Records, tmp_path: Pat
     done = train_generator(divided, tmp_path, **FEW)
     bad = divided.frame.filter((pl.col("split") == "train") & (pl.col("label") == BAD))
     assert done.figures["images"] == bad.height
-    assert set(pl.read_parquet(tmp_path / "taught.parquet")["image"]) == set(bad["image"])
+    assert set(pl.read_parquet(tmp_path / "training_images.parquet")["image"]) == set(bad["image"])
     written = sample(tmp_path, tmp_path / "samples", 5)
     made = load(written.folder)
     assert made.frame["generated"].all()
@@ -56,21 +56,21 @@ def test_a_longer_training_goes_on_from_a_finished_one(divided: Records, tmp_pat
 def test_what_a_run_will_not_reach_is_told_and_the_network_looked_through_is_kept(
     divided: Records, tmp_path: Path
 ) -> None:
-    unnamed = {name: value for name, value in FEW.items() if name != "projector"}
+    unnamed = {name: value for name, value in FEW.items() if name != "model"}
     few = train_generator(divided, tmp_path / "few", **unnamed)
     assert any("not in this run" in note for note in few.figures["notes"])
     kept = json.loads((tmp_path / "few" / "config.json").read_text(encoding="utf-8"))
-    assert kept["config"]["projector"] == preferred()
+    assert kept["config"]["model"] == preferred()
     joined = train_generator(divided, tmp_path / "joined", **FEW, join_kimg=0.016)
     assert not any("not in this run" in note for note in joined.figures["notes"])
     assert "projected" in joined.figures["history"][-1]
 
 
 def test_good_photographs_first_and_defects_told(divided: Records, tmp_path: Path) -> None:
-    done = train_generator(divided, tmp_path, **FEW, good_kimg=0.032, freeze=1, by_defect=True)
+    done = train_generator(divided, tmp_path, **FEW, good_kimg=0.032, freeze_blocks=1, by_defect=True)
     assert done.figures["history"][-1]["kimg"] == 0.064
     assert done.generator.facts.defects == ("chip", "scratch")
-    taught = pl.read_parquet(tmp_path / "taught.parquet")
+    taught = pl.read_parquet(tmp_path / "training_images.parquet")
     assert set(taught["label"]) == {0, 1}
     written = sample(tmp_path, tmp_path / "samples", 4, defect="scratch")
     assert set(load(written.folder).frame["defect"]) == {"scratch"}
@@ -82,7 +82,7 @@ def test_too_few_images_are_refused_unless_insisted(divided: Records, tmp_path: 
     few = divided.with_frame(pl.concat([divided.frame.filter(pl.col("label") == k).head(12) for k in (0, 1)]))
     with pytest.raises(DataError, match="at least 20"):
         train_generator(few, tmp_path, **FEW)
-    assert train_generator(few, tmp_path, force=True, **FEW).figures["images"] < 20
+    assert train_generator(few, tmp_path, allow_few_images=True, **FEW).figures["images"] < 20
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_too_few_images_are_refused_unless_insisted(divided: Records, tmp_path: 
     [
         ({"resolution": 96}, "32, 64, 128, 256"),
         ({"class_": "scrach"}, "good, bad, chip, scratch"),
-        ({"freeze": 2}, "--good-kimg"),
+        ({"freeze_blocks": 2}, "--good-kimg"),
         ({"batch_size": 8, "devices": 3}, "divided"),
     ],
 )

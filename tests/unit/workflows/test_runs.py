@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from knowngood.errors import ConfigError
 from knowngood.training.config import TrainConfig
-from knowngood.workflows.runs import CONFIG, FIGURES, open_run
+from knowngood.workflows.runs import CONFIG, FIGURES, call_of, open_run
 
 FIRST, OTHER = TrainConfig(), TrainConfig(seed=1)
 
@@ -54,3 +55,27 @@ def test_a_strange_config_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="not written by knowngood"):
         open_run(tmp_path, FIRST, "data", False)
     assert (tmp_path / CONFIG).read_text() == text
+
+
+def test_a_run_of_version_0_1_is_known_by_its_old_names(tmp_path: Path) -> None:
+    config = TrainConfig(coreset_size=500, one_class=True)
+    open_run(tmp_path, config, "data", False)
+    written = json.loads((tmp_path / CONFIG).read_text())
+    old = {"coreset_size": "memory", "cam_history": "watch"}
+    written["config"] = {old.get(name, name): value for name, value in written["config"].items()}
+    (tmp_path / CONFIG).write_text(json.dumps(written))
+    (tmp_path / FIGURES).write_text("{}")
+    assert open_run(tmp_path, config, "data", False) is True
+    with pytest.raises(ConfigError, match=r"other options \(coreset_size\)"):
+        open_run(tmp_path, TrainConfig(coreset_size=600, one_class=True), "data", False)
+
+
+def test_what_repeats_a_run_is_kept_beside_what_decides_it(tmp_path: Path) -> None:
+    call = call_of("photos", None, ("ok",), (), model="resnet18")
+    open_run(tmp_path, FIRST, "data", False, call=call)
+    kept = json.loads((tmp_path / CONFIG).read_text())
+    assert kept["config"]["model"] is None
+    assert (kept["repeat"]["model"], kept["repeat"]["good"], kept["repeat"]["data"]) == ("resnet18", ["ok"], "photos")
+    assert kept["repeat"]["seed"] == 0
+    (tmp_path / FIGURES).write_text("{}")
+    assert open_run(tmp_path, FIRST, "data", False) is True

@@ -17,7 +17,7 @@ document.addEventListener("pointerover", (event) => {
   if (!point) return;
   photo.hidden = !point.dataset.picture;
   if (point.dataset.picture) photo.src = point.dataset.picture;
-  words.textContent = point.dataset.said;
+  words.textContent = point.dataset.caption;
   const right = event.clientX + 24 + card.offsetWidth > innerWidth, low = event.clientY + 24 + card.offsetHeight > innerHeight;
   card.style.left = `${event.clientX + (right ? -14 - card.offsetWidth : 14)}px`;
   card.style.top = `${event.clientY + (low ? -14 - card.offsetHeight : 14)}px`;

@@ -8,7 +8,7 @@ const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) =
 let tab = fresh();  // of this showing of the page: what an earlier one gives back late must not free the images of this one
 
 let items = [];            // the one on the screen first
-const judged = new Set();  // sent or on its way: the server may still name them
+const sent = new Set();  // sent or on its way: the server may still name them
 let chain = Promise.resolve(), pending = 0, shownAt = 0, pressedAt = 0;
 
 async function post(path, body) {
@@ -19,20 +19,20 @@ async function post(path, body) {
         body: JSON.stringify({ tab, ...body }), keepalive: true });
     } catch (error) { answer = null; }
     if (answer && answer.status !== 503 && answer.status !== 429) {
-      const told = await answer.json().catch(() => ({}));
-      if (!answer.ok) throw new Error(told.error ? told.error.what : `The station answers ${answer.status}.`);
-      return told;
+      const body = await answer.json().catch(() => ({}));
+      if (!answer.ok) throw new Error(body.error ? body.error.what : `The station answers ${answer.status}.`);
+      return body;
     }
-    say("The station does not answer; your verdicts wait here and are sent again. Leave this window open.");
+    showMessage("The station does not answer; your verdicts wait here and are sent again. Leave this window open.");
     await new Promise((done) => setTimeout(done, Math.min(500 * 2 ** tries, 8000)));
   }
 }
-function say(words) { $("message").textContent = words; $("message").hidden = !words; }
+function showMessage(words) { $("message").textContent = words; $("message").hidden = !words; }
 
 function load(item) {
   if (item.photo) return;
   item.photo = new Image(); item.photo.alt = `Photograph of ${item.unit}`;
-  item.heat = new Image(); item.heat.alt = "Map of where the recipe looks";
+  item.heat = new Image(); item.heat.alt = "Map of what the recipe responds to";
   item.ready = false;
   if (item.error) return;
   item.photo.src = `/pictures/${item.id}/photo.png`;
@@ -81,26 +81,26 @@ async function compareNow() {
   compare();
 }
 function near() {
-  const told = items[0].near;
+  const answer = items[0].near;
   for (const word of ["good", "bad"]) {
-    const other = told && told[word], said = $(`${word}-said`);
-    $(`${word}-view`).replaceChildren(other && !other.broken ? other.picture : note(!told ? (items[0].error ? "nothing" : "it comes…") : other ? "no picture" : "none"));
-    said.textContent = other ? other.defect || other.unit.split("/").pop() : "";
-    said.title = other ? other.unit : "";
-    if (other) said.href = `/units/of/${other.id}`; else said.removeAttribute("href");
+    const other = answer && answer[word], name = $(`${word}-name`);
+    $(`${word}-view`).replaceChildren(other && !other.broken ? other.picture : note(!answer ? (items[0].error ? "nothing" : "it comes…") : other ? "no picture" : "none"));
+    name.textContent = other ? other.defect || other.unit.split("/").pop() : "";
+    name.title = other ? other.unit : "";
+    if (other) name.href = `/units/of/${other.id}`; else name.removeAttribute("href");
   }
-  $("near-why").textContent = told ? told.why : ""; $("near-why").hidden = !(told && told.why);
-  $("near").classList.toggle("nothing", Boolean(told && !told.good && !told.bad));
-  look();
+  $("near-why").textContent = answer ? answer.why : ""; $("near-why").hidden = !(answer && answer.why);
+  $("near").classList.toggle("nothing", Boolean(answer && !answer.good && !answer.bad));
+  applyView();
 }
 
-function take(told) {
+function take(answer) {
   const known = new Set(items.map((item) => item.id));
-  for (const item of told.items) if (!known.has(item.id) && !judged.has(item.id)) items.push(item);
+  for (const item of answer.items) if (!known.has(item.id) && !sent.has(item.id)) items.push(item);
   items.forEach(load);
   draw();
-  if (told.counts) $("waiting").textContent = told.counts.waiting - pending;
-  if (told.today !== undefined) $("today").textContent = told.today;
+  if (answer.counts) $("waiting").textContent = answer.counts.waiting - pending;
+  if (answer.today !== undefined) $("today").textContent = answer.today;
 }
 
 function show() {
@@ -116,11 +116,11 @@ function show() {
   shownAt = performance.now();
   if (pressedAt) {
     const from = pressedAt, wanted = item; pressedAt = 0;
-    const look = () => requestAnimationFrame(() => {
+    const waitUntilShown = () => requestAnimationFrame(() => {
       if (items[0] !== wanted) return;
-      if (wanted.ready || wanted.error || wanted.broken) document.body.dataset.milliseconds = (performance.now() - from).toFixed(1); else look();
+      if (wanted.ready || wanted.error || wanted.broken) document.body.dataset.milliseconds = (performance.now() - from).toFixed(1); else waitUntilShown();
     });
-    look();
+    waitUntilShown();
   }
 }
 function view() {
@@ -133,19 +133,19 @@ function note(words) { const p = document.createElement("p"); p.className = "mut
 
 function send(path, body, then) {
   pending++; $("saving").hidden = false;
-  chain = chain.then(() => post(path, body)).then((told) => { pending--; say(""); take(told); if (then) then(told); })
-    .catch((error) => { pending--; say(error.message); return refill(); })
+  chain = chain.then(() => post(path, body)).then((answer) => { pending--; showMessage(""); take(answer); if (then) then(answer); })
+    .catch((error) => { pending--; showMessage(error.message); return refill(); })
     .finally(() => { $("saving").hidden = pending === 0; document.body.dataset.pending = pending; if (!$("item").hidden === !items.length) show(); });
   document.body.dataset.pending = pending;
 }
-async function refill() { const told = await post("/queue/next", {}); take(told); if (told.items.length && $("item").hidden) show(); }
+async function refill() { const answer = await post("/queue/next", {}); take(answer); if (answer.items.length && $("item").hidden) show(); }
 
 function verdict(word, defect) {
   const item = items[0];
   if (!item || !writes) return;
   pressedAt = performance.now();
   const seconds = Math.min(86400, (pressedAt - shownAt) / 1000);
-  items.shift(); judged.add(item.id);
+  items.shift(); sent.add(item.id);
   show();
   send("/queue/verdict", { inspection: item.id, verdict: word, defect: defect || null, region: item.region || null, key: fresh(), seconds });
   $("waiting").textContent = Math.max(0, Number($("waiting").textContent) - 1);
@@ -153,23 +153,23 @@ function verdict(word, defect) {
 function skip() {
   const item = items.shift();
   if (!item || !writes) return;
-  judged.add(item.id);
+  sent.add(item.id);
   show();
-  send("/queue/skip", { inspection: item.id }, () => judged.delete(item.id));
+  send("/queue/skip", { inspection: item.id }, () => sent.delete(item.id));
 }
 function undo() {
   if (!writes) return;
-  send("/queue/undo", { key: fresh() }, (told) => {
-    if (!told.undone) { say("There is nothing of yours to take back."); return; }
-    judged.delete(told.undone.id);
-    items = [told.undone, ...items.filter((item) => item.id !== told.undone.id)];
+  send("/queue/undo", { key: fresh() }, (answer) => {
+    if (!answer.undone) { showMessage("There is nothing of yours to take back."); return; }
+    sent.delete(answer.undone.id);
+    items = [answer.undone, ...items.filter((item) => item.id !== answer.undone.id)];
     load(items[0]); show();
   });
 }
 
-// All pictures are looked at alike: zoom, light and place.
+// All pictures share zoom, brightness and place.
 let zoom = 1, light = 1, x = 0, y = 0;
-function look() {
+function applyView() {
   const width = $("photo-view").clientWidth || 1;
   for (const image of document.querySelectorAll(".view img")) {
     const place = image.parentElement, share = place.clientWidth / width;  // smaller pictures move less
@@ -178,16 +178,16 @@ function look() {
   }
   $("zoom").value = zoom; $("light").value = light;
 }
-function reset() { zoom = 1; light = 1; x = 0; y = 0; look(); }
-function zoomTo(value) { zoom = Math.min(8, Math.max(1, value)); if (zoom === 1) { x = 0; y = 0; } look(); }
-function lightTo(value) { light = Math.min(3, Math.max(0.4, value)); look(); }
+function reset() { zoom = 1; light = 1; x = 0; y = 0; applyView(); }
+function zoomTo(value) { zoom = Math.min(8, Math.max(1, value)); if (zoom === 1) { x = 0; y = 0; } applyView(); }
+function lightTo(value) { light = Math.min(3, Math.max(0.4, value)); applyView(); }
 $("zoom").addEventListener("input", () => zoomTo(Number($("zoom").value)));
 $("light").addEventListener("input", () => lightTo(Number($("light").value)));
 $("reset").addEventListener("click", reset);
 for (const place of document.querySelectorAll(".view")) {
   place.addEventListener("wheel", (event) => { event.preventDefault(); zoomTo(zoom * (event.deltaY < 0 ? 1.25 : 0.8)); }, { passive: false });
   place.addEventListener("pointerdown", (event) => { if (zoom > 1) { place.setPointerCapture(event.pointerId); event.preventDefault(); } });
-  place.addEventListener("pointermove", (event) => { if (place.hasPointerCapture(event.pointerId)) { const share = $("photo-view").clientWidth / (place.clientWidth || 1); x += event.movementX * share; y += event.movementY * share; look(); } });
+  place.addEventListener("pointermove", (event) => { if (place.hasPointerCapture(event.pointerId)) { const share = $("photo-view").clientWidth / (place.clientWidth || 1); x += event.movementX * share; y += event.movementY * share; applyView(); } });
 }
 
 const types = [...document.querySelectorAll("[data-defect]")].map((button) => button.dataset.defect);
@@ -203,8 +203,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 async function begin() {
-  if (!writes) { say("An auditor looks on: images are handed to operators and engineers."); return; }
-  try { take(await post("/queue/next", {})); show(); } catch (error) { say(error.message); }
+  if (!writes) { showMessage("An auditor looks on: images are handed to operators and engineers."); return; }
+  try { take(await post("/queue/next", {})); show(); } catch (error) { showMessage(error.message); }
 }
 setInterval(() => { if (writes && items.length) post("/queue/keep", {}).catch(() => {}); }, 30000);
 setInterval(() => { if (writes && !items.length && !pending) refill().catch(() => {}); }, 4000);

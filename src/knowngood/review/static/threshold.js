@@ -42,12 +42,12 @@ function update() {
   const cost = units * (p * escape * given("escape-price") + (1 - p) * overkill * given("overkill-price") + review * given("review-price"));
   $("cost").textContent = known ? number(cost) : "–"; $("cost-more").textContent = known ? "at the prices below" : "needs both classes";
   const lowest = data.bad.length ? data.bound[0] : NaN;
-  const held = ["calibration", "test", "held-out"].includes($("of").value);
-  $("bound-more").textContent = held ? "proven at 95 % confidence" : "only if these were a fair sample";
-  $("sentence").textContent = bads && !held ? `${cells["1-accept"]} escapes in ${bads} bads. This set was trained on or picked by people: it is no sample of the line and proves nothing.` : bads ? `${cells["1-accept"]} escapes in ${bads} bads certify an escape rate of at most ${percent(data.bound[cells["1-accept"]])} at 95 % confidence. With ${bads} bads nothing below ${percent(lowest)} can be proven.` : "No bad image is in this set: the escape rate is unknown.";
+  const heldOut = ["calibration", "test", "held-out"].includes($("of").value);
+  $("bound-more").textContent = heldOut ? "proven at 95 % confidence" : "only if these were a fair sample";
+  $("sentence").textContent = bads && !heldOut ? `${cells["1-accept"]} escapes in ${bads} bads. This set was trained on or picked by people: it is no sample of the line and proves nothing.` : bads ? `${cells["1-accept"]} escapes in ${bads} bads certify an escape rate of at most ${percent(data.bound[cells["1-accept"]])} at 95 % confidence. With ${bads} bads nothing below ${percent(lowest)} can be proven.` : "No bad image is in this set: the escape rate is unknown.";
   document.querySelectorAll("[data-cell]").forEach((cell) => {
     const [label] = cell.dataset.cell.split("-"), all = label === "1" ? bads : goods, n = cells[cell.dataset.cell];
-    cell.querySelector(".count").textContent = n; cell.querySelector(".said").textContent = all ? percent(n / all) : "–";
+    cell.querySelector(".count").textContent = n; cell.querySelector(".caption").textContent = all ? percent(n / all) : "–";
   });
   draw();
 }
@@ -69,10 +69,10 @@ function svg(name, values, words) {
 const LEFT = 58, RIGHT = 20, WIDTH = 460, HEIGHT = 300;
 function cuts(box, top, bottom, at) {
   const named = low === high ? [[low, "reject from"]] : [[low, "review from"], [high, "reject from"]];
-  named.forEach(([value, said], row) => {
+  named.forEach(([value, text], row) => {
     const x = at(value);
     box.append(svg("line", { x1: x, x2: x, y1: top, y2: bottom, class: "line cut" }));
-    box.append(svg("text", { x: x + (x > 300 ? -6 : 6), y: top + 12 + 16 * row, "text-anchor": x > 300 ? "end" : "start", class: "note halo" }, `${said} ${value.toPrecision(3)}`));
+    box.append(svg("text", { x: x + (x > 300 ? -6 : 6), y: top + 12 + 16 * row, "text-anchor": x > 300 ? "end" : "start", class: "note halo" }, `${text} ${value.toPrecision(3)}`));
   });
 }
 function draw() {

@@ -1,1 +1,1 @@
-"""The record of what was inspected and what people said: SQL tables that are only ever added to."""
+"""The record of inspections and verdicts: SQL tables whose rows are only ever added."""

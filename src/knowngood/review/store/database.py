@@ -1,8 +1,9 @@
-"""The tables of the record. What was said or measured is only ever added; working state is apart from it.
+"""The tables of the record. Rows of measurements and verdicts are only ever added; working state is apart from them.
 
 Added to, never changed (triggers of the database hold that): `revisions`, `inspections`, `verdicts`, `signoffs`.
-Working state, which nobody audits: `queue` (who looks at what now), `sessions`, `beats`. Facts about bytes: `images`.
-What a data set says of its images, read anew whenever it is loaded: `labels`.
+Working state, which nobody audits: `queue` (images and the windows they are assigned to), `sessions`, `beats`.
+Where the bytes are: `images`.
+The labels of data sets, read again whenever one is loaded: `labels`.
 
 Times are UTC text, ISO 8601 with microseconds, so that they sort as they read, in every database.
 """
@@ -42,14 +43,14 @@ from knowngood.errors import ConfigError, StorageError
 
 ROLES = ("operator", "engineer", "auditor")
 GOOD, BAD, UNSURE, DROP, UNDO = "good", "bad", "unsure", "drop", "undo"
-SAID = (GOOD, BAD, UNSURE, DROP)
+VERDICTS = (GOOD, BAD, UNSURE, DROP)
 APPEND_ONLY = ("revisions", "inspections", "verdicts", "signoffs")
 
 _Key = Mapped[int]
 
 
 class Base(DeclarativeBase):
-    """Root of the tables."""
+    """Base class of the tables."""
 
 
 class User(Base):
@@ -75,7 +76,7 @@ class Session(Base):
 
 
 class Revision(Base):
-    """A recipe as it was served: everything of it that decides, by hash, its two cuts, and who made it so."""
+    """A recipe as it was served: hashes of everything that decides, its two thresholds, and who changed them."""
 
     __tablename__ = "revisions"
     id: _Key = mapped_column(Integer, primary_key=True)
@@ -96,7 +97,7 @@ class Revision(Base):
 
 
 class Image(Base):
-    """Where the bytes of a photograph lie; the hash is their name everywhere else."""
+    """Where the bytes of a photograph are; other tables refer to them by the hash."""
 
     __tablename__ = "images"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -106,7 +107,7 @@ class Image(Base):
 
 
 class Label(Base):
-    """What a data set says of one of its images."""
+    """The label of one image of a data set."""
 
     __tablename__ = "labels"
     id: _Key = mapped_column(Integer, primary_key=True)
@@ -121,7 +122,7 @@ class Label(Base):
 
 
 class Inspection(Base):
-    """What a recipe said of one photograph, with everything needed to say it again."""
+    """The result of a recipe for one photograph, with everything needed to repeat it."""
 
     __tablename__ = "inspections"
     id: _Key = mapped_column(Integer, primary_key=True)
@@ -147,11 +148,11 @@ class Inspection(Base):
 
 
 class Queued(Base):
-    """An inspection that a person shall look at, and who holds it until when."""
+    """An inspection that a person shall review, and the window that it is assigned to."""
 
     __tablename__ = "queue"
     inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
-    doubt: Mapped[float] = mapped_column(Float(53))
+    priority: Mapped[float] = mapped_column("doubt", Float(53))  # the column keeps the name of version 0.1
     reason: Mapped[str] = mapped_column(String(40))
     passes: Mapped[int] = mapped_column(Integer, default=0)  # how often it was skipped: skipped ones come last
     settled: Mapped[int] = mapped_column(Integer, default=0)
@@ -161,7 +162,7 @@ class Queued(Base):
 
 
 class Verdict(Base):
-    """What a person said of an inspection; taking it back is a row of its own that names the row it undoes."""
+    """A person's verdict on an inspection; an undo is a row of its own that names the row it undoes."""
 
     __tablename__ = "verdicts"
     id: _Key = mapped_column(Integer, primary_key=True)
@@ -218,7 +219,7 @@ _UNUSABLE = (
     "i/o error",
     "readonly",
     "unable to open",
-)  # what SQLite says of a disk or a file
+)  # errors of SQLite about the disk or the file
 _MIGRATING = 40_923_761  # number of PostgreSQL's advisory lock: two stations started at once migrate in turn
 
 
@@ -285,7 +286,7 @@ class Database:
             raise _closed(self.url, "all connections to it are busy") from error
 
     def close(self) -> None:
-        """Gives all connections back."""
+        """Closes all connections."""
         self.engine.dispose()
 
     def _migrate(self) -> None:
@@ -319,7 +320,7 @@ def address(url: str | Path) -> URL:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    connection.isolation_level = None  # transactions begin in `_begin_sqlite`
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
         connection.execute(f"PRAGMA {pragma}")
 

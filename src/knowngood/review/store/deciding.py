@@ -1,4 +1,4 @@
-"""What a recipe decides by, as the record names it: two hashes, one with the cuts and one without."""
+"""Identity of a recipe in the record: a hash of everything that decides, with and without the thresholds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CUTS = "threshold"  # of the manifest: the two cuts and how they were set
 
 @dataclass(frozen=True)
 class Decider:
-    """Everything of a recipe that decides how a photograph fares.
+    """All parts of a recipe that decide the result of a photograph.
 
     Attributes:
         document: recipe.json without its seal.
@@ -65,7 +65,7 @@ class Decider:
 
     @property
     def scoring(self) -> str:
-        """Hex SHA-256 of everything that decides but the two cuts: revisions that share it give equal scores."""
+        """Hex SHA-256 of everything that decides but the two thresholds: equal for revisions with equal scores."""
         return seal(self._parts((_CUTS,)))
 
     def with_cuts(self, threshold: dict[str, Any], created: str) -> Decider:

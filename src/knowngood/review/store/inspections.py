@@ -1,4 +1,4 @@
-"""Files what recipes said of photographs, and tells the story of a unit or a lot."""
+"""Inspections: adds them, and returns the history of a unit or a lot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANY_LOT = "\n"  # no lot is called so: names have no control characters
 
 @dataclass(frozen=True)
 class Filed:
-    """One inspection on its way into the record.
+    """One inspection to add to the record.
 
     Attributes:
         unit: Name of the part; the file's name without ending unless it was given.
@@ -39,8 +39,8 @@ class Filed:
         error: Why it could not be read.
         source: "api", "kserve", "watch", "data" or "out-of-fold".
         who: That sent it.
-        doubt: How much a person's look is worth, higher first; None when none is needed.
-        reason: Why a person should look.
+        priority: Place in the review queue, higher first; None when no review is needed.
+        reason: Why a review is needed.
         input_reason: Why the decision is "review" whatever the score, such as "not this product: ..."; else None.
     """
 
@@ -61,7 +61,7 @@ class Filed:
     error: str | None = None
     source: str = "api"
     who: str = ""
-    doubt: float | None = None
+    priority: float | None = None
     reason: str = ""
     input_reason: str | None = None
 
@@ -92,11 +92,11 @@ class Inspections:
             numbers: list[int] = []
             for row in rows:
                 values = asdict(row) | {"at": at, "region": None if row.region is None else json.dumps(row.region)}
-                doubt, reason = values.pop("doubt"), values.pop("reason")
+                priority, reason = values.pop("priority"), values.pop("reason")
                 made = connection.execute(insert(Inspection).values(**values).returning(Inspection.id)).scalar_one()
                 numbers.append(made)
-                if doubt is not None:
-                    queued = {"inspection_id": made, "doubt": doubt, "reason": reason, "passes": 0, "settled": 0}
+                if priority is not None:
+                    queued = {"inspection_id": made, "priority": priority, "reason": reason, "passes": 0, "settled": 0}
                     connection.execute(insert(Queued).values(**queued))
         return numbers
 
@@ -114,7 +114,7 @@ class Inspections:
     def known(self, scoring: str) -> set[tuple[str, str]]:
         """Returns (image, sha256) of the photographs that a recipe with these scores has inspected.
 
-        The bytes alone would not do: two units may look the same to the last bit, and each has its own inspection.
+        Not the bytes alone: two units may have equal photographs, and each has its own inspection.
         """
         query = select(Inspection.image, Inspection.sha256).join(Revision).where(Revision.scoring == scoring)
         with self.database.reading() as connection:
@@ -160,7 +160,7 @@ class Inspections:
             return sorted(connection.execute(query).scalars(), key=lambda lot: lot or "")
 
     def story(self, unit: str, lot: str | None = ANY_LOT) -> list[Row]:
-        """Returns everything inspected and said of one unit, oldest first: inspections, each with its verdicts.
+        """Returns the inspections of one unit, oldest first, each with its verdicts.
 
         Args:
             unit: Its name.
@@ -171,15 +171,15 @@ class Inspections:
             if lot is None or lot != ANY_LOT:
                 query = query.where(Inspection.lot.is_(None) if lot is None else Inspection.lot == lot)
             rows = [as_row(found) for found in connection.execute(query).mappings()]
-            said = select(Verdict.__table__).where(Verdict.inspection_id.in_([row["id"] for row in rows]))
-            verdicts = [as_row(found) for found in connection.execute(said.order_by(Verdict.id)).mappings()]
+            query = select(Verdict.__table__).where(Verdict.inspection_id.in_([row["id"] for row in rows]))
+            verdicts = [as_row(found) for found in connection.execute(query.order_by(Verdict.id)).mappings()]
         undone = {verdict["undoes"] for verdict in verdicts}
         for row in rows:
             row["verdicts"] = [v | {"undone": v["id"] in undone} for v in verdicts if v["inspection_id"] == row["id"]]
         return rows
 
     def labels_of(self, sha256: str) -> list[Row]:
-        """Returns what data sets say of a photograph."""
+        """Returns the labels of a photograph in the data sets of the record."""
         with self.database.reading() as connection:
             query = select(Label.__table__).where(Label.sha256 == sha256)
             return [dict(found) for found in connection.execute(query).mappings()]
@@ -208,7 +208,7 @@ class Inspections:
 
 
 def either(connection: Connection, table: Any) -> Any:
-    """Returns the INSERT of this database, which knows ON CONFLICT."""
+    """Returns the INSERT statement of this database's dialect, which has ON CONFLICT."""
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
@@ -226,6 +226,6 @@ def _whole() -> Select[Any]:
         *(Revision.hash.label("revision"), Revision.name.label("recipe"), Revision.weights_sha256),
         *(Revision.scoring, Revision.digest, Revision.signed_by),
     )
-    queue = (Queued.doubt, Queued.reason, Queued.settled)
+    queue = (Queued.priority, Queued.reason, Queued.settled)
     joined = select(Inspection.__table__, *revision, *queue).join(Revision, Revision.id == Inspection.revision_id)
     return joined.outerjoin(Queued, Queued.inspection_id == Inspection.id)

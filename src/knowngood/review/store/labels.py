@@ -1,4 +1,4 @@
-"""What data sets say of their images, and the scores that go with it: the ground of threshold and requalification."""
+"""Labels of data sets with the scores of a recipe: what the threshold page and requalification are computed from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Labels:
         self.database = database
 
     def take_over(self, data: str, rows: Sequence[Row]) -> None:
-        """Replaces what one data set says; rows have image, sha256, label, defect, split and generated."""
+        """Replaces the labels of one data set; rows have image, sha256, label, defect, split and generated."""
         with self.database.writing() as connection:
             connection.execute(delete(Label).where(Label.data == data))
             for start in range(0, len(rows), CHUNK):
@@ -51,12 +51,12 @@ class Labels:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def scored(self, scoring: str) -> list[Row]:
-        """Returns one row a labelled or judged photograph, with its last score by this recipe.
+        """Returns one row per photograph with a label or a verdict, with its last score by this recipe.
 
-        Columns id (of the inspection), unit, image, sha256, defect_score, label (0, 1 or None: a person's word goes
-        before the set's), given (the set's own label), defect, split (None: not of a set), lot, generated, source,
-        place (of the bytes) and input_reason (why it is "review" whatever its score, or None).
-        What a person dropped is left out.
+        Columns id (of the inspection), unit, image, sha256, defect_score, label (0, 1 or None: a verdict goes before
+        the set's label), given (the set's own label), defect, split (None: not of a set), lot, generated, source, place
+        (of the bytes) and input_reason (why it is "review" whatever its score, or None).
+        Photographs whose verdict is "drop" are left out.
         """
         last = select(func.max(Inspection.id)).join(Revision, Revision.id == Inspection.revision_id)
         last = last.where(Revision.scoring == scoring, Inspection.defect_score.is_not(None))
@@ -70,10 +70,10 @@ class Labels:
         query = query.where(Inspection.id.in_(last.group_by(Inspection.sha256).scalar_subquery()))
         with self.database.reading() as connection:
             found = [dict(row) for row in connection.execute(query.order_by(Inspection.id)).mappings()]
-            said = {row["sha256"]: row for row in map(dict, connection.execute(standing()).mappings())}
+            verdicts = {row["sha256"]: row for row in map(dict, connection.execute(standing()).mappings())}
         rows: dict[str, Row] = {}
         for row in found:
-            verdict = said.get(row["sha256"])
+            verdict = verdicts.get(row["sha256"])
             word = None if verdict is None else verdict["verdict"]
             row["given"] = row["label"]
             if word == DROP or (row["label"] is None and word not in (GOOD, BAD)):

@@ -1,4 +1,4 @@
-"""Who looks at what: an image is handed to one holder at a time, and comes back when they are gone."""
+"""The review queue: an image is assigned to one browser window at a time, and is freed when that window is gone."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from sqlalchemy import and_, func, or_, select, update
 from knowngood.review.store.database import Database, Inspection, Label, Queued, now
 from knowngood.review.store.inspections import Row, as_row, either
 
-HELD = 120.0  # seconds without a sign of life after which an image is given to somebody else
+HOLD_SECONDS = 120.0  # without a heartbeat of the window, after which an image can be assigned to another
 
 
 class Queue:
-    """The queue of doubtful images.
+    """The images that wait for a person.
 
     Args:
         database: Of the record.
-        held: Seconds that an image stays with a holder who gives no sign of life.
+        hold_seconds: How long an image stays assigned to a window that sends no heartbeat.
     """
 
-    def __init__(self, database: Database, held: float = HELD) -> None:
+    def __init__(self, database: Database, hold_seconds: float = HOLD_SECONDS) -> None:
         self.database = database
-        self.held = held
+        self.hold_seconds = hold_seconds
 
     def add(self, rows: Sequence[tuple[int, float, str]]) -> int:
-        """Puts inspections into the queue: (inspection, doubt, reason) each; what was settled stays settled.
+        """Adds inspections (id, priority, reason) to the queue; what was settled stays settled.
 
         Returns:
-            How many wait that did not before, or wait with a bigger doubt now.
+            How many were added, or now have a higher priority.
         """
         values = [
-            {"inspection_id": number, "doubt": doubt, "reason": reason[:40], "passes": 0, "settled": 0}
-            for number, doubt, reason in rows
+            {"inspection_id": number, "priority": priority, "reason": reason[:40], "passes": 0, "settled": 0}
+            for number, priority, reason in rows
         ]
         changed = 0
         with self.database.writing() as connection:
             for value in values:
                 add = either(connection, Queued).values(**value)
                 more = {"doubt": add.excluded.doubt, "reason": add.excluded.reason}
-                open_still = and_(Queued.settled == 0, Queued.doubt < add.excluded.doubt)
+                open_still = and_(Queued.settled == 0, Queued.priority < add.excluded.doubt)
                 made = add.on_conflict_do_update(index_elements=["inspection_id"], set_=more, where=open_still)
                 changed += len(connection.execute(made.returning(Queued.inspection_id)).all())
         return changed
 
     def take(self, holder: str, count: int = 1) -> list[Row]:
-        """Hands out images, those that the holder has already first, biggest doubt first.
+        """Assigns images to a window and returns all of its images, highest priority first.
 
         Args:
-            holder: One browser window; nobody else gets these images before they come back.
-            count: How many the holder then has at most.
+            holder: Name of one browser window; no other window gets these images before they are freed.
+            count: How many the window then has at most.
         """
         with self.database.writing() as connection:
-            until, at = now(self.held), now()
+            until, at = now(self.hold_seconds), now()
             mine = and_(Queued.holder == holder, Queued.settled == 0)
             connection.execute(update(Queued).where(mine).values(held_until=until))
             have = int(connection.execute(select(func.count()).select_from(Queued).where(mine)).scalar_one())
@@ -61,27 +61,27 @@ class Queue:
                 first = (
                     select(Queued.inspection_id)
                     .where(Queued.settled == 0, free)
-                    .order_by(Queued.passes, Queued.doubt.desc(), Queued.inspection_id)
+                    .order_by(Queued.passes, Queued.priority.desc(), Queued.inspection_id)
                     .limit(count - have)
                     .with_for_update(skip_locked=True)
                 )
                 taken = update(Queued).where(Queued.inspection_id.in_(first))
                 connection.execute(taken.values(holder=holder, held_until=until))
-            columns = (Inspection.__table__, Queued.doubt, Queued.reason, Queued.passes)
+            columns = (Inspection.__table__, Queued.priority, Queued.reason, Queued.passes)
             query = select(*columns).join(Inspection, Inspection.id == Queued.inspection_id).where(mine)
             found = connection.execute(
-                query.order_by(Queued.passes, Queued.doubt.desc(), Queued.inspection_id)
+                query.order_by(Queued.passes, Queued.priority.desc(), Queued.inspection_id)
             ).mappings()
             return [as_row(row) for row in found]
 
     def keep(self, holder: str) -> int:
-        """Says that a holder is still there; returns how many images they have."""
+        """Renews the assignment of a window's images; returns how many it has."""
         with self.database.writing() as connection:
             mine = update(Queued).where(Queued.holder == holder, Queued.settled == 0)
-            return int(connection.execute(mine.values(held_until=now(self.held))).rowcount)
+            return int(connection.execute(mine.values(held_until=now(self.hold_seconds))).rowcount)
 
     def give_back(self, holder: str, number: int | None = None, *, skip: bool = False) -> int:
-        """Frees images of a holder.
+        """Frees images of a window.
 
         Args:
             holder: Of the images.
@@ -106,11 +106,11 @@ class Queue:
             return frozenset(connection.execute(query.where(Queued.settled == 0)).scalars())
 
     def counts(self) -> Row:
-        """Returns how many wait, how many of them are held now, and how many are settled."""
-        held = and_(Queued.settled == 0, Queued.held_until > now())
+        """Returns how many wait, how many of them are assigned now (`held`), and how many are settled."""
+        assigned = and_(Queued.settled == 0, Queued.held_until > now())
         query = select(
             func.count().filter(Queued.settled == 0).label("waiting"),
-            func.count().filter(held).label("held"),
+            func.count().filter(assigned).label("held"),
             func.count().filter(Queued.settled == 1).label("settled"),
         ).select_from(Queued)
         with self.database.reading() as connection:

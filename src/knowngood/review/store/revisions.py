@@ -1,4 +1,4 @@
-"""Recipes as they were served: each is a revision with who, when and why, named by a hash of all that decides.
+"""Revisions: recipes as they were served, with author, time, reason, and a hash of everything that decides.
 
 Revisions with the same `scoring` hash differ in their two cuts only, and give equal scores; a station serves one of
 those whose scores its recipe's folder gives.
@@ -40,7 +40,7 @@ class Revisions:
             newest = self.newest(decider.scoring)
             self._add(decider, newest["id"] if newest else None, who, "Served from its folder.", signed_by)
 
-    def to_serve(self, scoring: str, *, unsigned: bool = False) -> Row | None:
+    def to_serve(self, scoring: str, *, allow_unapproved: bool = False) -> Row | None:
         """Returns the revision that may be served with the scores of a recipe, or None.
 
         That is the one which a person approved last, if that is still their last word on it; else the first revision
@@ -49,18 +49,18 @@ class Revisions:
 
         Args:
             scoring: Hash of everything of the recipe that decides but the cuts.
-            unsigned: Whether the newest is wanted, approved or not.
+            allow_unapproved: Whether the newest is wanted, approved or not.
         """
-        if unsigned:
+        if allow_unapproved:
             return self.newest(scoring)
         words = select(Signoff.new_id, Signoff.agrees).join(Revision, Revision.id == Signoff.new_id)
         words = words.where(Revision.scoring == scoring).order_by(Signoff.id)
         first = select(Revision.id, Revision.scoring).order_by(Revision.id).limit(1)
         with self.database.reading() as connection:
-            said = connection.execute(words).all()
+            found = connection.execute(words).all()
             oldest = connection.execute(first).first()
-        last = {number: bool(agrees) for number, agrees in said}
-        approved = next((number for number, agrees in reversed(said) if agrees and last[number]), None)
+        last = {number: bool(agrees) for number, agrees in found}
+        approved = next((number for number, agrees in reversed(found) if agrees and last[number]), None)
         if approved is not None:
             return self.one(approved)
         if oldest is not None and oldest.scoring == scoring and last.get(oldest.id, True):
@@ -71,7 +71,7 @@ class Revisions:
         """Adds a revision with other cuts; it is the newest, and waits for a sign-off.
 
         Raises:
-            ConfigError: The cuts are no pair within 0..1, or nobody says why.
+            ConfigError: The thresholds are no pair within 0..1, or there is no reason.
         """
         if not 0 <= accept_below <= reject_from <= 1:
             raise ConfigError(
@@ -79,7 +79,7 @@ class Revisions:
                 expected="0 <= accept_below <= reject_from <= 1",
             )
         if not why.strip():
-            raise ConfigError("Nobody says why the threshold is moved.", fix="Fill in the reason.")
+            raise ConfigError("There is no reason for the new threshold.", fix="Fill in the reason.")
         decider = Decider.of_row(parent)
         threshold = decider.document["threshold"] | {
             "threshold": accept_below,
@@ -103,18 +103,18 @@ class Revisions:
         return None if found is None else dict(found)
 
     def signed(self, number: int) -> bool:
-        """Says whether a person's last word on a revision approves it; the first of the record needs none."""
+        """Returns whether the last sign-off of a revision approves it; the first revision of a record needs none."""
         words = select(Signoff.agrees).where(Signoff.new_id == number).order_by(Signoff.id.desc()).limit(1)
         with self.database.reading() as connection:
-            said = connection.execute(words).scalar_one_or_none()
+            agrees = connection.execute(words).scalar_one_or_none()
             first = connection.execute(select(func.min(Revision.id))).scalar_one()
-        return bool(said) if said is not None else number == first
+        return bool(agrees) if agrees is not None else number == first
 
     def approved_relative(self, decider: Decider) -> Row | None:
         """Returns the last approved revision of a recipe with the same weights or name, whatever else differs, or None.
 
         Args:
-            decider: Of the recipe whose relative is looked for.
+            decider: Of the recipe.
         """
         alike = (Revision.weights_sha256 == decider.files.get(WEIGHTS), Revision.name == str(decider.document["name"]))
         for same in alike:
@@ -127,7 +127,7 @@ class Revisions:
         return None
 
     def waiting(self, scoring: str, after: int) -> Row | None:
-        """Returns the newest revision with these scores after a number that nobody has said a word on, or None."""
+        """Returns the newest revision with these scores after a number without any sign-off, or None."""
         query = select(Revision.__table__).where(Revision.scoring == scoring, Revision.id > after)
         query = query.where(~exists().where(Signoff.new_id == Revision.id)).order_by(Revision.id.desc()).limit(1)
         with self.database.reading() as connection:
@@ -159,9 +159,9 @@ class Revisions:
             new: Revision that the word is on.
             agrees: Whether it is approved.
             result: Figures that the person saw.
-            who: Says so.
+            who: Name of the person.
             why: Reason.
-            own: Whether a person may approve a revision that they made; the record then says that they did.
+            own: Whether a person may approve a revision that they made; the record then marks it as their own.
 
         Raises:
             ConfigError: There is no such revision.
@@ -172,7 +172,7 @@ class Revisions:
         if itself and not own:
             raise ConflictError(
                 f"{who} has made revision {new} and cannot approve it.",
-                fix="Let another engineer approve it, or serve with --allow-own-approval: the record then says so.",
+                fix="Let another engineer approve it, or serve with --allow-own-approval: the record then marks it.",
             )
         values = {"old_id": old, "new_id": new, "agrees": int(agrees), "result": json.dumps(result), "who": who}
         values["own"] = int(itself)

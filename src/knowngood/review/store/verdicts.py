@@ -1,4 +1,4 @@
-"""What people say: verdicts are added, taking one back adds a row, and nothing is lost once it was acknowledged."""
+"""Verdicts of people: rows are only added, an undo is a row of its own, and an acknowledged verdict is on the disk."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from knowngood.errors import ConfigError, ConflictError
-from knowngood.review.store.database import BAD, SAID, UNDO, Database, Inspection, Label, Queued, Verdict, now
+from knowngood.review.store.database import BAD, UNDO, VERDICTS, Database, Inspection, Label, Queued, Verdict, now
 from knowngood.review.store.inspections import Box, Row, as_row
 
 
 @dataclass(frozen=True)
-class Said:
-    """A verdict on its way into the record.
+class NewVerdict:
+    """A verdict to add to the record.
 
     Attributes:
         inspection_id: What it is about.
         verdict: "good", "bad", "unsure" or "drop" (does not belong to the set).
-        who: Said it.
+        who: NewVerdict it.
         defect: Type, of a bad one.
-        region: The box that was on the screen, pixels of the photograph.
-        note: Free words.
-        key: Of the request; a second request with it adds nothing.
-        seconds: From the picture to the key.
+        region: The box shown on the screen, (x0, y0, x1, y1) in pixels of the photograph.
+        note: Free text.
+        key: Idempotency key of the request: a second request with the same key adds nothing.
+        seconds: Time from showing the photograph to the key press.
     """
 
     inspection_id: int
@@ -46,50 +46,50 @@ class Verdicts:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def say(self, said: Said, holder: str | None = None) -> int:
+    def add(self, new: NewVerdict, holder: str | None = None) -> int:
         """Adds a verdict; when this returns it is on the disk.
 
         Args:
-            said: The verdict.
-            holder: Who holds the image in the queue; None for a correction outside of it.
+            new: The verdict.
+            holder: Window that the image is assigned to; None for a verdict given outside of the queue.
 
         Returns:
             The number of the verdict.
 
         Raises:
-            ConflictError: Somebody else holds the image, or it was settled meanwhile.
+            ConflictError: The image is assigned to somebody else, or was settled in the meantime.
             ConfigError: There is no such inspection or verdict.
         """
-        if said.verdict not in SAID or (said.defect and said.verdict != BAD):
+        if new.verdict not in VERDICTS or (new.defect and new.verdict != BAD):
             raise ConfigError(
-                f"The verdict {said.verdict!r} with defect {said.defect!r} is none.",
+                f"The verdict {new.verdict!r} with defect {new.defect!r} is none.",
                 expected="good, bad (with or without a defect), unsure or drop",
             )
         try:
             with self.database.writing() as connection:
-                before = self._by_key(connection, said.key)
+                before = self._by_key(connection, new.key)
                 if before is not None:
                     return before
-                _settle(connection, said.inspection_id, holder)
-                return _add(connection, said)
+                _settle(connection, new.inspection_id, holder)
+                return _add(connection, new)
         except (IntegrityError, ConflictError) as error:
             # The same request twice at the same moment: one of the two waits for the other, and finds its work done.
             with self.database.reading() as connection:
-                before = self._by_key(connection, said.key)
+                before = self._by_key(connection, new.key)
             if before is not None:
                 return before
             if isinstance(error, ConflictError):
                 raise
-            raise ConfigError(f"There is no inspection {said.inspection_id}.") from error
+            raise ConfigError(f"There is no inspection {new.inspection_id}.") from error
 
     def undo(self, who: str, holder: str, *, key: str | None = None, seconds: float = 120.0) -> Row | None:
-        """Takes back the last verdict of a person by a row of its own, and hands the image back to them.
+        """Undoes the last verdict of a person by a row of its own, and assigns the image to them again.
 
         Args:
             who: Whose last verdict.
             holder: Who gets the image.
             key: Of the request.
-            seconds: How long the image is held.
+            seconds: How long the image is assigned to `holder`.
 
         Returns:
             The verdict that was taken back, or None where there is none.
@@ -141,8 +141,8 @@ class Verdicts:
         last = standing().subquery()
         newest = select(func.max(last.c.id)).group_by(last.c.sha256).scalar_subquery()
         columns = (Label.data, Label.image, Label.label, Label.defect, Label.split, Label.sha256)
-        said = (last.c.verdict, last.c.defect.label("said_defect"), last.c.who, last.c.at, last.c.id)
-        query = select(*columns, *said).join(last, last.c.sha256 == Label.sha256).where(last.c.id.in_(newest))
+        verdict = (last.c.verdict, last.c.defect.label("verdict_defect"), last.c.who, last.c.at, last.c.id)
+        query = select(*columns, *verdict).join(last, last.c.sha256 == Label.sha256).where(last.c.id.in_(newest))
         with self.database.reading() as connection:
             return [dict(found) for found in connection.execute(query.order_by(Label.data, Label.image)).mappings()]
 
@@ -161,7 +161,7 @@ def standing(*more: Any) -> Select[Any]:
 
 
 def _settle(connection: Connection, number: int, holder: str | None) -> None:
-    """Takes an image out of the queue, if it is there and its holder says so."""
+    """Marks an image of the queue as settled; refuses when it is assigned to another window."""
     place = select(Queued.holder, Queued.held_until, Queued.settled).where(Queued.inspection_id == number)
     found = connection.execute(place.with_for_update()).first()
     if found is None:
@@ -169,8 +169,8 @@ def _settle(connection: Connection, number: int, holder: str | None) -> None:
     elsewhere = found.holder not in (None, holder) and (found.held_until or "") > now()
     if holder is not None and (found.settled or found.holder != holder):
         raise ConflictError(
-            "This image is no longer yours: it was held too long, or somebody else has judged it.",
-            fix="Go on with the next one.",
+            "This image is no longer assigned to you: the time ran out, or somebody else has given a verdict.",
+            fix="Continue with the next one.",
         )
     if holder is None and elsewhere:
         raise ConflictError("Somebody is looking at this image now.", fix="Try again in a few minutes.")
@@ -178,18 +178,18 @@ def _settle(connection: Connection, number: int, holder: str | None) -> None:
     connection.execute(gone.values(settled=1, holder=None, held_until=None))
 
 
-def _add(connection: Connection, said: Said) -> int:
-    digest = select(Inspection.sha256).where(Inspection.id == said.inspection_id).scalar_subquery()
+def _add(connection: Connection, new: NewVerdict) -> int:
+    digest = select(Inspection.sha256).where(Inspection.id == new.inspection_id).scalar_subquery()
     made = insert(Verdict).values(
-        inspection_id=said.inspection_id,
+        inspection_id=new.inspection_id,
         sha256=digest,
-        verdict=said.verdict,
-        defect=said.defect,
-        region=None if said.region is None else json.dumps(said.region),
-        note=said.note,
-        key=said.key,
-        who=said.who,
+        verdict=new.verdict,
+        defect=new.defect,
+        region=None if new.region is None else json.dumps(new.region),
+        note=new.note,
+        key=new.key,
+        who=new.who,
         at=now(),
-        seconds=said.seconds,
+        seconds=new.seconds,
     )
     return int(connection.execute(made.returning(Verdict.id)).scalar_one())

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: a token, a signed-in browser, or the person at this computer."""
+"""Authentication and roles: by token, by a signed-in browser, or as the person at this computer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COOKIE, LOCAL = "kg_session", "kg_local"
 
 
 class SignInError(Exception):
-    """A page was asked for by nobody: they are led to the sign-in."""
+    """A page was requested without authentication; the answer leads to the sign-in."""
 
 
 def station_of(request: Request) -> Station:
@@ -93,9 +93,9 @@ def one_of(*roles: str) -> Callable[..., Person]:
 
 
 def may_approve_own(request: Request) -> bool:
-    """Says whether who asks may approve a revision that they made: where it is allowed, and where there is nobody else.
+    """Returns whether a person may approve their own revision: where that is allowed, or where there is nobody else.
 
-    An unprotected station on this computer knows one person only, without a token; the record tells of own approvals.
+    An unprotected station on this computer knows one person only, without a token; the record marks own approvals.
     """
     return station_of(request).settings.allow_own_approval or getattr(request.state, "by_nobody", False)
 
@@ -112,8 +112,8 @@ class KnownFirst(APIRoute):
         async def known_first(request: Request) -> Response:
             await run_in_threadpool(lambda: by_token_or_page(request, person_of(request)))
             if request.headers.get("content-type", "").startswith("multipart/form-data"):
-                with contextlib.suppress(ValueError, HTTPException):  # told by the route itself
-                    await request.form()  # here, so that a full disk is told as such
+                with contextlib.suppress(ValueError, HTTPException):  # reported by the route itself
+                    await request.form()  # here, so that a full disk is reported as such
             return await answer(request)
 
         return known_first
@@ -138,18 +138,18 @@ def new_local(request: Request) -> str | None:
 
 
 async def same_page(request: Request) -> None:
-    """Refuses a change that no page of ours has asked for.
+    """Refuses a change that does not come from one of the station's own pages (CSRF).
 
     Raises:
         HTTPException: 403.
     """
     if request.headers.get("authorization"):
         return  # no other site can send one; whether it is a good one is `person_of`'s question
-    said = request.headers.get("x-csrf-token")
-    if said is None and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        said = str((await request.form()).get("csrf", ""))
+    sent = request.headers.get("x-csrf-token")
+    if sent is None and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        sent = str((await request.form()).get("csrf", ""))
     wanted = csrf_of(request)
-    if not wanted or not hmac.compare_digest(wanted.encode(), (said or "").encode("utf-8", "replace")):
+    if not wanted or not hmac.compare_digest(wanted.encode(), (sent or "").encode("utf-8", "replace")):
         raise HTTPException(403, "The page is too old, or the request is not from it. Load it again.")
 
 
@@ -157,7 +157,7 @@ FromPage = Depends(same_page)
 
 
 def by_token_or_page(request: Request, person: Known) -> Person:
-    """Refuses a request to the API that lives on a signed-in browser's cookie: only tokens and this computer may.
+    """Refuses an API request that is authenticated by a browser's cookie: the API takes tokens, or this computer.
 
     Raises:
         HTTPException: 403.

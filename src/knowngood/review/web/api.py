@@ -1,4 +1,4 @@
-"""Figures for Prometheus."""
+"""The JSON API, OpenAPI models, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RETRY = 1  # seconds after which a refused sender may come again
 
 
 class Ascii(JSONResponse):
-    """JSON in ASCII: whatever text somebody sent can be answered with."""
+    """JSON response in ASCII, so that any text of a request can be repeated in it."""
 
     def render(self, content: Any) -> bytes:
         """Returns the bytes."""
@@ -82,12 +82,12 @@ log = logging.getLogger("knowngood.review")
 
 router = APIRouter(tags=["inspection"], route_class=KnownFirst)
 Name = Annotated[str | None, Form(max_length=200)]
-_NO = {"description": "Told in words."}
+_NO = {"description": "An error: `what` was wrong, what was `expected`, and how to `fix` it."}
 REFUSALS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 413, 415, 421, 429, 503), _NO)
 
 
 class Found(BaseModel):
-    """What the recipe said of one photograph."""
+    """The result of one photograph."""
 
     inspection: int = Field(description="Number in the record.")
     image: str = Field(description="Name of the file, as it was sent.")
@@ -122,9 +122,9 @@ async def inspect(
     unit: Name = None,
     lot: Name = None,
     machine: Name = None,
-    heatmap: Annotated[bool, Form(description="Whether pictures of where it looked are wanted.")] = False,
+    heatmap: Annotated[bool, Form(description="Whether to return the CAM heatmaps as PNG.")] = False,
 ) -> Answer:
-    """Inspects photographs and files them; the answer comes when they are in the record."""
+    """Inspects photographs and adds them to the record; answers when they are in it."""
     settings = station.settings
     if len(images) > settings.max_images:
         raise HTTPException(413, f"{len(images)} photographs in one request; at most {settings.max_images} are taken.")
@@ -144,7 +144,7 @@ async def inspect(
 
 
 def found(outcome: Outcome) -> Found:
-    """Returns an outcome as the API tells it."""
+    """Returns an outcome in the form of the API."""
     row = outcome.filed
     return Found(
         inspection=outcome.number,
@@ -188,7 +188,7 @@ def unit_by_name(
     unit: Annotated[str, Query(max_length=1000, description="Name of the part; any name, .. too.")],
     lot: InLot = None,
 ) -> list[dict[str, Any]]:
-    """Returns everything that was inspected and said of one unit, oldest first, as `/v1/units/UNIT` does."""
+    """Returns all inspections and verdicts of one unit, oldest first, as `/v1/units/UNIT` does."""
     return unit_story(station, unit, lot)
 
 
@@ -198,7 +198,7 @@ def unit_story(
     unit: Annotated[str, Path(max_length=1000, description="Name of the part; it may hold any characters, / too.")],
     lot: InLot = None,
 ) -> list[dict[str, Any]]:
-    """Returns everything that was inspected and said of one unit, oldest first.
+    """Returns all inspections and verdicts of one unit, oldest first.
 
     A unit is a name within a lot: without `lot` the rows of all units of this name come, each with its lot.
     """
@@ -218,19 +218,19 @@ def recipe(station: AtStation) -> dict[str, Any]:
 
 @router.get("/health/live", tags=["health"])
 async def live() -> dict[str, bool]:
-    """Says that the process answers."""
+    """Returns that the process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", tags=["health"], responses={503: _NO})
 async def ready(request: Request) -> dict[str, bool]:
-    """Says whether photographs are taken: a revision is served, all workers work, record and disk can be written."""
+    """Returns whether photographs are accepted: a revision is served, workers run, record and disk can be written."""
     await be_ready(request)
     return {"ready": True}
 
 
 async def be_ready(request: Request) -> None:
-    """Looks whether the station takes photographs.
+    """Checks whether the station accepts photographs.
 
     Raises:
         HTTPException: 503, with the reason why not.

@@ -1,9 +1,9 @@
-"""Connections within bounds: who sends nothing, or slowly, never keeps others out.
+"""Limits of connections: idle and slow clients cannot keep others out.
 
 uvicorn itself limits only how long a connection idles after an answer. Here a connection has a time for its head, a
 least speed for its body, and a time in which its answer has to be taken; there are so many at most, of one address and
 in all. One more than that ends the one that has waited longest without a whole request. Only where all of them are
-being worked on is the new one told so, and even then it is answered about health.
+being worked on is the new one refused, and even then it is answered about health.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _IDLE, _HEAD, _BODY, _WORK = range(4)  # how far a connection's request has come
 
 @dataclass(frozen=True)
 class Limits:
-    """What a connection may take.
+    """Limits of one connection.
 
     Attributes:
         total: Connections at once.
@@ -36,7 +36,7 @@ class Limits:
         speed: Bytes a second of a body after that, on average.
         taking: Seconds in which a client has to take some of its answer.
         rest: Bytes of a body that are read and thrown away after the answer was given, so that it arrives.
-        every: Seconds between two looks at a connection.
+        every: Seconds between two checks of a connection.
     """
 
     total: int = 512
@@ -51,28 +51,28 @@ class Limits:
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection; see the module."""
+    """Protocol of one connection, with limits of time."""
 
     limits: ClassVar[Limits] = Limits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Counts it, and makes room for it."""
+        """Counts the connection, and closes an idle one where there are too many."""
         super().connection_made(transport)
-        self._since: float | None = self.loop.time()  # when the head or the body began; None between two requests
+        self._since: float | None = self.loop.time()  # when the head or the body started; None between two requests
         self._partial = False  # whether a part of a head is there
         self._got = 0  # bytes of the body
         self._answered: float | None = None  # when a request was answered that is still being sent
         self._taken: tuple[int, float] = (0, self.loop.time())  # bytes of the answer that wait to be taken, since when
-        self._timer = self.loop.call_later(self.limits.every, self._look)
+        self._timer = self.loop.call_later(self.limits.every, self._check)
         self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends its watch."""
+        """Stops its timer."""
         self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes of a head or a body."""
+        """Receives bytes of a head or a body."""
         if self._since is None:
             self._since = self.loop.time()
         if self.conn.their_state is h11.IDLE:
@@ -85,7 +85,7 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
 
     def handle_events(self) -> None:
-        """Notes when a head ends and a body begins."""
+        """Records when a head ends and a body starts."""
         before = self.conn.their_state
         super().handle_events()
         self._partial = self._partial and self.conn.their_state is h11.IDLE
@@ -93,7 +93,7 @@ class BoundedProtocol(H11Protocol):
             self._since, self._got, self._answered = self.loop.time(), 0, None
 
     def on_response_complete(self) -> None:
-        """Notes that the answer was given."""
+        """Records that the answer was sent."""
         if self.conn.their_state is h11.SEND_BODY:  # answered before its body was there
             self._answered, self._got = self.loop.time(), 0
         else:
@@ -102,7 +102,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def stage(self) -> int:
-        """How far the request has come: nothing, a part of its head, a part of its body, all of it."""
+        """State of the request: nothing received, part of the head, part of the body, complete."""
         their = self.conn.their_state
         if their is h11.SEND_BODY:
             return _BODY
@@ -127,10 +127,10 @@ class BoundedProtocol(H11Protocol):
                 self.transport.abort()
                 return
 
-    def _look(self) -> None:
-        """Ends it where it takes too long."""
+    def _check(self) -> None:
+        """Closes the connection where it takes too long."""
         now = self.loop.time()
-        self._timer = self.loop.call_later(self.limits.every, self._look)
+        self._timer = self.loop.call_later(self.limits.every, self._check)
         waits = self.transport.get_write_buffer_size()
         if not waits or waits != self._taken[0]:
             self._taken = (waits, now)
@@ -154,11 +154,11 @@ class BoundedProtocol(H11Protocol):
 
     def _too_slow(self) -> None:
         if not self.cycle.response_started:
-            told = b"The request came too slowly."
-            headers = [("content-type", "text/plain"), ("connection", "close"), ("content-length", str(len(told)))]
+            answer = b"The request came too slowly."
+            headers = [("content-type", "text/plain"), ("connection", "close"), ("content-length", str(len(answer)))]
             for event in (
                 h11.Response(status_code=408, headers=headers),
-                h11.Data(data=told),
+                h11.Data(data=answer),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
@@ -168,7 +168,7 @@ class BoundedProtocol(H11Protocol):
 
 
 def room_for_connections() -> None:
-    """Raises this process's limit of open files so far that all connections, and the record's, fit under it."""
+    """Raises this process's limit of open files to what all connections and the record need."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -185,7 +185,7 @@ def _health_only(app: Any) -> Any:
         if scope["type"] != "http" or scope["path"] in HEALTH:
             await app(scope, receive, send)
             return
-        told = {"error": {"what": "Too many connections.", "expected": None, "fix": "Come again in a moment."}}
-        await JSONResponse(told, 503, {"retry-after": "1", "connection": "close"})(scope, receive, send)
+        answer = {"error": {"what": "Too many connections.", "expected": None, "fix": "Try again in a moment."}}
+        await JSONResponse(answer, 503, {"retry-after": "1", "connection": "close"})(scope, receive, send)
 
     return answer

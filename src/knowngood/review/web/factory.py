@@ -1,4 +1,4 @@
-"""Puts the station's web application together."""
+"""Creates the station's web application."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_app(station: Station, *, hosts: tuple[str, ...] = LOOPBACK) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.waiting)
+        batcher: Batcher[Job, Outcome] = Batcher(station.inspect, station.settings.batch, station.settings.queue_size)
         batcher.start()
         health = Health(station, batcher, [overview])
         app.state.batcher, app.state.health, app.state.loop = batcher, health, asyncio.get_running_loop()
@@ -92,7 +92,7 @@ def _known_error(request: Request, error: Exception) -> Response:
     if isinstance(error, (StorageError, RecipeError)):  # its words name places of this machine
         log.warning("a request was refused: %s", error.what)
         return _answer(
-            request, status, _NO_STORE, None, "Come again in a moment; the station's log says more.", headers
+            request, status, _NO_STORE, None, "Try again in a moment; the station's log has the details.", headers
         )
     return _answer(request, status, error.what, error.expected, error.fix, headers)
 

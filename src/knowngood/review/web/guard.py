@@ -1,4 +1,4 @@
-"""What stands before every request: its size, where it comes from, how often; and what goes with every answer."""
+"""Middleware of every request: limits of size, origin and rate, and the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger("knowngood.review")
 
 
 class Rate:
-    """A bucket of tokens for each sender: so many a second, twice as many at once.
+    """Token bucket for each sender: a rate per second and a burst of twice that.
 
     Args:
         rate: Requests a second.
@@ -59,7 +59,7 @@ class Rate:
 
 
 class Guard:
-    """ASGI middleware; see the module.
+    """ASGI middleware with the limits of the settings.
 
     Args:
         app: Behind it.
@@ -71,22 +71,22 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, hosts: tuple[str, ...] = LOOPBACK) -> None:
         self.app, self.settings, self.hosts = app, settings, hosts
         self.rate = Rate(settings.rate, 2 * settings.rate)
-        self.held = 0  # bytes of requests that are being received or worked on
+        self.in_flight = 0  # bytes of requests that are being received or processed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        begun = False
+        started = False
         counted = _Counted(receive, self._most(scope), self)
 
         async def answer(message: Message) -> None:
-            nonlocal begun
-            if counted.over and not begun:
+            nonlocal started
+            if counted.over and not started:
                 return  # whatever the application makes of a request that was cut off, the answer is ours
             if message["type"] == "http.response.start":
-                begun = True
+                started = True
                 have = {name.lower() for name, _ in message["headers"]}
                 more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in have]
                 message["headers"] = [*message["headers"], *more]
@@ -104,11 +104,11 @@ class Guard:
             pass
         except Exception as error:
             log.exception("a request failed")  # for us; who asked gets no trace of it
-            if not begun and not counted.over:
+            if not started and not counted.over:
                 await _failed(error)(scope, receive, answer)
         finally:
-            self.held -= counted.seen
-        if counted.over and not begun:
+            self.in_flight -= counted.seen
+        if counted.over and not started:
             counted.over = False
             await counted.refusal(scope, receive, answer)
 
@@ -116,17 +116,17 @@ class Guard:
         sender = str((scope.get("client") or ("?",))[0])
         wait = 0.0 if scope["path"] in HEALTH else self.rate.wait(sender)
         if wait:
-            return _told(429, "Too many requests.", {"retry-after": str(int(wait) + 1)})
+            return _error(429, "Too many requests.", {"retry-after": str(int(wait) + 1)})
         host = headers.get("host", "")
         if self.settings.open and _bare(host) not in self.hosts:
-            return _told(421, "This station answers on this computer only.")
+            return _error(421, "This station answers on this computer only.")
         if scope["method"] not in SAFE and not _same_site(headers, host):
-            return _told(403, "The request comes from another site.")
+            return _error(403, "The request comes from another site.")
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
-            return _told(400, "The length of the request is no number.")
+            return _error(400, "The length of the request is no number.")
         if len(length) > 18 or int(length) > self._most(scope):
-            return _told(413, f"The request is too large; at most {self._most(scope):,} bytes are taken.")
+            return _error(413, f"The request is too large; at most {self._most(scope):,} bytes are taken.")
         return None
 
     def _most(self, scope: Scope) -> int:
@@ -136,11 +136,11 @@ class Guard:
 
 
 class _TooLargeError(Exception):
-    """The body went on after its limit."""
+    """The request body is larger than its limit."""
 
 
 class _Counted:
-    """Counts the bytes that really come: a length may be false or not be told.
+    """Counts the bytes that really come: a Content-Length may be wrong or missing.
 
     Args:
         receive: Of the request.
@@ -151,25 +151,25 @@ class _Counted:
     def __init__(self, receive: Receive, most: int, guard: Guard) -> None:
         self.receive, self.most, self.guard = receive, most, guard
         self.seen, self.over = 0, False
-        self.refusal = _told(413, "The request is too large.")
+        self.refusal = _error(413, "The request is too large.")
 
     async def __call__(self) -> Message:
         message = await self.receive()
         size = len(message.get("body", b""))
         self.seen += size
-        self.guard.held += size
+        self.guard.in_flight += size
         if self.seen > self.most:
             self.over = True
-        elif self.guard.held > self.guard.settings.max_held and self.seen > _SMALL:
+        elif self.guard.in_flight > self.guard.settings.max_request_bytes and self.seen > _SMALL:
             self.over = True
-            self.refusal = _told(503, "Too many large requests at once.", {"retry-after": "1"})
+            self.refusal = _error(503, "Too many large requests at once.", {"retry-after": "1"})
         if self.over:
             raise _TooLargeError
         return message
 
 
 def _same_site(headers: dict[str, str], host: str) -> bool:
-    """Says whether a request that changes something comes from our own pages or from no page at all."""
+    """Returns whether a request that changes something comes from our own pages or from no page at all."""
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
@@ -185,11 +185,11 @@ def _bare(host: str) -> str:
 
 
 def _failed(error: Exception) -> JSONResponse:
-    """Returns the answer to what nobody foresaw; a full disk is told as such."""
+    """Returns the answer to what nobody foresaw; a full disk is reported as such."""
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return _told(503, "The station has no room for the request now.", {"retry-after": "5"})
-    return _told(500, "This is a mistake of ours; the station's log says more.")
+        return _error(503, "The station has no room for the request now.", {"retry-after": "5"})
+    return _error(500, "This is an error of the station; its log has the details.")
 
 
-def _told(status: int, what: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _error(status: int, what: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": {"what": what, "expected": None, "fix": None}}, status, headers)

@@ -1,4 +1,4 @@
-"""Is the station ready? Asked of everything that has to work for a photograph to be inspected and kept."""
+"""Readiness: checks everything that is needed to inspect a photograph and to keep it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from knowngood.review.workers import Worker
 log = logging.getLogger("knowngood.review")
 _PATIENCE = 3.0  # seconds in which record and disk have to answer
 _GOOD_FOR = 1.0  # seconds that a written sign of life is believed
-EVERY = 1.0  # seconds between two looks after the workers
+EVERY = 1.0  # seconds between two checks of the workers
 
 
 class Health:
-    """Looks after the workers, and says what keeps the station from taking photographs.
+    """Restarts dead workers, and reports what keeps the station from accepting photographs.
 
     Args:
         station: Whose record, disk and workers.
@@ -34,7 +34,7 @@ class Health:
         self.station, self.batcher, self.helpers = station, batcher, helpers
         self.ending = False
         self._name = f"{socket.gethostname()[:60]}:{os.getpid()}"
-        self._pool = ThreadPoolExecutor(1, "health")  # its own: busy pages must not keep health from being told
+        self._pool = ThreadPoolExecutor(1, "health")  # its own: busy pages must not delay the health check
         self._asked: asyncio.Future[str | None] | None = None
         self._written_at = float("-inf")
 
@@ -55,7 +55,7 @@ class Health:
             return "The record or the disk does not answer."
 
     async def keep_working(self) -> None:
-        """Starts workers that have died anew, for ever."""
+        """Restarts dead workers until it is cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             self.batcher.ensure()

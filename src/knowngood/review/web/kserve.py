@@ -116,7 +116,7 @@ def answer(document: Any, head: dict[str, Any], columns: dict[str, Sequence[Any]
     """Returns the body of an answer, and the length of its JSON where tensors follow it as bytes.
 
     Args:
-        document: The request, which says what is wanted and how.
+        document: The request, with the wanted outputs and their encoding.
         head: model_name, model_version and id.
         columns: Output name to values: numbers become FP64, strings BYTES.
 
@@ -172,13 +172,13 @@ def server() -> dict[str, Any]:
 
 @router.get("/health/live")
 async def live() -> dict[str, bool]:
-    """Says that the process answers."""
+    """Returns that the process answers."""
     return {"live": True}
 
 
 @router.get("/health/ready", responses={503: {"description": "Not ready."}})
 async def ready(request: Request) -> dict[str, bool]:
-    """Says whether photographs are taken."""
+    """Returns whether photographs are accepted."""
     await be_ready(request)
     return {"ready": True}
 
@@ -204,7 +204,7 @@ def metadata(station: AtStation, model: str, version: str | None = None) -> dict
 @router.get("/models/{model}/ready", responses=REFUSALS, dependencies=[Anybody])
 @router.get("/models/{model}/versions/{version}/ready", responses=REFUSALS, dependencies=[Anybody])
 async def model_ready(request: Request, station: AtStation, model: str, version: str | None = None) -> dict[str, Any]:
-    """Says whether the model takes photographs."""
+    """Returns whether the model accepts photographs."""
     await be_ready(request)
     await run_in_threadpool(_checked, station, model, version)
     return {"name": station.inspector.name, "ready": True}
@@ -245,7 +245,7 @@ async def infer(
 
 def _read(body: bytes, length: str | None, settings: Settings) -> tuple[dict[str, Any], list[bytes]]:
     document, binary = _parts(body, length, settings.max_json_values)
-    most = min(settings.max_images, settings.waiting)
+    most = min(settings.max_images, settings.queue_size)
     return document, photographs_in(document, binary, most, settings.max_pixels)
 
 

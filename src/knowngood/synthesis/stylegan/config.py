@@ -26,22 +26,24 @@ class Widths(BaseModel):
 class SynthesisConfig(Widths):
     """Everything that decides what a generator learns; saved with it."""
 
-    class_: str = Field("bad", description="What is learned: bad, good, or the name of one defect.")
+    class_: str = Field("bad", description="Photographs to train on: bad, good, or the name of one defect.")
     resolution: int = Field(64, description="Side of the pictures: 32, 64, 128 or 256.")
     kimg: float = Field(100.0, gt=0, le=100_000, description="Thousands of photographs that are shown in all.")
     good_kimg: float = Field(
         0.0,
         ge=0,
         le=100_000,
-        description="Before them, thousands of good photographs: how parts look is learned from the many.",
+        description="Before them, thousands of good photographs: the generator starts from them.",
     )
-    freeze: int = Field(
+    freeze_blocks: int = Field(
         0,
         ge=0,
         le=6,
         description="After --good-kimg, blocks of the discriminator, finest first, that stay as they are.",
     )
-    by_defect: bool = Field(False, description="Tell the networks each photograph's defect; samples can name one.")
+    by_defect: bool = Field(
+        False, description="Give the networks each photograph's defect; samples can then be of one."
+    )
     shape: Literal["pad", "crop", "stretch"] = Field(
         "pad",
         description="Photographs that are not square: pad repeats their edges, crop takes the centre, stretch neither.",
@@ -53,8 +55,8 @@ class SynthesisConfig(Widths):
     join_kimg: float = Field(
         10.0, ge=0, description="With both, thousands of photographs before the projected one takes part."
     )
-    projector: str | None = Field(
-        None, description="Network that a projected discriminator looks through; the first at hand if not given."
+    model: str | None = Field(
+        None, description="Feature network of a projected discriminator; the first at hand if not given."
     )
     batch_size: int = Field(16, ge=4, le=1024, description="Photographs a step.")
     learning_rate: float = Field(0.002, gt=0, le=0.1, description="Of both networks (Adam).")
@@ -68,7 +70,10 @@ class SynthesisConfig(Widths):
     )
     mixing: float = Field(0.9, ge=0, le=1, description="Share of the samples whose styles are mixed.")
     ada_target: float = Field(
-        0.6, ge=0, lt=1, description="Overfitting at which the discriminator's augmentation is held; 0 for none."
+        0.6,
+        ge=0,
+        lt=1,
+        description="Overfitting at which the discriminator's augmentation is kept constant; 0 for none.",
     )
     ada_kimg: float = Field(
         100.0, gt=0, description="Thousands of photographs in which its probability may move from 0 to 1."
@@ -94,14 +99,14 @@ class SynthesisConfig(Widths):
             raise ValueError(f"--batch-size {self.batch_size} cannot be divided among {self.devices} devices")
         if self.batch_size // self.devices < 4:
             raise ValueError("every device needs 4 photographs a step")
-        if self.freeze and not self.good_kimg:
-            raise ValueError("--freeze is about what --good-kimg has taught")
-        if self.discriminator == "projected" and (self.r1 or self.freeze):
-            raise ValueError("--r1 and --freeze are about a residual discriminator")
-        if self.projector is not None and self.discriminator == "residual":
-            raise ValueError("--projector is about a projected discriminator")
-        if self.projector is not None and self.projector not in BACKBONES:
-            raise ValueError(f"--projector is one of {', '.join(BACKBONES.names())}")
+        if self.freeze_blocks and not self.good_kimg:
+            raise ValueError("--freeze-blocks needs --good-kimg")
+        if self.discriminator == "projected" and (self.r1 or self.freeze_blocks):
+            raise ValueError("--r1 and --freeze-blocks are about a residual discriminator")
+        if self.model is not None and self.discriminator == "residual":
+            raise ValueError("--model is about a projected discriminator")
+        if self.model is not None and self.model not in BACKBONES:
+            raise ValueError(f"--model is one of {', '.join(BACKBONES.names())}")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""A discriminator that looks through a pretrained network: it need not learn to see before it can teach.
+"""Discriminators: residual (StyleGAN2) and projected, which works on features of a pretrained network.
 
 Read from top to bottom: the frozen network with its fixed random mixing, a head for each scale, all of them together.
 What differs from the paper: no batch norm, but the deviations within a group of images beside the maps (without either,
@@ -30,8 +30,8 @@ from knowngood.synthesis.stylegan.networks import GAIN, SLOPE, Discriminator, de
 from knowngood.training.fine_tuning import wants_bf16
 
 NARROW, WIDE = 64, 256  # channels of the finest mixed maps, and the most of a head
-LEVELS = 3  # stages that are looked at, the finest
-GROUP = 8  # images whose deviation is looked at
+LEVELS = 3  # stages that are used, the finest
+GROUP = 8  # images per group of the minibatch deviation
 LAST = 4  # side of the maps of logits
 
 
@@ -73,7 +73,7 @@ class Mixing(nn.Module):
     They spread over all channels what a discriminator could else ignore (section 3.2).
 
     Args:
-        maps: What the network says of some pictures, (B, C_i, H_i, W_i), the finest first: they set the scale.
+        maps: Feature maps of the network for some pictures, (B, C_i, H_i, W_i), the finest first: they set the scale.
     """
 
     scale: Tensor
@@ -102,7 +102,7 @@ class Mixing(nn.Module):
 
 
 class Head(nn.Module):
-    """Judges one scale: halves until the side is 4, then a logit at each place.
+    """Discriminator of one scale: halves until the side is 4, then a logit at each place.
 
     Args:
         side: Of its maps.
@@ -183,14 +183,14 @@ R1_EVERY = 16  # steps between lazy penalties
 
 
 @dataclass
-class Judge:
+class DiscriminatorTraining:
     """A discriminator under training.
 
     Attributes:
         name: "residual" or "projected".
         network: Pictures to logits.
         optimiser: Of its own layers.
-        generator_loss: Of logits of samples: what the generator is taught by.
+        generator_loss: Of logits of samples: the loss of the generator.
         discriminator_loss: Of logits of photographs and of samples.
         r1: Weight of the gradient penalty; 0 for none.
         joins: Step from which it takes part.
@@ -206,35 +206,43 @@ class Judge:
     joins: int = 0
     frozen: tuple[nn.Module, ...] = field(default=())
 
-    def learns(self) -> None:
-        """Has its layers take part in gradients again, but for the frozen ones."""
+    def unfreeze(self) -> None:
+        """Sets `requires_grad` of all layers but the frozen ones."""
         self.network.requires_grad_(True)
         for layer in self.frozen:
             layer.requires_grad_(False)
 
 
-def judges(config: SynthesisConfig, networks: NetworksConfig, device: torch.device) -> list[Judge]:
-    """Returns the discriminators that are asked for, on a device; the first one says how much is overfitted.
+def make_discriminators(
+    config: SynthesisConfig, networks: NetworksConfig, device: torch.device
+) -> list[DiscriminatorTraining]:
+    """Returns the discriminators that are asked for, on a device; the first one measures overfitting.
 
     Two side by side are an ensemble as in Kumari et al. 2022 (Ensembling off-the-shelf models for GAN training).
 
     Raises:
-        WeightsError: There are no weights for the network that a projected one looks through.
+        WeightsError: There are no weights for the network that a projected one uses.
     """
     layout: Any = {"memory_format": torch.channels_last}
     made = []
     if config.discriminator in ("residual", "both"):
         network = Discriminator(networks).to(device).to(**layout)
         optimiser = adam(network, config.learning_rate, R1_EVERY if config.r1_weight else 0)
-        made.append(Judge("residual", network, optimiser, generator_loss, discriminator_loss, r1=config.r1_weight))
+        made.append(
+            DiscriminatorTraining(
+                "residual", network, optimiser, generator_loss, discriminator_loss, r1=config.r1_weight
+            )
+        )
     if config.discriminator in ("projected", "both"):
         kind = torch.bfloat16 if wants_bf16(config.precision) else torch.float32
-        assert config.projector is not None  # whoever asks has chosen one, and keeps its name
-        trunk = seeing(config.projector, config.resolution, networks.channels).to(device).to(**layout)
+        assert config.model is not None  # chosen by `train_generator`, which records its name
+        trunk = seeing(config.model, config.resolution, networks.channels).to(device).to(**layout)
         projected = ProjectedDiscriminator(networks, trunk, kind).to(device).to(**layout)
         optimiser = adam(projected, config.learning_rate * ProjectedDiscriminator.rate)
         joins = config.steps(config.join_kimg) if config.discriminator == "both" else 0
-        made.append(Judge("projected", projected, optimiser, generator_hinge, discriminator_hinge, joins=joins))
+        made.append(
+            DiscriminatorTraining("projected", projected, optimiser, generator_hinge, discriminator_hinge, joins=joins)
+        )
     return made
 
 

@@ -66,13 +66,13 @@ class TrainedGenerator:
             seed: Of latents and noise.
             numbers: Which pictures, N of them.
             truncation: Below 1 nearer to the mean: less varied, fewer broken ones.
-            defects: (N,) the defect of each, where the network was taught with defects; drawn evenly by default.
+            defects: (N,) the defect of each, where the network was trained with defects; drawn evenly by default.
 
         Returns:
             (N, R, R) uint8, or (N, R, R, 3).
 
         Raises:
-            ConfigError: The network knows no such defect.
+            ConfigError: The network was not trained with this defect.
         """
         classes = self._classes(numbers, defects)
         made = []
@@ -101,7 +101,7 @@ class TrainedGenerator:
         wanted = [self.defect_of(number) for number in numbers] if defects is None else defects
         for name in wanted:
             if name not in known:
-                raise ConfigError(f"The generator knows no defect {name!r}.", expected=", ".join(known))
+                raise ConfigError(f"The generator was not trained with the defect {name!r}.", expected=", ".join(known))
         return torch.tensor([known.index(str(name)) for name in wanted], device=self.network.mapping.average.device)
 
 

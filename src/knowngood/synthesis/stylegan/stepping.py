@@ -20,11 +20,11 @@ from knowngood.data.copies import seed_of
 from knowngood.errors import TrainingError
 from knowngood.synthesis.stylegan.augmentations import MOST, augmented
 from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
-from knowngood.synthesis.stylegan.discriminators import R1_EVERY, Judge, adam, judges
+from knowngood.synthesis.stylegan.discriminators import R1_EVERY, DiscriminatorTraining, adam, make_discriminators
 from knowngood.synthesis.stylegan.losses import gradient_penalty, path_lengths, path_penalty
 from knowngood.synthesis.stylegan.networks import Generator, mixed
 
-PATH_EVERY, ADA_EVERY = 4, 4  # steps between lazy penalties, and between two looks at overfitting
+PATH_EVERY, ADA_EVERY = 4, 4  # steps between lazy penalties, and between two checks of overfitting
 _PATH_DECAY, _PATH_SHRINK = 0.01, 2
 _RAMP = 0.05  # the average's half-life is at most this share of what was shown
 
@@ -55,13 +55,13 @@ class Shown:
 
 @dataclass
 class Progress:
-    """What a training knows of itself besides weights.
+    """State of a training besides weights.
 
     Attributes:
         step: Steps done in all phases.
         p: Probability of the discriminator's augmentation.
         path: Running mean of path lengths.
-        signs: Sum of the signs of logits of photographs, and how many, since the last look.
+        signs: Sum of the signs of logits of photographs, and how many, since the last check.
         history: A row a tick.
     """
 
@@ -86,7 +86,7 @@ class Training:
         torch.manual_seed(config.seed)
         layout: Any = {"memory_format": torch.channels_last}
         self.generator = Generator(networks).to(fabric.device).to(**layout)
-        self.judges = judges(config, networks, fabric.device)
+        self.discriminators = make_discriminators(config, networks, fabric.device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.for_generator = adam(self.generator, config.learning_rate, PATH_EVERY if config.path_length else 0)
         self.progress = Progress()
@@ -108,25 +108,25 @@ class Training:
         real = real.to(fabric.device).contiguous(memory_format=torch.channels_last)
         classes = None if classes is None else classes.to(fabric.device)
         with fabric.autocast():
-            self._teach_generator(len(real), classes)
+            self._generator_step(len(real), classes)
             if config.path_length and progress.step % PATH_EVERY == 0:
                 self._smooth_paths(max(1, len(real) // _PATH_SHRINK), classes)
-            self._teach_judges(real, classes)
-        for judge in self._at_work():
-            if judge.r1 and progress.step % R1_EVERY == 0:
-                self._penalise(judge, real, classes)
+            self._discriminator_step(real, classes)
+        for discriminator in self._at_work():
+            if discriminator.r1 and progress.step % R1_EVERY == 0:
+                self._penalise(discriminator, real, classes)
         progress.step += 1
         self._average()
         if progress.step % ADA_EVERY == 0:
             self._check()
             self._adapt()
 
-    def _teach_generator(self, count: int, classes: Tensor | None) -> None:
+    def _generator_step(self, count: int, classes: Tensor | None) -> None:
         seen = augmented(self.generator.synthesis(self._styles(count, classes)), self.progress.p)
         loss = torch.zeros((), device=seen.device)
-        for judge in self._at_work():
-            judge.network.requires_grad_(False)
-            loss = loss + judge.generator_loss(judge.network(seen, classes))
+        for discriminator in self._at_work():
+            discriminator.network.requires_grad_(False)
+            loss = loss + discriminator.generator_loss(discriminator.network(seen, classes))
         self._move(self.for_generator, self.generator, loss)
         self.losses["generator"] = loss.detach()
 
@@ -140,29 +140,29 @@ class Training:
         self._move(self.for_generator, self.generator, loss)
         self.losses["path"] = loss.detach()
 
-    def _teach_judges(self, real: Tensor, classes: Tensor | None) -> None:
+    def _discriminator_step(self, real: Tensor, classes: Tensor | None) -> None:
         with torch.no_grad():
             fake = self.generator.synthesis(self._styles(len(real), classes, learn=False))
         p = self.progress.p
         fake, real = augmented(fake, p), augmented(real, p)
-        for first, judge in enumerate(self._at_work()):
-            judge.learns()
-            on_fake, on_real = judge.network.both(fake, real, classes)
-            loss = judge.discriminator_loss(on_real, on_fake)
-            self._move(judge.optimiser, judge.network, loss)
-            self.losses[judge.name] = loss.detach()
+        for first, discriminator in enumerate(self._at_work()):
+            discriminator.unfreeze()
+            on_fake, on_real = discriminator.network.both(fake, real, classes)
+            loss = discriminator.discriminator_loss(on_real, on_fake)
+            self._move(discriminator.optimiser, discriminator.network, loss)
+            self.losses[discriminator.name] = loss.detach()
             if first == 0:
                 self.progress.signs[0] += float(on_real.detach().sign().mean()) * len(real)
                 self.progress.signs[1] += len(real)
 
-    def _penalise(self, judge: Judge, real: Tensor, classes: Tensor | None) -> None:
+    def _penalise(self, discriminator: DiscriminatorTraining, real: Tensor, classes: Tensor | None) -> None:
         seen = augmented(real, self.progress.p)
-        penalty = gradient_penalty(lambda pictures: judge.network(pictures, classes), seen)
-        self._move(judge.optimiser, judge.network, penalty * (judge.r1 * R1_EVERY))
+        penalty = gradient_penalty(lambda pictures: discriminator.network(pictures, classes), seen)
+        self._move(discriminator.optimiser, discriminator.network, penalty * (discriminator.r1 * R1_EVERY))
         self.losses["r1"] = penalty.detach()
 
-    def _at_work(self) -> list[Judge]:
-        return [judge for judge in self.judges if judge.joins <= self.progress.step]
+    def _at_work(self) -> list[DiscriminatorTraining]:
+        return [discriminator for discriminator in self.discriminators if discriminator.joins <= self.progress.step]
 
     def _styles(self, count: int, classes: Tensor | None, *, learn: bool = True) -> Tensor:
         device, latent = self.fabric.device, self.config.latent
@@ -174,8 +174,8 @@ class Training:
 
     def freeze(self, blocks: int) -> None:
         """Leaves the finest blocks of discriminators as they are from now on (freeze-D, Mo et al. 2020)."""
-        for judge in self.judges:
-            judge.frozen = tuple(judge.network.finest(blocks))
+        for discriminator in self.discriminators:
+            discriminator.frozen = tuple(discriminator.network.finest(blocks))
 
     def _move(self, optimiser: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -224,19 +224,22 @@ class Training:
             "generator": self.generator.state_dict(),
             "average": self.average.state_dict(),
             "for_generator": self.for_generator.state_dict(),
-            "judges": {judge.name: [judge.network.state_dict(), judge.optimiser.state_dict()] for judge in self.judges},
+            "discriminators": {
+                discriminator.name: [discriminator.network.state_dict(), discriminator.optimiser.state_dict()]
+                for discriminator in self.discriminators
+            },
             "progress": vars(self.progress),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` returned."""
+        """Restores what `state` returned."""
         for name, value in state.items():
             if name == "progress":
                 self.progress = Progress(**value)
-            elif name == "judges":
-                for judge in self.judges:
-                    judge.network.load_state_dict(value[judge.name][0])
-                    judge.optimiser.load_state_dict(value[judge.name][1])
+            elif name in ("discriminators", "judges"):  # "judges" in checkpoints of version 0.1
+                for discriminator in self.discriminators:
+                    discriminator.network.load_state_dict(value[discriminator.name][0])
+                    discriminator.optimiser.load_state_dict(value[discriminator.name][1])
             else:
                 getattr(self, name).load_state_dict(value)
 

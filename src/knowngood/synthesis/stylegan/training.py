@@ -1,4 +1,4 @@
-"""Trains a StyleGAN with Fabric: phases, checkpoints that a killed run goes on from, a film of fixed latents."""
+"""Trains a StyleGAN with Fabric: phases, checkpoints to resume from, and a grid of samples at each tick."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from knowngood.synthesis.stylegan.stepping import Shown, Training, phases
 from knowngood.training.fine_tuning import wants_bf16
 from knowngood.training.processes import in_processes, silence_logs
 
-CHECKPOINT, HISTORY, FILM = "work/last.ckpt", "history.json", "film"
+CHECKPOINT, HISTORY, GRIDS = "work/last.ckpt", "history.json", "grids"
 ACROSS, DOWN = 8, 6  # pictures of a grid
-_FILM_MS = 250
+_GRIDS_MS = 250
 Watcher = Callable[[TrainedGenerator, float], dict[str, float]]  # averaged generator, kimg; adds to the history
 
 
@@ -38,12 +38,12 @@ def train_stylegan(
     config: SynthesisConfig,
     watcher: Watcher | None = None,
 ) -> list[dict[str, float]]:
-    """Trains, or goes on with what a killed training left in `folder`, step for step as if it had not been killed.
+    """Trains, or resumes a killed training in `folder`, step for step as if it had not been killed.
 
     Args:
         shown: Photographs by the name of their phase: "good" where `good_kimg` asks for them, and `config.class_`.
         facts: What the pictures will be, with the sizes of the networks.
-        folder: For work/last.ckpt, generator.safetensors, history.json and film/.
+        folder: For work/last.ckpt, generator.safetensors, history.json and grids/.
         config: Everything else.
         watcher: Asked after each tick.
 
@@ -81,26 +81,26 @@ def _run(
     _go_on(training, folder / CHECKPOINT, facts.networks)
     plan = [(name, steps) for name, steps in phases(config)]
     total, every = sum(steps for _, steps in plan), max(1, config.steps(config.tick_kimg))
-    tell = _Telling(training, facts, folder, watcher, total)
+    recorder = _Recorder(training, facts, folder, watcher, total)
     if fabric.is_global_zero and not training.progress.step:
-        tell.grid()
+        recorder.grid()
     before = 0
     try:
         for name, steps in plan:
             second = before > 0
             if second:
-                training.freeze(config.freeze)
+                training.freeze(config.freeze_blocks)
             for number in range(max(0, training.progress.step - before), steps):
                 if second and number == 0:
                     training.progress.p = 0.0  # other photographs, and nothing overfitted yet
                 training.step(shown[name], number)
-                tell.step()
+                recorder.step()
                 done = training.progress.step
                 if fabric.is_global_zero and (done % every == 0 or done == total):
-                    tell.tick()
+                    recorder.tick()
             before += steps
     finally:
-        tell.close()
+        recorder.close()
     fabric.barrier()
 
 
@@ -108,8 +108,11 @@ def _go_on(training: Training, checkpoint: Path, networks: NetworksConfig) -> No
     if not checkpoint.is_file():
         return
     state = torch.load(checkpoint, map_location=training.fabric.device, weights_only=True)
-    mine = {judge.name for judge in training.judges}
-    if state.pop("networks") != networks.model_dump() or state.get("judges", {}).keys() != mine:
+    mine = {discriminator.name for discriminator in training.discriminators}
+    if (
+        state.pop("networks") != networks.model_dump()
+        or (state.get("discriminators") or state.get("judges") or {}).keys() != mine
+    ):
         raise ConfigError(
             f"{checkpoint} is of other networks.",
             expected=f"resolution {networks.resolution}, {networks.channels} channels, the same widths, discriminator "
@@ -119,15 +122,15 @@ def _go_on(training: Training, checkpoint: Path, networks: NetworksConfig) -> No
     training.load(state)
 
 
-class _Telling:
-    """What a training leaves behind at each tick, and how it tells of itself."""
+class _Recorder:
+    """Writes history, grid, generator and checkpoint at each tick, and reports progress."""
 
     def __init__(
         self, training: Training, facts: GeneratorFacts, folder: Path, watcher: Watcher | None, total: int
     ) -> None:
         self.training, self.facts, self.folder, self.watcher = training, facts, folder, watcher
         self.each = training.config.batch_size / 1000  # kimg a step
-        self.began, self.at = time.perf_counter(), training.progress.step
+        self.started, self.at = time.perf_counter(), training.progress.step
         self.main = training.fabric.is_global_zero
         self.task = reporter().start("StyleGAN", total, self.at) if self.main else 0
 
@@ -145,7 +148,7 @@ class _Telling:
 
     def tick(self) -> None:
         """Row of the history, grid, generator, checkpoint; the checkpoint last."""
-        progress, seconds = self.training.progress, time.perf_counter() - self.began
+        progress, seconds = self.training.progress, time.perf_counter() - self.started
         shown = (progress.step - self.at) * self.each
         row = {name: round(float(value), 5) for name, value in self.training.losses.items()}
         row = {"kimg": round(self.kimg, 3), **row, "p": round(progress.p, 4)}
@@ -161,16 +164,16 @@ class _Telling:
         with whole_file(self.folder / CHECKPOINT) as scratch:
             torch.save(state, scratch)
         reporter().say("  ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.items()))
-        self.began, self.at = time.perf_counter(), progress.step
+        self.started, self.at = time.perf_counter(), progress.step
 
     def generator(self) -> TrainedGenerator:
         facts = self.facts.model_copy(update={"shown": round(self.kimg * 1000)})
         return TrainedGenerator(self.training.average, facts)
 
     def grid(self) -> None:
-        """Adds a picture of the same latents to the film."""
+        """Adds a picture of the same latents to grids/."""
         pictures = self.generator().pictures(self.training.config.seed, range(ACROSS * DOWN))
-        path = self.folder / FILM / f"{round(self.kimg * 1000):09d}.png"
+        path = self.folder / GRIDS / f"{round(self.kimg * 1000):09d}.png"
         with whole_file(path) as scratch:
             Image.fromarray(grid_of(pictures, ACROSS)).save(scratch, format="PNG")
 
@@ -181,12 +184,12 @@ def grid_of(pictures: npt.NDArray[np.uint8], across: int) -> npt.NDArray[np.uint
     return np.concatenate(rows, axis=0)
 
 
-def write_film(folder: Path) -> Path | None:
-    """Joins the grids to one animation, film.gif; returns None where there are fewer than two."""
-    paths = sorted((folder / FILM).glob("*.png"))
+def write_animation(folder: Path) -> Path | None:
+    """Joins the grids to one animation, grids.gif; returns None where there are fewer than two."""
+    paths = sorted((folder / GRIDS).glob("*.png"))
     if len(paths) < 2:
         return None
     frames = [Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE) for path in paths]
-    with whole_file(folder / "film.gif") as scratch:
-        frames[0].save(scratch, format="GIF", save_all=True, append_images=frames[1:], duration=_FILM_MS, loop=0)
-    return folder / "film.gif"
+    with whole_file(folder / "grids.gif") as scratch:
+        frames[0].save(scratch, format="GIF", save_all=True, append_images=frames[1:], duration=_GRIDS_MS, loop=0)
+    return folder / "grids.gif"

@@ -15,12 +15,12 @@ KILLS = int(os.environ.get("KNOWNGOOD_KILLS", "3"))
 WRITER = """
 import sys
 from knowngood.review.store.record import Record
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 
 record = Record(sys.argv[1])
 print("ready", flush=True)
 for number in range(int(sys.argv[2]), 100_000):
-    said = record.verdicts.say(Said(1, "good" if number % 2 else "bad", "ann", key=f"k{number}"))
+    said = record.verdicts.add(NewVerdict(1, "good" if number % 2 else "bad", "ann", key=f"k{number}"))
     print(said, flush=True)  # the acknowledgement
 """
 

@@ -19,7 +19,7 @@ from knowngood.review.store.database import APPEND_ONLY, Base, Database
 from knowngood.review.store.deciding import Decider
 from knowngood.review.store.inspections import Filed
 from knowngood.review.store.record import Record
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 
 FileSome = Callable[..., list[int]]
 
@@ -33,7 +33,7 @@ def test_the_migrations_make_the_tables_that_the_code_speaks_of(record: Record) 
 
 def test_a_record_is_opened_again_as_it_was_left(url: str, record: Record, file_some: FileSome) -> None:
     numbers = file_some(0.5, region=(1, 2, 3, 4))
-    record.verdicts.say(Said(numbers[0], "bad", "ann", defect="chip"))
+    record.verdicts.add(NewVerdict(numbers[0], "bad", "ann", defect="chip"))
     again = Record(url)
     row = again.inspections.one(numbers[0])
     assert row is not None
@@ -46,7 +46,7 @@ def test_a_record_is_opened_again_as_it_was_left(url: str, record: Record, file_
 @pytest.mark.parametrize("change", ["UPDATE {} SET who = 'x'", "DELETE FROM {}"])
 def test_the_database_itself_refuses_changes(record: Record, file_some: FileSome, table: str, change: str) -> None:
     number = file_some(0.5)[0]
-    record.verdicts.say(Said(number, "good", "ann"))
+    record.verdicts.add(NewVerdict(number, "good", "ann"))
     revision = record.revisions.everything()[0]["id"]
     record.revisions.sign(revision, revision, agrees=True, result={}, who="ann", why="")
     with (
@@ -60,13 +60,13 @@ def test_the_database_itself_refuses_changes(record: Record, file_some: FileSome
 def test_an_undo_is_a_row_of_its_own(record: Record, file_some: FileSome) -> None:
     number = file_some(0.5)[0]
     assert [row["id"] for row in record.queue.take("tab")] == [number]
-    first = record.verdicts.say(Said(number, "good", "ann"), "tab")
+    first = record.verdicts.add(NewVerdict(number, "good", "ann"), "tab")
     assert record.queue.take("tab") == []
     undone = record.verdicts.undo("ann", "tab")
     assert undone is not None
     assert undone["id"] == first
     assert [row["id"] for row in record.queue.take("tab")] == [number]
-    record.verdicts.say(Said(number, "bad", "ann", defect="scratch"), "tab")
+    record.verdicts.add(NewVerdict(number, "bad", "ann", defect="scratch"), "tab")
     rows = record.verdicts.everything()
     assert [(r["verdict"], r["undoes"]) for r in rows] == [("good", None), ("undo", first), ("bad", None)]
     assert [r["verdict"] for r in record.verdicts.standing()] == ["bad"]
@@ -74,8 +74,8 @@ def test_an_undo_is_a_row_of_its_own(record: Record, file_some: FileSome) -> Non
 
 def test_one_takes_back_only_what_oneself_said_each_once(record: Record, file_some: FileSome) -> None:
     a, b = file_some(0.5, 0.6)
-    record.verdicts.say(Said(a, "good", "ann"))
-    record.verdicts.say(Said(b, "good", "bob"))
+    record.verdicts.add(NewVerdict(a, "good", "ann"))
+    record.verdicts.add(NewVerdict(b, "good", "bob"))
     assert record.verdicts.undo("ann", "tab")["inspection_id"] == a  # type: ignore[index]
     assert record.verdicts.undo("ann", "tab") is None
     assert record.verdicts.undo("eve", "tab") is None
@@ -85,8 +85,8 @@ def test_one_takes_back_only_what_oneself_said_each_once(record: Record, file_so
 def test_a_request_that_is_sent_twice_counts_once(record: Record, file_some: FileSome) -> None:
     a, _ = file_some(0.6, 0.5)
     record.queue.take("tab")
-    said = Said(a, "good", "ann", key="k1")
-    assert record.verdicts.say(said, "tab") == record.verdicts.say(said, "tab")
+    said = NewVerdict(a, "good", "ann", key="k1")
+    assert record.verdicts.add(said, "tab") == record.verdicts.add(said, "tab")
     first, second = (record.verdicts.undo("ann", "tab", key="k2") for _ in range(2))
     assert first == second
     assert len(record.verdicts.everything()) == 2
@@ -99,15 +99,15 @@ def test_a_request_that_is_sent_twice_at_once_counts_once(url: str, record: Reco
         record.queue.take("tab")
         gate, told = threading.Barrier(2), list[object]()
 
-        def say(side: Record, said: Said, gate: threading.Barrier = gate, told: list[object] = told) -> None:
+        def say(side: Record, new: NewVerdict, gate: threading.Barrier = gate, told: list[object] = told) -> None:
             gate.wait()
             try:
-                told.append(side.verdicts.say(said, "tab"))
+                told.append(side.verdicts.add(new, "tab"))
             except BaseException as error:
                 told.append(error)
 
-        said = Said(number, "good", "ann", key=f"k{number}")
-        threads = [threading.Thread(target=say, args=(side, said)) for side in sides]
+        new = NewVerdict(number, "good", "ann", key=f"k{number}")
+        threads = [threading.Thread(target=say, args=(side, new)) for side in sides]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -120,11 +120,15 @@ def test_a_request_that_is_sent_twice_at_once_counts_once(url: str, record: Reco
 
 def test_wrong_verdicts_are_refused(record: Record, file_some: FileSome) -> None:
     number = file_some(0.5)[0]
-    for said in (Said(number, "undo", "ann"), Said(number, "maybe", "ann"), Said(number, "good", "ann", defect="chip")):
+    for said in (
+        NewVerdict(number, "undo", "ann"),
+        NewVerdict(number, "maybe", "ann"),
+        NewVerdict(number, "good", "ann", defect="chip"),
+    ):
         with pytest.raises(ConfigError, match="verdict"):
-            record.verdicts.say(said)
+            record.verdicts.add(said)
     with pytest.raises(ConfigError, match="no inspection 999"):
-        record.verdicts.say(Said(999, "good", "ann"))
+        record.verdicts.add(NewVerdict(999, "good", "ann"))
     assert record.verdicts.everything() == []
 
 
@@ -139,8 +143,8 @@ def test_the_biggest_doubt_is_handed_out_first_and_skipped_ones_last(record: Rec
 
 def test_a_bigger_doubt_moves_an_image_forward_unless_it_is_settled(record: Record, file_some: FileSome) -> None:
     a, b = file_some(0.5, 0.6)
-    unseen = file_some(0.1, doubt=None)[0]
-    record.verdicts.say(Said(b, "good", "ann"))
+    unseen = file_some(0.1, priority=None)[0]
+    record.verdicts.add(NewVerdict(b, "good", "ann"))
     new = [(a, 3.0, "audit"), (b, 3.0, "audit"), (unseen, 2.0, "audit")]
     assert record.queue.add(new) == 2
     assert record.queue.add(new) == 0
@@ -164,7 +168,7 @@ def test_two_holders_never_have_the_same_image(url: str, record: Record, file_so
         try:
             while rows := own.queue.take(holder, 2):
                 seen[holder].append(rows[0]["id"])
-                own.verdicts.say(Said(rows[0]["id"], "good", holder), holder)
+                own.verdicts.add(NewVerdict(rows[0]["id"], "good", holder), holder)
         except BaseException as error:
             failures.append(error)
         finally:
@@ -187,15 +191,15 @@ def test_what_somebody_else_holds_cannot_be_judged(record: Record, file_some: Fi
     assert record.queue.take("bob's") == []
     for holder in ("bob's", None):
         with pytest.raises(ConflictError):
-            record.verdicts.say(Said(number, "good", "bob"), holder)
-    record.verdicts.say(Said(number, "good", "ann"), "ann's")
-    with pytest.raises(ConflictError, match="no longer yours"):
-        record.verdicts.say(Said(number, "bad", "ann"), "ann's")
+            record.verdicts.add(NewVerdict(number, "good", "bob"), holder)
+    record.verdicts.add(NewVerdict(number, "good", "ann"), "ann's")
+    with pytest.raises(ConflictError, match="no longer"):
+        record.verdicts.add(NewVerdict(number, "bad", "ann"), "ann's")
 
 
 def test_an_image_comes_back_from_a_browser_that_is_gone(url: str, record: Record, file_some: FileSome) -> None:
     number = file_some(0.5)[0]
-    short = Record(url, held=0.0)
+    short = Record(url, hold_seconds=0.0)
     short.queue.take("gone")
     assert [r["id"] for r in record.queue.take("next")] == [number]
     assert short.queue.keep("gone") == 0
@@ -222,7 +226,7 @@ def test_a_moved_threshold_is_a_revision_that_is_served_once_it_is_approved(
     assert (second["parent_id"], second["who"], second["why"]) == (first["id"], "bob", "an escape at the customer")
     assert second["hash"] != first["hash"]
     assert served(record, made) == first
-    assert record.revisions.to_serve(first["scoring"], unsigned=True) == second
+    assert record.revisions.to_serve(first["scoring"], allow_unapproved=True) == second
     record.revisions.sign(first["id"], second["id"], agrees=True, result={}, who="eve", why="")
     again = Record(url)
     assert served(again, made) == second
@@ -308,9 +312,9 @@ def test_impossible_people_are_refused(record: Record, name: str, role: str) -> 
 def test_the_story_of_a_unit_has_everything_in_order(record: Record, file_some: FileSome) -> None:
     a, b = file_some(0.5, 0.2, unit="4711", lot="L1")
     file_some(0.4, unit="4712", lot="L1")
-    record.verdicts.say(Said(a, "bad", "ann", defect="chip", note="left edge"))
+    record.verdicts.add(NewVerdict(a, "bad", "ann", defect="chip", note="left edge"))
     record.verdicts.undo("ann", "tab")
-    record.verdicts.say(Said(a, "good", "ann"), "tab")
+    record.verdicts.add(NewVerdict(a, "good", "ann"), "tab")
     story = record.inspections.story("4711")
     assert [row["id"] for row in story] == [a, b]
     assert [(v["verdict"], v["undone"]) for v in story[0]["verdicts"]] == [
@@ -342,13 +346,13 @@ def test_a_persons_word_goes_before_the_sets(record: Record, file_some: FileSome
             for r, label in zip(rows[:3], (0, 0, 0), strict=True)
         ],
     )
-    record.verdicts.say(Said(numbers[0], "bad", "ann", defect="chip"))
-    record.verdicts.say(Said(numbers[2], "drop", "ann"))
-    record.verdicts.say(Said(numbers[3], "bad", "ann"))
+    record.verdicts.add(NewVerdict(numbers[0], "bad", "ann", defect="chip"))
+    record.verdicts.add(NewVerdict(numbers[2], "drop", "ann"))
+    record.verdicts.add(NewVerdict(numbers[3], "bad", "ann"))
     scoring = record.revisions.everything()[0]["scoring"]
     scored = {row["id"]: (row["label"], row["given"], row["defect"]) for row in record.labels.scored(scoring)}
     assert scored == {numbers[0]: (1, 0, "chip"), numbers[1]: (0, 0, None), numbers[3]: (1, None, "bad")}
-    said = [(row["image"], row["verdict"], row["said_defect"]) for row in record.verdicts.corrections()]
+    said = [(row["image"], row["verdict"], row["verdict_defect"]) for row in record.verdicts.corrections()]
     assert sorted(said) == sorted([(rows[0]["image"], "bad", "chip"), (rows[2]["image"], "drop", None)])
 
 

@@ -28,7 +28,7 @@ def recipe(trained_run: Path) -> Recipe:
 
 @pytest.fixture
 def make_station(recipe: Recipe, tmp_path: Path) -> Iterator[Callable[..., Station]]:
-    """Makes a station on an empty record: make_station(waiting=3)."""
+    """Makes a station on an empty record: make_station(queue_size=3)."""
     made: list[Station] = []
 
     def make(**settings: Any) -> Station:

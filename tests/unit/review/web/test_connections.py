@@ -218,7 +218,7 @@ def test_a_body_in_pieces_is_cut_at_the_limit(
 def test_large_requests_at_once_are_bounded_together(
     listen: Callable[..., Live], make_station: Callable[..., Station], crowd: list[socket.socket], parts: Path
 ) -> None:
-    live = listen(BoundedProtocol, make_station(max_held=3_000_000))
+    live = listen(BoundedProtocol, make_station(max_request_bytes=3_000_000))
     codes = []
     for _ in range(4):
         asking = live.open()

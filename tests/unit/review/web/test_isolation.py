@@ -321,9 +321,9 @@ def test_no_cell_of_a_csv_is_a_formula_and_what_is_read_back_is_what_it_was(
         made = station.inspect([Job(path.read_bytes(), name)])[0]
         said = {"inspection": made.number, "verdict": "bad", "defect": "=HYPERLINK(1)"}
         rows.append({"image": name, "sha256": made.filed.sha256, "label": n % 2, "defect": None, "split": None})
-        from knowngood.review.store.verdicts import Said
+        from knowngood.review.store.verdicts import NewVerdict
 
-        station.record.verdicts.say(Said(said["inspection"], "bad", "ann", defect=said["defect"]))
+        station.record.verdicts.add(NewVerdict(said["inspection"], "bad", "ann", defect=said["defect"]))
     station.record.labels.take_over("=set", [row | {"generated": 0} for row in rows])
     for path in ("/data/verdicts.csv", "/data/manifest.csv"):
         for line in csv.reader(io.StringIO(client.get(path).text)):

@@ -14,7 +14,7 @@ from knowngood.review.inspector import DeepFeatures
 from knowngood.review.overview import Overview
 from knowngood.review.serving import take_over_run
 from knowngood.review.station import Job, Station
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 
 
 def test_features_are_those_of_the_head_and_scoring_is_not_changed_by_taking_them(
@@ -59,8 +59,9 @@ def test_a_run_that_was_taken_over_has_neighbours_and_what_is_doubted_is_none(
     asked = station.record.queue.take("tab", 1)[0] if station.record.queue.counts()["waiting"] else None
     any_row = asked or station.record.inspections.search(most=1)[0]
     found, why = overview.neighbours(any_row)
-    assert (found, why) == ({0: None, 1: None}, "The known photographs are being looked at.")
-    overview.look()
+    assert found == {0: None, 1: None}
+    assert why
+    overview.update()
     found, why = overview.neighbours(any_row)
     assert why == ""
     for label in (0, 1):
@@ -69,10 +70,10 @@ def test_a_run_that_was_taken_over_has_neighbours_and_what_is_doubted_is_none(
         assert (one["label"], one["unit"] != any_row["unit"]) == (label, True)
         assert one["sha256"] not in station.record.queue.waiting()
     seen = overview.view
-    overview.look()
+    overview.update()
     assert overview.view is seen  # nothing has changed
-    station.record.verdicts.say(Said(any_row["id"], "good", "ann"), "tab" if asked else None)
-    overview.look()
+    station.record.verdicts.add(NewVerdict(any_row["id"], "good", "ann"), "tab" if asked else None)
+    overview.update()
     assert overview.view is not seen
 
 
@@ -82,7 +83,7 @@ def test_a_station_without_labels_says_why_there_is_nothing_to_compare_with(
     data = next((parts / "chip").iterdir()).read_bytes()
     number = station.inspect([Job(data, "x.png")])[0].number
     overview: Overview = client.app.state.overview  # type: ignore[attr-defined]
-    overview.look()
+    overview.update()
     told = client.get(f"/queue/near/{number}").json()
     assert (told["good"], told["bad"]) == (None, None)
     assert "--data" in told["why"]
@@ -104,7 +105,7 @@ def test_photographs_that_are_gone_are_asked_for_once(
     for path in station.shelf.folder.rglob("*"):
         if path.is_file():
             path.unlink()
-    other.look()
+    other.update()
     assert other._broken == {row["sha256"]}
-    other.look()
+    other.update()
     assert fresh.of([row["sha256"]])[0] == []

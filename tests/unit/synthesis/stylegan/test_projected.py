@@ -26,7 +26,7 @@ SEEN_BY, SIDE = "efficientnet_lite0", 32
 
 def config(**fields: object) -> SynthesisConfig:
     plain = {"resolution": 32, "batch_size": 4, "kimg": 0.016, "tick_kimg": 0.008, "latent": 16, "precision": "fp32"}
-    projected = {"discriminator": "projected", "projector": SEEN_BY}
+    projected = {"discriminator": "projected", "model": SEEN_BY}
     return SynthesisConfig.model_validate(plain | projected | fields)
 
 
@@ -84,7 +84,7 @@ def test_the_finest_mixed_maps_depend_on_the_coarsest_and_keep_their_spread() ->
 
 def test_what_it_sees_through_is_neither_trained_nor_saved() -> None:
     training = Training(config(), NETWORKS, Fabric(accelerator="cpu", devices=1))
-    judge = training.judges[0].network
+    judge = training.discriminators[0].network
     assert isinstance(judge, ProjectedDiscriminator)
     trunk = judge._seen_by[0]
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
@@ -148,7 +148,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     training = Training(config(discriminator="both", join_kimg=0.008), NETWORKS, fabric)  # two steps of four
-    residual, projected = training.judges
+    residual, projected = training.discriminators
     assert (residual.name, projected.name) == ("residual", "projected")
     at_first = projected.network.heads[0].score.weight.detach().clone()
     moved = []
@@ -165,9 +165,9 @@ def test_two_judge_side_by_side_and_the_second_may_join_later() -> None:
     ("fields", "said"),
     [
         ({"r1": 0.1}, "residual"),
-        ({"good_kimg": 1, "freeze": 1}, "residual"),
-        ({"projector": "eyes"}, "resnet50"),
-        ({"discriminator": "residual"}, "--projector"),
+        ({"good_kimg": 1, "freeze_blocks": 1}, "residual"),
+        ({"model": "eyes"}, "resnet50"),
+        ({"discriminator": "residual"}, "--model"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(fields: dict[str, object], said: str) -> None:

@@ -20,7 +20,7 @@ from knowngood.synthesis.stylegan.config import NetworksConfig, SynthesisConfig
 from knowngood.synthesis.stylegan.generators import GeneratorFacts, open_generator
 from knowngood.synthesis.stylegan.losses import Square
 from knowngood.synthesis.stylegan.stepping import ADA_EVERY, Shown, Training
-from knowngood.synthesis.stylegan.training import train_stylegan, write_film
+from knowngood.synthesis.stylegan.training import train_stylegan, write_animation
 from knowngood.training.processes import in_processes
 
 NETWORKS = NetworksConfig(resolution=32, latent=16, mapping_layers=2, base=128, most=16)
@@ -56,9 +56,9 @@ def test_it_moves_towards_what_it_is_shown(tmp_path: Path) -> None:
         {"bad": shown(value=30)}, FACTS, dark, config(kimg=0.3, tick_kimg=0.15, ema_kimg=0.02, r1=0.0, path_length=0.0)
     )
     assert bright > open_generator(dark).pictures(0, range(16)).mean() + 60
-    film = write_film(tmp_path)
+    film = write_animation(tmp_path)
     assert film is not None
-    assert len(list((tmp_path / "film").glob("*.png"))) == 3
+    assert len(list((tmp_path / "grids").glob("*.png"))) == 3
 
 
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
     other = FACTS.model_copy(update={"networks": NETWORKS.model_copy(update={"most": 32})})
     with pytest.raises(ConfigError, match="other networks"):
         train_stylegan({"bad": shown()}, other, tmp_path, config(kimg=0.04))
-    judged_otherwise = config(kimg=0.04, discriminator="both", projector="efficientnet_lite0")
+    judged_otherwise = config(kimg=0.04, discriminator="both", model="efficientnet_lite0")
     with pytest.raises(ConfigError, match="projected and residual"):
         train_stylegan({"bad": shown()}, FACTS, tmp_path, judged_otherwise)
 
@@ -94,15 +94,15 @@ def test_good_parts_come_first_and_frozen_blocks_stay(tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     training = Training(config(), NETWORKS, fabric)
     training.freeze(1)
-    before = [p.clone() for layer in training.judges[0].network.finest(1) for p in layer.parameters()]
-    rest = training.judges[0].network.close.weight.clone()
+    before = [p.clone() for layer in training.discriminators[0].network.finest(1) for p in layer.parameters()]
+    rest = training.discriminators[0].network.close.weight.clone()
     for number in range(3):
         training.step(shown(), number)
-    after = [p for layer in training.judges[0].network.finest(1) for p in layer.parameters()]
+    after = [p for layer in training.discriminators[0].network.finest(1) for p in layer.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert not torch.equal(rest, training.judges[0].network.close.weight)
+    assert not torch.equal(rest, training.discriminators[0].network.close.weight)
     history = train_stylegan(
-        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze=1)
+        {"good": shown(30, 200), "bad": shown()}, FACTS, tmp_path, config(good_kimg=0.04, kimg=0.02, freeze_blocks=1)
     )
     assert [row["kimg"] for row in history] == [0.02, 0.04, 0.06]
 
@@ -158,8 +158,8 @@ def steps(folder, config, networks):
         training.step(shown, number)
     parts = {}
     state = training.state()
-    state |= {name: weights for name, (weights, _) in state["judges"].items()}
-    for network in ("generator", "average", *(judge.name for judge in training.judges)):
+    state |= {name: weights for name, (weights, _) in state["discriminators"].items()}
+    for network in ("generator", "average", *(discriminator.name for discriminator in training.discriminators)):
         parts |= {f"{network}.{name}": value.contiguous() for name, value in state[network].items()}
     parts.pop("generator.mapping.average")  # each has seen its own; the averaged generator has their mean
     save_file(parts, folder / f"{fabric.global_rank}.safetensors")
@@ -172,7 +172,7 @@ def test_two_processes_see_different_photographs_and_stay_alike(
     (tmp_path / "steps_of_a_process.py").write_text(STEPS_OF_A_PROCESS)
     monkeypatch.syspath_prepend(tmp_path)
     steps = importlib.import_module("steps_of_a_process").steps
-    both = {"discriminator": "both", "projector": "efficientnet_lite0"}
+    both = {"discriminator": "both", "model": "efficientnet_lite0"}
     in_processes(steps, 2, tmp_path, config(batch_size=8, devices=2, **both), NETWORKS)
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)

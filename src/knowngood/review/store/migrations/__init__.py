@@ -1,1 +1,1 @@
-"""How the tables came to be, one file a step; Alembic runs those that a database lacks."""
+"""Migrations of the tables, one file a step; Alembic runs those that a database lacks."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps on the connection that `opening` hands over."""
+"""Alembic's entry point: runs the steps on the connection of `database`."""
 
 from __future__ import annotations
 

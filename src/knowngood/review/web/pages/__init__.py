@@ -1,4 +1,4 @@
-"""Pages for people, made on the server; each works with the keyboard."""
+"""Pages for people, rendered on the server; each works with the keyboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data: what is in the set, what people corrected, and the corrections as files that `train` takes."""
+"""Data: the images with their labels, corrections by people, and these as files for `train`."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def page(
         and low <= row["defect_score"] <= high
     ]
     kept.sort(key=lambda row: -row["defect_score"])
-    said = station.record.verdicts.corrections()
+    verdicts = station.record.verdicts.corrections()
     return shown(
         request,
         "data.html",
         person,
-        judged=sorted({row["data"] for row in said if row["verdict"] != "unsure"}),
+        sets=sorted({row["data"] for row in verdicts if row["verdict"] != "unsure"}),
         rows=kept[start : start + PAGE],
         total=len(kept),
         counts=_counts(rows),
         defects=sorted({row["defect"] for row in rows if row["defect"]}),
         chart=_histogram(kept) if kept else None,
-        corrections=[row for row in said if changes(row)],
+        corrections=[row for row in verdicts if changes(row)],
         asked={"label": label, "defect": defect, "lot": lot, "low": low, "high": high},
         more=start + PAGE if start + PAGE < len(kept) else None,
         before=max(0, start - PAGE) if start else None,
@@ -67,10 +67,10 @@ def page(
 
 @router.get("/data/verdicts.csv", dependencies=[Anybody])
 def verdicts(station: AtStation, of: Annotated[str, Query(max_length=400)] = "") -> Response:
-    """Returns what people said of one set's images (of all sets without a name), as `train --verdicts` takes it."""
-    said = station.record.verdicts.corrections()
-    rows = [row for row in said if row["verdict"] != "unsure" and of in ("", row["data"])]
-    lines = [(r["image"], r["verdict"], r["said_defect"] or "") for r in rows]
+    """Returns the verdicts on one set's images (of all sets without a name), as `train --verdicts` reads them."""
+    verdicts = station.record.verdicts.corrections()
+    rows = [row for row in verdicts if row["verdict"] != "unsure" and of in ("", row["data"])]
+    lines = [(r["image"], r["verdict"], r["verdict_defect"] or "") for r in rows]
     return _csv("verdicts.csv", ("image", "verdict", "defect"), lines)
 
 
@@ -86,7 +86,7 @@ def manifest(station: AtStation) -> Response:
 
 
 def changes(row: Row) -> bool:
-    """Says whether a verdict changes what the set says."""
+    """Returns whether a verdict differs from the set's label."""
     return row["verdict"] == "drop" or (row["verdict"] in _WORDS and row["label"] != _WORDS[row["verdict"]])
 
 

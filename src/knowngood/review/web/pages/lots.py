@@ -1,4 +1,4 @@
-"""Lots: first-pass yield, the map of one, and the control charts that tell of drift."""
+"""Lots: first-pass yield, the map of one, and the control charts for drift."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DRAWN = 80  # lots of a chart, the newest
 def page(
     request: Request, station: AtStation, person: Known, together: Together, by: Literal["lot", "machine"] = "lot"
 ) -> Response:
-    """Shows lots or machines, and where they have drifted."""
+    """Shows lots or machines, and those beyond an alarm line."""
     strange = together.view.strange.get(by, {})
     rows = [row | {"features": strange.get(row["id"])} for row in station.record.inspections.by_lot()]
     facts, limits = drift(rows, by)

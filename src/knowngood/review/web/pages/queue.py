@@ -1,4 +1,4 @@
-"""The queue: one doubtful image after the other, judged with single keys."""
+"""The review queue: one image after the other, verdicts by single keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from knowngood.review.station import Station, box_of
 from knowngood.review.store.inspections import Row
 from knowngood.review.store.people import Person
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 from knowngood.review.web.access import Anybody, AtStation, FromPage, Known, Together, Worker
 from knowngood.review.web.pages.shared import inspection, shown
 
@@ -25,13 +25,13 @@ Key = Annotated[str | None, Field(max_length=64, pattern=r"^[0-9a-zA-Z-]+$")]
 
 
 class Window(BaseModel):
-    """Who asks."""
+    """One browser window."""
 
     model_config = ConfigDict(extra="forbid")
     tab: Tab
 
 
-class Judged(Window):
+class VerdictForm(Window):
     """A verdict from the page."""
 
     inspection: int = Field(gt=0, lt=1 << 31)
@@ -44,20 +44,20 @@ class Judged(Window):
 
 
 class Skipped(Window):
-    """An image that is put back."""
+    """An image that is skipped."""
 
     inspection: int = Field(gt=0, lt=1 << 31)
 
 
 class Undone(Window):
-    """The last verdict is taken back."""
+    """Undo of the last verdict."""
 
     key: Key = None
 
 
 @router.get("/")
 def home() -> Response:
-    """Leads to the queue."""
+    """Redirects to the queue."""
     return RedirectResponse("/queue", 303)
 
 
@@ -73,7 +73,7 @@ def page(request: Request, station: AtStation, person: Known) -> Response:
 
 @router.post("/queue/next", dependencies=[FromPage])
 def take(station: AtStation, person: Worker, window: Window) -> dict[str, Any]:
-    """Hands out images."""
+    """Assigns images to the window."""
     return _state(station, person, window.tab)
 
 
@@ -82,40 +82,40 @@ def near(station: AtStation, together: Together, number: int) -> dict[str, Any]:
     """Returns the nearest known good and the nearest known bad of an inspection's photograph."""
     found, why = together.neighbours(inspection(station, number))
     names = ("id", "unit", "image", "lot", "defect", "split")
-    told = {word: None if (row := found[label]) is None else {n: row[n] for n in names} for word, label in _WORDS}
-    return {**told, "why": why}
+    neighbours = {word: None if (row := found[label]) is None else {n: row[n] for n in names} for word, label in _WORDS}
+    return {**neighbours, "why": why}
 
 
 @router.post("/queue/verdict", dependencies=[FromPage])
-def say(request: Request, station: AtStation, person: Worker, judged: Judged) -> dict[str, Any]:
+def give_verdict(request: Request, station: AtStation, person: Worker, given: VerdictForm) -> dict[str, Any]:
     """Adds a verdict and hands out the next image; the answer comes when the verdict is on the disk."""
-    said = Said(
-        judged.inspection,
-        judged.verdict,
+    new = NewVerdict(
+        given.inspection,
+        given.verdict,
         person.name,
-        judged.defect or None,
-        box_of(judged.region),
-        judged.note,
-        judged.key,
-        judged.seconds,
+        given.defect or None,
+        box_of(given.region),
+        given.note,
+        given.key,
+        given.seconds,
     )
-    number = station.record.verdicts.say(said, holder_of(person, judged.tab))
-    request.app.state.figures.verdicts.labels(judged.verdict).inc()
-    return _state(station, person, judged.tab) | {"verdict": number}
+    number = station.record.verdicts.add(new, holder_of(person, given.tab))
+    request.app.state.figures.verdicts.labels(given.verdict).inc()
+    return _state(station, person, given.tab) | {"verdict": number}
 
 
 @router.post("/queue/skip", dependencies=[FromPage])
 def skip(station: AtStation, person: Worker, skipped: Skipped) -> dict[str, Any]:
-    """Puts an image behind all others."""
+    """Moves an image to the end of the queue."""
     station.record.queue.give_back(holder_of(person, skipped.tab), skipped.inspection, skip=True)
     return _state(station, person, skipped.tab)
 
 
 @router.post("/queue/undo", dependencies=[FromPage])
 def undo(request: Request, station: AtStation, person: Worker, undone: Undone) -> dict[str, Any]:
-    """Takes back the last verdict of this person and hands its image to them again."""
+    """Undoes the last verdict of this person and assigns its image to them again."""
     holder = holder_of(person, undone.tab)
-    row = station.record.verdicts.undo(person.name, holder, key=undone.key, seconds=station.record.queue.held)
+    row = station.record.verdicts.undo(person.name, holder, key=undone.key, seconds=station.record.queue.hold_seconds)
     if row is None:
         return _state(station, person, undone.tab) | {"undone": None}
     request.app.state.figures.verdicts.labels("undo").inc()
@@ -126,13 +126,13 @@ def undo(request: Request, station: AtStation, person: Worker, undone: Undone) -
 
 @router.post("/queue/keep", dependencies=[FromPage])
 def keep(station: AtStation, person: Worker, window: Window) -> dict[str, int]:
-    """Hears that a window is still open."""
+    """Renews the assignment of the images of an open window."""
     return {"held": station.record.queue.keep(holder_of(person, window.tab))}
 
 
 @router.post("/queue/release", dependencies=[FromPage])
 def release(station: AtStation, person: Worker, tab: Annotated[str, Form(max_length=64)]) -> dict[str, int]:
-    """Takes the images of a closed window back."""
+    """Frees the images of a closed window."""
     return {"freed": station.record.queue.give_back(holder_of(person, tab))}
 
 

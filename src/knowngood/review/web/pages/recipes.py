@@ -1,4 +1,4 @@
-"""Recipes: revisions, requalification on a golden set with a person's word, and whether people agree."""
+"""Recipes: revisions, requalification on a golden set, approvals, and the agreement of people."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def sign(
     result = {"split": split, "figures": told.figures, "p_value": told.p_value, "flipped": len(told.flipped)}
     own = may_approve_own(request)
     station.record.revisions.sign(old, new, agrees=agrees, result=result, who=person.name, why=why.strip(), own=own)
-    station.look_again()
+    station.refresh_revision()
     return RedirectResponse("/recipes", 303)
 
 

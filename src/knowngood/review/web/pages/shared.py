@@ -1,4 +1,4 @@
-"""What all pages share: templates, pictures of the record, the page that tells of trouble."""
+"""Parts of all pages: templates, pictures of the record, the error page."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def shown(request: Request, name: str, person: Person | None, *, status: int = 2
 def trouble(
     request: Request, status: int, title: str, what: str, fix: str | None, headers: dict[str, str] | None
 ) -> Response:
-    """Returns the page that tells what went wrong and what to do."""
+    """Returns the error page: what went wrong and what to do."""
     answer = shown(request, "trouble.html", None, status=status, title=title, what=what, fix=fix)
     for name, value in (headers or {}).items():
         answer.headers[name] = value
@@ -129,7 +129,7 @@ async def small(station: AtStation, pictures: Pictures, number: int) -> Response
 
 @router.get("/pictures/{number}/heat.png", dependencies=[Anybody])
 async def heat(station: AtStation, pictures: Pictures, number: int) -> Response:
-    """Returns the photograph under its map with the boxes; the header x-region tells the largest box."""
+    """Returns the photograph under its map with the boxes; the header x-region holds the largest box."""
 
     def made() -> Response:
         row = inspection(station, number)

@@ -18,13 +18,13 @@ _TRIES = Rate(1 / 6, 10)  # of one address: ten at once, then one in six seconds
 
 @router.get("/sign-in")
 def page(request: Request) -> Response:
-    """Asks for the token."""
+    """Shows the form for the token."""
     return shown(request, "signin.html", None, wrong="")
 
 
 @router.post("/sign-in", dependencies=[FromPage])
 def sign_in(request: Request, station: AtStation, token: Annotated[str, Form(max_length=200)]) -> Response:
-    """Takes the token and gives the browser a secret of its own."""
+    """Checks the token and starts a session of the browser."""
     address = request.client.host if request.client else "?"
     if _TRIES.wait(address):
         return shown(request, "signin.html", None, status=429, wrong="Too many tries; wait a little.")
@@ -50,5 +50,5 @@ def sign_out(request: Request, station: AtStation) -> Response:
 
 @router.get("/api")
 def api(request: Request, person: Known) -> Response:
-    """Shows what the API takes, made from its own OpenAPI document."""
+    """Shows the API, from its own OpenAPI document."""
     return shown(request, "api.html", person, document=request.app.openapi())

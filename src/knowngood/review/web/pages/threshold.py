@@ -1,4 +1,4 @@
-"""The threshold: move it, see what it would cost, save it with a reason."""
+"""The threshold page: change the thresholds, see the consequences, save them with a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETS = {
     "calibration": "calibration images",
     "test": "test images",
     "held-out": "calibration and test images",
-    "judged": "images that people judged",
+    "verdicts": "images with a verdict",
     "all": "everything with a label",
 }
 CONFIDENCE = 0.95
@@ -29,11 +29,11 @@ _NO_TRAINING = ("calibration", "test", "val")
 
 @router.get("/threshold")
 def page(request: Request, station: AtStation, person: Known) -> Response:
-    """Shows the page; its figures come as numbers and are counted in the browser."""
+    """Shows the page; the browser fetches the scores and computes the figures."""
     counts = {name: len(rows_of(station, name)) for name in SETS}
     chosen = next((name for name in SETS if counts[name]), "all")
     revision = station.served() or station.last
-    at_once = station.settings.unsigned
+    at_once = station.settings.allow_unapproved
     return shown(
         request, "threshold.html", person, sets=SETS, counts=counts, chosen=chosen, revision=revision, at_once=at_once
     )
@@ -65,10 +65,10 @@ def cell(
     rows = [row for row in rows_of(station, of) if row["label"] == label]
     reasons = [row["input_reason"] for row in rows]
     decided: list[str] = decide([row["defect_score"] for row in rows], cuts, reasons).tolist() if rows else []
-    inside = [row for row, said in zip(rows, decided, strict=True) if said == decision]
+    inside = [row for row, found in zip(rows, decided, strict=True) if found == decision]
     inside.sort(key=lambda row: row["defect_score"], reverse=decision == "accept")
-    said = f"{'bad' if label else 'good'}, {decision}"
-    return shown(request, "pictures.html", person, rows=inside[:_SHOWN], total=len(inside), said=said)
+    caption = f"{'bad' if label else 'good'}, {decision}"
+    return shown(request, "pictures.html", person, rows=inside[:_SHOWN], total=len(inside), caption=caption)
 
 
 @router.post("/threshold", dependencies=[FromPage])
@@ -79,7 +79,7 @@ def save(
     high: Annotated[float, Form(allow_inf_nan=False)],
     why: Annotated[str, Form(max_length=1000)],
 ) -> Response:
-    """Saves the cuts as a new revision, which is served when it is approved."""
+    """Saves the thresholds as a new revision, which is served when it is approved."""
     station.move_threshold(low, high, person.name, why)
     return RedirectResponse("/recipes", 303)
 
@@ -89,7 +89,7 @@ def rows_of(station: Station, name: str) -> list[Row]:
     rows = [row for row in station.record.labels.scored(station.scoring) if not row["generated"]]
     if name == "all":
         return rows
-    if name == "judged":
+    if name == "verdicts":
         return [row for row in rows if row["split"] is None and row["given"] is None]
     if name == "held-out":
         return [row for row in rows if row["split"] in _NO_TRAINING]

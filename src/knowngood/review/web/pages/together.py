@@ -1,4 +1,4 @@
-"""Data, all at once: the map of the photographs, and the copies among them."""
+"""Views over all data: the map of the photographs, and the copies among them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = 4  # of a coordinate: finer than a screen
 
 @router.get("/data/map")
 def page(request: Request, person: Known, together: Together) -> Response:
-    """Shows the map; its points come as numbers and are drawn in the browser."""
+    """Shows the map; the browser fetches and draws the points."""
     view = together.view
     shown_now = 0 if view.known is None or view.known.plane is None else len(view.known.rows)
     why = "" if shown_now else _why(together)
@@ -64,7 +64,7 @@ def copies(
         total=len(groups),
         contradict=sum(one.contradict for one in groups),
         across=sum(one.across for one in groups),
-        looked=view.copies is not None,
+        searched=view.copies is not None,
         left_out=view.left_out,
         more=start + PAGE if start + PAGE < len(groups) else None,
         before=max(0, start - PAGE) if start else None,
@@ -76,5 +76,5 @@ def _why(together: Overview) -> str:
     if done < everything:
         return f"Photographs are being compared: {done} of {everything}. Load the page again in a while."
     if together.view.known is None:
-        return "The photographs are being looked at. Load the page again in a moment."
-    return "Fewer than three labelled photographs can be read: serve with --data, or judge some."
+        return "The photographs are being compared. Load the page again in a moment."
+    return "Fewer than three labelled photographs can be read: serve with --data, or give some verdicts."

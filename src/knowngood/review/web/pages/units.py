@@ -1,4 +1,4 @@
-"""Units: search, and the whole story of one."""
+"""Units: search, and the history of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from knowngood.errors import DataError
 from knowngood.review.station import tidy
-from knowngood.review.store.verdicts import Said
+from knowngood.review.store.verdicts import NewVerdict
 from knowngood.review.web.access import Anybody, AtStation, FromPage, Known, Worker
 from knowngood.review.web.pages.shared import inspection, shown
 
@@ -37,7 +37,7 @@ def search(
 
 @router.get("/units/of/{number}", dependencies=[Anybody])
 def of(station: AtStation, number: int) -> Response:
-    """Leads to the unit of an inspection."""
+    """Redirects to the unit of an inspection."""
     row = inspection(station, number)
     return _story_of(row["unit"], row["lot"])
 
@@ -50,7 +50,7 @@ def story(
     unit: Annotated[str, Query(max_length=1000)],
     lot: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
-    """Shows everything that was inspected and said of one unit; a name that several lots have leads to all of them."""
+    """Shows all inspections and verdicts of one unit; a name that occurs in several lots lists all of them."""
     name = tidy(unit) or ""
     lots = station.record.inspections.lots_of(name)
     if not lots or (lot is not None and tidy(lot) not in lots):
@@ -67,9 +67,9 @@ def story(
 
 @router.post("/units/replay", dependencies=[FromPage])
 def replay(request: Request, station: AtStation, person: Known, number: Annotated[int, Form()]) -> Response:
-    """Repeats an inspection and says whether it agrees."""
-    told = station.replay(inspection(station, number))
-    return shown(request, "replay.html", person, told=told)
+    """Repeats an inspection and shows whether the result agrees."""
+    result = station.replay(inspection(station, number))
+    return shown(request, "replay.html", person, result=result)
 
 
 @router.post("/units/verdict", dependencies=[FromPage])
@@ -86,8 +86,8 @@ def correct(
     bad = verdict == "bad"
     if not verdict:
         raise DataError("No verdict was chosen.", fix="Choose one.")
-    said = Said(number, verdict, person.name, (defect.strip() or None) if bad else None, note=note.strip() or None)
-    station.record.verdicts.say(said)
+    new = NewVerdict(number, verdict, person.name, (defect.strip() or None) if bad else None, note=note.strip() or None)
+    station.record.verdicts.add(new)
     return _story_of(row["unit"], row["lot"])
 
 

@@ -1,4 +1,4 @@
-"""The first shape of the record, with triggers that hold what was said."""
+"""The first tables of the record, with triggers that refuse changes of verdicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _who_and_when() -> tuple[sa.Column[str], sa.Column[str]]:
 
 
 def upgrade() -> None:
-    """Makes all tables."""
+    """Creates all tables."""
     _people()
     _facts()
     _said()
@@ -143,7 +143,7 @@ def _said() -> None:
 
 
 def _hold(table: str) -> None:
-    """Makes the database itself refuse to change or delete a row."""
+    """Creates triggers with which the database refuses to change or delete a row."""
     if op.get_bind().dialect.name == "sqlite":
         for verb in ("UPDATE", "DELETE"):
             op.execute(
@@ -161,5 +161,5 @@ def _hold(table: str) -> None:
 
 
 def downgrade() -> None:
-    """Is refused: a record is not thrown away by a command."""
+    """Raises: a record is never downgraded."""
     raise NotImplementedError("The record is never taken back; restore a copy instead.")

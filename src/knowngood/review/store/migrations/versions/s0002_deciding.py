@@ -1,4 +1,4 @@
-"""Revisions by everything that decides, own approvals, and signs of life.
+"""Adds hashes of everything that decides, own approvals, and heartbeats.
 
 Revisions from before name their weights and their recipe.json only. Their hashes are computed as of a recipe with
 nothing else in its folder; `parts` stays empty, which marks them.
@@ -39,7 +39,7 @@ def upgrade() -> None:
 
 
 def _fill_in() -> None:
-    """Writes both hashes of each revision; the trigger that forbids changes is off meanwhile."""
+    """Writes both hashes of each revision, with the trigger that forbids changes off."""
     connection = op.get_bind()
     sqlite = connection.dialect.name == "sqlite"
     if sqlite:
@@ -66,5 +66,5 @@ def _fill_in() -> None:
 
 
 def downgrade() -> None:
-    """Is refused: a record is not thrown away by a command."""
+    """Raises: a record is never downgraded."""
     raise NotImplementedError("The record is never taken back; restore a copy instead.")

@@ -1,4 +1,4 @@
-"""Why a photograph has to be looked at whatever its score."""
+"""Adds the reason why a photograph is sent to review whatever its score."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Is refused: a record is not thrown away by a command."""
+    """Raises: a record is never downgraded."""
     raise NotImplementedError("The record is never taken back; restore a copy instead.")

@@ -1,4 +1,4 @@
-"""Did a generator learn by heart? Its samples against the images it was taught, as near as new real images come."""
+"""How generated images compare with real ones: copies of training images, KID, overlap, diversity, outliers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _NEAREST = 0.05  # share of the real distances that the above is taken of
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """How near samples come to what was taught.
+    """Distances of samples to the training images of their generator.
 
     Attributes:
-        nearest: int64 (M,), row of the taught image that is nearest to each sample.
+        nearest: int64 (M,), row of the training image that is nearest to each sample.
         distance: (M,), to it.
-        real: (R,), the same distances of real images: of new ones to the taught, or else among the taught.
+        real: (R,), the same distances of real images: unseen ones, or else the training images among themselves.
         level: Distance below which a sample counts as a copy.
         copy: bool (M,).
-        nearer: Chance, 0..1, that a sample is nearer to a taught image than a real image is: 0.5 is as new as real
-            ones, 1 is learned by heart.
+        nearer: Chance, 0..1, that a sample is nearer to a training image than a real image is: 0.5 is as novel as real
+            ones, 1 is memorised.
     """
 
     nearest: Ids
@@ -44,13 +44,13 @@ class Memory:
     nearer: float
 
 
-def memory(samples: Rows, taught: Rows, unseen: Rows | None = None) -> Memory:
-    """Compares samples with the images that their maker learned from.
+def memory(samples: Rows, training: Rows, unseen: Rows | None = None) -> Memory:
+    """Compares samples with the images that their generator learned from.
 
     Args:
         samples: (M, D) features.
-        taught: (N, D) features of the images learned from.
-        unseen: (R, D) features of real images of the same kind that it did not learn from; without them the taught
+        training: (N, D) features of the training images.
+        unseen: (R, D) features of real images of the same kind that it did not learn from; without them the training
             images stand in for these, each against the others.
 
     Raises:
@@ -60,15 +60,17 @@ def memory(samples: Rows, taught: Rows, unseen: Rows | None = None) -> Memory:
         `nearer` is the statistic of Meehan et al. 2020, "A non-parametric test to detect data-copying", over the whole
         space.
     """
-    if len(samples) < 1 or len(taught) < 2:
-        raise DataError(f"{len(samples)} samples and {len(taught)} taught images cannot be compared.", expected="1, 2")
-    found = Neighbours(taught)
+    if len(samples) < 1 or len(training) < 2:
+        raise DataError(
+            f"{len(samples)} samples and {len(training)} training images cannot be compared.", expected="1, 2"
+        )
+    found = Neighbours(training)
     distances, rows = found.nearest(samples, 1)
     distance, nearest = distances[:, 0], rows[:, 0]
     if unseen is not None and len(unseen):
         real = found.nearest(unseen, 1)[0][:, 0]
     else:
-        real = found.nearest(taught, 1, owner=np.arange(len(taught)))[0][:, 0]
+        real = found.nearest(training, 1, owner=np.arange(len(training)))[0][:, 0]
     level = NEAR * float(np.quantile(real, _NEAREST))
     ranks = rankdata(np.concatenate([distance, real]))[: len(distance)]
     below = (ranks.sum() - len(distance) * (len(distance) + 1) / 2) / (len(distance) * len(real))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knowngood.errors import DataError
-from knowngood.synthesis.judging import among, kid, memory, overlap, spread, strange, vendi
+from knowngood.synthesis.likeness import among, kid, memory, overlap, spread, strange, vendi
 
 
 @pytest.fixture

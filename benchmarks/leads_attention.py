@@ -1,8 +1,8 @@
-"""How much of a map falls on which part of the picture: on the leads, the body, the tape."""
+"""For benchmarks/leads.py: the share of a map that falls on the leads, the body, the tape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,10 @@ class Attention:
 
 
 def attention(heat: Map, parts: Mapping[str, Mask]) -> dict[str, Attention] | None:
-    """Returns how a map's attention is spread over the parts of a picture.
+    """Returns the share of a map's positive values on each part of a picture.
 
     Args:
-        heat: (H, W) raw map; negative values, which speak for good, are left out.
+        heat: (H, W) raw map; values below 0 (evidence for good) are left out.
         parts: Name to (H, W) bool; parts need not cover the picture, and may overlap.
 
     Returns:
@@ -68,11 +68,11 @@ def stage_attention(
     method: str = "gradcam",
     layers: str | Sequence[str] = ALL,
 ) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
-    """Returns how the attention of each stage is spread over leads, body, tape and rest, photograph by photograph.
+    """Returns, for each stage and photograph, the share of the map on leads, body, tape and rest.
 
     Args:
         classifier: In evaluation mode.
-        pixels: (N, C, H, W) uint8, fitted as the classifier's recipe does.
+        pixels: (N, C, H, W) uint8, preprocessed as the classifier's recipe does.
         part_maps: N times (h, w) with the values of `PARTS`, of the whole photograph at any size.
         method: Of `knowngood.cam.methods`.
         layers: As in `layer_names`; all stages by default.
@@ -96,20 +96,6 @@ def stage_attention(
                 for name in PARTS:
                     shares[name][row] = _share(spread, name)
     return found
-
-
-def outside_shares(heats: Iterable[Map], parts: Iterable[Mask]) -> npt.NDArray[np.float64]:
-    """Returns the share of each map's attention that falls outside the part.
-
-    Args:
-        heats: (H, W) raw maps, such as `values` of what `Recipe.maps` yields.
-        parts: (H, W) bool, where the part is; a box will do, as `Preprocessing(roi=...).inside(H, W)` draws it.
-
-    Returns:
-        (N,) in 0..1; NaN where a map has no positive value.
-    """
-    spread = [attention(heat, {"outside": ~part}) for heat, part in zip(heats, parts, strict=True)]
-    return np.array([_share(s, "outside") for s in spread], np.float64)
 
 
 def _share(spread: Mapping[str, Attention] | None, name: str) -> float:

@@ -1,4 +1,4 @@
-"""The photographs by their first two principal components, hovered for the picture, and what a line can tell there."""
+"""Sections of experiments: PCA scatter, conventional classifiers, removal of suspects, effect of generated images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PcaSummary:
         two: (AUC, accuracy) of a line in two components, cross-validated, or None.
         whole: The same of a plane in all features.
         larger: Share of the larger class: the accuracy of calling everything that.
-        fitted_on: How many images the components and the line were learned from.
+        fitted_on: How many images the components and the line were fitted on.
         features: What the features are, in words.
     """
 
@@ -83,14 +83,14 @@ def _scatter(pca: PcaSummary, shown: pl.DataFrame) -> Markup:
     x = _axis(f"first component ({share[0]} of the variance)", shown["pc1"])
     y = _axis(f"second component ({share[1]})", shown["pc2"])
     chart = Chart(x, y, width=900, height=560)
-    if pca.line is not None and len(ends := _ends(pca.line, x, y)) == 2:
+    if pca.line is not None and len(ends := line_ends(pca.line, x, y)) == 2:
         chart.line(ends, "cut")
     size = 3.6 if shown.height <= _CROWD else 2.8
     for row in shown.sort("label").iter_rows(named=True):
         bad = row["label"] == 1
-        said = f"{(row['defect'] or 'bad') if bad else 'good'}: {row['image']}"
+        caption = f"{(row['defect'] or 'bad') if bad else 'good'}: {row['image']}"
         uri = thumbnail(row["path"], _SIDE).uri
-        chart.picture_point(row["pc1"], row["pc2"], "bad" if bad else "good", uri, said, size)
+        chart.picture_point(row["pc1"], row["pc2"], "bad" if bad else "good", uri, caption, size)
     return chart.svg("Scatter of the photographs by their first two principal components, good and bad marked apart")
 
 
@@ -101,7 +101,7 @@ def _axis(title: str, values: pl.Series) -> Axis:
     return linear(title, low - room, high + room)
 
 
-def _ends(line: tuple[float, float, float], x: Axis, y: Axis) -> list[Point]:
+def line_ends(line: tuple[float, float, float], x: Axis, y: Axis) -> list[Point]:
     """Returns where a x + b y + c = 0 enters and leaves the chart."""
     a, b, c = line
     ends = []
@@ -143,7 +143,7 @@ def conventional_section(rows: Rows) -> Section:
         seeds=len({row["seed"] for row in rows}),
         test=(first["test"]["n_good"], first["test"]["n_bad"]),
     )
-    lead = "Taught on the features of a pretrained network, which stays as it is; tested on images never seen before."
+    lead = "Fitted on the features of a pretrained, frozen network; tested on images that were not used in training."
     return Section("conventional", "Conventional classifiers", body, lead)
 
 
@@ -166,10 +166,10 @@ def _words(name: str, rows: Rows) -> dict[str, Any]:
 
 
 _WIDTH, _HEIGHT = 160, 18
-_JUDGES = {
-    "given": "Judged by the given labels",
-    "corrected": "Judged by labels as a person corrected them",
-    "true": "Judged by the true labels",
+_LABELS = {
+    "given": "Measured on the given labels",
+    "corrected": "Measured on the labels as corrected by a person",
+    "true": "Measured on the true labels",
 }
 _LEAD = (
     "Each arm changes the training part only, decided without the test images; differences are to the set as it is, "
@@ -181,9 +181,9 @@ def removal(document: dict[str, Any]) -> Section:
     """Makes the section out of what removal.json holds."""
     reach = max((abs(end) for effect in document["effects"] for end in effect["auroc"]["interval"]), default=0.0) or 1.0
     blocks = []
-    for judge, title in _JUDGES.items():
-        arms = [arm for arm in document["arms"] if arm["judged_by"] == judge]
-        found = {effect["arm"]: effect for effect in document["effects"] if effect["judged_by"] == judge}
+    for labels, title in _LABELS.items():
+        arms = [arm for arm in document["arms"] if arm["judged_by"] == labels]
+        found = {effect["arm"]: effect for effect in document["effects"] if effect["judged_by"] == labels}
         if arms:
             rows = [
                 (arm, found.get(arm["arm"]), whisker((found.get(arm["arm"]) or {}).get("auroc"), reach)) for arm in arms
@@ -193,7 +193,7 @@ def removal(document: dict[str, Any]) -> Section:
         "sections/removal.html",
         blocks=blocks,
         seeds=len(document["seeds"]),
-        preset=document["config"]["train_preset"],
+        preset=document["config"]["preset"],
         notes=document["notes"],
     )
     return Section("removal", "Does removing or relabelling help?", body, _LEAD)

@@ -1,11 +1,8 @@
-"""How well the scores keep good and bad apart: ROC near TPR 1, overkill at fixed escape rates, histogram."""
+"""The report's second half: data, ROC near TPR 1, overkill at fixed escape rates, histograms, calibration, training."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +13,9 @@ from knowngood import wording
 from knowngood.metrics.curves import Floats, reliability
 from knowngood.metrics.thresholds import UNKNOWN, proportion_interval
 from knowngood.report.chart import Axis, Chart, linear, log_counts, logit
-from knowngood.report.page import Section, render
-from knowngood.report.run import RunSummary
-from knowngood.report.sections_inspector import pictures
+from knowngood.report.page import Origin, Section, origin_section, render
+from knowngood.report.pictures import row_pictures
+from knowngood.report.run_summary import RunSummary
 
 _BINS = 36
 _LABEL = 80  # room that one label of the close-up needs, in SVG units
@@ -149,14 +146,14 @@ def _cuts(run: RunSummary) -> list[tuple[float, str]]:
 def _draw_cuts(chart: Chart, cuts: list[tuple[float, str]]) -> None:
     """Labels the lower cut to its left and the upper one to its right, as long as both find room there."""
     taken = ""
-    for value, said in cuts:
+    for value, caption in cuts:
         share = chart.x.share(value)
         if len(cuts) == 1 or taken:
             anchor = "end" if share > 0.62 else "start"
         else:
             anchor = "start" if share < 0.38 else "end"
         row = 0 if taken in ("", "end") and anchor != taken else 1
-        chart.vertical(value, f"{said} {wording.score(value)}", anchor=anchor, row=row)
+        chart.vertical(value, f"{caption} {wording.score(value)}", anchor=anchor, row=row)
         taken = anchor
 
 
@@ -192,7 +189,7 @@ def calibration(run: RunSummary) -> Section | None:
         figures=run.figures,
         count=int(found.count.mean()),
     )
-    return Section("calibration", "Do the scores mean what they say?", body)
+    return Section("calibration", "Are the scores calibrated?", body)
 
 
 History = list[dict[str, float]]
@@ -223,7 +220,7 @@ def _points(history: History, name: str) -> list[tuple[float, float]]:
 
 
 def _curves(history: History, title: str, wanted: list[tuple[str, str, str]]) -> Markup | None:
-    series = [(points, css, said) for name, css, said in wanted if (points := _points(history, name))]
+    series = [(points, css, caption) for name, css, caption in wanted if (points := _points(history, name))]
     if not series:
         return None
     epochs = [x for points, _, _ in series for x, _ in points]
@@ -232,12 +229,12 @@ def _curves(history: History, title: str, wanted: list[tuple[str, str, str]]) ->
     low = 0.0 if title != "AUC" else min(values) - room
     high = min(max(values) + room, 1.0) if title == "AUC" else max(values) + room
     chart = Chart(linear("epoch", min(epochs), max(epochs), whole=True), linear(title, low, high), height=250)
-    for points, css, said in series:
+    for points, css, caption in series:
         chart.line(points, css).dots(points, css, 2.5)
-        if said and len(series) > 1:
+        if caption and len(series) > 1:
             last = points[-1]
             other = next(p for p, c, _ in series if c != css)[-1]
-            chart.note(*last, said, dx=-2, dy=-9 if last[1] >= other[1] else 18, anchor="end")
+            chart.note(*last, caption, dx=-2, dy=-9 if last[1] >= other[1] else 18, anchor="end")
     return chart.svg(f"{title} over the epochs")
 
 
@@ -263,8 +260,8 @@ def data_at_a_glance(run: RunSummary) -> Section | None:
         totals=[sum(counts[s].values()) for s in splits],
         total=sum(kinds.values()),
         data=run.data,
-        good=pictures(_spread(shown.filter(pl.col("label") == 0))),
-        bad=pictures(_one_of_each(shown.filter(pl.col("label") == 1))),
+        good=row_pictures(_spread(shown.filter(pl.col("label") == 0))),
+        bad=row_pictures(_one_of_each(shown.filter(pl.col("label") == 1))),
     )
     return Section("data", "The data at a glance", body)
 
@@ -301,39 +298,7 @@ def _one_of_each(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the figures of a page come from.
-
-    Attributes:
-        command: What to type to run it again.
-        seed: Of the run.
-        data: Its source, root and licence.
-        versions: Package to version.
-        config: The resolved configuration.
-        seconds: What took how long.
-    """
-
-    command: str
-    seed: int
-    data: dict[str, Any]
-    versions: dict[str, str]
-    config: dict[str, Any]
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-def provenance(run: RunSummary) -> Section | None:
+def provenance(run: RunSummary) -> Section:
     """Makes the last section of a training's report."""
     seconds = run.metrics.get("seconds") or {}
     return origin_section(Origin(run.command, run.seed, run.data, run.versions, run.config, seconds))
-
-
-def origin_section(origin: Origin) -> Section:
-    """Makes a section of command, seed, times, versions, configuration, terms of the data."""
-    body = render(
-        "sections/provenance.html",
-        run=origin,
-        seconds=origin.seconds,
-        config=json.dumps(origin.config, indent=2, ensure_ascii=False, default=str),
-    )
-    return Section("provenance", "What was run, and how to run it again", body)

@@ -1,4 +1,4 @@
-"""Every registered maker keeps its promises: image k is decided by the seed and k, and held-out images are not seen."""
+"""Every registered generator: image k is decided by the seed and k, and held-out images are not seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from knowngood.data.records import BAD, Records
 from knowngood.data.splits import split
 from knowngood.errors import DataError, KnownGoodError
 from knowngood.parameters import checked_parameters
-from knowngood.synthesis.generators import MAKERS, Made, Maker, open_maker
+from knowngood.synthesis.generators import GENERATORS, ImageGenerator, Made, open_image_generator
 from knowngood.synthesis.writing import write_set
 from knowngood.workflows.generate import train_generator
 
@@ -40,28 +40,28 @@ def divided(parts: Path) -> Records:
 
 @pytest.fixture(scope="module")
 def places(divided: Records, tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """What each maker is opened on; one that is opened on a run has its folder in RUNS."""
-    made: Places = {name: divided for name in MAKERS if MAKERS.get(name).opened_on == "photographs"}
+    """What each generator is opened on; one that is opened on a run has its folder in RUNS."""
+    made: Places = {name: divided for name in GENERATORS if GENERATORS.get(name).opened_on == "photographs"}
     return made | {name: make(tmp_path_factory.mktemp(name), divided) for name, make in RUNS.items()}
 
 
-# Name of a maker that is opened on a run -> function of (empty folder, divided photographs) that returns such a run.
+# Name of a generator that is opened on a run -> function of (empty folder, divided photographs) that returns one.
 def a_stylegan(folder: Path, divided: Records) -> Path:
     few = {"kimg": 0.04, "tick_kimg": 0.04, "batch_size": 8, "resolution": 32, "base": 128, "most": 16}
-    return train_generator(divided, folder, force=True, projector="efficientnet_lite0", **few).folder
+    return train_generator(divided, folder, allow_few_images=True, model="efficientnet_lite0", **few).folder
 
 
 RUNS: dict[str, Callable[[Path, Records], Path]] = {"stylegan": a_stylegan}
 
 
-@pytest.fixture(params=list(MAKERS))
+@pytest.fixture(params=list(GENERATORS))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def maker(name: str, places: Places) -> Maker:
-    return open_maker(name, places[name], 3)
+def generator(name: str, places: Places) -> ImageGenerator:
+    return open_image_generator(name, places[name], 3)
 
 
 def same(one: Made, two: Made, tolerance: int = 0) -> bool:
@@ -70,24 +70,24 @@ def same(one: Made, two: Made, tolerance: int = 0) -> bool:
     return bool(apart and masks and (one.defect, one.boxes, one.parents) == (two.defect, two.boxes, two.parents))
 
 
-def test_a_number_decides_an_image_whatever_else_is_made(name: str, maker: Maker, places: Places) -> None:
-    many = maker.make([0, 1, 2, 7, 40])
-    again = open_maker(name, places[name], 3).make([0, 1, 2, 7, 40])
+def test_a_number_decides_an_image_whatever_else_is_made(name: str, generator: ImageGenerator, places: Places) -> None:
+    many = generator.make([0, 1, 2, 7, 40])
+    again = open_image_generator(name, places[name], 3).make([0, 1, 2, 7, 40])
     assert all(same(one, two) for one, two in zip(many, again, strict=True))
-    assert same(maker.make([7])[0], many[3], tolerance=1)
-    turned = maker.make([40, 0])
+    assert same(generator.make([7])[0], many[3], tolerance=1)
+    turned = generator.make([40, 0])
     assert same(turned[0], many[4], tolerance=1)
     assert same(turned[1], many[0], tolerance=1)
 
 
-def test_seeds_and_numbers_make_a_difference(name: str, maker: Maker, places: Places) -> None:
-    first, second = maker.make([0, 1])
+def test_seeds_and_numbers_make_a_difference(name: str, generator: ImageGenerator, places: Places) -> None:
+    first, second = generator.make([0, 1])
     assert not same(first, second, 2)
-    assert not same(first, open_maker(name, places[name], 4).make([0])[0], 2)
+    assert not same(first, open_image_generator(name, places[name], 4).make([0])[0], 2)
 
 
-def test_what_is_made_is_bad_alike_and_lies_where_it_says(maker: Maker) -> None:
-    made = maker.make(range(6))
+def test_what_is_made_is_bad_alike_and_lies_where_it_says(generator: ImageGenerator) -> None:
+    made = generator.make(range(6))
     assert {one.label for one in made} == {BAD}
     assert len({one.pixels.ndim for one in made}) == 1
     for one in made:
@@ -96,48 +96,54 @@ def test_what_is_made_is_bad_alike_and_lies_where_it_says(maker: Maker) -> None:
             assert one.mask is None or one.mask[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])].any()
 
 
-def test_only_training_images_are_looked_at(maker: Maker, divided: Records) -> None:
+def test_only_training_images_are_looked_at(generator: ImageGenerator, divided: Records) -> None:
     training = set(divided.of_split("train").frame["image"].to_list())
-    assert set(maker.taught["image"].to_list()) <= training
-    assert maker.taught.schema == {"image": pl.String, "sha256": pl.String, "label": pl.UInt8}
-    assert maker.taught.height
-    assert all(set(one.parents) <= training for one in maker.make(range(12)))
+    assert set(generator.training_images["image"].to_list()) <= training
+    assert generator.training_images.schema == {"image": pl.String, "sha256": pl.String, "label": pl.UInt8}
+    assert generator.training_images.height
+    assert all(set(one.parents) <= training for one in generator.make(range(12)))
 
 
 def test_held_out_images_do_not_change_it(name: str, places: Places) -> None:
-    if MAKERS.get(name).opened_on == "run":
+    if GENERATORS.get(name).opened_on == "run":
         pytest.skip("a run is made of the training split")
     records = places[name]
     assert isinstance(records, Records)
     without = records.of_split("train")
-    pairs = zip(open_maker(name, records, 1).make([0, 5]), open_maker(name, without, 1).make([0, 5]), strict=True)
+    pairs = zip(
+        open_image_generator(name, records, 1).make([0, 5]),
+        open_image_generator(name, without, 1).make([0, 5]),
+        strict=True,
+    )
     assert all(same(one, two) for one, two in pairs)
 
 
-def test_it_is_written_and_read_as_a_data_source(name: str, maker: Maker, tmp_path: Path) -> None:
-    write_set(name, maker, tmp_path / "set", 3, 3)
+def test_it_is_written_and_read_as_a_data_source(name: str, generator: ImageGenerator, tmp_path: Path) -> None:
+    write_set(name, generator, tmp_path / "set", 3, 3)
     frame = load(tmp_path / "set").frame
     assert frame.height == 3
     assert frame["generated"].all()
     assert frame["split"].to_list() == ["train"] * 3
     assert frame["error"].null_count() == 3
-    assert np.array_equal(decode(frame["path"][1]), maker.make([1])[0].pixels)
+    assert np.array_equal(decode(frame["path"][1]), generator.make([1])[0].pixels)
 
 
-def test_it_says_what_it_is(name: str, maker: Maker) -> None:
-    kind = MAKERS.get(name)
+def test_it_says_what_it_is(name: str, generator: ImageGenerator) -> None:
+    kind = GENERATORS.get(name)
     assert len(kind.summary) > 10
     assert all(field.description for field in kind.parameters.model_fields.values())
     assert checked_parameters(kind.parameters, {}) == kind.parameters()
-    assert maker.identity
+    assert generator.identity
 
 
 def test_the_wrong_thing_to_open_is_said(name: str, divided: Records, tmp_path: Path) -> None:
-    wrong = tmp_path if MAKERS.get(name).opened_on == "photographs" else divided
+    wrong = tmp_path if GENERATORS.get(name).opened_on == "photographs" else divided
     with pytest.raises(DataError, match="opened on"):
-        open_maker(name, wrong)
+        open_image_generator(name, wrong)
     with pytest.raises(KnownGoodError):
-        open_maker(name, divided.of_split("test") if MAKERS.get(name).opened_on == "photographs" else tmp_path / "no")
+        open_image_generator(
+            name, divided.of_split("test") if GENERATORS.get(name).opened_on == "photographs" else tmp_path / "no"
+        )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from knowngood.synthesis.judging import among, kid, overlap
+from knowngood.synthesis.likeness import among, kid, overlap
 
 metric_kid = pytest.importorskip("torch_fidelity.metric_kid")
 metric_prc = pytest.importorskip("torch_fidelity.metric_prc")

@@ -1,4 +1,4 @@
-"""Does the margin really rest on what a map marks? Marked places are blurred away, or uncovered, and scored again."""
+"""For benchmarks/localisation.py: raw scores while the places that a map marks are blurred away or uncovered."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ STEPS = 10
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Margins of one picture while it is changed, as areas under their curves.
+    """Mean raw scores of one picture while it is changed (areas under the deletion and insertion curves).
 
     Attributes:
-        deletion: Mean margin while the hottest places are blurred away first; lower is better.
-        insertion: Mean margin while the hottest places come back first into a blurred picture; higher is better.
-        random_deletion: The same as `deletion` in random order: what a map that knows nothing reaches.
+        deletion: Mean raw score while the hottest places are blurred away first; lower is better.
+        insertion: Mean raw score while the hottest places come back first into a blurred picture; higher is better.
+        random_deletion: The same as `deletion` in random order: what an uninformative map reaches.
         random_insertion: The same as `insertion` in random order.
     """
 
@@ -36,7 +36,7 @@ def faithfulness(
     """Measures one map on one picture.
 
     Args:
-        score: Takes (B, C, H, W) uint8, returns margins (B,).
+        score: Takes (B, C, H, W) uint8, returns raw scores (B,).
         image: (C, H, W) uint8.
         heat: (H, W) raw map at the picture's size.
         cells: Places along the longer side that are changed as one; single pixels would make noise, not a picture.

@@ -1,4 +1,4 @@
-"""Rows of the score table as pictures."""
+"""The report's first half: verdict, warnings, decisions with the images behind them, tables by defect and lot."""
 
 from __future__ import annotations
 
@@ -11,27 +11,8 @@ from knowngood import wording
 from knowngood.metrics.decisions import DecisionCounts
 from knowngood.metrics.thresholds import UNKNOWN, proportion_interval
 from knowngood.report.page import Picture, Section, render
-from knowngood.report.pictures import thumbnail
-from knowngood.report.run import RunSummary
-
-
-def pictures(rows: pl.DataFrame) -> list[Picture]:
-    """Returns one picture a row, in the table's order; unreadable files become placeholders."""
-    made = []
-    for row in rows.iter_rows(named=True):
-        small = thumbnail(row["path"] or "")
-        bad = row["label"] == 1
-        made.append(
-            Picture(
-                uri=small.uri,
-                name=row["image"],
-                score=wording.score(row["score"]),
-                tag=(row["defect"] or "bad") if bad else "good",
-                bad=bad,
-                trouble=small.trouble,
-            )
-        )
-    return made
+from knowngood.report.pictures import row_pictures
+from knowngood.report.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -66,16 +47,18 @@ def _sentence(run: RunSummary, counts: DecisionCounts) -> str:
     where = _where(run)
     parts = [f"On {wording.counted(run.shown.height, 'image')} {where},"]
     auc = run.figures.get("auroc")
-    learned_alone = run.config.get("one_class") and not counts.bads
-    if learned_alone:
+    good_only = run.config.get("one_class") and not counts.bads
+    if good_only:
         parts = [f"On {wording.counted(run.shown.height, 'good image')} {where} were scored."]
     elif auc is None:
         parts.append("no AUC can be given, because one class is missing.")
     else:
         interval = wording.decimal_range(run.figures.get("auroc_ci"))
-        told = f", 95 % interval {interval}" if interval else ""
+        with_interval = f", 95 % interval {interval}" if interval else ""
         often = wording.percent(auc)
-        parts.append(f"a bad unit scores above a good one {often} of the time (AUC {wording.decimal(auc)}{told}).")
+        parts.append(
+            f"a bad unit scores above a good one {often} of the time (AUC {wording.decimal(auc)}{with_interval})."
+        )
     if run.decided.height and run.threshold:
         done = []
         if counts.bads:
@@ -92,7 +75,7 @@ def _sentence(run: RunSummary, counts: DecisionCounts) -> str:
         if counts.reviews:
             parts[-1] += f"; {wording.counted(counts.reviews, 'unit')} went to a person"
         parts[-1] += "."
-    if learned_alone:
+    if good_only:
         parts.append(f"{UNKNOWN.capitalize()}.")
     return " ".join(parts)
 
@@ -107,7 +90,7 @@ def _where(run: RunSummary) -> str:
 
 
 def _warning(run: RunSummary, counts: DecisionCounts) -> str | None:
-    """Says so when the shown images contradict the certificate: they are unlike the calibration images."""
+    """Returns a warning where the test contradicts the certificate: its images are unlike the calibration images."""
     proven = (run.threshold or {}).get("certified_escape_rate")
     if run.split != "test" or proven is None or counts.bads == 0:
         return None
@@ -229,7 +212,7 @@ def decisions(run: RunSummary) -> Section | None:
 
 
 def mistakes(run: RunSummary) -> Section | None:
-    """Shows the bads that look most like goods to the inspector, and the other way round."""
+    """Shows the accepted bads with the lowest scores, and the rejected goods with the highest."""
     escapes, overkill = run.picked(1, "accept"), run.picked(0, "reject")
     if not run.decided.height:
         return None
@@ -240,10 +223,12 @@ def mistakes(run: RunSummary) -> Section | None:
     body = render(
         "sections/mistakes.html",
         groups=[
-            (name, said, rows.height, pictures(rows[:_WORST])) for label, name, said, rows in groups if _any(run, label)
+            (name, caption, rows.height, row_pictures(rows[:_WORST]))
+            for label, name, caption, rows in groups
+            if _any(run, label)
         ],
     )
-    lead = "Look here first: some of these labels may be wrong."
+    lead = "Check these labels first: some may be wrong."
     return Section("mistakes", "The worst mistakes", body, lead if escapes.height + overkill.height else "")
 
 
@@ -264,7 +249,7 @@ def _cell(run: RunSummary, label: int, decision: str) -> Cell:
         count=rows.height,
         share=rows.height / whole if whole else None,
         mistake=(label, decision) in ((1, "accept"), (0, "reject")),
-        pictures=pictures(rows[:_CELL]),
+        pictures=row_pictures(rows[:_CELL]),
     )
 
 
