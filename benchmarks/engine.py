@@ -43,8 +43,8 @@ from knowngood.recipe.exporting import export
 from knowngood.recipe.graphs import Scorer
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.manifest import RecipeManifest
-from knowngood.recipe.options import Tolerance
-from knowngood.recipe.runtimes import RUNTIMES, Graph
+from knowngood.recipe.options import RUNTIMES, Tolerance
+from knowngood.recipe.runtimes import Graph
 from knowngood.recipe.session import Session, open_session
 from knowngood.workflows.runs import versions
 

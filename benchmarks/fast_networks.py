@@ -49,7 +49,8 @@ from knowngood.models.weights.search import find
 from knowngood.recipe.bench import loads
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.graphs import Scorer
-from knowngood.recipe.runtimes import RUNTIMES, Graph
+from knowngood.recipe.options import RUNTIMES
+from knowngood.recipe.runtimes import Graph
 from knowngood.training.config import TrainConfig
 from knowngood.training.svm_head import fit_svm_on
 from knowngood.workflows.runs import versions

@@ -31,8 +31,7 @@ from knowngood.recipe.cluster import PartScorer, ScoringTask, listed
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import ExportDocument, folder_of
 from knowngood.recipe.graphs import Scorer, map_kind
-from knowngood.recipe.options import Tolerance
-from knowngood.recipe.runtimes import RUNTIMES
+from knowngood.recipe.options import RUNTIMES, Tolerance
 from knowngood.recipe.session import open_session
 from knowngood.scale.parts import prepared
 

@@ -8,7 +8,8 @@ import pytest
 from knowngood.environment import installed
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.graphs import Scorer, folds_exactly, map_kind
-from knowngood.recipe.runtimes import RUNTIMES, Graph
+from knowngood.recipe.options import RUNTIMES
+from knowngood.recipe.runtimes import Graph
 
 
 @pytest.fixture(params=EXPORTERS.names())

@@ -10,7 +10,8 @@ import pytest
 from knowngood.environment import cores, installed
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.graphs import Scorer, map_kind
-from knowngood.recipe.runtimes import RUNTIMES, Graph
+from knowngood.recipe.options import RUNTIMES
+from knowngood.recipe.runtimes import Graph
 
 
 @pytest.fixture(scope="module", params=RUNTIMES.names())

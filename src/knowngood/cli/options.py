@@ -44,7 +44,7 @@ _NAMES = {
     "classifiers": "knowngood.training.config:CLASSIFIERS",
     "method": "knowngood.cam.methods:METHODS",
     "source": "knowngood.data.sources:SOURCES",
-    "runtime": "knowngood.recipe.runtimes:RUNTIMES",
+    "runtime": "knowngood.recipe.options:RUNTIMES",
 }
 
 

@@ -35,7 +35,7 @@ class Exporter(Protocol):
 
     Attributes:
         summary: One line for tables and help.
-        runtime: Name in `knowngood.recipe.runtimes.RUNTIMES` of what runs it.
+        runtime: Name in `knowngood.recipe.options.RUNTIMES` of what runs it.
         extra: Extra of knowngood that installs what exporting needs.
         packages: Modules that exporting imports; int8 needs those in `int8_packages` as well.
         precisions: Which it can write.

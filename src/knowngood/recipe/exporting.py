@@ -22,9 +22,9 @@ from knowngood.recipe.export_formats import Exporter, Precision, exporter_for
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.graphs import Scorer, folds_exactly, map_kind
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument, Sha256
-from knowngood.recipe.options import Tolerance
+from knowngood.recipe.options import RUNTIMES, Tolerance
 from knowngood.recipe.parity import Holdout, certified, compared, complaints, holdout_images, holdout_splits, likeness
-from knowngood.recipe.runtimes import RUNTIMES, Graph, Outputs, Runtime
+from knowngood.recipe.runtimes import Graph, Outputs, Runtime
 
 FOLDER, DOCUMENT = "exports", "export.json"
 FORMAT = 1

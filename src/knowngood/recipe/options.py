@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from knowngood.registry import Registry
 from knowngood.scale.config import ClusterConfig
+
+if TYPE_CHECKING:
+    from knowngood.recipe.runtimes import Kind
 
 
 class EngineConfig(ClusterConfig):
@@ -32,3 +38,15 @@ class Tolerance(BaseModel):
         0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
     )
     min_likeness: float = Field(0.9, ge=-1, le=1, description="Least mean correlation of the maps.")
+
+
+# Here, and not beside the runtimes, so that a wrong --runtime is found without torch.
+RUNTIMES: Registry[Kind] = Registry(
+    "runtime",
+    "knowngood.runtimes",
+    {
+        "openvino": "knowngood.recipe.runtimes:OPENVINO",
+        "onnxruntime": "knowngood.recipe.runtimes:ONNXRUNTIME",
+        "torch": "knowngood.recipe.runtimes:TORCH",
+    },
+)

@@ -28,7 +28,6 @@ from knowngood.errors import ConfigError, RecipeError
 from knowngood.models.classifier import BATCH, Inspector, device_of
 from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
 from knowngood.recipe.graphs import Scorer, map_kind
-from knowngood.registry import Registry
 from knowngood.telemetry import switch_off
 
 if TYPE_CHECKING:
@@ -114,17 +113,6 @@ class Kind:
         """Returns a runtime of the graph, or of the inspector, that uses so many threads; all cores by default."""
         taken: Any = graph if self.takes_graph else inspector
         return self.opened(taken) if threads is None else self.opened(taken, threads)
-
-
-RUNTIMES: Registry[Kind] = Registry(
-    "runtime",
-    "knowngood.runtimes",
-    {
-        "openvino": "knowngood.recipe.runtimes:OPENVINO",
-        "onnxruntime": "knowngood.recipe.runtimes:ONNXRUNTIME",
-        "torch": "knowngood.recipe.runtimes:TORCH",
-    },
-)
 
 
 PLACE = threading.local()  # `photograph` is the number of the photograph in its batch that a thread computes

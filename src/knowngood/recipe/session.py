@@ -34,7 +34,8 @@ from knowngood.recipe.exporting import DOCUMENT, FOLDER, ExportDocument, folder_
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, items_from
 from knowngood.recipe.maps import HeatMap, at_size, checked_method, drawn, level_of, marked, within
-from knowngood.recipe.runtimes import RUNTIMES, Runtime
+from knowngood.recipe.options import RUNTIMES
+from knowngood.recipe.runtimes import Runtime
 
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda")
