@@ -19,7 +19,7 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.evaluating import Evaluation, evaluate_recipe
 from knowngood.recipe.session import AUTO
 from knowngood.report.evaluation import evaluation_page
-from knowngood.report.run import RunSummary
+from knowngood.report.run_summary import RunSummary
 from knowngood.tables import write_table
 from knowngood.workflows.maps import map_sections
 from knowngood.workflows.runs import shown, versions
