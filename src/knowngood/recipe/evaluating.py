@@ -92,7 +92,8 @@ def evaluate_recipe(  # noqa: PLR0913  (named, and each with a default)
     Raises:
         Those of `knowngood.evaluate`.
     """
-    check_limit("escape", max_escape_rate), check_limit("overkill", max_overkill_rate)
+    check_limit("escape", max_escape_rate)
+    check_limit("overkill", max_overkill_rate)
     loaded_recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     session = _session(loaded_recipe, runtime, any_product, accept_below, reject_from)
     say_unchecked(loaded_recipe, any_product)
@@ -151,9 +152,8 @@ def labelled_records(
     if isinstance(data, Records):
         records = data
     else:
-        records = _plain_folder(Path(data), label_names(good, bad), golden) if source is None else None
-        if records is None:
-            records = loaded(data, source, good=good, bad=bad, unit_from=unit_from)
+        plain = _plain_folder(Path(data), label_names(good, bad), golden) if source is None else None
+        records = loaded(data, source, good=good, bad=bad, unit_from=unit_from) if plain is None else plain
     if verdicts is not None:
         records = with_verdicts(records, verdicts)
         frame = records.frame

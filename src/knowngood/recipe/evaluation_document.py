@@ -12,6 +12,7 @@ from knowngood.data.records import BAD, GOOD
 from knowngood.metrics.decisions import (
     CertificateCheck,
     DecisionCounts,
+    Kind,
     check_certificate,
     check_requirement,
     share_and_interval,
@@ -178,10 +179,9 @@ def required(
         return None
     confidence = document["confidence"]
     counts = _decided(rows.filter(pl.col("left_out").is_null()))
+    limits: dict[Kind, float | None] = {"escape": max_escape_rate, "overkill": max_overkill_rate}
     checked = [
-        check_requirement(kind, limit, counts, confidence)
-        for kind, limit in (("escape", max_escape_rate), ("overkill", max_overkill_rate))
-        if limit is not None
+        check_requirement(kind, limit, counts, confidence) for kind, limit in limits.items() if limit is not None
     ]
     problems = []
     broken = int(((rows["left_out"] == UNREADABLE) & rows["label"].is_not_null()).sum())

@@ -17,6 +17,7 @@ from knowngood.report.run_verdict import Tile, by_defect, by_lot, decisions, rat
 
 _ESCAPES, _WORST, _CAUGHT, _REVIEWED = 120, 16, 6, 12  # pictures of each kind
 _GROUP_ROWS = 20
+_MEANT = 20  # bads from which on a reliability plot says something
 _SIGNS = {"contradicted": ("no", "✕"), "confirmed": ("yes", "✓"), "compatible": ("yes", "✓")}
 _OPEN = ("open", "?")  # of the other findings: there is nothing to tell from
 
@@ -38,7 +39,7 @@ def evaluation_page(document: dict[str, Any], run: RunSummary, maps: Sequence[Se
         by_defect(run),
         by_lot(run),
         _groups(document),
-        calibration(run),
+        calibration(run) if document["decisions"]["bads"] >= _MEANT else None,
         _figures(document),
         _counted(document),
         provenance(run),

@@ -19,7 +19,7 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.evaluating import Evaluation, evaluate_recipe
 from knowngood.recipe.session import AUTO
 from knowngood.report.evaluation import evaluation_page
-from knowngood.report.run import RunSummary
+from knowngood.report.run_summary import RunSummary
 from knowngood.tables import write_table
 from knowngood.workflows.maps import map_sections
 from knowngood.workflows.runs import shown, versions
@@ -93,7 +93,7 @@ def evaluate(  # noqa: PLR0913  (named, and each with a default)
     if folder is None:
         return done
     place = shown(loaded.folder) if loaded.folder is not None else "RECIPE"
-    run = _summary(done, loaded, _command(place, data, folder, wanted))
+    run = _summary(done, loaded, Path(shown(data)).name, _command(place, data, folder, wanted))
     with whole_folder(folder) as scratch:
         write_json(scratch / DOCUMENT, done.document)
         write_table(done.rows, scratch / ROWS)
@@ -120,12 +120,12 @@ def _check_free(folder: Path, force: bool) -> None:
         raise ConfigError(f"{folder} holds an evaluation.", fix="Choose another --out, or replace it with --force.")
 
 
-def _summary(done: Evaluation, recipe: Recipe, command: str) -> RunSummary:
+def _summary(done: Evaluation, recipe: Recipe, data: str, command: str) -> RunSummary:
     """Returns what the sections of a report take: every photograph that counts is one of the split "test"."""
     counted = done.rows.filter(pl.col("left_out").is_null())
     document = done.document
     return RunSummary(
-        title=f"{recipe.manifest.name} on {Path(document['data']['root']).name}",
+        title=f"{recipe.manifest.name} on {data}",
         command=command,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         metrics={
