@@ -377,7 +377,8 @@ def _wait_for(port: int, number: int, log: Path) -> None:
 
 def preload() -> None:
     """Imports what the commands import, so that a forked child begins with its work; starts no thread."""
-    for name in ("torch", "lightning", "onnxruntime", "polars", "sklearn.svm", "timm", "uvicorn", "knowngood"):
+    before = ("torch", "knowngood.models.torchvision_ops")  # what timm and Lightning need to be there
+    for name in (*before, "lightning", "onnxruntime", "polars", "sklearn.svm", "timm", "uvicorn", "knowngood"):
         importlib.import_module(name)
     importlib.import_module("torch").set_num_threads(1)
     for one in pkgutil.walk_packages(importlib.import_module("knowngood").__path__, "knowngood."):
