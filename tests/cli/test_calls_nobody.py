@@ -78,7 +78,7 @@ def test_no_other_machine_is_asked_for(parts: Path, trained_run: Path, tmp_path:
         ("explain", run, parts / "chip", "--out", tmp_path / "maps"),
         ("features", parts, "--out", tmp_path / "x.parquet", *lite),
         ("audit", parts, "--out", tmp_path / "audit", *lite),
-        ("classical", parts, "--out", tmp_path / "classical", *lite, "--models", "lda"),
+        ("classical", parts, "--out", tmp_path / "classical", *lite, "--classifiers", "lda"),
         ("bench", run, "--rounds", "1", "--count", "2"),
         ("weights",),
         ("tape", tmp_path / "tape", "--train", "4", "--test", "2", "--workers", "1"),

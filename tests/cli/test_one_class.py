@@ -201,7 +201,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_returned(
     (folder / "work" / "memory.safetensors").write_bytes(b"half")  # damaged: it is chosen again
     again = run_cli(*words)
     assert again.code == 0, again.err
-    assert "gone on with" in again.err
+    assert "is continued" in again.err
     mine, theirs = (Recipe.load(r).inspector.state_dict() for r in (run, folder))
     assert all(np.array_equal(mine[name].numpy(), theirs[name].numpy()) for name in mine)
     other = run_cli(*words, "--overkill-budget", "0.2")

@@ -27,7 +27,7 @@ def told(done: int, clock: Clock) -> str:
     stream = io.StringIO()
     lines = showing.Lines(stream)
     task = lines.start("work", 100, done)
-    lines.tasks[task].began = lines.tasks[task].told = clock.now
+    lines.tasks[task].began = lines.tasks[task].shown = clock.now
     clock.now += 20.0
     lines.advance(task, 10)
     return stream.getvalue()

@@ -48,7 +48,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, parts: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, parts: Path, watched: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    train(parts, folder, watch=watched, **OPTIONS)
+    train(parts, folder, cam_history=watched, **OPTIONS)
     return folder
 
 
@@ -75,9 +75,9 @@ def test_it_is_made_into_pictures_and_shown(run: Path) -> None:
 def test_a_stopped_training_goes_on_with_its_history(run: Path, parts: Path, watched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with reporting_to(Stopper()), pytest.raises(KeyboardInterrupt):
-        train(parts, folder, watch=watched, **OPTIONS)
+        train(parts, folder, cam_history=watched, **OPTIONS)
     assert [frame.epoch for frame in read_cam_history(folder / "cam_history")] == [0, 1]
-    train(parts, folder, watch=watched, **OPTIONS)
+    train(parts, folder, cam_history=watched, **OPTIONS)
     for ours, theirs in zip(
         read_cam_history(folder / "cam_history"), read_cam_history(run / "cam_history"), strict=True
     ):

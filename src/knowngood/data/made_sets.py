@@ -100,7 +100,7 @@ class MadeSet:
         if found is not None and not force:
             self._check_same(found, about)
             done = bool(found.get("complete")) and (self.out / MANIFEST).is_file()
-            reporter().say(f"the set in {self.out} is {'finished already' if done else 'gone on with'}")
+            reporter().say(f"the set in {self.out} is {'finished already' if done else 'continued'}")
             return done
         with storage_errors(self.out):
             if found is not None:

@@ -80,7 +80,7 @@ def test_arms_add_equally_many_to_training_and_leave_the_test_alone(divided, mak
     arms, left_out = arms_of(divided, given, 10, 0, tmp_path / "work")
     by = {name: arm.records for name, arm in arms.items()}
     assert set(by) == {NONE, "transforms", "stylegan", EVERYTHING, f"stylegan, {ALONE}"}
-    assert "says where its defect is" in left_out["transplant"]
+    assert "mask or box" in left_out["transplant"]
     assert {name: len(one) - len(divided) for name, one in by.items()} == {
         NONE: 0, "transforms": 10, "stylegan": 10, EVERYTHING: 20, f"stylegan, {ALONE}": 10
     }  # fmt: skip

@@ -21,7 +21,7 @@ SMALL = {"model": "efficientnet_lite0", "image_size": 64}
 @pytest.fixture(scope="module", params=["two classes", "one class"])
 def run(request, tmp_path_factory, parts):
     out = tmp_path_factory.mktemp("roi") / "run"
-    options = {"one_class": True, "memory": 300} if request.param == "one class" else {}
+    options = {"one_class": True, "coreset_size": 300} if request.param == "one class" else {}
     return train(parts, out, roi=ROI, **SMALL, **options)
 
 

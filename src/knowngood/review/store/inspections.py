@@ -226,6 +226,6 @@ def _whole() -> Select[Any]:
         *(Revision.hash.label("revision"), Revision.name.label("recipe"), Revision.weights_sha256),
         *(Revision.scoring, Revision.digest, Revision.signed_by),
     )
-    queue = (Queued.priority, Queued.reason, Queued.settled)
+    queue = (Queued.priority.label("priority"), Queued.reason, Queued.settled)
     joined = select(Inspection.__table__, *revision, *queue).join(Revision, Revision.id == Inspection.revision_id)
     return joined.outerjoin(Queued, Queued.inspection_id == Inspection.id)

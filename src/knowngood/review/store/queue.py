@@ -67,7 +67,7 @@ class Queue:
                 )
                 taken = update(Queued).where(Queued.inspection_id.in_(first))
                 connection.execute(taken.values(holder=holder, held_until=until))
-            columns = (Inspection.__table__, Queued.priority, Queued.reason, Queued.passes)
+            columns = (Inspection.__table__, Queued.priority.label("priority"), Queued.reason, Queued.passes)
             query = select(*columns).join(Inspection, Inspection.id == Queued.inspection_id).where(mine)
             found = connection.execute(
                 query.order_by(Queued.passes, Queued.priority.desc(), Queued.inspection_id)
