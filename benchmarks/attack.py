@@ -117,7 +117,8 @@ class Child:
         environment = os.environ | {"ATTACK_LOG": str(self.log), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, bufsize=0, start_new_session=True)
         assert process.stdout is not None
-        process.stdout.readline()  # what it prepares is no input
+        if b"ready" not in process.stdout.readline():  # what it prepares is no input
+            raise RuntimeError(f"The attack cannot begin: {self.log.read_text('utf-8', 'replace')[-2000:]}")
         return process
 
     def answers(self) -> Iterator[dict[str, Any]]:

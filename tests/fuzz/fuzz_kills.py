@@ -246,7 +246,7 @@ class Kills:
             port = int(free.getsockname()[1])
         log = one.shelf.with_suffix(".log")
         recipe = str(self.run / "recipe")
-        words = ["serve", recipe, "--db", one.address, "--port", str(port), "--images", str(one.shelf)]
+        words = ["serve", recipe, "--db", one.address, "--port", str(port), "--image-folder", str(one.shelf)]
         number = fork(words, log)
         try:
             _wait_for(port, number, log)

@@ -52,7 +52,7 @@ class Races:
     """
 
     def __init__(self, folder: Path, seed: int, run: Path, photographs: list[Path], address: str) -> None:
-        from knowngood.recipe.bundle import Recipe
+        from knowngood.recipe.session import open_session
         from knowngood.review.settings import Settings
         from knowngood.review.station import Station
         from knowngood.review.store.record import Record
@@ -62,7 +62,7 @@ class Races:
         self.sides = [Record(address) for _ in range(2)]
         self.record = Record(address)
         settings = Settings(shelf=folder / "images", user="ann", allow_own_approval=True)
-        self.station = Station(Recipe.load(run), self.record, settings)
+        self.station = Station(open_session(run), self.record, settings)
         self.count = 0
         self.said = 0
 
@@ -152,7 +152,7 @@ class Races:
         def approve() -> None:
             self.sides[0].revisions.sign(old["id"], new["id"], agrees=True, result={}, who="eve", why="")
             self.sides[1].revisions.sign(old["id"], old["id"], agrees=False, result={}, who="eve", why="")
-            self.station.look_again()
+            self.station.refresh_revision()
 
         told = at_once(lambda: self.station.inspect(jobs), approve)
         for one in told:
@@ -186,7 +186,7 @@ class Races:
         if len(row["signoffs"]) != 2:
             raise WrongError(f"two words were said on revision {new['id']}, the record has {row['signoffs']}")
         agreed = bool(row["signoffs"][-1]["agrees"])
-        self.station.look_again()
+        self.station.refresh_revision()
         if (self.station.revision["id"] == new["id"]) is not agreed:
             raise WrongError(
                 f"the last word on revision {new['id']} is {agreed}; {self.station.revision['id']} is served"

@@ -49,9 +49,8 @@ class Recipes:
     """
 
     def __init__(self, folder: Path, seed: int, run: Path, photograph: Path) -> None:
-        from knowngood.recipe.digest import decision_digest
-
         from knowngood.recipe.folder import place_of
+        from knowngood.recipe.manifest import decision_digest
         from knowngood.recipe.signing import new_key, sign
 
         self.seed = seed
@@ -92,10 +91,9 @@ class Recipes:
         return self._taken(made, dice)
 
     def _taken(self, made: dict[str, Any], dice: random.Random) -> str:
-        from knowngood.recipe.digest import decision_digest
-
         from knowngood.errors import RecipeError
         from knowngood.recipe.bundle import Recipe, _read_manifest
+        from knowngood.recipe.manifest import decision_digest
         from knowngood.recipe.signing import verify
 
         changed = [name for name in DECIDES if made.get(name) != self.document.get(name)]

@@ -93,7 +93,7 @@ class Requests:
     """
 
     def __init__(self, folder: Path, seed: int, run: Path, photographs: list[Path], address: str = "") -> None:
-        from knowngood.recipe.bundle import Recipe
+        from knowngood.recipe.session import open_session
         from knowngood.review.settings import Settings
         from knowngood.review.station import Station
         from knowngood.review.store.record import Record
@@ -105,7 +105,7 @@ class Requests:
         for name, free in (("open", True), ("closed", False)):
             record = Record(address if free and address else folder / f"{name}.db")
             settings = Settings(shelf=folder / "images", user="tester", open=free, rate=1e9, max_mb=2, max_megapixels=4)
-            self.stations[name] = Station(Recipe.load(run), record, settings)
+            self.stations[name] = Station(open_session(run), record, settings)
             self.apps[name] = make_app(self.stations[name])
         people = self.stations["closed"].record.people
         self.tokens = {role: people.add(role, role) for role in ("operator", "engineer", "auditor")}
