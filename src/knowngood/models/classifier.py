@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
@@ -202,8 +203,7 @@ class Inspector(nn.Module):
 
 def device_of(network: nn.Module) -> torch.device:
     """Returns where a network's tensors are."""
-    tensor: Tensor = next(iter(network.state_dict().values()))
-    return tensor.device
+    return next(chain(network.parameters(), network.buffers())).device
 
 
 def over_batches(
