@@ -144,10 +144,24 @@ class Session:
             ConfigError: This recipe draws no maps, or not by this method.
             UnknownNameError: No such method.
         """
+        checked_method(self.recipe.inspector, method)
+        yield from self.draw(self.stream(items, fitted=True), method=method, fraction=fraction)
+
+    def draw(self, scored: Iterable[Scored], *, method: str = AUTO, fraction: float = FRACTION) -> Iterator[Scored]:
+        """Yields photographs that were scored, in order, each with its map; what has no score or `fitted` has none.
+
+        Args:
+            scored: With `fitted`, and with the size that the map shall have.
+            method: As in `explain`.
+            fraction: As in `explain`.
+
+        Raises:
+            ConfigError: This recipe draws no maps, or not by this method.
+            UnknownNameError: No such method.
+        """
         inspector = self.recipe.inspector
         checked_method(inspector, method)
         device, level = device_of(inspector), level_of(inspector)
-        scored = self.stream(items, fitted=True)
         for group in grouped(scored, _MAPPED, lambda one: one.fitted is not None):
             pixels = [one.fitted for one in group if one.fitted is not None]
             maps: Iterator[npt.NDArray[np.float32]] = iter(())

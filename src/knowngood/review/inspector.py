@@ -22,7 +22,8 @@ from knowngood.errors import ConfigError, DataError, StorageError
 from knowngood.models.classifier import Classifier, over_batches
 from knowngood.models.features import FeatureCache
 from knowngood.models.heads import SvmHead
-from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.bundle import Prediction, Recipe
+from knowngood.recipe.engine import Scored
 from knowngood.recipe.maps import HeatMap, level_of
 from knowngood.recipe.runtimes import PLACE
 from knowngood.recipe.session import Session
@@ -169,6 +170,7 @@ class Prepared:
         brightness: Mean grey level, 0..255.
         contrast: Standard deviation of the grey levels.
         sharpness: Mean absolute step between neighbours, in grey levels.
+        size: Height and width, pixels.
         reason: Why a review is needed whatever the score, or None.
     """
 
@@ -176,6 +178,7 @@ class Prepared:
     brightness: float
     contrast: float
     sharpness: float
+    size: tuple[int, int]
     reason: str | None = None
 
 
@@ -233,7 +236,8 @@ class Inspector:
         """
         with decoding(data, name=name, max_pixels=max_pixels) as decoded:
             fitted, reason = self.recipe.prepared(decoded, any_product=self.session.any_product)
-            return Prepared(fitted, *_facts(decoded.pixels), reason)
+            height, width = decoded.pixels.shape[:2]
+            return Prepared(fitted, *_facts(decoded.pixels), (int(height), int(width)), reason)
 
     def score(self, prepared: Sequence[Prepared]) -> list[float]:
         """Returns defect scores, in 0..1."""
@@ -256,29 +260,27 @@ class Inspector:
         with self._lock:
             return self.embedder.rows(np.stack([one.fitted for one in prepared]))
 
-    def explain(self, images: Sequence[bytes], names: Sequence[str], max_pixels: int) -> Iterator[Explanation | None]:
-        """Yields the maps of photographs, in order; None where the recipe draws no maps.
+    def draw(self, prepared: Sequence[Prepared], predictions: Sequence[Prediction]) -> Iterator[Explanation | None]:
+        """Yields the maps of photographs that were scored, in order; None where the recipe draws no maps.
 
-        At most about 16 million pixels are in memory at once.
+        Maps of at most about 16 million pixels are in memory at once.
 
-        Raises:
-            ImageError: One of them cannot be read.
+        Args:
+            prepared: The photographs.
+            predictions: One of each, with its score and decision.
         """
-        group: list[Pixels] = []
-        sizes: list[tuple[int, int]] = []
-        for place, (data, name) in enumerate(zip(images, names, strict=True), 1):
-            whole = decode(data, name=name, max_pixels=max_pixels)
-            sizes.append((int(whole.shape[0]), int(whole.shape[1])))
-            group.append(_reduced(whole))
-            if place == len(images) or sum(one.shape[0] * one.shape[1] for one in group) > _AT_ONCE:
-                for heat, size in zip(self._maps(group, names[place - len(group) : place]), sizes, strict=True):
-                    yield None if heat is None else Explanation(heat, size)
-                group, sizes = [], []
+        group: list[Scored] = []
+        for place, (one, prediction) in enumerate(zip(prepared, predictions, strict=True), 1):
+            group.append(Scored(prediction, None, size=_drawn_size(*one.size), fitted=one.fitted))
+            if place == len(prepared) or sum(each.size[0] * each.size[1] for each in group) > _AT_ONCE:
+                for heat, whole in zip(self._maps(group), prepared[place - len(group) : place], strict=True):
+                    yield None if heat is None else Explanation(heat, whole.size)
+                group = []
 
-    def _maps(self, group: Sequence[Pixels], names: Sequence[str]) -> list[HeatMap | None]:
+    def _maps(self, group: Sequence[Scored]) -> list[HeatMap | None]:
         try:
             with self._lock:
-                return list(self.session.maps(group, names))
+                return [one.heat for one in self.session.draw(group)]
         except ConfigError:
             return [None] * len(group)
 
@@ -314,12 +316,19 @@ def _facts(pixels: Pixels) -> tuple[float, float, float]:
 def _reduced(photograph: Pixels) -> Pixels:
     """Returns a photograph of at most `_DRAWN` pixels, its proportions kept as well as whole pixels can."""
     height, width = photograph.shape[:2]
-    if height * width <= _DRAWN:
+    tall, wide = _drawn_size(height, width)
+    if (tall, wide) == (height, width):
         return photograph
+    return np.asarray(cv2.resize(photograph, (wide, tall), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _drawn_size(height: int, width: int) -> tuple[int, int]:
+    """Returns height and width of the map of a photograph: at most `_DRAWN` pixels, proportions kept."""
+    if height * width <= _DRAWN:
+        return height, width
     share = (_DRAWN / (height * width)) ** 0.5
     tall, wide = max(1, int(height * share)), max(1, int(width * share))
-    tall, wide = min(tall, _DRAWN // wide), min(wide, _DRAWN // tall)
-    return np.asarray(cv2.resize(photograph, (wide, tall), interpolation=cv2.INTER_AREA), np.uint8)
+    return min(tall, _DRAWN // wide), min(wide, _DRAWN // tall)
 
 
 def _small(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

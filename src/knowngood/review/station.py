@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from knowngood.errors import DataError, ImageError, RecipeError, StorageError, UnsignedError
 from knowngood.metrics.thresholds import ACCEPT, REJECT, REVIEW, Thresholds, decide
-from knowngood.recipe.bundle import Recipe
+from knowngood.recipe.bundle import ERROR, Prediction, Recipe
 from knowngood.recipe.session import Session
 from knowngood.review.inspector import DeepFeatures, Explanation, Inspector, Prepared
 from knowngood.review.settings import Settings
@@ -206,7 +206,7 @@ class Station:
             self._row(job, digest, one, score, revision, cuts)
             for job, digest, one, score in zip(jobs, digests, prepared, scores, strict=True)
         ]
-        rows = self._with_regions(jobs, rows)
+        rows = self._with_regions(jobs, prepared, rows)
         images = [self._kept(job, row) for job, row in zip(jobs, rows, strict=True)]
         return [Outcome(n, row, revision["hash"]) for n, row in self._filed(rows, images)]
 
@@ -293,7 +293,9 @@ class Station:
         with self._explaining:
             if row["sha256"] in self._explained:
                 return self._explained[row["sha256"]]
-        explained = next(self.inspector.explain([data], [row["image"]], self.settings.max_pixels))
+        one = self.inspector.prepare(data, row["image"], self.settings.max_pixels)
+        prediction = Prediction(row["image"], row["defect_score"], row["decision"], row["input_reason"])
+        explained = next(self.inspector.draw([one], [prediction]))
         self._cache_map(row["sha256"], explained)
         return explained
 
@@ -359,25 +361,24 @@ class Station:
             place = str(self.shelf.put(row.sha256, job.data))
         return row.sha256, place, len(job.data)
 
-    def _with_regions(self, jobs: Sequence[Job], rows: list[Filed]) -> list[Filed]:
+    def _with_regions(self, jobs: Sequence[Job], prepared: Sequence[Prepared | str], rows: list[Filed]) -> list[Filed]:
         """Adds regions to photographs that were sent and not accepted; others get theirs when a person opens them."""
-        places = [
-            n
-            for n, (job, row) in enumerate(zip(jobs, rows, strict=True))
-            if row.decision not in (None, ACCEPT) and job.place is None
-        ]
+        wanted = {
+            n: one
+            for n, (job, one, row) in enumerate(zip(jobs, prepared, rows, strict=True))
+            if isinstance(one, Prepared) and row.decision not in (None, ACCEPT) and job.place is None
+        }
         boxed = list(rows)
         try:
-            found = self.inspector.explain(
-                [jobs[n].data for n in places], [rows[n].image for n in places], self.settings.max_pixels
-            )
-            for n, explained in zip(places, found, strict=True):
+            found = self.inspector.draw(list(wanted.values()), [_prediction(rows[n]) for n in wanted])
+            for n, explained in zip(wanted, found, strict=True):
                 self._cache_map(rows[n].sha256, explained)
                 boxed[n] = replace(rows[n], region=None if explained is None else explained.box)
         except Exception as error:
             log.warning("photographs cannot be explained", exc_info=error)
-            if len(places) > 1:
-                boxed = [self._with_regions([job], [row])[0] for job, row in zip(jobs, rows, strict=True)]
+            if len(wanted) > 1:
+                each = zip(jobs, prepared, rows, strict=True)
+                boxed = [self._with_regions([job], [one], [row])[0] for job, one, row in each]
         return boxed
 
     def _cache_map(self, digest: str, explained: Explanation | None) -> None:
@@ -386,6 +387,10 @@ class Station:
             self._explained[digest] = explained
             while self._bytes > _MAP_CACHE:
                 self._bytes -= _size(self._explained.popitem(last=False)[1])
+
+
+def _prediction(row: Filed) -> Prediction:
+    return Prediction(row.image, row.defect_score, row.decision or ERROR, row.input_reason)
 
 
 def decider_of(session: Session) -> Decider:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, HTTPException, Path, Query, Request, Response, UploadFile
@@ -162,7 +163,7 @@ def found(outcome: Outcome) -> Found:
 def _drawn(station: Station, jobs: list[Job], outcomes: list[Outcome]) -> list[str | None]:
     pictures: list[str | None] = []
     for job, outcome in zip(jobs, outcomes, strict=True):
-        row = {"sha256": outcome.filed.sha256, "image": outcome.filed.image}
+        row = asdict(outcome.filed)
         if outcome.filed.error is not None:
             pictures.append(None)
             continue

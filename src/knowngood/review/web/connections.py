@@ -57,13 +57,13 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts the connection, and closes an idle one where there are too many."""
-        super().connection_made(transport)
         self._since: float | None = self.loop.time()  # when the head or the body started; None between two requests
         self._partial = False  # whether a part of a head is there
         self._got = 0  # bytes of the body
         self._answered: float | None = None  # when a request was answered that is still being sent
         self._taken: tuple[int, float] = (0, self.loop.time())  # bytes of the answer that wait to be taken, since when
         self._timer = self.loop.call_later(self.limits.every, self._check)
+        super().connection_made(transport)  # from here on others count it
         self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
