@@ -17,7 +17,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -346,23 +346,6 @@ def cache_key(*decides: object) -> str:
             matter.
     """
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def cached_json(path: Path, make: Callable[[], Any]) -> Any:
-    """Returns the JSON document in a file; where there is none, or a damaged one, makes it and keeps it there.
-
-    Args:
-        path: Of the file, usually `folder / f"{cache_key(...)}.json"`.
-        make: Returns the document, as JSON types.
-
-    Raises:
-        StorageError: It cannot be kept.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    document = make()
-    write_json(path, document)
-    return document
 
 
 def write_text(target: Path, text: str) -> None:

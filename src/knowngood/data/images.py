@@ -364,7 +364,3 @@ def _grey_if_equal(pixels: Pixels) -> Pixels:
             if not (np.array_equal(red, green) and np.array_equal(green, blue)):
                 return pixels
     return np.asarray(pixels[..., 0], dtype=np.uint8)
-
-
-def _depth(header: Header) -> int:
-    return 16 if 8 < header.bits <= 16 or header.mode == "I" else 8

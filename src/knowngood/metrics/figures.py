@@ -60,13 +60,6 @@ def fpr_at_tpr(labels: npt.ArrayLike, scores: npt.ArrayLike, tpr: float) -> floa
     return _or_none(Tally.of(*checked(labels, scores)).fpr_at_tpr(tpr)[0])
 
 
-def brier_score(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
-    """Returns the mean squared distance between score (in [0, 1]) and label; None without images."""
-    label, score = checked(labels, scores)
-    _within_unit(score)
-    return _or_none(Tally.of(label, score).brier()[0])
-
-
 def expected_calibration_error(
     labels: npt.ArrayLike, scores: npt.ArrayLike, *, bins: int = CALIBRATION_BINS
 ) -> float | None:

@@ -245,16 +245,6 @@ def thumbnail(path: str, side: int = SIDE) -> Thumbnail:
     return Thumbnail(data_uri(small))
 
 
-def small_jpeg(data: bytes, side: int = SIDE) -> bytes:
-    """Returns an encoded photograph as a small JPEG that fits into a square of `side` pixels.
-
-    Raises:
-        ImageError: It cannot be read.
-    """
-    with decoding(data) as decoded:  # one after the other, where they are large
-        return small_picture(decoded.pixels, side)
-
-
 def small_picture(pixels: Pixels, side: int = SIDE) -> bytes:
     """Returns a picture (H, W) or (H, W, 3) uint8 as a small JPEG that fits into a square of `side` pixels."""
     return _jpeg(_fitted(pixels, side))
