@@ -1,6 +1,6 @@
 """Attacks: hostile images, tables, recipes and requests, kills at random times, races at one record. What fails?
 
-    python benchmarks/attack.py                                    # all parts, about an hour on one core
+    python benchmarks/attack.py                                    # all parts, over two hours on one core
     python benchmarks/attack.py --parts tables --tables 1000 --seed 7
     python benchmarks/attack.py --parts requests --show 17 --seed 0    # one input again, here, with its traceback
 

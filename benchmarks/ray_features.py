@@ -69,7 +69,7 @@ def measured(place: Path, given: argparse.Namespace) -> dict[str, Any]:
         (photographs / f"{number:07}.png").symlink_to(path)
     each = max(1, cores() // given.workers)
     config = ClusterConfig(engine="ray", part_size=given.part_size, worker_cores=each)
-    asked = {"backbone": given.model, "image_size": given.image_size}
+    asked = {"model": given.model, "image_size": given.image_size}
     names = ("plain, whole call", "plain, at work", "ray, whole call", "ray, at work")
     rates: dict[str, list[float]] = {name: [] for name in names}
     equal = []

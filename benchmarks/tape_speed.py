@@ -1,6 +1,6 @@
 """How fast a look-alike set is drawn, and whether memory stays flat.
 
-Run it as `python benchmarks/tape_speed.py [--images 33000] [--workers 2]`; the whole set takes about 1.2 GB on disk.
+Run it as `python benchmarks/tape_speed.py [--images 33000] [--workers 2]`; the whole set takes about 0.9 GB on disk.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,21 @@ def test_the_exit_code_is_the_verdict(
     assert document.json["requirements"]["passed"] == (code == 0)
 
 
+def test_the_command_on_the_page_repeats_the_evaluation(
+    run_cli: Run, trained_run: Path, fresh: Path, tmp_path: Path
+) -> None:
+    given = ("--max-escape-rate", "0", "--accept-below", "0.2", "--any-product", "--confidence", "0.9")
+    first = run_cli("evaluate", trained_run, fresh, "--out", tmp_path / "out", *given)
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    command = shlex.split(next(line for line in re.split(r"[<>]", page) if line.startswith("knowngood evaluate")))
+    assert "--any-product" in command
+    for option, value in (("--max-escape-rate", 0), ("--accept-below", 0.2), ("--confidence", 0.9)):
+        assert float(command[command.index(option) + 1]) == value
+    again = run_cli(*command[1:], "--force", "--json")
+    assert again.code == first.code
+    assert again.json["decisions"]["images"] == 32
+
+
 def test_other_class_names(run_cli: Run, trained_run: Path, fresh: Path, tmp_path: Path) -> None:
     place = tmp_path / "set"
     place.mkdir()
@@ -67,7 +85,7 @@ def test_other_class_names(run_cli: Run, trained_run: Path, fresh: Path, tmp_pat
         (["RUN", "DATA", "--max-escape-rate", "3"], "--max-escape-rate"),
         (["RUN", "DATA", "--runtime", "tpu"], "tpu"),
         (["RUN", "DATA", "--golden", "no.csv"], "no.csv"),
-        (["RUN", "DATA", "--accept-below", "7"], "--threshold"),
+        (["RUN", "DATA", "--accept-below", "7"], "--accept-below"),
         (["RUN", "FLAT"], "knowngood predict"),
     ],
 )

@@ -339,10 +339,13 @@ def test_reasons_by_the_station_which_files_and_replays_them(
     from knowngood.review.serving import open_station
 
     station = open_station(trained.place, tmp_path / "record.db", user="tester")
+    found = set()
     for row in station.record.inspections.search(most=100):
         begin = photographs.get(Path(row["image"]))
         if begin is not None:
             assert (row["reason"], row["priority"]) == (begin, 2.0)
+            found.add(Path(row["image"]))
+    assert found == {path for path, begin in photographs.items() if begin is not None}
     station.record.close()
 
 

@@ -87,3 +87,9 @@ def test_what_is_missing_is_said_before_anything_is_read(name: str) -> None:
         TRAINING_SET_CHANGES.get(name)().check(empty)
     except KnownGoodError as error:
         assert error.fix or error.expected  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", ["transforms", "generated", "without-outliers"])
+def test_what_needs_an_option_refuses_nonsense(name: str) -> None:
+    with pytest.raises(KnownGoodError):
+        TRAINING_SET_CHANGES.get(name)().check(ChangeOptions(augment="nonsense", generated=None, model="nonsense"))

@@ -1,4 +1,4 @@
-"""One seed for each thing that is drawn by PyTorch, so that thing k can be drawn again without those before it."""
+"""Transformed copies of a photograph with mask and boxes: one seed a copy, so that copy k can be made alone."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Arms over seeds on the same images: comparisons, the verdict on synthetic images, the study."""
+"""Arms over seeds on the same images: comparisons, audit, removal trial, the verdict on synthetic images, the study."""

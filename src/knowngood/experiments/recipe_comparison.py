@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood.data.loading import load
+from knowngood.data.loading import load, refuse_in_data
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ConfigError, DataError, KnownGoodError
-from knowngood.files import whole_folder, write_json
+from knowngood.files import check_writable, whole_folder, write_json
 from knowngood.metrics.comparisons import compare_accuracy, compare_auroc
 from knowngood.metrics.decisions import share_and_interval
 from knowngood.metrics.thresholds import ACCEPT, REVIEW
@@ -81,8 +81,11 @@ def compare_recipes(
         RecipeError: A recipe cannot be loaded.
     """
     folder = None if out is None else Path(out)
-    taken = folder is not None and folder.exists() and not (folder / DOCUMENT).is_file()
-    if folder is not None and taken and (not folder.is_dir() or any(folder.iterdir())):
+    if folder is not None:
+        check_writable(folder, folder=True)
+        refuse_in_data(folder, [] if isinstance(data, Records) else [data])
+    taken = folder is not None and folder.is_dir() and not (folder / DOCUMENT).is_file()
+    if folder is not None and taken and any(folder.iterdir()):
         raise ConfigError(
             f"{folder} holds something that `knowngood compare-recipes` did not write.",
             expected="an empty folder, none, or one of an earlier comparison of recipes",

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import polars as pl
 
 from knowngood import wording
 from knowngood.cam.regions import Mask, best_iou, pointing_hit, regions_above
 from knowngood.data.health import check
-from knowngood.data.images import decode
+from knowngood.data.images import read_mask
 from knowngood.data.records import BAD, Records
 from knowngood.errors import CalibrationError, ImageError
 from knowngood.experiments.audit import audit
@@ -482,14 +481,12 @@ def _measured(recipe: Recipe, rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _mask(path: str, one: HeatMap) -> Mask | None:
-    """Reads a mask, at the photograph's size; None where it cannot be read or is empty."""
+    """Reads a mask; None where it cannot be read, is of another size than its photograph, or is empty."""
+    height, width = one.values.shape
     try:
-        pixels = decode(Path(path))
+        mask = read_mask(path, (height, width))
     except ImageError:
         return None
-    flat = pixels if pixels.ndim == 2 else pixels.max(axis=2)
-    height, width = one.values.shape
-    mask = np.asarray(cv2.resize(flat, (width, height), interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
     return mask if mask.any() else None
 
 

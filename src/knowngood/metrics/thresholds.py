@@ -332,7 +332,7 @@ def checked_cuts(accept_below: float, reject_from: float) -> Thresholds:
         raise ConfigError(
             f"accept_below is {accept_below:g}, above reject_from, which is {reject_from:g}.",
             expected="accept_below <= reject_from; what lies between is reviewed",
-            fix="Lower accept_below (--threshold), or raise reject_from (--reject-from).",
+            fix="Lower accept_below (--accept-below), or raise reject_from (--reject-from).",
         )
     return Thresholds(accept_below, reject_from)
 
@@ -387,14 +387,14 @@ def threshold_by_hand(
     parts = [f"Accepts below {cuts.accept_below:g}, rejects from {cuts.reject_from:g}."]
     if bad.size:
         parts.append(
-            f"Of the {_counted(bad.size, 'bad')} of the calibration set {escapes} would be let through "
+            f"Of the {counted(bad.size, 'bad')} of the calibration set {escapes} would be let through "
             f"(escape rate at most {_percent_by_hand(escape_rate)} {at})."
         )
     else:
         parts.append(f"{UNKNOWN[0].upper()}{UNKNOWN[1:]} to calibrate on.")
     if good.size:
         parts.append(
-            f"Of the {_counted(good.size, 'good')} {rejected} would be rejected (overkill at most "
+            f"Of the {counted(good.size, 'good')} {rejected} would be rejected (overkill at most "
             f"{_percent_by_hand(overkill_rate)} {at})."
         )
     if cuts.accept_below < cuts.reject_from:
@@ -426,17 +426,10 @@ def _number(name: str, value: object) -> float:
     raise ConfigError(
         f"{name} is {value!r}.",
         expected="a defect score between 0 and 1",
-        fix="Scores below accept_below (--threshold) are accepted, from reject_from (--reject-from) rejected.",
+        fix="Scores below accept_below (--accept-below) are accepted, from reject_from (--reject-from) rejected.",
     )
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _percent_by_hand(rate: float | None) -> str:
-    """Three significant digits, upwards: the rate that is printed is still proven."""
-    if not rate:
-        return "0 %"
-    place = 2 - math.floor(math.log10(rate))
-    return f"{100 * min(1.0, math.ceil(rate * 10.0**place - 1e-9) / 10.0**place):.3g} %"
+    """Returns `_percent`, also of nothing."""
+    return _percent(rate) if rate else "0 %"

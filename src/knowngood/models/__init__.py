@@ -1,1 +1,1 @@
-"""Backbones, where their weights come from, the classifier around them, and how it is trained."""
+"""Backbones, where their weights come from, the classifier around them, features, conventional classifiers."""

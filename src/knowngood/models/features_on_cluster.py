@@ -1,4 +1,4 @@
-"""The photographs whose features are wanted, listed in parts; what is a copy of an earlier one is marked."""
+"""Features on a Ray cluster: the list in parts, the worker, what it writes, and the cache's way to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defect scores of images by machines that had not seen them, from cross-validation on features."""
+"""Out-of-fold defect scores from cross-validation on features, and the labels that they make suspect."""
 
 from __future__ import annotations
 

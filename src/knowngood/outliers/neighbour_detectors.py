@@ -1,4 +1,4 @@
-"""Distance to the k-th nearest neighbour, exact."""
+"""Detectors by distance and isolation: k-th neighbour, Mahalanobis, isolation forest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by blocked matrix products."""
+"""Exact nearest neighbours, and what they show: rare defects and near copies with the other label."""
 
 from __future__ import annotations
 

@@ -187,8 +187,11 @@ class Recipe:
 
     def fitted(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Returns a photograph (H, W) or (H, W, 3) uint8 as the networks see it: preprocessed, (C, H, W) uint8."""
+        return self._to_size(self.manifest.preprocessing.apply(image))
+
+    def _to_size(self, shown: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         channels, height, width = self.input_shape
-        return fit(self.manifest.preprocessing.apply(image), height, width, channels)
+        return fit(shown, height, width, channels)
 
     def prepared(self, photograph: Decoded, *, any_product: bool = False) -> tuple[npt.NDArray[np.uint8], str | None]:
         """Returns a photograph as the networks see it, and why a person must look at it whatever its score, or None.
@@ -198,8 +201,7 @@ class Recipe:
             any_product: Do not compare it with the photographs that were learned from. A blank one has a reason still.
         """
         shown = self.manifest.preprocessing.apply(photograph.pixels)
-        channels, height, width = self.input_shape
-        pixels = fit(shown, height, width, channels)
+        pixels = self._to_size(shown)
         blank = blank_reason(shown)
         reason = None if blank is None else f"{BLANK}: {blank}"
         if reason is None and self.input_check is not None and not any_product:

@@ -41,8 +41,8 @@ from knowngood.recipe.evaluation_document import (
 from knowngood.recipe.evidence import seen_by
 from knowngood.recipe.inputs import item_at
 from knowngood.recipe.maps import checked_method
-from knowngood.recipe.predicting import say_unchecked, tried
-from knowngood.recipe.session import AUTO, Session, announce, open_session
+from knowngood.recipe.predicting import deciding_session, say_unchecked
+from knowngood.recipe.session import AUTO, Session
 
 Bools = npt.NDArray[np.bool_]
 
@@ -71,7 +71,7 @@ class Evaluation:
 
 
 def evaluate_recipe(  # noqa: PLR0913  (named, and each with a default)
-    recipe: Recipe | str | Path,
+    recipe: Recipe,
     data: str | Path | Records,
     *,
     source: str | None = None,
@@ -94,9 +94,8 @@ def evaluate_recipe(  # noqa: PLR0913  (named, and each with a default)
     """
     check_limit("escape", max_escape_rate)
     check_limit("overkill", max_overkill_rate)
-    loaded_recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    session = _session(loaded_recipe, runtime, any_product, accept_below, reject_from)
-    say_unchecked(loaded_recipe, any_product)
+    session = deciding_session(recipe, runtime, accept_below, reject_from, any_product=any_product)
+    say_unchecked(recipe, any_product)
     records = labelled_records(data, source, good=good, bad=bad, unit_from=unit_from, golden=golden)
     rows = _scored(session, records.frame)
     if not rows["defect_score"].is_not_null().any():
@@ -114,7 +113,7 @@ def evaluate_recipe(  # noqa: PLR0913  (named, and each with a default)
             certificate_of(session),
             located,
             confidence,
-            one_class=loaded_recipe.manifest.kind == "one-class",
+            one_class=recipe.manifest.kind == "one-class",
         ),
     }
     document["requirements"] = required(document, rows, max_escape_rate, max_overkill_rate)
@@ -230,18 +229,6 @@ def scored_rows(session: Session, frame: pl.DataFrame, task: str) -> pl.DataFram
         pl.Series("reason", [one.reason for one in made], dtype=pl.String),
         pl.Series("error", [one.error for one in made], dtype=pl.String),
     )
-
-
-def _session(
-    recipe: Recipe, runtime: str, any_product: bool, accept_below: float | None, reject_from: float | None
-) -> Session:
-    """Opens the recipe as `predict` does."""
-    if accept_below is not None or reject_from is not None:
-        session = tried(recipe, runtime, accept_below, reject_from)
-        return session.of_any_product() if any_product else session
-    session = open_session(recipe, runtime, any_product=any_product)
-    announce(session)
-    return session
 
 
 def _scored(session: Session, frame: pl.DataFrame) -> pl.DataFrame:

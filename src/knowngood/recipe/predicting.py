@@ -110,12 +110,7 @@ def predict(  # noqa: PLR0913  (named, and each with a default)
     if signed_by is not None and isinstance(recipe, Recipe):
         raise ConfigError("A loaded recipe was verified when it was loaded.", fix="Recipe.load(folder, signed_by=KEYS)")
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, signed_by=signed_by)
-    if accept_below is None and reject_from is None:
-        session = open_session(loaded, runtime, cascade=cascade, any_product=any_product)
-        announce(session)
-    else:
-        session = tried(loaded, runtime, accept_below, reject_from)
-        session = session.of_any_product() if any_product else session
+    session = deciding_session(loaded, runtime, accept_below, reject_from, cascade=cascade, any_product=any_product)
     say_unchecked(loaded, any_product)
     found = stream(images)
     known = _Known() if target is None or fresh else _known(target, session.revision)
@@ -228,18 +223,31 @@ def row_of(scored: Scored, session: Session) -> Row:
     }
 
 
-def tried(recipe: Recipe, runtime: str, accept_below: float | None, reject_from: float | None) -> Session:
-    """Opens a recipe with other cuts, for a try, and reports what they would let through and reject.
+def deciding_session(
+    recipe: Recipe,
+    runtime: str,
+    accept_below: float | None,
+    reject_from: float | None,
+    *,
+    cascade: bool = True,
+    any_product: bool = False,
+) -> Session:
+    """Opens what decides and reports it: the recipe as it is or, with other cuts, a try and what it would let through.
 
-    Scores are those of the runtime that would decide anyway. A cascade has a rule for its own threshold alone and is
-    left out.
+    Scores of a try are those of the runtime that would decide anyway. A cascade has a rule for its own threshold alone
+    and is left out of it.
 
     Raises:
         ConfigError: The cuts are no pair in [0, 1].
     """
+    if accept_below is None and reject_from is None:
+        session = open_session(recipe, runtime, cascade=cascade, any_product=any_product)
+        announce(session)
+        return session
     session = open_session(recipe, runtime, cascade=False)
     cuts = moved(session.thresholds, accept_below, reject_from)
     made = session.with_cuts(cuts)
+    made = made.of_any_product() if any_product else made
     announce(made)
     if has_cascade(recipe) and runtime == AUTO:
         reporter().say("the cascade is left out: its rule holds for its own threshold alone")

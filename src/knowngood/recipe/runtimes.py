@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,6 @@ from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
 from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.telemetry import switch_off
 
-if TYPE_CHECKING:
-    from knowngood.models.classifier import Inspector
-
 R = TypeVar("R")
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -44,7 +41,7 @@ class Outputs:
 
     Attributes:
         raw_scores: (B,) float32, before calibration; logits, or distances of a good-only recipe.
-        maps: (B, h, w) float32 as the graph puts them out (see `placing`); None where none were asked for.
+        maps: (B, h, w) float32 as the graph puts them out (see `maps.Placing`); None where none were asked for.
     """
 
     raw_scores: Values

@@ -144,7 +144,6 @@ class Session:
             ConfigError: This recipe draws no maps, or not by this method.
             UnknownNameError: No such method.
         """
-        checked_method(self.recipe.inspector, method)
         yield from self.draw(self.stream(items, fitted=True), method=method, fraction=fraction)
 
     def draw(self, scored: Iterable[Scored], *, method: str = AUTO, fraction: float = FRACTION) -> Iterator[Scored]:

@@ -1,4 +1,4 @@
-"""Defects cut out of bad training images: where each is, by its mask, else its box, else what a caller points out."""
+"""Transplants: defects cut out of bad training images, blended into good ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the verbs do, from data to a finished folder: train, audit, explain, generate."""
+"""What the verbs do, from data to a finished folder: train, evaluate, cascade, explain, generate."""

@@ -1,4 +1,4 @@
-"""The cascade as a page: what it decides by itself, what that costs, which images went up."""
+"""`knowngood cascade`: trains and certifies a student before a recipe's network, measures both, writes the page."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def evaluate(  # noqa: PLR0913  (named, and each with a default)
     wanted: dict[str, Any] = {"source": source, "good": good, "bad": bad, "unit_from": unit_from, "golden": golden}
     wanted |= {"max_escape_rate": max_escape_rate, "max_overkill_rate": max_overkill_rate, "runtime": runtime}
     wanted |= {"any_product": any_product, "accept_below": accept_below, "reject_from": reject_from}
-    done = evaluate_recipe(loaded, data, **wanted, confidence=confidence)
+    wanted["confidence"] = confidence
+    done = evaluate_recipe(loaded, data, **wanted)
     if folder is None:
         return done
     place = shown(loaded.folder) if loaded.folder is not None else "RECIPE"
@@ -143,12 +144,12 @@ def _summary(done: Evaluation, recipe: Recipe, data: str, command: str) -> RunSu
 
 def _command(recipe: str, data: str | Path | Records, folder: Path, options: dict[str, Any]) -> str:
     """Returns the command that repeats the evaluation."""
-    named = {"accept_below": "threshold"}
     parts = ["knowngood", "evaluate", recipe, shown(data), "--out", str(folder)]
     for name, value in options.items():
-        if value in (None, (), [], False) or (name, value) == ("runtime", AUTO):
+        given = value is not None and value is not False and value not in ((), [])  # 0 is given
+        if not given or (name, value) in (("runtime", AUTO), ("confidence", 0.95)):
             continue
-        parts.append("--" + named.get(name, name).replace("_", "-"))
+        parts.append("--" + name.replace("_", "-"))
         if value is not True:
             parts.append(",".join(value) if isinstance(value, (list, tuple)) else str(value))
     return shlex.join(parts)

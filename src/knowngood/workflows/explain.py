@@ -261,10 +261,8 @@ def _free(folder: Path) -> None:
     """Looks whether `folder` may be replaced.
 
     Raises:
-        ConfigError: It is a file, or holds something that `explain` did not write.
+        ConfigError: It holds something that `explain` did not write.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file.", expected="a folder for the maps", fix="Choose another --out.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DOCUMENT).is_file():
         raise ConfigError(
             f"{folder} is not empty and holds no maps of knowngood.",

@@ -1,4 +1,4 @@
-"""What `explain` found, for programs: boxes as a table and as COCO JSON."""
+"""What `explain` found: boxes as a table and as COCO JSON, pictures, and the page."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import shlex
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from knowngood.data.records import BAD, GOOD, Records
+from knowngood.environment import versions_of
 from knowngood.errors import ConfigError
 from knowngood.files import storage_errors, write_json
 from knowngood.metrics.thresholds import Thresholds, decide
@@ -146,13 +146,7 @@ def feature_facts(deep: Features) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that compute a result."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version()} | versions_of(*_PACKAGES)
 
 
 def command_for(

@@ -13,7 +13,7 @@ from knowngood.data.duplicates import thumbnails
 from knowngood.data.loading import load
 from knowngood.data.registration import alike, all_over, isolated, likeness
 
-TILES = Path("/work/shared/data/magnetic-tile")
+TILES = Path(__file__).resolve().parents[4] / "shared" / "data" / "magnetic-tile"
 
 
 Part = Callable[[int], np.ndarray]

@@ -79,8 +79,12 @@ def test_the_page_is_whole_and_shows_every_flipped_unit(
     assert json.loads((tmp_path / "page" / "compared.json").read_text()) == done.document
     assert pl.read_parquet(tmp_path / "page" / "compared.parquet").equals(done.rows)
     compare_recipes(*recipes, parts, tmp_path / "page")  # replaces its own
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="holds something"):
-        compare_recipes(*recipes, parts, parts)
+        compare_recipes(*recipes, parts, tmp_path / "other")
+    with pytest.raises(ConfigError, match="the data folder"):
+        compare_recipes(*recipes, parts, parts / "compared")
 
 
 def test_older_recipes_are_asked_through_their_run(recipes: tuple[Path, Path], parts: Path, tmp_path: Path) -> None:

