@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from knowngood.cli.options import Source, Verb, with_device
-from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_table
+from knowngood.cli.output import Json, answer_json, at_work, one_line, percent_range, show_table
 
 SHOWN = 20
 _Recipe = Annotated[Path, typer.Argument(help="Folder of a recipe, or of the run that made it.")]
@@ -81,15 +81,13 @@ def _figures(document: dict[str, Any]) -> list[tuple[str, ...]]:
         rows.append(("AUC", f"{auroc['a']:.4f}", f"{auroc['b']:.4f}", f"{auroc['p_value']:.2g}"))
     for key in ("escapes", "overkill"):
         found = document[key]
-        cells = (f"{found[one]['count']} of {found['units']}\n{_range(found[one])}" for one in ("a", "b"))
+        cells = (
+            f"{found[one]['count']} of {found['units']}\n{percent_range(found[one]['interval'])}" for one in ("a", "b")
+        )
         rows.append((key, *cells, f"{found['p_value']:.2g}"))
     right = document["accuracy"]
     rows.append(("alone right", str(right["only_a_right"]), str(right["only_b_right"]), f"{right['p_value']:.2g}"))
     return rows
-
-
-def _range(one: dict[str, Any]) -> str:
-    return f"{percent(one['interval'][0])} to {percent(one['interval'][1])}" if one["interval"] else ""
 
 
 def _said(row: dict[str, Any], key: str) -> str:

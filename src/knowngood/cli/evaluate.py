@@ -9,11 +9,13 @@ import typer
 
 from knowngood.cli.options import (
     ADVANCED,
+    AcceptBelow,
     Bad,
     Data,
     Force,
     Good,
     RecipePath,
+    RejectFrom,
     Source,
     UnitFrom,
     Verb,
@@ -23,7 +25,7 @@ from knowngood.cli.options import (
     with_config,
     with_device,
 )
-from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, show_table
+from knowngood.cli.output import Json, answer_json, at_work, one_line, percent, percent_range, show_table
 
 SHOWN = 20  # rows of a table at most
 FAILED = 1  # exit code where a requirement is not met
@@ -60,18 +62,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (an option each)
             rich_help_panel=ADVANCED,
         ),
     ] = "auto",
-    accept_below: Annotated[
-        float | None,
-        typer.Option(
-            help="For a try: accept below this score; alone it also moves the reject cut.", rich_help_panel=ADVANCED
-        ),
-    ] = None,
-    reject_from: Annotated[
-        float | None,
-        typer.Option(
-            help="For a try: reject from this score; what lies between is reviewed.", rich_help_panel=ADVANCED
-        ),
-    ] = None,
+    accept_below: AcceptBelow = None,
+    reject_from: RejectFrom = None,
     any_product: Annotated[
         bool,
         typer.Option(
@@ -154,8 +146,8 @@ def _figures(document: dict[str, Any]) -> list[tuple[str, ...]]:
     figures, counts = document["figures"], document["decisions"]
     rows: list[tuple[str, ...]] = []
     for title, key in (("escape rate", "escapes"), ("overkill", "overkill"), ("to review", "reviewed")):
-        rows.append((title, percent(counts[key]["rate"]) or "unknown", _range(counts[key]["interval"])))
-    rows.append(("accuracy at the threshold", percent(figures["accuracy"]), _range(figures["accuracy_ci"])))
+        rows.append((title, percent(counts[key]["rate"]) or "unknown", percent_range(counts[key]["interval"])))
+    rows.append(("accuracy at the threshold", percent(figures["accuracy"]), percent_range(figures["accuracy_ci"])))
     for title, key in (("AUC", "auroc"), ("average precision", "average_precision")):
         value, interval = figures[key], figures[f"{key}_ci"]
         shown = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
@@ -163,12 +155,16 @@ def _figures(document: dict[str, Any]) -> list[tuple[str, ...]]:
     for tpr, rate in figures["fpr_at_tpr"].items():
         if rate is not None:
             rows.append(
-                (f"overkill at TPR {100 * float(tpr):g} %", percent(rate), _range(figures["fpr_at_tpr_ci"][tpr]))
+                (f"overkill at TPR {100 * float(tpr):g} %", percent(rate), percent_range(figures["fpr_at_tpr_ci"][tpr]))
             )
     place = document["localisation"]
     if place and place["on_defect"]["units"]:
         rows.append(
-            ("hottest place on the defect", percent(place["on_defect"]["rate"]), _range(place["on_defect"]["interval"]))
+            (
+                "hottest place on the defect",
+                percent(place["on_defect"]["rate"]),
+                percent_range(place["on_defect"]["interval"]),
+            )
         )
     return rows
 
@@ -176,10 +172,6 @@ def _figures(document: dict[str, Any]) -> list[tuple[str, ...]]:
 def _group(one: dict[str, Any]) -> tuple[str, ...]:
     cells = (f"{one[key]['count']} {percent(one[key]['rate'])}".rstrip() for key in ("escapes", "overkill"))
     return (str(one["goods"]), str(one["bads"]), *cells)
-
-
-def _range(interval: list[float] | None) -> str:
-    return f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
 
 
 def _show_requirements(requirements: dict[str, Any]) -> None:

@@ -183,6 +183,16 @@ FeatureModel = Annotated[
 ]
 Weights = Annotated[Path | None, to_read("File or folder with its weights.", ADVANCED)]
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels; the network's own if not given.", min=32)]
+AcceptBelow = Annotated[
+    float | None,
+    typer.Option(
+        help="For a try: accept below this score; alone it also moves the reject cut.", rich_help_panel=ADVANCED
+    ),
+]
+RejectFrom = Annotated[
+    float | None,
+    typer.Option(help="For a try: reject from this score; what lies between is reviewed.", rich_help_panel=ADVANCED),
+]
 MaxErrors = Annotated[
     int, typer.Option(min=0, help="Photographs that may be unreadable before the exit code is 1; all rows are written.")
 ]

@@ -309,6 +309,11 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
+def percent_range(interval: Sequence[float] | None) -> str:
+    """Returns an interval of shares as people read it: "1.2 % to 3.4 %"; nothing for none."""
+    return f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
+
+
 def _shown(cell: object) -> str:
     if isinstance(cell, float):
         return f"{cell:.4f}"

@@ -10,8 +10,10 @@ import typer
 from knowngood.cli.clustering import at_work_on, check_folder
 from knowngood.cli.options import (
     ADVANCED,
+    AcceptBelow,
     MaxErrors,
     RecipePath,
+    RejectFrom,
     RequireSignature,
     Verb,
     check_name,
@@ -55,18 +57,8 @@ def predict(  # noqa: PLR0913, PLR0917  (an option each)
     runtime: Annotated[
         str, typer.Option(help="auto, torch, openvino or onnxruntime; auto takes the recipe's quickest export.")
     ] = "auto",
-    accept_below: Annotated[
-        float | None,
-        typer.Option(
-            help="For a try: accept below this score; alone it also moves the reject cut.", rich_help_panel=ADVANCED
-        ),
-    ] = None,
-    reject_from: Annotated[
-        float | None,
-        typer.Option(
-            help="For a try: reject from this score; what lies between is reviewed.", rich_help_panel=ADVANCED
-        ),
-    ] = None,
+    accept_below: AcceptBelow = None,
+    reject_from: RejectFrom = None,
     max_errors: MaxErrors = 0,
     require_signature: RequireSignature = None,
     profile: Annotated[

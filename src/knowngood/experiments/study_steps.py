@@ -31,7 +31,7 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.maps import HeatMap
 from knowngood.registry import Registry
 from knowngood.report.comparison import comparison_sections
-from knowngood.report.experiments import conventional_section
+from knowngood.report.experiments import conventional_section, pca_section
 from knowngood.report.page import Section, exact_rate, render
 from knowngood.report.pictures import thumbnail
 from knowngood.report.run_summary import RunSummary
@@ -324,7 +324,6 @@ class ConventionalStep:
         return {"auroc": {row["model"]: row["test"]["auroc"] for row in done.rows if row["seed"] == config.seed}}
 
     def sections(self, material: Material, found: Found) -> list[Section]:
-        from knowngood.report.experiments import pca_section
 
         folder = material.folder / CONVENTIONAL_FOLDER
         kept: dict[str, Any] = json.loads((folder / FIGURES).read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from knowngood.errors import ConfigError, ConflictError
+from knowngood.metrics.thresholds import BY_HAND
 from knowngood.review.store.database import Database, Revision, Signoff, now
 from knowngood.review.store.deciding import WEIGHTS, Decider
 from knowngood.review.store.inspections import Row
@@ -84,7 +85,7 @@ class Revisions:
         threshold = decider.document["threshold"] | {
             "threshold": accept_below,
             "reject_from": reject_from,
-            "basis": "set by hand",
+            "basis": BY_HAND,
             "certified": False,
             "sentence": f"Set by {who}: {why.strip()}",
         }
