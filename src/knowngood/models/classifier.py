@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 
@@ -13,19 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.heads import NearestHead, PatchHead, SvmHead, patch_maps, pool_stages
+from knowngood.models.cells import cell_positions
+from knowngood.models.heads import CellHead, NearestHead, PatchHead, SvmHead, patch_maps, pool_stages
 from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
 from knowngood.progress import track
 
 _Mean = Annotated[float, Field(ge=-10, le=10)]
 _Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 _Stage = Annotated[int, Field(ge=0, le=31)]
+_Kind = Annotated[str, Field(min_length=1, max_length=255)]
 BATCH = 32  # photographs at a time where nobody says otherwise
 
 
@@ -35,7 +38,9 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     backbone: str = Field(max_length=100, description="Name in the model registry.")
-    head: Literal["linear", "kernel", "patch_memory", "knn"] = Field("linear", description="Kind of head.")
+    head: Literal["linear", "kernel", "cells", "kernel+cells", "patch_memory", "knn"] = Field(
+        "linear", description="Kind of head."
+    )
     height: int = Field(ge=16, le=4096, description="Input height in pixels.")
     width: int = Field(ge=16, le=4096, description="Input width in pixels.")
     channels: Literal[1, 3] = Field(description="1 for grey photographs, 3 for colour.")
@@ -47,7 +52,14 @@ class NetworkConfig(BaseModel):
     )
     supports: int = Field(0, ge=0, le=10_000_000, description="Support vectors, or remembered rows, of the head.")
     stages: tuple[_Stage, ...] = Field(
-        (), max_length=16, description="Stages that an SVM head or a PatchCore head sees, rising."
+        (), max_length=16, description="Stages that the head sees, rising, where it sees maps."
+    )
+    kinds: tuple[_Kind, ...] = Field(
+        ("bad",), min_length=1, max_length=256, description="Kinds of defects that a cell head has logits of."
+    )
+    sharpness: float = Field(2.0, ge=0.1, le=100, description="Of a cell head's pooling.")
+    views: Literal[1, 4, 8] = Field(
+        1, description="Views that are averaged: 1, 4 (mirrored both ways) or 8 (turned as well)."
     )
 
     @field_validator("stages")
@@ -56,6 +68,51 @@ class NetworkConfig(BaseModel):
         if list(stages) != sorted(set(stages)):
             raise ValueError("stages must rise")
         return stages
+
+    @model_validator(mode="after")
+    def _turns_squares(self) -> NetworkConfig:
+        if self.views == 8 and self.height != self.width:
+            raise ValueError("eight views are turned by a quarter, which takes square photographs")
+        return self
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether the head has a logit a cell."""
+        return self.head in ("cells", "kernel+cells")
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """What a cell head says of B photographs.
+
+    Attributes:
+        raw_scores: (B,) float32.
+        cell_scores: (B, h, w) float32, on the cells of the finest stage; the raw score is their log-mean-exp, unless
+            an SVM's is added to it. Averaged over the views.
+        kinds: (B, K) float32, logits of the kinds of defects: their softmax is the probability of each kind, if bad.
+    """
+
+    raw_scores: Tensor
+    cell_scores: Tensor
+    kinds: Tensor
+
+
+_Turn: TypeAlias = tuple[bool, bool, bool]  # mirror rows, mirror columns, then exchange rows and columns
+_TURNS: tuple[_Turn, ...] = tuple((up, left, turn) for turn in (False, True) for up in (False, True) for left in (False, True))
+
+
+def _turned(values: Tensor, turn: _Turn, *, back: bool = False) -> Tensor:
+    """Returns a view (..., H, W) of pictures, or the picture of a view."""
+    mirrored = [axis for axis, wanted in zip((-2, -1), turn, strict=False) if wanted]
+    if back and turn[2]:
+        values = values.transpose(-2, -1)
+    if mirrored:
+        values = values.flip(mirrored)
+    return values.transpose(-2, -1) if turn[2] and not back else values
+
+
+def _mean(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
 
 
 class Classifier(nn.Module):
@@ -85,13 +142,41 @@ class Classifier(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         self.head: SvmHead | PatchHead | NearestHead | None = None
-        if config.head == "kernel":
+        self.cells: CellHead | None = None
+        if config.head in ("kernel", "kernel+cells"):
             self.head = SvmHead(self.feature_length, config.supports)
-        elif config.head == "patch_memory":
+        if config.has_cells:
+            self.cells = self._cell_head()
+        if config.head == "kernel+cells":
+            self.register_buffer("shares", torch.ones(2))  # of the SVM's and of the cells' raw score
+        if config.head == "patch_memory":
             self.head = PatchHead(self.feature_length // 2, config.supports)
             self.trunk.prune_intermediate_layers(list(config.stages), prune_norm=True)  # later stages are not asked
         elif config.head == "knn":
             self.head = NearestHead(self.trunk.num_features, config.supports)
+
+    def _cell_head(self) -> CellHead:
+        """Returns a cell head on the configured stages, with the places of their cells."""
+        config, facts = self.config, [self.trunk.feature_info[index] for index in self.config.stages]
+        made = CellHead([int(fact["num_chs"]) for fact in facts], len(config.kinds), config.sharpness)
+        names = [str(fact["module"]) for fact in facts]
+        sizes: list[tuple[int, ...]] = []
+
+        def run() -> None:
+            empty = torch.zeros(1, 3, config.height, config.width)
+            sizes.extend(tuple(stage.shape[2:]) for stage in self._stages(empty))
+
+        was = self.training
+        positions = cell_positions(self.trunk.eval(), names, run)
+        self.trunk.train(was)
+        made.place([positions[name] for name in names], sizes)
+        return made
+
+    def run_once(self) -> None:
+        """Passes one empty image through the network."""
+        config = self.config
+        empty = torch.zeros(1, config.channels, config.height, config.width, dtype=torch.uint8)
+        self(empty.to(self.mean.device))
 
     @property
     def feature_length(self) -> int:
@@ -108,25 +193,37 @@ class Classifier(nn.Module):
 
     def stage_maps(self, images: Tensor) -> list[Tensor]:
         """Returns what the configured stages put out, (B, C_i, H_i, W_i) each, the finest first."""
+        return self._stages(self.normalise(images))
+
+    def _stages(self, values: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.trunk.forward_intermediates(
-            self.normalise(images), indices=list(self.config.stages), intermediates_only=True
+            values, indices=list(self.config.stages), intermediates_only=True
         )
         return maps
 
     def stage_features(self, images: Tensor) -> Tensor:
         """Returns average and maximum of the configured stages, (B, D) float32."""
-        return pool_stages(self.stage_maps(images))
+        return self._pooled(self.normalise(images))
+
+    def _pooled(self, values: Tensor) -> Tensor:
+        return pool_stages(self._stages(values))
 
     def patch_maps(self, images: Tensor) -> Tensor:
         """Returns locally aware features of the configured stages, (B, D, h, w) float32."""
-        return patch_maps(self.stage_maps(images))
+        return self._patches(self.normalise(images))
+
+    def _patches(self, values: Tensor) -> Tensor:
+        return patch_maps(self._stages(values))
 
     def penultimate(self, images: Tensor) -> Tensor:
         """Returns what the last layer sees, (B, trunk.num_features) float32.
 
         For VGG, whose registry weights have no fully connected layers, that is the average of the last maps.
         """
-        maps: Tensor = self.trunk.forward_features(self.normalise(images))
+        return self._penultimate(self.normalise(images))
+
+    def _penultimate(self, values: Tensor) -> Tensor:
+        maps: Tensor = self.trunk.forward_features(values)
         if not BACKBONES.get(self.config.backbone).pooled_head:
             return maps.mean((2, 3)).float()
         rows: Tensor = self.trunk.forward_head(maps, pre_logits=True)
@@ -146,12 +243,46 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the raw score, (B,) float32, not calibrated: a difference of logits or a distance, higher = bad."""
+        if self.cells is not None:
+            return self.scored(images).raw_scores
+        return _mean([self._raw_scores(view) for view in self._views(self.normalise(images))])
+
+    def _raw_scores(self, values: Tensor) -> Tensor:
+        """Returns the raw scores (B,) of network input, where the head is no cell head."""
         if self.head is not None:
-            seen = {"kernel": self.stage_features, "patch_memory": self.patch_maps, "knn": self.penultimate}
-            raw: Tensor = self.head(seen[self.config.head](images))
+            seen = {"kernel": self._pooled, "patch_memory": self._patches, "knn": self._penultimate}
+            raw: Tensor = self.head(seen[self.config.head](values))
             return raw
-        logits = self.logits(images).float()
-        return logits[:, 1] - logits[:, 0]
+        outputs: Tensor = self.trunk(values).float()
+        return outputs[:, 1] - outputs[:, 0]
+
+    def scored(self, images: Tensor) -> CellScores:
+        """Returns raw scores and what they are made of, with a cell head, in one pass.
+
+        Args:
+            images: (B, C, H, W) uint8.
+        """
+        assert self.cells is not None
+        logits, raw_scores = [], []
+        for turn, view in zip(self._turns, self._views(self.normalise(images)), strict=True):
+            stages = self._stages(view)
+            logits.append(_turned(self.cells.cells(stages), turn, back=True))
+            if self.head is not None:
+                raw_scores.append(self.head(pool_stages(stages)))
+        mean = _mean(logits)
+        scores = self.cells.scores(mean)
+        raw = self.cells.pooled(scores)
+        if raw_scores:
+            shares = self.get_buffer("shares")
+            raw = shares[0] * _mean(raw_scores) + shares[1] * raw
+        return CellScores(raw, scores, self.cells.sharpness * self.cells.pooled(mean))
+
+    @property
+    def _turns(self) -> tuple[_Turn, ...]:
+        return _TURNS[: self.config.views]
+
+    def _views(self, values: Tensor) -> list[Tensor]:
+        return [_turned(values, turn) for turn in self._turns]
 
     def load_trunk(self, weights: Weights) -> None:
         """Takes pretrained tensors; the head keeps its own.
@@ -250,6 +381,12 @@ def svm_config(base: NetworkConfig) -> NetworkConfig:
     stages = BACKBONES.get(base.backbone).stages
     stages = stages[1:] if len(stages) > 3 else stages  # the finest stage adds noise and memory, not skill
     return base.model_copy(update={"head": "kernel", "stages": stages, "supports": 0})
+
+
+def cells_config(base: NetworkConfig, stages: tuple[int, ...] = (), kinds: tuple[str, ...] = ("bad",)) -> NetworkConfig:
+    """Returns the configuration with a cell head; by default it sees the last three stages."""
+    stages = stages or BACKBONES.get(base.backbone).stages[-3:]
+    return base.model_copy(update={"head": "cells", "stages": stages, "kinds": kinds, "supports": 0})
 
 
 def common_shape(configs: Sequence[NetworkConfig]) -> tuple[int, int, int]:

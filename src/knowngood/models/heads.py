@@ -1,13 +1,15 @@
-"""Heads, which turn a trunk's maps into one raw score: SVM on several stages, PatchCore, nearest neighbours."""
+"""Heads, which turn a trunk's maps into one raw score: cells, SVM on several stages, PatchCore, nearest neighbours."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from knowngood.models.cells import Cells, aligned
 from knowngood.models.distances import squared_distances
 
 
@@ -61,6 +63,72 @@ class SvmHead(nn.Module):
         """Returns the raw scores (B,) of feature rows (B, D)."""
         standard = (features - self.mean) / self.scale
         return torch.exp(-self.gamma * squared_distances(standard, self.support)) @ self.alpha + self.offset
+
+
+class CellHead(nn.Module):
+    """One logit a cell and kind of defect, pooled to the raw score of the photograph: the map is the score.
+
+    Each stage is normalised by channel and projected to its logits by a 1x1 convolution; the logits of all stages are
+    added on the cells of the finest one. With c[p, k] the logit of cell p and kind k,
+
+        cell score m[p] = log(sum_k exp(r c[p, k])) / r,      raw score = log(mean_p exp(r m[p])) / r,
+
+    so that exp(r * raw score) is exactly the mean of exp(r * cell score). Projecting before resizing is the same as
+    after it, and costs a hundredth.
+
+    Args:
+        channels: C_i of each stage, the finest first.
+        kinds: Number K of kinds of defects.
+        sharpness: r > 0: near 0 the raw score is the cells' mean, far above 1 their maximum.
+        dropout: Share of the channels that training leaves out, whole maps at a time.
+
+    Reference:
+        Pinheiro & Collobert 2015, "From image-level to pixel-level labeling", equation 1 (log-sum-exp pooling).
+        Ours: several kinds and several stages.
+    """
+
+    def __init__(self, channels: Sequence[int], kinds: int = 1, sharpness: float = 2.0, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.kinds, self.sharpness = kinds, sharpness
+        self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
+        self.projections = nn.ModuleList(nn.Conv2d(count, kinds, 1, bias=False) for count in channels)
+        self.dropout = nn.Dropout2d(dropout)
+        self.bias = nn.Parameter(torch.zeros(kinds))
+        for layer in self.projections:
+            nn.init.zeros_(layer.weight)  # a head that starts at zero tears up no features
+
+    def place(self, cells: Sequence[Cells], sizes: Sequence[Sequence[int]]) -> None:
+        """Takes the position of each stage's cells and their rows and columns, the finest stage first."""
+        for index, (source, size) in enumerate(zip(cells, sizes, strict=True)):
+            down, across = aligned(source, cells[0], size, sizes[0])
+            self.register_buffer(f"down{index}", down, persistent=False)
+            self.register_buffer(f"across{index}", across, persistent=False)
+
+    def cells(self, stages: Sequence[Tensor]) -> Tensor:
+        """Returns the logits (B, K, h, w) float32 of the cells of the finest of the stages (B, C_i, h_i, w_i)."""
+        total = self.bias.float().view(1, -1, 1, 1)
+        for index, stage in enumerate(stages):
+            logits = self.projections[index](self.dropout(self.norms[index](stage))).float()
+            if index:
+                down, across = self.get_buffer(f"down{index}"), self.get_buffer(f"across{index}")
+                logits = down @ logits @ across
+            total = total + logits
+        return total
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Returns the cell scores (B, h, w) of logits (B, K, h, w)."""
+        if self.kinds == 1:
+            return logits[:, 0]
+        return torch.logsumexp(self.sharpness * logits, dim=1) / self.sharpness
+
+    def pooled(self, scores: Tensor) -> Tensor:
+        """Returns the log-mean-exp (...) of cell scores (..., h, w)."""
+        flat = scores.flatten(-2)
+        return (torch.logsumexp(self.sharpness * flat, dim=-1) - math.log(flat.shape[-1])) / self.sharpness
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Returns the raw scores (B,) of stages (B, C_i, h_i, w_i)."""
+        return self.pooled(self.scores(self.cells(stages)))
 
 
 STRANGEST = 0.01  # share of an image's patches, the strangest ones, whose mean distance is its score

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,29 @@ from torch.utils.data import Dataset, Sampler
 from knowngood.data.records import Records
 
 Rows = npt.NDArray[np.int64]
-Batch = tuple[Tensor, Tensor, Tensor]  # images (B, C, H, W) uint8; target P(bad) (B,); weight (B,)
+NO_KIND = -1  # of a good photograph, and of a bad one whose kind is not known
+
+
+class Batch(NamedTuple):
+    """What a step of training sees.
+
+    Attributes:
+        images: (B, C, H, W) uint8.
+        bad: (B,) float32, target P(bad).
+        weight: (B,) float32.
+        kind: (B,) int64, number of the kind of defect, or `NO_KIND`.
+        masks: (B, H, W) uint8, 1 on the defect, `NO_MASK` everywhere in photographs without a mask; (B, 0, 0) where
+            no photograph of the set has one.
+    """
+
+    images: Tensor
+    bad: Tensor
+    weight: Tensor
+    kind: Tensor
+    masks: Tensor
+
+
+NO_MASK = 255
 
 
 @dataclass(frozen=True)
@@ -26,10 +48,14 @@ class Targets:
     Attributes:
         bad: (N,) float32 in 0..1, probability that the unit is bad: the label, or the annotators' own.
         weight: (N,) float32 > 0, how much the row counts.
+        kind: (N,) int64, number of the kind of defect, or `NO_KIND`; None where there are none.
+        masks: Row to its mask (H, W) uint8, 1 on the defect, at the size of the pixel store.
     """
 
     bad: npt.NDArray[np.float32]
     weight: npt.NDArray[np.float32]
+    kind: npt.NDArray[np.int64] | None = None
+    masks: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def targets_of(records: Records) -> Targets:
@@ -52,7 +78,7 @@ def class_weighted(targets: Targets, rows: Rows) -> Targets:
     if bads in (0, len(rows)):
         return targets
     factor = np.where(bad, len(rows) / (2 * bads), len(rows) / (2 * (len(rows) - bads)))
-    return Targets(targets.bad, (targets.weight * factor).astype(np.float32))
+    return replace(targets, weight=(targets.weight * factor).astype(np.float32))
 
 
 class FittedImages(Dataset[Batch]):
@@ -81,10 +107,19 @@ class FittedImages(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         rows = self.rows[indices]
-        return (
+        targets = self.targets
+        kind = np.full(len(rows), NO_KIND) if targets.kind is None else targets.kind[rows]
+        size = self.pixels.shape[2:] if targets.masks else (0, 0)
+        masks = np.full((len(rows), *size), NO_MASK, np.uint8)
+        for place, row in enumerate(rows.tolist()):
+            if row in targets.masks:
+                masks[place] = targets.masks[row]
+        return Batch(
             torch.from_numpy(np.ascontiguousarray(self.pixels[rows])),
-            torch.from_numpy(self.targets.bad[rows]),
-            torch.from_numpy(self.targets.weight[rows]),
+            torch.from_numpy(targets.bad[rows]),
+            torch.from_numpy(targets.weight[rows]),
+            torch.from_numpy(kind),
+            torch.from_numpy(masks),
         )
 
 

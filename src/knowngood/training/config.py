@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from knowngood.models.classical import Conventional
 
 Preset = Literal["quick", "standard", "best"]
-Freeze = Literal["none", "stem", "all-but-head"]
+Freeze = Literal["none", "stem", "all-but-last-stage", "all-but-head"]
 Balance = Literal["sampling", "weights", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -51,7 +51,9 @@ class TrainConfig(BaseModel):
         le=1,
         description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights, 1e-3 from random ones.",
     )
-    weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of fine-tuning.")
+    weight_decay: float | None = Field(
+        None, ge=0, le=1, description="Weight decay of fine-tuning; 0.05 (linear head: 0.02) if not given."
+    )
     balance: Balance = Field(
         "sampling",
         description="How class imbalance is handled: as many bad as good in every batch, weights in the loss, or not.",
@@ -157,11 +159,6 @@ class TrainConfig(BaseModel):
         if self.review_overkill is not None and self.review_overkill >= self.overkill_budget:
             raise ValueError("with --one-class, --review-overkill has to be below --overkill-budget")
         return self
-
-    @property
-    def peak_rate(self) -> float:
-        """Learning rate of fine-tuning when the user says nothing: small enough not to undo what was learned."""
-        return self.learning_rate if self.learning_rate is not None else (3e-5 if self.pretrained else 1e-3)
 
     @property
     def fine_tuning_epochs(self) -> int:

@@ -10,9 +10,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import knowngood.models.torchvision_ops  # noqa: F401  (before Lightning)
 
@@ -27,33 +27,78 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from knowngood.data.augmentation import augment, policy_named
+from knowngood.data.augmentation import Parameters, draw, geometry, policy_named, resampled, transformed
 from knowngood.errors import TrainingError
 from knowngood.files import whole_file, write_json
 from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
-from knowngood.training.batches import Batch, EpochBatches, FittedImages, Rows, Targets, as_is, class_weighted
+from knowngood.training.batches import (
+    NO_KIND,
+    NO_MASK,
+    Batch,
+    EpochBatches,
+    FittedImages,
+    Rows,
+    Targets,
+    as_is,
+    class_weighted,
+)
 from knowngood.training.config import Freeze, TrainConfig
 from knowngood.training.processes import Mapped, in_processes, sent, silence_logs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How fine-tuning goes about it; the defaults are what won on average in `benchmarks/fine_tuning.py`.
+
+    Attributes:
+        rate: Peak learning rate of the trunk, where the user gives none, from pretrained weights.
+        head_factor: Times which the head learns faster.
+        weight_decay: Of matrices, where the user gives none.
+        optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov).
+        keep_statistics: Whether batch norms go on using the statistics that they came with. A pooled linear head
+            that was fitted on the pretrained features needs them; a cell head starts at zero and does not.
+        last_stage_only: Whether only the last stage and the head learn.
+        loss: "cross-entropy", or "generalised": (1 - p^q) / q with q = 0.3, which a wrong label pulls less.
+        kind_weight: Weight of the kinds' cross-entropy beside that of bad against good.
+        mask_weight: Weight of the cells' cross-entropy in photographs that have a mask.
+
+    Reference:
+        Zhang & Sabuncu 2018 (generalised cross-entropy, equation 6).
+    """
+
+    rate: float = 1e-4
+    head_factor: float = 10.0
+    weight_decay: float = 0.05
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    keep_statistics: bool = False
+    last_stage_only: bool = False
+    loss: Literal["cross-entropy", "generalised"] = "cross-entropy"
+    kind_weight: float = 0.5
+    mask_weight: float = 1.0
+
+
+LINEAR_PLAN = Plan(rate=3e-5, head_factor=5.0, weight_decay=0.02, keep_statistics=True)  # of a pooled linear head
+FROM_NOTHING = 1e-3  # peak learning rate from random weights
+_Q = 0.3  # of the generalised cross-entropy
 
 
 class FineTuning(pl.LightningModule):
     """One classifier under training.
 
     Args:
-        classifier: With a linear head; trained in place.
+        classifier: With a linear head or a cell head; trained in place.
         config: Rates, policy, seed.
         steps: Optimiser steps of the whole training.
-        keep_statistics: Whether batch norms go on using the statistics that they came with. With pretrained
-            weights they must: a batch of photographs of one part is nothing like ImageNet, and normalising by it
-            would undo the features, and the head that was fitted on them, at the first step.
+        plan: How to go about it.
     """
 
-    def __init__(self, classifier: Classifier, config: TrainConfig, steps: int, *, keep_statistics: bool) -> None:
+    def __init__(self, classifier: Classifier, config: TrainConfig, steps: int, plan: Plan) -> None:
         super().__init__()
-        self.keep_statistics = keep_statistics
-        self.frozen = freeze(classifier, config.freeze)
+        self.plan = plan
+        self.keep_statistics = plan.keep_statistics
+        self.frozen = freeze(classifier, "all-but-last-stage" if plan.last_stage_only else config.freeze)
         self.classifier = classifier
         self.config = config
         self.steps = max(steps, 1)
@@ -70,12 +115,16 @@ class FineTuning(pl.LightningModule):
         return self
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        images, bad, weight = batch
         key = (self.config.seed, self.current_epoch, index, self.global_rank)
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        logits = self.classifier.logits(augment(images, self.policy, generator)).float()
-        each = functional.cross_entropy(logits, torch.stack([1 - bad, bad], dim=1), reduction="none")
-        loss = (each * weight).sum() / weight.sum()
+        parameters = draw(self.policy, len(batch.images), generator)
+        images = transformed(batch.images, self.policy, parameters)
+        if self.classifier.cells is None:
+            logits = self.classifier.logits(images).float()
+            each = self._against_good(logits[:, 1] - logits[:, 0], batch.bad)
+        else:
+            each = self._cell_losses(images, batch, parameters)
+        loss = (each * batch.weight).sum() / batch.weight.sum()
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}.",
@@ -85,13 +134,55 @@ class FineTuning(pl.LightningModule):
         self.losses.append(loss.item())
         return loss
 
+    def _rate(self) -> float:
+        if self.config.learning_rate is not None:
+            return self.config.learning_rate
+        return self.plan.rate if self.config.pretrained else FROM_NOTHING
+
     def validation_step(self, batch: Batch, index: int) -> None:
-        images, bad, _ = batch
-        self.seen.append((self.classifier(images), bad))
+        self.seen.append((self.classifier(batch.images), batch.bad))
+
+    def _against_good(self, raw_scores: Tensor, bad: Tensor) -> Tensor:
+        """Returns the loss (B,) of raw scores (B,) against the probability of bad (B,)."""
+        if self.plan.loss == "cross-entropy":
+            return functional.binary_cross_entropy_with_logits(raw_scores, bad, reduction="none")
+        chance = torch.sigmoid(raw_scores)
+        return (bad * (1 - chance**_Q) + (1 - bad) * (1 - (1 - chance) ** _Q)) / _Q
+
+    def _cell_losses(self, images: Tensor, batch: Batch, parameters: Parameters) -> Tensor:
+        """Returns the loss (B,): bad against good, which kind where it is known, which cells where there is a mask."""
+        made = self.classifier.scored(images)
+        each = self._against_good(made.raw_scores, batch.bad)
+        if made.kinds.shape[1] > 1:
+            known = batch.kind != NO_KIND
+            wrong = functional.cross_entropy(made.kinds, batch.kind.clamp(min=0), reduction="none")
+            each = each + self.plan.kind_weight * known * wrong
+        if batch.masks.shape[1]:
+            each = each + self.plan.mask_weight * self._mask_losses(made.cell_scores, batch.masks, parameters)
+        return each
+
+    def _mask_losses(self, scores: Tensor, masks: Tensor, parameters: Parameters) -> Tensor:
+        """Returns the loss (B,) of cell scores (B, h, w) in photographs with a mask, 0 in others.
+
+        The cells on a defect and those beside it count the same, however small it is.
+        """
+        having = masks[:, 0, 0] != NO_MASK
+        drawn = (masks == 1).float()[:, None]
+        matrices = geometry(self.policy, parameters, masks.shape[2] / masks.shape[1])
+        if matrices is not None:
+            drawn = resampled(drawn, matrices, "nearest", "reflection")
+        strides = [side // cells for side, cells in zip(masks.shape[1:], scores.shape[1:], strict=True)]
+        reach = [stride // 2 for stride in strides]  # a cell's middle lies over pixel stride * i
+        window = [2 * side + 1 for side in reach]
+        on = functional.max_pool2d(drawn, window, strides, reach)[:, 0, : scores.shape[1], : scores.shape[2]]
+        hit = (functional.softplus(-scores) * on).sum((1, 2)) / on.sum((1, 2)).clamp(min=1)
+        beside = (functional.softplus(scores) * (1 - on)).sum((1, 2)) / (1 - on).sum((1, 2)).clamp(min=1)
+        return having * (hit + beside) / 2
 
     def configure_optimizers(self) -> Any:
         head = set(head_parameters(self.classifier))
         learning = [p for p in self.parameters() if p.requires_grad]
+        decay = self.plan.weight_decay if self.config.weight_decay is None else self.config.weight_decay
         groups = []
         for in_head in (False, True):
             for decays in (False, True):
@@ -99,11 +190,15 @@ class FineTuning(pl.LightningModule):
                 groups.append(
                     {
                         "params": chosen,
-                        "lr": self.config.peak_rate * (5 if in_head else 1),
-                        "weight_decay": self.config.weight_decay if decays else 0.0,
+                        "lr": self._rate() * (self.plan.head_factor if in_head else 1),
+                        "weight_decay": decay if decays else 0.0,
                     }
                 )
-        optimizer = torch.optim.AdamW(groups)
+        optimizer: torch.optim.Optimizer = (
+            torch.optim.AdamW(groups)
+            if self.plan.optimizer == "adamw"
+            else torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+        )
         warm = max(1, min(self.steps // 10, 200))
 
         def rate(step: int) -> float:
@@ -123,7 +218,7 @@ def fine_tune(
     rows: tuple[Rows, Rows],
     folder: Path,
     *,
-    keep_statistics: bool,
+    plan: Plan | None = None,
     watcher: Watcher | None = None,
 ) -> list[dict[str, float]]:
     """Trains all layers; leaves the averaged weights of the best validation epoch in `classifier`.
@@ -131,13 +226,13 @@ def fine_tune(
     A `last.ckpt` in `folder` is continued from, with the same batches and transforms as an unbroken run.
 
     Args:
-        classifier: With a linear head.
+        classifier: With a linear head or a cell head.
         config: Rates, policy, balance, precision, seed, devices.
         pixels: (N, C, H, W) uint8 of every split.
         targets: Of the N rows.
         rows: Indices of the training rows and of the validation rows.
         folder: For checkpoints.
-        keep_statistics: Whether batch norms keep their statistics, as they should with pretrained weights.
+        plan: How to go about it; what suits the head by default.
         watcher: Called with the classifier, in the weights that validation sees, and the epoch.
 
     Returns:
@@ -148,7 +243,8 @@ def fine_tune(
         StorageError: The disk is full; the last whole checkpoint stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    given = (config, sent(pixels), targets, rows, folder, keep_statistics, watcher)
+    plan = plan or plan_for(classifier, config)
+    given = (config, sent(pixels), targets, rows, folder, plan, watcher)
     if config.devices > 1:
         in_processes(_fit, config.devices, classifier, *given)
     else:
@@ -158,6 +254,12 @@ def fine_tune(
     return read_history(folder)
 
 
+def plan_for(classifier: Classifier, config: TrainConfig) -> Plan:
+    """Returns the plan that suits a head; random weights have no statistics worth keeping."""
+    plan = Plan() if classifier.cells is not None else LINEAR_PLAN
+    return plan if config.pretrained else replace(plan, keep_statistics=False)
+
+
 def _fit(
     classifier: Classifier,
     config: TrainConfig,
@@ -165,7 +267,7 @@ def _fit(
     targets: Targets,
     rows: tuple[Rows, Rows],
     folder: Path,
-    keep_statistics: bool,
+    plan: Plan,
     watcher: Watcher | None,
 ) -> None:
     """Trains in this process, one of `config.devices`; the first leaves best.safetensors and history.json."""
@@ -206,7 +308,7 @@ def _fit(
     )
     classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     checkpoint = folder / "last.ckpt"
-    module = FineTuning(classifier, config, steps, keep_statistics=keep_statistics)
+    module = FineTuning(classifier, config, steps, plan)
     module.train()  # Lightning takes layers in the mode that it finds them in, and a linear probe leaves eval behind
     with _ctrl_c_stays_ctrl_c():
         trainer.fit(
@@ -354,17 +456,18 @@ def freeze(classifier: Classifier, what: Freeze) -> list[nn.Module]:
 
     Args:
         classifier: With a linear head; changed in place.
-        what: "none"; "stem", the layers before the first stage; "all-but-head".
+        what: "none"; "stem", the layers before the first stage; "all-but-last-stage"; "all-but-head".
 
     Returns:
         The frozen layers; their batch norms must keep their statistics.
     """
-    wanted = {"none": (), "stem": ("stem",), "all-but-head": ("stem", "stages")}[what]
+    wanted = {"none": (), "stem": ("stem",)}.get(what, ("stem", "stages"))
+    last = str(classifier.trunk.feature_info[-1]["module"]) if what == "all-but-last-stage" else None
     frozen = []
     for name, layer in classifier.trunk.named_modules():
         own = list(layer.parameters(recurse=False))
         if own:
-            fixed = part_of(classifier, name) in wanted
+            fixed = part_of(classifier, name) in wanted and not (last and name.startswith(f"{last}."))
             for parameter in own:
                 parameter.requires_grad_(not fixed)
             if fixed:
@@ -374,6 +477,8 @@ def freeze(classifier: Classifier, what: Freeze) -> list[nn.Module]:
 
 def head_parameters(classifier: Classifier) -> Iterator[nn.Parameter]:
     """Yields the parameters of the head: the last layer, for VGG also the fully connected ones before it."""
+    if classifier.cells is not None:
+        yield from classifier.cells.parameters()
     for name, layer in classifier.trunk.named_modules():
         if part_of(classifier, name) == "head":
             yield from layer.parameters(recurse=False)

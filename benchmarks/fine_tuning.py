@@ -1,0 +1,267 @@
+"""Which way of fine-tuning finds the most: arms x seeds on validation folds of three sets; no test photograph is used.
+
+The solar cells (elpv), the magnetic tiles (split by part; read where they are) and the look-alike. The photographs
+that `knowngood train` would test on, or a quarter of the parts of the tiles, are left out before the folds are made;
+seed k trains on three folds of four and validates on fold k. Every trial runs to its last epoch and leaves a file of
+its own in --runs, so that several processes of one thread each can share the list; --summary joins them.
+
+    python benchmarks/fine_tuning.py elpv:cells:0 tiles:cells:0 tape:cells:0 ...
+    python benchmarks/fine_tuning.py --summary
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from magnetic_tile import DATA, manifest
+from sklearn.model_selection import StratifiedGroupKFold
+
+from knowngood.cam.maps import over_picture, stage_names
+from knowngood.cam.regions import pointing_hit
+from knowngood.cli.output import at_work
+from knowngood.data.images import read_mask
+from knowngood.data.loading import loaded
+from knowngood.data.pixels import store_pixels
+from knowngood.data.records import BAD, Records
+from knowngood.data.splits import kfold, split
+from knowngood.data.units import groups_of, with_units
+from knowngood.files import write_json
+from knowngood.metrics.figures import auroc
+from knowngood.models.classifier import _TURNS, _turned, Classifier, cells_config, input_size, network_for, over_batches
+from knowngood.models.weights.search import find
+from knowngood.training.batches import Targets, targets_of
+from knowngood.training.config import TrainConfig
+from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
+from knowngood.training.fit import start_head
+
+RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
+FOLDS, NEAR = 4, 15
+
+
+@dataclass(frozen=True)
+class Set:
+    """A set of photographs: where from, how large, what is done to them in training, how long."""
+
+    size: int
+    augment: str
+    epochs: int
+
+
+SETS = {
+    "elpv": Set(160, "strong", 8),
+    "tiles": Set(160, "rotate+shift+zoom+flip+brightness+contrast", 12),
+    "tape": Set(128, "standard", 10),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of fine-tuning."""
+
+    plan: Plan = field(default_factory=Plan)
+    head: str = "cells"
+    stages: tuple[int, ...] = (3, 4)
+    sharpness: float = 2.0
+    hard_labels: bool = False
+    epochs: float = 1.0  # times the set's
+
+
+ARMS = {
+    "cells": Arm(),
+    "linear": Arm(LINEAR_PLAN, head="linear"),
+    "linear-batch-statistics": Arm(Plan(), head="linear"),
+    "cells-own-statistics": Arm(Plan(keep_statistics=True)),
+    "cells-slow": Arm(Plan(rate=3e-5)),
+    "cells-fast": Arm(Plan(rate=3e-4)),
+    "cells-sgd": Arm(Plan(optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
+    "cells-last-stage": Arm(Plan(last_stage_only=True)),
+    "cells-generalised": Arm(Plan(loss="generalised")),
+    "cells-hard-labels": Arm(hard_labels=True),
+    "cells-sharp": Arm(sharpness=5.0),
+    "cells-soft": Arm(sharpness=1.0),
+    "cells-fine": Arm(stages=(2, 3, 4)),
+    "cells-long": Arm(epochs=2.0),
+    "cells-short": Arm(epochs=0.5),
+}
+
+
+def records_of(name: str, runs: Path) -> Records:
+    """Returns the photographs of a set that may be used: the test photographs are gone."""
+    if name == "tiles":
+        records = with_units(loaded(manifest(DATA, runs / "tile.csv")), None)
+        labels, parts = records.frame["label"].to_numpy(), records.frame["lot"].to_numpy()
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+        kept, _ = next(iter(folds.split(labels, labels, parts)))
+        return records.with_frame(records.frame[np.sort(kept)])
+    if name == "elpv":
+        records = with_units(loaded("elpv"), None)
+        divided = split(records, TrainConfig(), seed=0, groups=groups_of(records)).usable()
+        return divided.with_frame(divided.frame.filter(divided.frame["split"] != "test"))
+    records = with_units(loaded("tape:train=1500,test=1000,bad_rate=0.2,seed=0"), None)
+    return records.with_frame(records.frame.filter(records.frame["split"] != "test"))
+
+
+def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> np.ndarray | None:
+    """Returns where the defect is, (H, W) bool; None where nobody knows."""
+    path = DATA / "masks" / f"{Path(row['path']).stem}.png" if "magnetic-tile" in row["path"] else row["mask"]
+    if path is None or not Path(path).is_file():
+        return None
+    mask = read_mask(str(path), shape)
+    return mask if mask.any() else None
+
+
+def found_on(classifier: Classifier, maps: np.ndarray, records: Records, rows: np.ndarray) -> dict[str, Any]:
+    """Returns how often the hottest place of a bad photograph lies on its defect, in its own pixels."""
+    config, hits, near = classifier.config, [], []
+    (layer,) = stage_names(classifier)[:1]
+    for row, heat in zip(rows, maps, strict=True):
+        facts = records.frame.row(int(row), named=True)
+        mask = mask_of(facts, (facts["height"], facts["width"])) if facts["label"] == BAD else None
+        if mask is None:
+            continue
+        placed = over_picture(classifier, {layer: torch.from_numpy(heat)[None]}, (config.height, config.width))[layer]
+        large = torch.nn.functional.interpolate(placed[:, None], mask.shape, mode="bilinear")[0, 0].numpy()
+        hits.append(pointing_hit(large, mask))
+        near.append(pointing_hit(large, mask, tolerance=NEAR))
+    return {"photographs": len(hits), "on": float(np.mean(hits)), "within 15 px": float(np.mean(near))} if hits else {}
+
+
+def by_view(classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, views: int) -> np.ndarray:
+    """Returns cell scores (N, views, h, w), turned back; of a linear head raw scores (N, views)."""
+
+    def function(images: torch.Tensor) -> torch.Tensor:
+        made = []
+        with torch.autocast("cpu", torch.bfloat16):  # as validation in training
+            for turn in _TURNS[:views]:
+                view = _turned(images, turn)
+                if classifier.cells is None:
+                    made.append(classifier(view))
+                else:
+                    made.append(_turned(classifier.scored(view).cell_scores, turn, back=True))
+        return torch.stack(made, dim=1)
+
+    return over_batches(classifier, function, pixels, rows, f"{views} views")
+
+
+def pooled(classifier: Classifier, seen: np.ndarray) -> np.ndarray:
+    """Returns raw scores (N,) of cell scores (N, h, w), or those of a linear head as they are."""
+    return seen if classifier.cells is None else classifier.cells.pooled(torch.from_numpy(seen)).numpy()
+
+
+def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
+    """Runs one trial to its end."""
+    started = time.perf_counter()
+    kind, arm = SETS[name], ARMS[arm_name]
+    records = records_of(name, runs)
+    folds = kfold(records, FOLDS, 0, groups=groups_of(records))
+    rows = np.flatnonzero((folds >= 0) & (folds != seed % FOLDS)), np.flatnonzero(folds == seed % FOLDS)
+    height, width = input_size(list(records.frame.select("height", "width").iter_rows()), kind.size)
+    weights = find("resnet50", None)
+    base = network_for("resnet50", weights, height, width, 1)
+    config = cells_config(base, arm.stages).model_copy(update={"sharpness": arm.sharpness})
+    classifier = Classifier(config if arm.head == "cells" else base)
+    classifier.load_trunk(weights)
+    pixels = store_pixels(records, runs / "pixels", height, width, 1).pixels
+    targets = targets_of(records)
+    bad = targets.bad >= 0.5
+    if arm.hard_labels:
+        targets = Targets(bad.astype(np.float32), targets.weight)
+    if arm.head == "linear":
+        start_head(classifier, pixels, rows[0], bad[rows[0]])
+    start = {key: value.clone() for key, value in classifier.state_dict().items()}
+    epochs = round(kind.epochs * arm.epochs)
+    settings = TrainConfig(
+        model="resnet50", preset="standard", epochs=epochs, augment=kind.augment, patience=epochs + 1, seed=seed
+    )
+    folder = runs / f"{name}-{arm_name}-{seed}"
+    history = fine_tune(classifier, settings, pixels, targets, rows, folder, plan=arm.plan)
+    truth = bad[rows[1]]
+    result: dict[str, Any] = {
+        "set": name,
+        "arm": arm_name,
+        "seed": seed,
+        "photographs": [len(part) for part in rows],
+        "size": [height, width],
+        "epochs": epochs,
+        "plan": dataclasses.asdict(arm.plan),
+        "history": history,
+        "last epoch": history[-1]["val_auroc"],
+        "best epoch": max(row["val_auroc"] for row in history),
+    }
+    views = 8 if height == width else 4
+    seen = by_view(classifier, pixels, rows[1], views)
+    scores = {}
+    for count in (1, 4, 8)[: 3 if views == 8 else 2]:
+        scores[str(count)] = pooled(classifier, seen[:, :count].mean(1))
+        result[f"{count} views"] = auroc(truth, scores[str(count)])
+        each = np.stack([pooled(classifier, seen[:, view]) for view in range(count)]).mean(0)
+        result[f"{count} views, scores averaged"] = auroc(truth, each)
+        if arm.head == "cells":
+            result[f"places, {count} views"] = found_on(classifier, seen[:, :count].mean(1), records, rows[1])
+    end = {key: value.clone() for key, value in classifier.state_dict().items()}
+    for share in (0.5, 0.75):  # WiSE: the trunk between its start and its end, the head as it is
+        mixed = {
+            key: torch.lerp(start[key], value, share)
+            if value.is_floating_point() and not key.startswith("cells.")
+            else value
+            for key, value in end.items()
+        }
+        classifier.load_state_dict(mixed)
+        made = pooled(classifier, by_view(classifier, pixels, rows[1], 1)[:, 0])
+        result[f"trunk {share} of the way, 1 view"] = auroc(truth, made)
+    result["seconds"] = round(time.perf_counter() - started)
+    result["scores"] = {key: np.round(made.astype(float), 4).tolist() for key, made in scores.items()}
+    result["images"] = records.frame["image"][rows[1]].to_list()
+    write_json(folder / "result.json", result)
+    for heavy in ("last.ckpt", "best.safetensors"):
+        (folder / heavy).unlink(missing_ok=True)
+    return result
+
+
+FIGURES = ("last epoch", "best epoch", "1 views", "4 views", "8 views", "trunk 0.5 of the way, 1 view", "seconds")
+
+
+def rows_of(runs: Path) -> Iterator[dict[str, Any]]:
+    """Yields what the finished trials found, without their scores."""
+    for path in sorted(runs.glob("*/result.json")):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        yield {key: value for key, value in held.items() if key not in ("scores", "images", "history")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", nargs="*", help="SET:ARM:SEED")
+    parser.add_argument("--runs", type=Path, default=Path("runs/fine-tuning"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--summary", action="store_true", help="write results/fine_tuning.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with at_work():
+        for asked in given.trials:
+            name, arm, seed = asked.split(":")
+            if (given.runs / f"{name}-{arm}-{seed}" / "result.json").is_file():
+                continue
+            made = trial(name, arm, int(seed), given.runs)
+            print(asked, {key: made.get(key) for key in FIGURES}, made.get("places, 1 views"), made.get("places, 4 views"), flush=True)
+    if given.summary:
+        found = list(rows_of(given.runs))
+        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": "python " + shlex.join(sys.argv), "rows": found})
+        for row in found:
+            print(row["set"], row["arm"], row["seed"], {key: row.get(key) for key in FIGURES})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
