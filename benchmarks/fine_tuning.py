@@ -39,12 +39,12 @@ from knowngood.data.splits import kfold, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.files import write_json
 from knowngood.metrics.figures import auroc
-from knowngood.models.classifier import _TURNS, _turned, Classifier, cells_config, input_size, network_for, over_batches
+from knowngood.models.classifier import _TURNS, Classifier, _turned, cells_config, input_size, network_for, over_batches
 from knowngood.models.weights.search import find
-from knowngood.training.batches import Targets, targets_of
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
 from knowngood.training.fit import start_head
+from knowngood.training.targets import Targets, targets_of
 
 RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
 FOLDS, NEAR = 4, 15
@@ -83,6 +83,8 @@ ARMS = {
     "linear": Arm(LINEAR_PLAN, head="linear"),
     "linear-batch-statistics": Arm(Plan(), head="linear"),
     "cells-own-statistics": Arm(Plan(keep_statistics=True)),
+    "cells-fine-own-statistics": Arm(Plan(keep_statistics=True), stages=(2, 3, 4)),
+    "cells-fast-own-statistics": Arm(Plan(keep_statistics=True, rate=3e-4)),
     "cells-slow": Arm(Plan(rate=3e-5)),
     "cells-fast": Arm(Plan(rate=3e-4)),
     "cells-sgd": Arm(Plan(optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
@@ -254,10 +256,18 @@ def main() -> None:
             if (given.runs / f"{name}-{arm}-{seed}" / "result.json").is_file():
                 continue
             made = trial(name, arm, int(seed), given.runs)
-            print(asked, {key: made.get(key) for key in FIGURES}, made.get("places, 1 views"), made.get("places, 4 views"), flush=True)
+            print(
+                asked,
+                {key: made.get(key) for key in FIGURES},
+                made.get("places, 1 views"),
+                made.get("places, 4 views"),
+                flush=True,
+            )
     if given.summary:
         found = list(rows_of(given.runs))
-        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": "python " + shlex.join(sys.argv), "rows": found})
+        write_json(
+            RESULT, {"what": __doc__.splitlines()[0], "command": "python " + shlex.join(sys.argv), "rows": found}
+        )
         for row in found:
             print(row["set"], row["arm"], row["seed"], {key: row.get(key) for key in FIGURES})
 

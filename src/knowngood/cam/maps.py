@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,11 @@ LAST, ALL = "last", "all"
 def stage_names(classifier: Classifier) -> tuple[str, ...]:
     """Returns the module names of the stages, fine to coarse; the last one is the input of the head."""
     backbone = BACKBONES.get(classifier.config.backbone)
-    stages = classifier.config.stages or backbone.stages
+    stages = (
+        classifier.config.cell_stages if classifier.cells is not None else classifier.config.stages
+    ) or backbone.stages
     names = [str(classifier.trunk.feature_info[index]["module"]) for index in stages]
-    if classifier.head is None and backbone.last_maps:
+    if classifier.config.head == "linear" and backbone.last_maps:
         names[-1] = backbone.last_maps
     return tuple(names)
 
@@ -164,7 +167,7 @@ class LayerMaps:
 
 def has_cam(classifier: Classifier) -> bool:
     """Returns whether the last layer is linear on averaged maps, so that CAM is defined."""
-    return classifier.head is None and BACKBONES.get(classifier.config.backbone).pooled_head
+    return classifier.config.head == "linear" and BACKBONES.get(classifier.config.backbone).pooled_head
 
 
 def method_for(classifier: Classifier, name: str = AUTO) -> Method:
@@ -178,7 +181,11 @@ def method_for(classifier: Classifier, name: str = AUTO) -> Method:
         return METHODS.get("cam" if has_cam(classifier) else "hirescam")
     method = METHODS.get(name)
     if method.needs == "weights" and not has_cam(classifier):
-        head = "an SVM head" if classifier.head is not None else "layers between its maps and its outputs"
+        heads = {
+            "linear": "layers between its maps and its outputs",
+            "cells": "a cell head, whose own map is --method auto",
+        }
+        head = heads.get(classifier.config.head, "an SVM head")
         raise ConfigError(
             f"There is no {name} for {classifier.config.backbone}: it has {head}.",
             expected="a network whose last layer is linear on globally averaged maps",
@@ -207,6 +214,9 @@ def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: s
             expected="--layers last",
             fix="Use --method gradcam for other layers.",
         )
+    if classifier.config.views > 1:  # the map of the photograph as it is
+        classifier = copy.copy(classifier)
+        classifier.config = classifier.config.model_copy(update={"views": 1})
     with LayerOutputs(classifier.trunk, names, gradients=method.needs == "gradients") as recorded:
         raw_scores = classifier(images)
         extra: dict[str, Tensor | None] = dict.fromkeys(names)
@@ -249,7 +259,8 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
     """Returns the raw scores and one raw map per photograph, summed over the members of an ensemble.
 
     A member's map is that of its last stage; with an SVM head, which has several stages as input, the sum of the maps
-    of these stages. Members are weighted as their raw scores are.
+    of these stages; with a cell head and the method "auto" the scores of its cells, of which its raw score is made.
+    Members are weighted as their raw scores are.
 
     Args:
         inspector: In evaluation mode.
@@ -264,8 +275,15 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
     raw_scores = torch.zeros(len(images), device=images.device)
     for scale, member in zip(inspector.scales.tolist(), inspector.members, strict=True):
         assert isinstance(member, Classifier)
+        if member.cells is not None and method == AUTO:
+            with torch.inference_mode():
+                own = member.scored(images)
+            raw_scores += scale * own.raw_scores
+            cells = scale * member.cell_share * own.cell_scores
+            total += over_picture(member, {stage_names(member)[0]: cells}, size)[stage_names(member)[0]]
+            continue
         chosen = method_for(member, method)
-        by_stage = member.head is not None and chosen.needs == "gradients"
+        by_stage = member.config.head == "kernel" and chosen.needs == "gradients"
         made = stage_heat(member, images, chosen) if by_stage else layer_maps(member, images, chosen)
         raw_scores += scale * made.raw_scores
         for heat in over_picture(member, made.maps, size).values():

@@ -247,7 +247,7 @@ def compare(  # noqa: PLR0913  (a keyword a field of CompareConfig)
     epochs: int | None = None,
     batch_size: int = 32,
     learning_rate: float | None = None,
-    weight_decay: float = 0.02,
+    weight_decay: float | None = None,
     pretrained: bool = True,
     patience: int = 6,
     precision: Literal["auto", "bf16", "fp32"] = "auto",

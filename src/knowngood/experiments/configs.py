@@ -83,7 +83,7 @@ class CompareConfig(BaseModel):
         "learning_rate",
         "Peak learning rate of every model; 3e-5 from pretrained weights and 1e-3 from random ones if not given.",
     )
-    weight_decay: float = _as_in_training("weight_decay")
+    weight_decay: float | None = _as_in_training("weight_decay")
     pretrained: bool = _as_in_training("pretrained", "Start from ImageNet weights where there are any.")
     patience: int = _as_in_training("patience")
     precision: Precision = _as_in_training("precision")

@@ -131,3 +131,25 @@ def aligned(source: Cells, target: Cells, before: Sequence[int], after: Sequence
         matrix[rows, (low + 1).clamp(max=before[axis] - 1)] += share
         made.append(matrix)
     return made[0], made[1].T.contiguous()
+
+
+def marked_cells(masks: Tensor, position: Cells, cells: Sequence[int]) -> Tensor:
+    """Returns which cells have a marked pixel nearer to their middle than half the way to the next cell's.
+
+    Args:
+        masks: (B, H, W) float, 1 on the defect.
+        position: Of the cells.
+        cells: Their rows and columns.
+
+    Returns:
+        (B, *cells) float32, 0 or 1.
+    """
+    strides, offsets = [round(one) for one in position.stride], [round(one) for one in position.offset]
+    down, across = masks.shape[1], masks.shape[2]
+    moved = functional.pad(
+        masks[:, min(offsets[0], down - 1) :, min(offsets[1], across - 1) :], (0, offsets[1], 0, offsets[0])
+    )
+    reach = [stride // 2 for stride in strides]
+    window = [2 * side + 1 for side in reach]
+    made: Tensor = functional.max_pool2d(moved[:, None], window, strides, reach)[:, 0, : cells[0], : cells[1]]
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ class NetworkConfig(BaseModel):
         return self
 
     @property
+    def cell_stages(self) -> tuple[int, ...]:
+        """Stages that a cell head sees: all, but beside an SVM the last two."""
+        return self.stages[-2:] if self.head == "kernel+cells" else self.stages
+
+    @property
     def has_cells(self) -> bool:
         """Whether the head has a logit a cell."""
         return self.head in ("cells", "kernel+cells")
@@ -97,18 +103,18 @@ class CellScores:
     kinds: Tensor
 
 
-_Turn: TypeAlias = tuple[bool, bool, bool]  # mirror rows, mirror columns, then exchange rows and columns
-_TURNS: tuple[_Turn, ...] = tuple((up, left, turn) for turn in (False, True) for up in (False, True) for left in (False, True))
+_Turn: TypeAlias = tuple[bool, bool, bool]  # exchange rows and columns after mirroring rows, columns
+_TURNS: tuple[_Turn, ...] = tuple(itertools.product((False, True), repeat=3))
 
 
 def _turned(values: Tensor, turn: _Turn, *, back: bool = False) -> Tensor:
     """Returns a view (..., H, W) of pictures, or the picture of a view."""
-    mirrored = [axis for axis, wanted in zip((-2, -1), turn, strict=False) if wanted]
-    if back and turn[2]:
+    mirrored = [axis for axis, wanted in zip((-2, -1), turn[1:], strict=True) if wanted]
+    if back and turn[0]:
         values = values.transpose(-2, -1)
     if mirrored:
         values = values.flip(mirrored)
-    return values.transpose(-2, -1) if turn[2] and not back else values
+    return values.transpose(-2, -1) if turn[0] and not back else values
 
 
 def _mean(parts: list[Tensor]) -> Tensor:
@@ -157,14 +163,14 @@ class Classifier(nn.Module):
 
     def _cell_head(self) -> CellHead:
         """Returns a cell head on the configured stages, with the places of their cells."""
-        config, facts = self.config, [self.trunk.feature_info[index] for index in self.config.stages]
+        config, facts = self.config, [self.trunk.feature_info[index] for index in self.config.cell_stages]
         made = CellHead([int(fact["num_chs"]) for fact in facts], len(config.kinds), config.sharpness)
         names = [str(fact["module"]) for fact in facts]
         sizes: list[tuple[int, ...]] = []
 
         def run() -> None:
             empty = torch.zeros(1, 3, config.height, config.width)
-            sizes.extend(tuple(stage.shape[2:]) for stage in self._stages(empty))
+            sizes.extend(tuple(stage.shape[2:]) for stage in self.of_cells(self._stages(empty)))
 
         was = self.training
         positions = cell_positions(self.trunk.eval(), names, run)
@@ -173,10 +179,12 @@ class Classifier(nn.Module):
         return made
 
     def run_once(self) -> None:
-        """Passes one empty image through the network."""
-        config = self.config
-        empty = torch.zeros(1, config.channels, config.height, config.width, dtype=torch.uint8)
-        self(empty.to(self.mean.device))
+        """Passes one empty image, one view of it, through the trunk."""
+        empty = torch.zeros(1, 3, self.config.height, self.config.width, device=self.mean.device)
+        if self.config.stages:
+            self._stages(empty)
+        else:
+            self.trunk(empty)
 
     @property
     def feature_length(self) -> int:
@@ -194,6 +202,10 @@ class Classifier(nn.Module):
     def stage_maps(self, images: Tensor) -> list[Tensor]:
         """Returns what the configured stages put out, (B, C_i, H_i, W_i) each, the finest first."""
         return self._stages(self.normalise(images))
+
+    def of_cells(self, stages: list[Tensor]) -> list[Tensor]:
+        """Returns those of the configured stages' maps that a cell head sees."""
+        return stages[-len(self.config.cell_stages) :]
 
     def _stages(self, values: Tensor) -> list[Tensor]:
         maps: list[Tensor] = self.trunk.forward_intermediates(
@@ -266,7 +278,7 @@ class Classifier(nn.Module):
         logits, raw_scores = [], []
         for turn, view in zip(self._turns, self._views(self.normalise(images)), strict=True):
             stages = self._stages(view)
-            logits.append(_turned(self.cells.cells(stages), turn, back=True))
+            logits.append(_turned(self.cells.cells(self.of_cells(stages)), turn, back=True))
             if self.head is not None:
                 raw_scores.append(self.head(pool_stages(stages)))
         mean = _mean(logits)
@@ -276,6 +288,11 @@ class Classifier(nn.Module):
             shares = self.get_buffer("shares")
             raw = shares[0] * _mean(raw_scores) + shares[1] * raw
         return CellScores(raw, scores, self.cells.sharpness * self.cells.pooled(mean))
+
+    @property
+    def cell_share(self) -> float:
+        """Factor of the cells' raw score in the classifier's: 1 without an SVM beside them."""
+        return float(self.get_buffer("shares")[1]) if self.config.head == "kernel+cells" else 1.0
 
     @property
     def _turns(self) -> tuple[_Turn, ...]:
@@ -387,6 +404,26 @@ def cells_config(base: NetworkConfig, stages: tuple[int, ...] = (), kinds: tuple
     """Returns the configuration with a cell head; by default it sees the last three stages."""
     stages = stages or BACKBONES.get(base.backbone).stages[-3:]
     return base.model_copy(update={"head": "cells", "stages": stages, "kinds": kinds, "supports": 0})
+
+
+def cells_beside_svm(base: NetworkConfig, kinds: tuple[str, ...]) -> NetworkConfig:
+    """Returns the configuration with an SVM head and a cell head on one trunk; it has no support vectors yet."""
+    return svm_config(base).model_copy(update={"head": "kernel+cells", "kinds": kinds})
+
+
+def with_views(config: NetworkConfig, views: int) -> NetworkConfig:
+    """Returns the configuration with another number of views.
+
+    Raises:
+        ConfigError: Eight views are asked for, and the photographs are not square.
+    """
+    if views == 8 and config.height != config.width:
+        raise ConfigError(
+            f"--views 8 turns photographs by a quarter, and these are brought to {config.width} x {config.height}.",
+            expected="square photographs",
+            fix="--views 4",
+        )
+    return config.model_copy(update={"views": views})
 
 
 def common_shape(configs: Sequence[NetworkConfig]) -> tuple[int, int, int]:

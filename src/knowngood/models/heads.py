@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from knowngood.models.cells import Cells, aligned
+from knowngood.models.cells import Cells, aligned, marked_cells
 from knowngood.models.distances import squared_distances
 
 
@@ -89,16 +89,18 @@ class CellHead(nn.Module):
 
     def __init__(self, channels: Sequence[int], kinds: int = 1, sharpness: float = 2.0, dropout: float = 0.2) -> None:
         super().__init__()
-        self.kinds, self.sharpness = kinds, sharpness
+        self.channels, self.kinds, self.sharpness = tuple(channels), kinds, sharpness
         self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
-        self.projections = nn.ModuleList(nn.Conv2d(count, kinds, 1, bias=False) for count in channels)
+        projections = [nn.Conv2d(count, kinds, 1, bias=False) for count in channels]
+        for layer in projections:
+            nn.init.zeros_(layer.weight)  # a head that starts at zero tears up no features
+        self.projections = nn.ModuleList(projections)
         self.dropout = nn.Dropout2d(dropout)
         self.bias = nn.Parameter(torch.zeros(kinds))
-        for layer in self.projections:
-            nn.init.zeros_(layer.weight)  # a head that starts at zero tears up no features
 
     def place(self, cells: Sequence[Cells], sizes: Sequence[Sequence[int]]) -> None:
         """Takes the position of each stage's cells and their rows and columns, the finest stage first."""
+        self.position, self.size = cells[0], (int(sizes[0][0]), int(sizes[0][1]))
         for index, (source, size) in enumerate(zip(cells, sizes, strict=True)):
             down, across = aligned(source, cells[0], size, sizes[0])
             self.register_buffer(f"down{index}", down, persistent=False)
@@ -106,14 +108,23 @@ class CellHead(nn.Module):
 
     def cells(self, stages: Sequence[Tensor]) -> Tensor:
         """Returns the logits (B, K, h, w) float32 of the cells of the finest of the stages (B, C_i, h_i, w_i)."""
+        layers = zip(self.projections, self.norms, stages, strict=True)
+        logits = self.on_one_grid([project(self.dropout(norm(stage))).float() for project, norm, stage in layers])
         total = self.bias.float().view(1, -1, 1, 1)
-        for index, stage in enumerate(stages):
-            logits = self.projections[index](self.dropout(self.norms[index](stage))).float()
-            if index:
-                down, across = self.get_buffer(f"down{index}"), self.get_buffer(f"across{index}")
-                logits = down @ logits @ across
-            total = total + logits
+        for one in logits:
+            total = total + one
         return total
+
+    def on_one_grid(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Returns maps of the stages (B, ., h_i, w_i) on the cells of the finest one, bilinear."""
+        made = [maps[0]]
+        for index, one in enumerate(maps[1:], 1):
+            made.append(self.get_buffer(f"down{index}") @ one @ self.get_buffer(f"across{index}"))
+        return made
+
+    def marked(self, masks: Tensor) -> Tensor:
+        """Returns which cells see a defect, (B, h, w) of 0 and 1, for masks (B, H, W) of 1 on the defect."""
+        return marked_cells(masks, self.position, self.size)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Returns the cell scores (B, h, w) of logits (B, K, h, w)."""

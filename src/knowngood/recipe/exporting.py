@@ -20,7 +20,7 @@ from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export_formats import Exporter, Precision, exporter_for
 from knowngood.recipe.folder import place_of
-from knowngood.recipe.graphs import Scorer, folds_exactly, map_kind
+from knowngood.recipe.graphs import MapKind, Scorer, folds_exactly, map_kind
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument, Sha256
 from knowngood.recipe.options import RUNTIMES, Tolerance
 from knowngood.recipe.parity import Holdout, certified, compared, complaints, holdout_images, holdout_splits, likeness
@@ -42,7 +42,7 @@ class ExportDocument(SealedDocument):
     precision: Literal["fp32", "bf16", "int8"] = Field(description="What its convolutions are computed in.")
     created: str = Field(max_length=255, description="When, ISO 8601 with zone.")
     shape: tuple[_Side, _Side, _Side] = Field(description="Channels, height, width of its input, uint8.")
-    map_kind: Literal["cam", "distances"] | None = Field(description="What its output `map` is, if there is one.")
+    map_kind: MapKind | None = Field(description="What its output `map` is, if there is one.")
     folded: bool = Field(description="Whether normalisation lies in the first convolution.")
     wide: tuple[_Line, ...] = Field(
         (), max_length=10_000, description="Layers that were kept in float to stay within the tolerance."

@@ -48,7 +48,7 @@ class RawScoreAndMap(nn.Module):
         return heat.mean((1, 2)) + (layer.bias[1] - layer.bias[0]), heat
 
 
-MapKind: TypeAlias = Literal["cam", "distances"]
+MapKind: TypeAlias = Literal["cam", "cells", "distances"]
 
 
 class Graphed(Classifier):
@@ -102,8 +102,8 @@ class Scorer(nn.Module):
 
     Attributes:
         shape: Channels, height and width of its input.
-        map_kind: "cam" (raw class activation map) or "distances" (to the nearest remembered patch), (B, h, w); None
-            where the inspector has no map in a forward pass.
+        map_kind: "cam" (raw class activation map), "cells" (scores of the cells) or "distances" (to the nearest
+            remembered patch), (B, h, w); None where the inspector has no map in a forward pass.
     """
 
     def __init__(self, inspector: Inspector, *, fold: bool) -> None:
@@ -120,6 +120,11 @@ class Scorer(nn.Module):
         if self.with_map is not None:
             raw_score, heat = self.with_map(images)
             return self.scales[0] * raw_score, self.scales[0] * heat
+        if self.map_kind == "cells":
+            member = self.members[0]
+            assert isinstance(member, Graphed)
+            made = member.scored(images)
+            return self.scales[0] * made.raw_scores, self.scales[0] * member.cell_share * made.cell_scores
         if self.map_kind == "distances":
             member = self.members[0]
             assert isinstance(member, Graphed)
@@ -149,6 +154,8 @@ def map_kind(inspector: Inspector) -> MapKind | None:
     assert isinstance(member, Classifier)
     if isinstance(member.head, PatchHead):
         return "distances"
+    if member.cells is not None:
+        return "cells"
     return "cam" if has_cam(member) else None
 
 

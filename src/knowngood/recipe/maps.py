@@ -186,5 +186,5 @@ class Placing:
             return lambda maps: smooth_maps(maps, *size)
         member = self.inspector.members[0]
         assert isinstance(member, Classifier)
-        last = stage_names(member)[-1]
-        return lambda maps: over_picture(member, {last: maps}, size)[last]
+        layer = stage_names(member)[0 if self.kind == "cells" else -1]
+        return lambda maps: over_picture(member, {layer: maps}, size)[layer]

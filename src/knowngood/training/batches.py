@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from knowngood.data.records import Records
-
-Rows = npt.NDArray[np.int64]
-NO_KIND = -1  # of a good photograph, and of a bad one whose kind is not known
+from knowngood.training.targets import NO_KIND, NO_MASK, Rows, Targets
 
 
 class Batch(NamedTuple):
@@ -36,49 +31,6 @@ class Batch(NamedTuple):
     weight: Tensor
     kind: Tensor
     masks: Tensor
-
-
-NO_MASK = 255
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The target and the weight of each row of a pixel store.
-
-    Attributes:
-        bad: (N,) float32 in 0..1, probability that the unit is bad: the label, or the annotators' own.
-        weight: (N,) float32 > 0, how much the row counts.
-        kind: (N,) int64, number of the kind of defect, or `NO_KIND`; None where there are none.
-        masks: Row to its mask (H, W) uint8, 1 on the defect, at the size of the pixel store.
-    """
-
-    bad: npt.NDArray[np.float32]
-    weight: npt.NDArray[np.float32]
-    kind: npt.NDArray[np.int64] | None = None
-    masks: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
-
-
-def targets_of(records: Records) -> Targets:
-    """Returns the target of each row: the annotators' probability where there is one, else the label."""
-    frame = records.frame
-    label = frame["label"].cast(pl.Float32).fill_null(0.0)
-    bad = pl.select(pl.coalesce(frame["probability"], label)).to_series()
-    return Targets(bad.to_numpy().astype(np.float32), np.ones(len(frame), np.float32))
-
-
-def class_weighted(targets: Targets, rows: Rows) -> Targets:
-    """Returns targets whose weights make both classes count the same over the given rows.
-
-    Args:
-        targets: Of all N rows.
-        rows: Indices of the training rows; one class alone keeps its weights.
-    """
-    bad = targets.bad >= 0.5
-    bads = int(bad[rows].sum())
-    if bads in (0, len(rows)):
-        return targets
-    factor = np.where(bad, len(rows) / (2 * bads), len(rows) / (2 * (len(rows) - bads)))
-    return replace(targets, weight=(targets.weight * factor).astype(np.float32))
 
 
 class FittedImages(Dataset[Batch]):

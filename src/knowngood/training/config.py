@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from knowngood.data.config import SplitConfig
+from knowngood.data.config import SplitConfig, names_in
 from knowngood.registry import Registry
 
 if TYPE_CHECKING:
@@ -43,6 +43,18 @@ class TrainConfig(BaseModel):
         le=2048,
         description="Side of the square with as many pixels as the network sees; proportions are kept. "
         "The network's own if not given.",
+    )
+    head: Literal["auto", "cells"] = Field(
+        "auto",
+        description="auto: an SVM on a frozen network, a linear layer on a fine-tuned one. cells: one logit a place "
+        "and kind of defect, so that the map is the score; on a frozen network beside the SVM.",
+    )
+    views: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Views of each photograph whose scores and maps are averaged: 4 mirrors it, 8 turns it as well; "
+        "so many times the seconds.",
     )
     batch_size: int = Field(32, ge=2, le=4096, description="Images a step.")
     learning_rate: float | None = Field(
@@ -140,6 +152,11 @@ class TrainConfig(BaseModel):
             raise ValueError("layers with random weights are not worth freezing: leave --freeze or --no-pretrained out")
         if self.freeze != "none" and not self.fine_tuning_epochs:
             raise ValueError("--freeze is about fine-tuning: it needs --preset standard or best, or --epochs")
+        if self.views not in (1, 4, 8):
+            raise ValueError(f"--views is {self.views}; it takes 1, 4 or 8")
+        turns = {4: "flip", 8: "quarter_turns"}.get(self.views)
+        if turns is not None and turns not in names_in(self.augment):
+            raise ValueError(f"--views {self.views} needs an --augment with {turns}, such as strong")
         if self.cam_history is not None and not self.fine_tuning_epochs:
             raise ValueError("--cam-history records fine-tuning: it needs --preset standard or best, or --epochs")
         if self.cam_history is not None and self.devices > 1:
@@ -154,6 +171,8 @@ class TrainConfig(BaseModel):
                 flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given))
                 raise ValueError(f"{flags} means something with --one-class only")
             return self
+        if self.head != "auto" or self.views != 1:
+            raise ValueError("--one-class has a head of its own and one view: leave --head and --views out")
         if self.preset != "quick" or self.epochs:
             raise ValueError("--one-class fine-tunes nothing: leave --preset and --epochs out")
         if self.review_overkill is not None and self.review_overkill >= self.overkill_budget:

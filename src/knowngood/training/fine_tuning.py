@@ -33,19 +33,10 @@ from knowngood.files import whole_file, write_json
 from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
-from knowngood.training.batches import (
-    NO_KIND,
-    NO_MASK,
-    Batch,
-    EpochBatches,
-    FittedImages,
-    Rows,
-    Targets,
-    as_is,
-    class_weighted,
-)
+from knowngood.training.batches import Batch, EpochBatches, FittedImages, as_is
 from knowngood.training.config import Freeze, TrainConfig
 from knowngood.training.processes import Mapped, in_processes, sent, silence_logs
+from knowngood.training.targets import NO_KIND, NO_MASK, Rows, Targets, class_weighted
 
 
 @dataclass(frozen=True)
@@ -171,10 +162,8 @@ class FineTuning(pl.LightningModule):
         matrices = geometry(self.policy, parameters, masks.shape[2] / masks.shape[1])
         if matrices is not None:
             drawn = resampled(drawn, matrices, "nearest", "reflection")
-        strides = [side // cells for side, cells in zip(masks.shape[1:], scores.shape[1:], strict=True)]
-        reach = [stride // 2 for stride in strides]  # a cell's middle lies over pixel stride * i
-        window = [2 * side + 1 for side in reach]
-        on = functional.max_pool2d(drawn, window, strides, reach)[:, 0, : scores.shape[1], : scores.shape[2]]
+        assert self.classifier.cells is not None
+        on = self.classifier.cells.marked(drawn[:, 0])
         hit = (functional.softplus(-scores) * on).sum((1, 2)) / on.sum((1, 2)).clamp(min=1)
         beside = (functional.softplus(scores) * (1 - on)).sum((1, 2)) / (1 - on).sum((1, 2)).clamp(min=1)
         return having * (hit + beside) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from knowngood.data.augmentation import policy_named
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
+from knowngood.data.splits import kfold_up_to
 from knowngood.errors import WeightsError
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
@@ -24,20 +25,24 @@ from knowngood.models.classifier import (
     Classifier,
     Inspector,
     NetworkConfig,
+    cells_beside_svm,
+    cells_config,
     common_shape,
     input_size,
     network_for,
     over_batches,
     svm_config,
+    with_views,
 )
 from knowngood.models.features import cached_rows, stages_cache_key
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import PREFERRED, available, find, preferred
 from knowngood.progress import reporter
-from knowngood.training.batches import Rows, Targets, targets_of
+from knowngood.training.cell_head import Compression, fit_cell_head
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import Watcher, fine_tune
-from knowngood.training.svm_head import fit_svm_on
+from knowngood.training.svm_head import FOLDS, fit_svm_on
+from knowngood.training.targets import Rows, Targets, kind_numbers, kinds_of, masks_of, targets_of
 from knowngood.wording import counted
 
 
@@ -272,15 +277,85 @@ class _Job:
         return rows[~np.isin(rows, list(self.store.failed))]
 
     def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
-        """Fits the SVM head on a pretrained trunk."""
+        """Fits the SVM head, or it and a cell head, on a pretrained trunk."""
+        member = (
+            self._with_cells(base, weights, notes) if self.config.head == "cells" else self._svm(base, weights, notes)
+        )
+        return self._viewed(member)
+
+    def _viewed(self, member: Member) -> Member:
+        """Returns a member with the views that are asked for; its raw scores are computed anew if there are several."""
+        if self.config.views == 1:
+            return member
+        classifier = member.classifier
+        classifier.config = with_views(classifier.config, self.config.views)
+        return replace(
+            member, margins=over_batches(classifier, classifier, self.store.pixels, self.everything, "views")
+        )
+
+    def _fitting_rows(self) -> Rows:
+        """Returns the rows that a frozen network's heads are fitted on: folds choose their settings."""
+        rows = self.rows("train")
+        if self.config.fine_tuning_epochs:  # which chooses its epoch on the validation rows
+            return rows
+        return np.sort(np.concatenate([rows, self.rows("val")]))
+
+    def _with_cells(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
+        """Fits an SVM head and a cell head from one pass over the photographs, and adds their raw scores."""
+        records, pixels, seed = self.records, self.store.pixels, self.config.seed
+        rows = self._fitting_rows()
+        kinds = kinds_of(records, rows)
+        classifier = Classifier(cells_beside_svm(base, kinds))
+        classifier.load_trunk(weights)
+        classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        compression = Compression(classifier, pixels, rows, seed)
+        place = self.folder / f"cells-{base.backbone}.f16"
+        try:
+            maps = compression.maps(pixels, self.everything, place)
+            features = maps.pooled
+            features[list(self.store.failed)] = np.nan
+            self.features = features if self.features is None else self.features
+            svm = fit_svm_on(features, records, self.groups, rows, seed)
+            masks = masks_of(records, rows, base.height, base.width)
+            targets = replace(self.targets, kind=kind_numbers(records, kinds), masks=masks)
+            folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=self.groups[rows])
+            cells = fit_cell_head(compression, maps, targets, rows, folds, seed)
+        finally:
+            place.unlink(missing_ok=True)
+        raw = np.stack([svm.out_of_fold, cells.out_of_fold])
+        shares, table = mixed(raw, self.targets.bad[rows] >= 0.5)
+        classifier.head = svm.head
+        classifier.config = classifier.config.model_copy(update={"supports": len(svm.head.alpha)})
+        classifier.get_buffer("shares").copy_(torch.from_numpy(shares))
+        margins = np.zeros(len(records), np.float32)
+        with torch.inference_mode():
+            of_svm = svm.head(torch.from_numpy(features[rows])).numpy()
+        margins[rows] = shares[0] * of_svm + shares[1] * cells.fitted
+        others = np.setdiff1d(self.everything, rows)
+        margins[others] = over_batches(classifier, classifier, pixels, others, "scores")
+        out_of_fold = np.full(len(records), np.nan)
+        out_of_fold[rows] = shares @ raw
+        notes[f"SVM and cell head on {base.backbone}"] = {
+            "cost": svm.cost,
+            "width": svm.width,
+            "supports": len(svm.head.alpha),
+            "grid": svm.table,
+            "cells, weight decay": cells.weight_decay,
+            "cells, grid": cells.table,
+            "kinds": list(kinds),
+            "masks": len(masks),
+            "share of the cells": table,
+            "rows": len(rows),
+        }
+        return Member(classifier, margins, out_of_fold)
+
+    def _svm(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
         config = svm_config(base)
         classifier = Classifier(config)
         classifier.load_trunk(weights)
         features = self._features(classifier, weights)
         self.features = features if self.features is None else self.features
-        rows = self.rows("train")
-        if not self.config.fine_tuning_epochs:  # nothing else needs the validation rows: folds choose the settings
-            rows = np.sort(np.concatenate([rows, self.rows("val")]))
+        rows = self._fitting_rows()
         fit = fit_svm_on(features, self.records, self.groups, rows, self.config.seed)
         classifier.head = fit.head
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
@@ -315,24 +390,31 @@ class _Job:
     def fine_tuned(
         self, base: NetworkConfig, weights: Weights | None, notes: dict[str, object], watcher: Watcher | None
     ) -> tuple[Member, list[dict[str, float]]]:
-        """Fine-tunes all layers, the head started from a linear probe."""
+        """Fine-tunes all layers; a linear head starts from a linear probe, a cell head at zero."""
+        train, targets = self.rows("train"), self.targets
+        if self.config.head == "cells":
+            kinds = kinds_of(self.records, train)
+            base = cells_config(base, kinds=kinds)
+            masks = masks_of(self.records, train, base.height, base.width)
+            targets = replace(targets, kind=kind_numbers(self.records, kinds), masks=masks)
+            notes["kinds"], notes["masks"] = list(kinds), len(masks)
         classifier = Classifier(base)
-        train = self.rows("train")
         if weights is not None:
             classifier.load_trunk(weights)
-            if BACKBONES.get(base.backbone).pooled_head and not (self.folder / "last.ckpt").is_file():
+            pooled = BACKBONES.get(base.backbone).pooled_head and classifier.cells is None
+            if pooled and not (self.folder / "last.ckpt").is_file():
                 start_head(classifier, self.store.pixels, train, self._bad()[train])
         reporter().say(f"fine-tuning {base.backbone} on {counted(len(train), 'image')}")
         history = fine_tune(
             classifier,
             self.config,
             self.store.pixels,
-            self.targets,
+            targets,
             (train, self.rows("val")),
             self.folder,
-            keep_statistics=weights is not None,
             watcher=watcher,
         )
+        classifier.config = with_views(classifier.config, self.config.views)
         margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
         best = max(history, key=lambda row: row["val_auroc"])
         notes["fine-tuning"] = {
@@ -361,6 +443,32 @@ def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows
     with torch.no_grad():
         layer.weight.copy_(torch.stack([-weight / 2, weight / 2]))
         layer.bias.copy_(torch.tensor([-offset / 2, offset / 2]))
+
+
+def mixed(
+    raw: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], list[dict[str, float]]]:
+    """Chooses how much two heads count, each in units of its own temperature, by the AUC out of fold.
+
+    Args:
+        raw: (2, M) raw scores out of fold of the SVM and of the cells; NaN where a row was never held out.
+        bad: (M,).
+
+    Returns:
+        Factors (2,) of the raw scores, and one row a share that was tried: share of the cells, AUC. The cells always
+        have a share, since the map is theirs.
+    """
+    held = ~np.isnan(raw).any(axis=0)
+    units = np.array([1 / fit_calibration(one[held], bad[held]).temperature for one in raw])
+    table = []
+    for share in _SHARES:
+        both = np.array([1 - share, share]) * units @ raw[:, held]
+        table.append({"share": share, "auroc": auroc(bad[held], both) or 0.5})
+    best = max(table, key=lambda row: row["auroc"])["share"]
+    return np.array([1 - best, best]) * units, table
+
+
+_SHARES = (0.5, 0.25, 0.75, 1.0)  # of the cells; the first of equals wins
 
 
 class Clock:

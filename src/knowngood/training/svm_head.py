@@ -17,7 +17,7 @@ from knowngood.models.classical import MOST_ROWS, at_most
 from knowngood.models.distances import squared_distances
 from knowngood.models.heads import SvmHead
 from knowngood.progress import track
-from knowngood.training.batches import Rows, targets_of
+from knowngood.training.targets import Rows, targets_of
 
 Features = npt.NDArray[np.float32]
 FOLDS = 4

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowngood.training.batches import EpochBatches, FittedImages, Targets, class_weighted
+from knowngood.training.batches import EpochBatches, FittedImages
+from knowngood.training.targets import NO_KIND, NO_MASK, Targets, class_weighted
 
 
 def epoch(bad, number=0, **options):
@@ -62,10 +63,23 @@ def test_a_set_smaller_than_a_batch_still_makes_one():
 def test_rows_of_a_subset_are_those_of_the_whole():
     pixels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
     targets = Targets(np.arange(10, dtype=np.float32) / 10, np.ones(10, np.float32))
-    images, bad, weight = FittedImages(pixels, targets, np.array([7, 2, 5])).__getitems__([0, 2])
-    assert images.flatten().tolist() == [7, 5]
-    assert np.allclose(bad.numpy(), [0.7, 0.5])
-    assert weight.tolist() == [1, 1]
+    batch = FittedImages(pixels, targets, np.array([7, 2, 5])).__getitems__([0, 2])
+    assert batch.images.flatten().tolist() == [7, 5]
+    assert np.allclose(batch.bad.numpy(), [0.7, 0.5])
+    assert batch.weight.tolist() == [1, 1]
+    assert batch.kind.tolist() == [NO_KIND, NO_KIND]
+    assert batch.masks.shape == (2, 0, 0)
+
+
+def test_kinds_and_masks_come_with_their_rows():
+    pixels = np.zeros((4, 1, 2, 3), np.uint8)
+    mask = np.array([[0, 1, 0], [0, 0, 1]], np.uint8)
+    kind = np.array([NO_KIND, 0, 1, NO_KIND])
+    targets = Targets(np.array([0, 1, 1, 1], np.float32), np.ones(4, np.float32), kind, {2: mask})
+    batch = FittedImages(pixels, targets, np.array([3, 2, 1, 0])).__getitems__([0, 1, 3])
+    assert batch.kind.tolist() == [NO_KIND, 1, NO_KIND]
+    assert batch.masks[1].tolist() == mask.tolist()
+    assert (batch.masks[[0, 2]] == NO_MASK).all()
 
 
 def test_class_weights_let_both_classes_count_the_same():

@@ -1,5 +1,7 @@
 """Fine-tuning: it learns, repeats itself, goes on after being stopped, and stops on a loss that is not finite."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from knowngood.errors import TrainingError
 from knowngood.models.backbones import BACKBONES, Backbone
 from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.progress import Silent, reporting_to
-from knowngood.training.batches import Targets
 from knowngood.training.config import TrainConfig
-from knowngood.training.fine_tuning import fine_tune
+from knowngood.training.fine_tuning import LINEAR_PLAN, fine_tune
+from knowngood.training.targets import Targets
 
 SIDE = 32
 
@@ -43,7 +45,16 @@ def run(folder, epochs=5, keep=False, watcher=None, **options):
     pixels, targets = photographs()
     rows = np.arange(len(pixels))
     parts = (rows[:240], rows[240:])
-    history = fine_tune(classifier, config, pixels, targets, parts, folder, keep_statistics=keep, watcher=watcher)
+    history = fine_tune(
+        classifier,
+        config,
+        pixels,
+        targets,
+        parts,
+        folder,
+        plan=replace(LINEAR_PLAN, keep_statistics=keep),
+        watcher=watcher,
+    )
     return classifier, history
 
 
@@ -98,7 +109,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(tmp_path, monkeypat
     def broken(*_):
         return torch.full((16,), float("nan"))
 
-    monkeypatch.setattr("torch.nn.functional.cross_entropy", lambda *a, **k: broken())
+    monkeypatch.setattr("torch.nn.functional.binary_cross_entropy_with_logits", lambda *a, **k: broken())
     with pytest.raises(TrainingError, match="learning-rate"):
         run(tmp_path)
     assert (tmp_path / "best.safetensors").is_file()  # epoch 0 is whole
@@ -139,7 +150,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
         config = TrainConfig(epochs=1, batch_size=batch, devices=devices, augment="none", precision="fp32", seed=3)
         folder = tmp_path / str(devices)
         rows_of = (rows[:120], rows[120:])
-        histories.append(fine_tune(classifier, config, stored, targets, rows_of, folder, keep_statistics=True))
+        histories.append(fine_tune(classifier, config, stored, targets, rows_of, folder, plan=LINEAR_PLAN))
         states.append(classifier.state_dict())
     for one, two in zip(*histories, strict=True):
         for name in ("train_loss", "val_loss"):

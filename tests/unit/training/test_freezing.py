@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.parameters import checked_parameters
-from knowngood.training.batches import Targets
 from knowngood.training.config import Freeze, TrainConfig
-from knowngood.training.fine_tuning import FineTuning, fine_tune, freeze, head_parameters, part_of
+from knowngood.training.fine_tuning import LINEAR_PLAN, FineTuning, fine_tune, freeze, head_parameters, part_of
+from knowngood.training.targets import Targets
 
 
 def built(backbone: str = "resnet18") -> Classifier:
@@ -75,7 +76,7 @@ def _trained(classifier: Classifier, what: Freeze, folder: Path, *, keep: bool) 
     config = TrainConfig(
         preset="standard", epochs=1, batch_size=8, learning_rate=1e-2, freeze=what, augment="none", precision="fp32"
     )
-    fine_tune(classifier, config, pixels, targets, rows, folder, keep_statistics=keep)
+    fine_tune(classifier, config, pixels, targets, rows, folder, plan=replace(LINEAR_PLAN, keep_statistics=keep))
 
 
 def _moved(folder: Path, before: dict[str, torch.Tensor]) -> set[str]:
@@ -87,7 +88,9 @@ def _moved(folder: Path, before: dict[str, torch.Tensor]) -> set[str]:
 
 
 def test_frozen_parameters_are_not_in_the_optimizer() -> None:
-    module = FineTuning(built(), TrainConfig(preset="standard", freeze="all-but-head"), 10, keep_statistics=False)
+    module = FineTuning(
+        built(), TrainConfig(preset="standard", freeze="all-but-head"), 10, replace(LINEAR_PLAN, keep_statistics=False)
+    )
     held = [p for group in module.configure_optimizers()["optimizer"].param_groups for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in head_parameters(module.classifier)}
 

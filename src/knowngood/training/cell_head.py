@@ -1,0 +1,305 @@
+"""Fits the cell head on a frozen trunk: maps compressed by PCA and kept on disk, all folds and settings in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from knowngood.data.splits import trains_on
+from knowngood.files import storage_errors
+from knowngood.metrics.figures import auroc
+from knowngood.models.classifier import BATCH, Classifier
+from knowngood.models.heads import CellHead, pool_stages
+from knowngood.progress import track
+from knowngood.training.targets import NO_KIND, Rows, Targets
+
+COMPONENTS = 320  # of the cells' features that the PCA keeps
+_LEARNED_ON = 24_000  # cells that the PCA is learned on
+_DECAYS = (0.03, 0.1, 0.3, 1.0)
+_EPOCHS, _BATCH, _RATE = 40, 64, 3e-3
+_KIND_WEIGHT, _MASK_WEIGHT = 0.5, 1.0
+_EPSILON = 1e-5  # of the batch norm that standardises the channels
+
+
+@dataclass(frozen=True)
+class CellMaps:
+    """Compressed maps of photographs, on disk.
+
+    Attributes:
+        values: (N, h * w, P) float16, memory-mapped; rows of photographs that were not asked for are undefined.
+        size: h and w.
+        pooled: (N, S) float32, average and maximum of the stages, as an SVM head sees them.
+    """
+
+    values: npt.NDArray[np.float16]
+    size: tuple[int, int]
+    pooled: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CellFit:
+    """A fitted cell head and how its settings were found.
+
+    Attributes:
+        weight_decay: Of the chosen fit.
+        table: One row a setting: weight_decay, out-of-fold AUC.
+        out_of_fold: (M,) raw scores out of fold, of the rows that were fitted on; NaN for those never held out.
+        fitted: (M,) raw scores of the head that was fitted on all of them.
+    """
+
+    weight_decay: float
+    table: list[dict[str, float]]
+    out_of_fold: npt.NDArray[np.float64]
+    fitted: npt.NDArray[np.float64]
+
+
+class Compression:
+    """Standardised channels of all stages, projected onto their first principal components on the finest grid.
+
+    Standardising and projecting work cell by cell and resizing works component by component, so each stage is
+    projected at its own size and the components are added on the finest one.
+
+    Args:
+        classifier: With a cell head on a frozen trunk; its norms are set to the statistics that are learned.
+        pixels: (N, C, H, W) uint8.
+        rows: Photographs to learn from, in any order.
+        seed: Decides which of their cells are used.
+    """
+
+    def __init__(self, classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows, seed: int) -> None:
+        assert classifier.cells is not None
+        self.classifier, self.head = classifier, classifier.cells
+        random = np.random.default_rng([seed, 11])
+        cells: list[Tensor] = []
+        with torch.inference_mode():
+            chosen = random.permutation(rows)[:256]
+            each = -(-_LEARNED_ON // len(chosen))
+            for batch in _batches(chosen, "PCA of the cells"):
+                stages = classifier.stage_maps(torch.from_numpy(np.ascontiguousarray(pixels[batch])))
+                joined = torch.cat(self.head.on_one_grid([one.float() for one in classifier.of_cells(stages)]), dim=1)
+                flat = joined.permute(0, 2, 3, 1).flatten(1, 2)
+                drawn = torch.from_numpy(random.permuted(np.tile(np.arange(flat.shape[1]), (len(flat), 1)), axis=1))
+                drawn = drawn[:, :each, None].expand(-1, -1, flat.shape[2])
+                cells.append(flat.gather(1, drawn).flatten(0, 1))
+            table = torch.cat(cells)
+            mean, variance = table.mean(0), table.var(0)
+            standard = (table - mean) / (variance + _EPSILON).sqrt()
+            count = min(COMPONENTS, standard.shape[1], max(1, len(standard) - 1))
+            generator_state = torch.random.get_rng_state()
+            torch.manual_seed(seed)
+            _, spread, directions = torch.pca_lowrank(standard, count, center=False, niter=4)
+            torch.random.set_rng_state(generator_state)
+            self.components = directions.T.contiguous()  # (P, sum C_i)
+            self.spread = spread / len(standard) ** 0.5  # (P,)
+            sizes = list(self.head.channels)
+            for norm, centre, square in zip(
+                self.head.norms, torch.split(mean, sizes), torch.split(variance, sizes), strict=True
+            ):
+                norm.load_state_dict({"running_mean": centre, "running_var": square}, strict=False)
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The projections of each stage, (P, C_i, 1, 1)."""
+        split = torch.split(self.components, list(self.head.channels), dim=1)
+        return [part[:, :, None, None].contiguous() for part in split]
+
+    def maps(self, pixels: npt.NDArray[np.uint8], rows: Rows, place: Path) -> CellMaps:
+        """Computes and stores the components of photographs, each of about unit variance.
+
+        Args:
+            pixels: (N, C, H, W) uint8.
+            rows: Photographs that are wanted.
+            place: File for the maps; the caller deletes it.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        classifier, parts = self.classifier, self.parts
+        classifier.eval()
+        values: npt.NDArray[np.float16] | None = None
+        pooled = np.full((len(pixels), classifier.feature_length), np.nan, np.float32)
+        size = (0, 0)
+        with torch.inference_mode(), storage_errors(place):
+            for batch in _batches(rows, "maps of the cells"):
+                stages = classifier.stage_maps(torch.from_numpy(np.ascontiguousarray(pixels[batch])))
+                pooled[batch] = pool_stages(stages).numpy()
+                small = [
+                    functional.conv2d(norm(stage.float()), part)
+                    for norm, stage, part in zip(self.head.norms, classifier.of_cells(stages), parts, strict=True)
+                ]
+                total = torch.stack(self.head.on_one_grid(small)).sum(0) / self.spread[None, :, None, None]
+                if values is None:
+                    size = (int(total.shape[2]), int(total.shape[3]))
+                    shape = (len(pixels), size[0] * size[1], total.shape[1])
+                    values = np.memmap(place, np.float16, "w+", shape=shape)
+                values[batch] = total.flatten(2).transpose(1, 2).clamp(-6e4, 6e4).half().numpy()
+        assert values is not None
+        return CellMaps(values, size, pooled)
+
+    def install(self, weight: Tensor, bias: Tensor) -> None:
+        """Puts a linear map of the components into the head.
+
+        Args:
+            weight: (K, P), of components of unit variance.
+            bias: (K,).
+        """
+        with torch.no_grad():
+            for layer, part in zip(self.head.projections, self.parts, strict=True):
+                layer.weight.copy_(((weight / self.spread) @ part[:, :, 0, 0])[:, :, None, None])
+            self.head.bias.copy_(bias)
+
+
+def fit_cell_head(
+    compression: Compression,
+    maps: CellMaps,
+    targets: Targets,
+    rows: Rows,
+    folds: npt.NDArray[np.int64],
+    seed: int,
+) -> CellFit:
+    """Chooses the weight decay by cross-validation on the training rows, and leaves the fit on all in the head.
+
+    The head is linear in the components, so the fits of all folds and settings are columns of one matrix that learn
+    side by side from one pass over the maps.
+
+    Args:
+        compression: Of the classifier whose head is fitted.
+        maps: Of all rows.
+        targets: Of all rows: probabilities, weights, kinds and masks.
+        rows: (M,) that train.
+        folds: (M,) fold numbers; negative for rows that only train, see `splits.kfold`.
+        seed: Of the batches.
+    """
+    numbers = np.unique(folds[folds >= 0])
+    jobs = [(decay, int(fold)) for decay in _DECAYS for fold in (*numbers, -1)]
+    learners = _Columns(compression.head, maps, targets, jobs, folds, rows)
+    learners.fit(seed)
+    raw = learners.raw_scores()
+    bad = targets.bad[rows] >= 0.5
+    tested = folds >= 0
+    out_of_fold, table = {}, []
+    for decay in _DECAYS:
+        scored = np.full(len(rows), np.nan)
+        for fold in numbers:
+            held = folds == fold
+            scored[held] = raw[held, jobs.index((decay, int(fold)))]
+        out_of_fold[decay] = scored
+        table.append({"weight_decay": decay, "auroc": auroc(bad[tested], scored[tested]) or 0.5})
+    best = max(table, key=lambda row: row["auroc"])["weight_decay"]
+    compression.install(*learners.column(jobs.index((best, -1))))
+    return CellFit(best, table, out_of_fold[best], raw[:, jobs.index((best, -1))])
+
+
+class _Columns:
+    """Linear cell heads that learn side by side: J jobs of K kinds each, a column a kind.
+
+    Args:
+        head: Gives the number of kinds and the sharpness.
+        maps: Compressed maps.
+        targets: Of all rows.
+        jobs: Weight decay and the fold that is left out (-1: none).
+        folds: (M,) of the rows.
+        rows: (M,) that train.
+    """
+
+    def __init__(
+        self,
+        head: CellHead,
+        maps: CellMaps,
+        targets: Targets,
+        jobs: Sequence[tuple[float, int]],
+        folds: npt.NDArray[np.int64],
+        rows: Rows,
+    ) -> None:
+        self.head, self.maps, self.targets, self.rows = head, maps, targets, rows
+        self.decay = torch.tensor([decay for decay, _ in jobs]).repeat_interleave(head.kinds)
+        used = np.stack([np.ones(len(rows), bool) if f < 0 else trains_on(folds, f) for _, f in jobs], axis=1)
+        bad = targets.bad[rows] >= 0.5
+        weight = used * targets.weight[rows][:, None].astype(np.float64)
+        for kind in (bad, ~bad):  # both classes count the same in every fit
+            weight[kind] /= np.maximum(weight[kind].sum(0), 1e-9)
+        self.weight = torch.from_numpy(weight * len(rows) / 2).float()
+        components = maps.values.shape[2]
+        self.weights = torch.zeros(components, len(jobs) * head.kinds, requires_grad=True)
+        self.bias = torch.zeros(len(jobs) * head.kinds, requires_grad=True)
+
+    def fit(self, seed: int) -> None:
+        optimizer = torch.optim.Adam([self.weights, self.bias], lr=_RATE)
+        random = np.random.default_rng([seed, 12])
+        steps_an_epoch = -(-len(self.rows) // _BATCH)
+        total, step = _EPOCHS * steps_an_epoch, 0
+        for _ in track(range(_EPOCHS), "cell head"):
+            order = random.permutation(len(self.rows))
+            for start in range(0, len(order), _BATCH):
+                rate = _RATE * min(1.0, (step + 1) / steps_an_epoch) * 0.5 * (1 + np.cos(np.pi * step / total))
+                optimizer.param_groups[0]["lr"] = rate
+                loss = self._loss(order[start : start + _BATCH])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                with torch.no_grad():
+                    self.weights *= 1 - rate * self.decay
+                step += 1
+
+    def _logits(self, places: npt.NDArray[np.int64]) -> Tensor:
+        """Returns the logits (B, J, K, h, w) of places in `rows`."""
+        values = torch.from_numpy(self.maps.values[self.rows[places]].astype(np.float32))
+        logits = (values @ self.weights + self.bias).transpose(1, 2)
+        return logits.reshape(len(places), -1, self.head.kinds, *self.maps.size)
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """Returns the cell scores (B, J, h, w) of logits (B, J, K, h, w)."""
+        batch, jobs = logits.shape[:2]
+        return self.head.scores(logits.flatten(0, 1)).reshape(batch, jobs, *self.maps.size)
+
+    def _loss(self, places: npt.NDArray[np.int64]) -> Tensor:
+        rows, head = self.rows[places], self.head
+        logits = self._logits(places)
+        scores = self._scores(logits)
+        raw = head.pooled(scores)
+        bad = torch.from_numpy(self.targets.bad[rows])[:, None].expand_as(raw)
+        each = functional.binary_cross_entropy_with_logits(raw, bad, reduction="none")
+        if head.kinds > 1 and self.targets.kind is not None:
+            kind = torch.from_numpy(self.targets.kind[rows])
+            guess = head.sharpness * head.pooled(logits)  # (B, J, K)
+            wrong = functional.cross_entropy(
+                guess.flatten(0, 1), kind.clamp(min=0).repeat_interleave(raw.shape[1]), reduction="none"
+            ).view_as(raw)
+            each = each + _KIND_WEIGHT * (kind != NO_KIND)[:, None] * wrong
+        having = [place for place, row in enumerate(rows.tolist()) if row in self.targets.masks]
+        if having:
+            masks = torch.from_numpy(np.stack([self.targets.masks[int(rows[place])] for place in having])).float()
+            on = head.marked(masks)[:, None]
+            seen = scores[having]
+            hit = (functional.softplus(-seen) * on).sum((2, 3)) / on.sum((2, 3)).clamp(min=1)
+            beside = (functional.softplus(seen) * (1 - on)).sum((2, 3)) / (1 - on).sum((2, 3)).clamp(min=1)
+            extra = torch.zeros_like(each)
+            extra[having] = (hit + beside) / 2
+            each = each + _MASK_WEIGHT * extra
+        return (each * self.weight[places]).mean(0).sum()  # every column minimises its own share
+
+    def raw_scores(self) -> npt.NDArray[np.float64]:
+        """Returns the raw scores (M, J) of the rows."""
+        made = []
+        with torch.inference_mode():
+            for start in range(0, len(self.rows), BATCH):
+                logits = self._logits(np.arange(start, min(start + BATCH, len(self.rows))))
+                made.append(self.head.pooled(self._scores(logits)).numpy())
+        return np.concatenate(made).astype(np.float64)
+
+    def column(self, job: int) -> tuple[Tensor, Tensor]:
+        """Returns weights (K, P) and bias (K,) of one job."""
+        kinds = slice(job * self.head.kinds, (job + 1) * self.head.kinds)
+        return self.weights.detach()[:, kinds].T.contiguous(), self.bias.detach()[kinds]
+
+
+def _batches(rows: Rows, title: str) -> Iterator[Rows]:
+    for start in track(range(0, len(rows), BATCH), title):
+        yield rows[start : start + BATCH]
