@@ -17,6 +17,8 @@ KINDS = {
     "grey": (network(),),
     "colour": (network(channels=3),),
     "SVM head": (network(head="kernel", stages=(2, 3, 4), supports=20),),
+    "cells": (network(head="cells", side=64, stages=(2, 3), kinds=("crack", "stain"), views=4),),
+    "SVM and cells": (network(head="kernel+cells", side=64, stages=(2, 3, 4), supports=20),),
     "patch memory": (network(head="patch_memory", stages=(2, 3), supports=30),),
     "nearest": (network(head="knn", supports=20),),
     "two members of different sizes": (network(), network(head="kernel", side=48, stages=(3, 4), supports=20)),
@@ -31,8 +33,11 @@ def inspector_of(kind: str) -> Inspector:
             for name, values in member.head.named_buffers():
                 if values.ndim:
                     values.copy_(torch.rand_like(values) + (1 if name == "scale" else 0))
-            if hasattr(member.head, "gamma"):
-                member.head.gamma.fill_(1e-4)
+        if member.cells is not None:
+            for layer in member.cells.projections:
+                torch.nn.init.normal_(layer.weight, std=0.1)
+        if hasattr(member.head, "gamma"):
+            member.head.gamma.fill_(1e-4)
     return made
 
 

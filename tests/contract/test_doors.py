@@ -37,7 +37,16 @@ from knowngood.scale.parts import prepared
 
 NOT, BLANK, DEPTH = "not this product", "blank photograph", "bit depth"
 INSTALLED = [name for name in RUNTIMES.names() if installed(RUNTIMES.get(name).package)]
-KINDS = ("grey", "colour", "SVM head", "patch memory", "nearest", "two members of different sizes")  # of conftest
+KINDS = (  # of conftest
+    "grey",
+    "colour",
+    "SVM head",
+    "cells",
+    "SVM and cells",
+    "patch memory",
+    "nearest",
+    "two members of different sizes",
+)
 NO_EXPORT = "cascade"
 Facts = tuple[str, float | None, str | None, str | None]
 

@@ -104,7 +104,7 @@ class CellScores:
 
 
 _Turn: TypeAlias = tuple[bool, bool, bool]  # exchange rows and columns after mirroring rows, columns
-_TURNS: tuple[_Turn, ...] = tuple(itertools.product((False, True), repeat=3))
+_TURNS: tuple[_Turn, ...] = tuple(itertools.product((False, True), (False, True), (False, True)))
 
 
 def _turned(values: Tensor, turn: _Turn, *, back: bool = False) -> Tensor:

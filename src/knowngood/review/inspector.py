@@ -51,7 +51,7 @@ class Embedder:
         member = recipe.inspector.members[0]
         assert isinstance(member, Classifier)
         self._member = member
-        self._head: nn.Module = member.head if member.head is not None else member.head_layer()
+        self._head: nn.Module = _head_of(member)
         self._narrowing: Tensor | None = None
         manifest = recipe.manifest
         networks = manifest.networks[0].model_dump(mode="json")
@@ -66,8 +66,12 @@ class Embedder:
         """
         taken: list[tuple[int, Rows]] = []
 
+        views, calls = self._member.config.views, threading.local()
+
         def take(_: nn.Module, given: tuple[Any, ...]) -> None:
-            taken.append((getattr(PLACE, "photograph", 0), self._rows(given[0])))
+            call = calls.number = getattr(calls, "number", -1) + 1  # in one thread the views follow each other
+            if call % views == 0:
+                taken.append((getattr(PLACE, "photograph", 0), self._rows(given[0])))
 
         handle = self._head.register_forward_pre_hook(take)
         try:
@@ -91,6 +95,13 @@ class Embedder:
                 self._narrowing = torch.from_numpy(drawn / np.float32(np.sqrt(WIDE))).to(rows.device)
             rows = rows @ self._narrowing
         return np.asarray(rows.cpu().numpy(), np.float32)
+
+
+def _head_of(member: Classifier) -> nn.Module:
+    """Returns the layer whose input is the deep feature: an SVM, what a cell head sees of the last stage, or linear."""
+    if member.head is not None:
+        return member.head
+    return member.head_layer() if member.cells is None else member.cells.norms[-1]
 
 
 def _in_order(taken: list[tuple[int, Rows]]) -> Rows:

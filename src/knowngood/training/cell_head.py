@@ -150,10 +150,11 @@ class Compression:
             weight: (K, P), of components of unit variance.
             bias: (K,).
         """
-        with torch.no_grad():
-            for layer, part in zip(self.head.projections, self.parts, strict=True):
-                layer.weight.copy_(((weight / self.spread) @ part[:, :, 0, 0])[:, :, None, None])
-            self.head.bias.copy_(bias)
+        rows = weight / self.spread
+        made = {
+            f"projections.{n}.weight": (rows @ part.flatten(1))[..., None, None] for n, part in enumerate(self.parts)
+        }
+        self.head.load_state_dict(made | {"bias": bias}, strict=False)
 
 
 def fit_cell_head(
