@@ -19,7 +19,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +78,25 @@ class Arm:
     epochs: float = 1.0  # times the set's
 
 
+BATCH = Plan(keep_statistics=False)  # batch norms in training mode
 ARMS = {
-    "cells": Arm(),
     "linear": Arm(LINEAR_PLAN, head="linear"),
-    "linear-batch-statistics": Arm(Plan(), head="linear"),
-    "cells-own-statistics": Arm(Plan(keep_statistics=True)),
-    "cells-fine-own-statistics": Arm(Plan(keep_statistics=True), stages=(2, 3, 4)),
-    "cells-fast-own-statistics": Arm(Plan(keep_statistics=True, rate=3e-4)),
-    "cells-slow": Arm(Plan(rate=3e-5)),
-    "cells-fast": Arm(Plan(rate=3e-4)),
-    "cells-sgd": Arm(Plan(optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
-    "cells-last-stage": Arm(Plan(last_stage_only=True)),
-    "cells-generalised": Arm(Plan(loss="generalised")),
-    "cells-hard-labels": Arm(hard_labels=True),
-    "cells-sharp": Arm(sharpness=5.0),
-    "cells-soft": Arm(sharpness=1.0),
-    "cells-fine": Arm(stages=(2, 3, 4)),
-    "cells-long": Arm(epochs=2.0),
-    "cells-short": Arm(epochs=0.5),
+    "linear-batch-statistics": Arm(BATCH, head="linear"),
+    "cells": Arm(BATCH),
+    "cells-own-statistics": Arm(Plan()),
+    "cells-fine-own-statistics": Arm(Plan(), stages=(2, 3, 4)),
+    "cells-fast-own-statistics": Arm(Plan(rate=3e-4)),
+    "cells-slow": Arm(replace(BATCH, rate=3e-5)),
+    "cells-fast": Arm(replace(BATCH, rate=3e-4)),
+    "cells-sgd": Arm(replace(BATCH, optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
+    "cells-last-stage": Arm(replace(BATCH, last_stage_only=True)),
+    "cells-generalised": Arm(replace(BATCH, loss="generalised")),
+    "cells-hard-labels": Arm(BATCH, hard_labels=True),
+    "cells-sharp": Arm(BATCH, sharpness=5.0),
+    "cells-soft": Arm(BATCH, sharpness=1.0),
+    "cells-fine": Arm(BATCH, stages=(2, 3, 4)),
+    "cells-long": Arm(BATCH, epochs=2.0),
+    "cells-short": Arm(BATCH, epochs=0.5),
 }
 
 
