@@ -137,13 +137,13 @@ def test_pretrained_can_be_required(parts: Path, tmp_path: Path) -> None:
 def test_a_training_that_fails_costs_its_own_row(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn import functional
 
-    usual, calls = functional.cross_entropy, []
+    usual, calls = functional.binary_cross_entropy_with_logits, []
 
     def broken_at_first(*given: Any, **more: Any) -> Any:
         calls.append(1)
         return usual(*given, **more) * (float("nan") if len(calls) == 1 else 1.0)
 
-    monkeypatch.setattr(functional, "cross_entropy", broken_at_first)
+    monkeypatch.setattr(functional, "binary_cross_entropy_with_logits", broken_at_first)
     found = compare(parts, tmp_path / "out", models=("resnet34", "resnet18"), limit=20, **SMALL)
     assert found.table["model"].to_list() == ["resnet18"]
     assert "loss became nan" in found.document["left_out"]["resnet34.transforms"]
@@ -164,7 +164,7 @@ def test_rows_are_the_product_and_frozen_random_ones_are_left_out() -> None:
     assert "resnet50.as-is.freeze-all-but-head.balance-weights" in {plan.key for plan in plans}
     trained = train_config(config, next(p for p in plans if p.balance == "weights"), "none", 7)
     assert (trained.preset, trained.seed, trained.balance, trained.pretrained) == ("standard", 7, "weights", False)
-    assert trained.peak_rate == 1e-3  # random weights need another rate than pretrained ones
+    assert trained.learning_rate is None  # the plan knows: random weights need another rate than pretrained ones
 
 
 def test_fields_shared_with_training_keep_their_defaults_and_limits() -> None:

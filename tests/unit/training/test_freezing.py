@@ -106,3 +106,10 @@ def test_frozen_parameters_are_not_in_the_optimizer() -> None:
 def test_freezing_that_makes_no_sense_is_refused(fields: dict[str, object], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         checked_parameters(TrainConfig, fields)
+
+
+@pytest.mark.parametrize(("pretrained", "rate"), [(True, LINEAR_PLAN.rate), (False, 1e-3)])
+def test_random_weights_need_another_rate_than_pretrained_ones(pretrained: bool, rate: float) -> None:
+    module = FineTuning(built(), TrainConfig(preset="standard", pretrained=pretrained), 10, LINEAR_PLAN)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert {group["initial_lr"] for group in groups} == {rate, rate * LINEAR_PLAN.head_factor}
