@@ -16,8 +16,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -41,21 +39,20 @@ from knowngood.data.units import groups_of, with_units
 from knowngood.files import write_json
 from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import (
-    _TURNS,
+    TURNS,
     Classifier,
-    _turned,
     cells_beside_svm,
     cells_config,
     input_size,
     network_for,
     over_batches,
+    turned,
 )
 from knowngood.models.weights.search import find
-from knowngood.training.cell_head import Compression, fit_cell_head
-from knowngood.training.config import TrainConfig
+from knowngood.training.cell_head import fit_frozen_heads
+from knowngood.training.config import Freeze, TrainConfig
 from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
-from knowngood.training.fit import mixed, start_head
-from knowngood.training.svm_head import fit_svm_on
+from knowngood.training.fit import start_head
 from knowngood.training.targets import Targets, kind_numbers, kinds_of, targets_of
 
 RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
@@ -88,6 +85,7 @@ class Arm:
     sharpness: float = 2.0
     hard_labels: bool = False
     epochs: float = 1.0  # times the set's
+    freeze: Freeze = "none"
 
 
 BATCH = Plan(keep_statistics=False)  # batch norms in training mode
@@ -101,7 +99,7 @@ ARMS = {
     "cells-slow": Arm(replace(BATCH, rate=3e-5)),
     "cells-fast": Arm(replace(BATCH, rate=3e-4)),
     "cells-sgd": Arm(replace(BATCH, optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
-    "cells-last-stage": Arm(replace(BATCH, last_stage_only=True)),
+    "cells-last-stage": Arm(BATCH, freeze="all-but-last-stage"),
     "cells-generalised": Arm(replace(BATCH, loss="generalised")),
     "cells-hard-labels": Arm(BATCH, hard_labels=True),
     "cells-sharp": Arm(BATCH, sharpness=5.0),
@@ -159,12 +157,12 @@ def by_view(classifier: Classifier, pixels: np.ndarray, rows: np.ndarray, views:
     def function(images: torch.Tensor) -> torch.Tensor:
         made = []
         with torch.autocast("cpu", torch.bfloat16):  # as validation in training
-            for turn in _TURNS[:views]:
-                view = _turned(images, turn)
+            for turn in TURNS[:views]:
+                view = turned(images, turn)
                 if classifier.cells is None:
                     made.append(classifier(view))
                 else:
-                    made.append(_turned(classifier.scored(view).cell_scores, turn, back=True))
+                    made.append(turned(classifier.scored(view).cell_scores, turn, back=True))
         return torch.stack(made, dim=1)
 
     return over_batches(classifier, function, pixels, rows, f"{views} views")
@@ -198,7 +196,13 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
     start = {key: value.clone() for key, value in classifier.state_dict().items()}
     epochs = round(kind.epochs * arm.epochs)
     settings = TrainConfig(
-        model="resnet50", preset="standard", epochs=epochs, augment=kind.augment, patience=epochs + 1, seed=seed
+        model="resnet50",
+        preset="standard",
+        epochs=epochs,
+        augment=kind.augment,
+        patience=epochs + 1,
+        freeze=arm.freeze,
+        seed=seed,
     )
     folder = runs / f"{name}-{arm_name}-{seed}"
     history = fine_tune(classifier, settings, pixels, targets, rows, folder, plan=arm.plan)
@@ -210,7 +214,7 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
         "photographs": [len(part) for part in rows],
         "size": [height, width],
         "epochs": epochs,
-        "plan": dataclasses.asdict(arm.plan),
+        "settings": dataclasses.asdict(arm),
         "history": history,
         "last epoch": history[-1]["val_auroc"],
         "best epoch": max(row["val_auroc"] for row in history),
@@ -227,13 +231,13 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
             result[f"places, {count} views"] = found_on(classifier, seen[:, :count].mean(1), records, rows[1])
     end = {key: value.clone() for key, value in classifier.state_dict().items()}
     for share in (0.5, 0.75):  # WiSE: the trunk between its start and its end, the head as it is
-        mixed = {
+        between = {
             key: torch.lerp(start[key], value, share)
             if value.is_floating_point() and not key.startswith("cells.")
             else value
             for key, value in end.items()
         }
-        classifier.load_state_dict(mixed)
+        classifier.load_state_dict(between)
         made = pooled(classifier, by_view(classifier, pixels, rows[1], 1)[:, 0])
         result[f"trunk {share} of the way, 1 view"] = auroc(truth, made)
     result["seconds"] = round(time.perf_counter() - started)
@@ -254,28 +258,16 @@ def frozen_trial(name: str, seed: int, runs: Path) -> dict[str, Any]:
     rows, held = np.flatnonzero((folds >= 0) & (folds != seed % FOLDS)), np.flatnonzero(folds == seed % FOLDS)
     height, width = input_size(list(records.frame.select("height", "width").iter_rows()), 224)
     weights = find("resnet50", None)
-    base = network_for("resnet50", weights, height, width, 1)
     kinds = kinds_of(records, rows)
-    classifier = Classifier(cells_beside_svm(base, kinds))
+    classifier = Classifier(cells_beside_svm(network_for("resnet50", weights, height, width, 1), kinds))
     classifier.load_trunk(weights)
-    classifier.eval().to(memory_format=torch.channels_last)
     pixels = store_pixels(records, runs / "pixels", height, width, 1).pixels
-    compression = Compression(classifier, pixels, rows, seed)
-    place = runs / f"{name}-{seed}.f16"
-    maps = compression.maps(pixels, np.concatenate([rows, held]), place)
-    svm = fit_svm_on(maps.pooled, records, groups, rows, seed)
-    targets = dataclasses.replace(targets_of(records), kind=kind_numbers(records, kinds))
-    inner = kfold(records.with_frame(records.frame[rows]), FOLDS, seed, groups=groups[rows])
-    cells = fit_cell_head(compression, maps, targets, rows, inner, seed)
-    place.unlink()
-    bad = targets.bad >= 0.5
-    shares, table = mixed(np.stack([svm.out_of_fold, cells.out_of_fold]), bad[rows])
-    classifier.config = classifier.config.model_copy(update={"head": "cells", "stages": classifier.config.cell_stages})
+    targets = replace(targets_of(records), kind=kind_numbers(records, kinds))
+    fit = fit_frozen_heads(classifier, pixels, records, groups, rows, targets, runs / f"{name}-{seed}.f16", seed)
     heat = over_batches(classifier, lambda b: classifier.scored(b).cell_scores, pixels, held, "cells")
-    with torch.inference_mode():
-        of_svm = svm.head(torch.from_numpy(maps.pooled[held])).numpy()
+    of_svm = fit.svm.head(torch.from_numpy(fit.features[held])).numpy()
     of_cells = pooled(classifier, heat)
-    truth = bad[held]
+    truth = targets.bad[held] >= 0.5
     return {
         "set": name,
         "arm": "frozen",
@@ -285,8 +277,8 @@ def frozen_trial(name: str, seed: int, runs: Path) -> dict[str, Any]:
         "kinds": list(kinds),
         "SVM": auroc(truth, of_svm),
         "cells": auroc(truth, of_cells),
-        "both": auroc(truth, shares[0] * of_svm + shares[1] * of_cells),
-        "share of the cells": table,
+        "both": auroc(truth, fit.shares[0] * of_svm + fit.shares[1] * of_cells),
+        "share of the cells": fit.table,
         "places, 1 views": found_on(classifier, heat, records, held),
         "seconds": round(time.perf_counter() - started),
     }
@@ -340,9 +332,8 @@ def main() -> None:
             )
     if given.summary:
         found = list(rows_of(given.runs))
-        write_json(
-            RESULT, {"what": __doc__.splitlines()[0], "command": "python " + shlex.join(sys.argv), "rows": found}
-        )
+        command = "python benchmarks/fine_tuning.py SET:ARM:SEED for each row, then --summary"
+        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": command, "rows": found})
         for row in found:
             print(row["set"], row["arm"], row["seed"], {key: row.get(key) for key in FIGURES})
 

@@ -16,6 +16,7 @@ def network(backbone="resnet18", head="linear", side=32, channels=1, **more):
 KINDS = {
     "grey": (network(),),
     "colour": (network(channels=3),),
+    "eight views": (network(side=64, views=8),),
     "SVM head": (network(head="kernel", stages=(2, 3, 4), supports=20),),
     "cells": (network(head="cells", side=64, stages=(2, 3), kinds=("crack", "stain"), views=4),),
     "SVM and cells": (network(head="kernel+cells", side=64, stages=(2, 3, 4), supports=20),),

@@ -40,6 +40,7 @@ INSTALLED = [name for name in RUNTIMES.names() if installed(RUNTIMES.get(name).p
 KINDS = (  # of conftest
     "grey",
     "colour",
+    "eight views",
     "SVM head",
     "cells",
     "SVM and cells",

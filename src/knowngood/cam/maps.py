@@ -20,7 +20,7 @@ from knowngood.cam.methods import METHODS, Method
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.cells import Cells, cell_positions
-from knowngood.models.classifier import Classifier, Inspector
+from knowngood.models.classifier import Classifier, Inspector, turned
 from knowngood.models.heads import SvmHead, pool_stages
 
 LAST, ALL = "last", "all"
@@ -29,9 +29,7 @@ LAST, ALL = "last", "all"
 def stage_names(classifier: Classifier) -> tuple[str, ...]:
     """Returns the module names of the stages, fine to coarse; the last one is the input of the head."""
     backbone = BACKBONES.get(classifier.config.backbone)
-    stages = (
-        classifier.config.cell_stages if classifier.cells is not None else classifier.config.stages
-    ) or backbone.stages
+    stages = classifier.config.cell_stages or backbone.stages
     names = [str(classifier.trunk.feature_info[index]["module"]) for index in stages]
     if classifier.config.head == "linear" and backbone.last_maps:
         names[-1] = backbone.last_maps
@@ -195,7 +193,7 @@ def method_for(classifier: Classifier, name: str = AUTO) -> Method:
 
 
 def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: str | Sequence[str] = LAST) -> LayerMaps:
-    """Returns raw maps of the layers asked for, in one forward pass and at most one backward pass.
+    """Returns raw maps of the layers asked for, in one forward pass and at most one backward pass, of one view.
 
     Args:
         classifier: In evaluation mode; left as it was.
@@ -214,7 +212,7 @@ def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: s
             expected="--layers last",
             fix="Use --method gradcam for other layers.",
         )
-    if classifier.config.views > 1:  # the map of the photograph as it is
+    if classifier.config.views > 1:
         classifier = copy.copy(classifier)
         classifier.config = classifier.config.model_copy(update={"views": 1})
     with LayerOutputs(classifier.trunk, names, gradients=method.needs == "gradients") as recorded:
@@ -284,10 +282,12 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
             continue
         chosen = method_for(member, method)
         by_stage = member.config.head == "kernel" and chosen.needs == "gradients"
-        made = stage_heat(member, images, chosen) if by_stage else layer_maps(member, images, chosen)
-        raw_scores += scale * made.raw_scores
-        for heat in over_picture(member, made.maps, size).values():
-            total += scale * heat
+        views = member.views(images)
+        for turn, view in views:
+            made = stage_heat(member, view, chosen) if by_stage else layer_maps(member, view, chosen)
+            raw_scores += scale / len(views) * made.raw_scores
+            for heat in over_picture(member, made.maps, size).values():
+                total += scale / len(views) * turned(heat, turn, back=True)
     return raw_scores, total
 
 

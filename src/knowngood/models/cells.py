@@ -136,6 +136,8 @@ def aligned(source: Cells, target: Cells, before: Sequence[int], after: Sequence
 def marked_cells(masks: Tensor, position: Cells, cells: Sequence[int]) -> Tensor:
     """Returns which cells have a marked pixel nearer to their middle than half the way to the next cell's.
 
+    What lies beyond the middle of the first or the last cell belongs to that one: no defect is nobody's.
+
     Args:
         masks: (B, H, W) float, 1 on the defect.
         position: Of the cells.
@@ -144,12 +146,9 @@ def marked_cells(masks: Tensor, position: Cells, cells: Sequence[int]) -> Tensor
     Returns:
         (B, *cells) float32, 0 or 1.
     """
-    strides, offsets = [round(one) for one in position.stride], [round(one) for one in position.offset]
-    down, across = masks.shape[1], masks.shape[2]
-    moved = functional.pad(
-        masks[:, min(offsets[0], down - 1) :, min(offsets[1], across - 1) :], (0, offsets[1], 0, offsets[0])
-    )
-    reach = [stride // 2 for stride in strides]
-    window = [2 * side + 1 for side in reach]
-    made: Tensor = functional.max_pool2d(moved[:, None], window, strides, reach)[:, 0, : cells[0], : cells[1]]
-    return made
+    near = []
+    for side, count, stride, offset in zip(masks.shape[1:], cells, position.stride, position.offset, strict=True):
+        middle = torch.arange(count) * stride + offset
+        pixel = torch.arange(float(side)).clamp(float(middle[0]), float(middle[-1]))
+        near.append(((pixel - middle[:, None]).abs() <= stride / 2).to(masks))
+    return ((near[0] @ masks @ near[1].T) > 0).float()

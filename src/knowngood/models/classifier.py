@@ -103,11 +103,11 @@ class CellScores:
     kinds: Tensor
 
 
-_Turn: TypeAlias = tuple[bool, bool, bool]  # exchange rows and columns after mirroring rows, columns
-_TURNS: tuple[_Turn, ...] = tuple(itertools.product((False, True), (False, True), (False, True)))
+Turn: TypeAlias = tuple[bool, bool, bool]  # exchange rows and columns after mirroring rows, columns
+TURNS: tuple[Turn, ...] = tuple(itertools.product((False, True), (False, True), (False, True)))
 
 
-def _turned(values: Tensor, turn: _Turn, *, back: bool = False) -> Tensor:
+def turned(values: Tensor, turn: Turn, *, back: bool = False) -> Tensor:
     """Returns a view (..., H, W) of pictures, or the picture of a view."""
     mirrored = [axis for axis, wanted in zip((-2, -1), turn[1:], strict=True) if wanted]
     if back and turn[0]:
@@ -152,6 +152,7 @@ class Classifier(nn.Module):
         if config.head in ("kernel", "kernel+cells"):
             self.head = SvmHead(self.feature_length, config.supports)
         if config.has_cells:
+            self.trunk.prune_intermediate_layers(list(config.stages), prune_norm=True, prune_head=True)
             self.cells = self._cell_head()
         if config.head == "kernel+cells":
             self.register_buffer("shares", torch.ones(2))  # of the SVM's and of the cells' raw score
@@ -257,7 +258,7 @@ class Classifier(nn.Module):
         """Returns the raw score, (B,) float32, not calibrated: a difference of logits or a distance, higher = bad."""
         if self.cells is not None:
             return self.scored(images).raw_scores
-        return _mean([self._raw_scores(view) for view in self._views(self.normalise(images))])
+        return _mean([self._raw_scores(view) for _, view in self.views(self.normalise(images))])
 
     def _raw_scores(self, values: Tensor) -> Tensor:
         """Returns the raw scores (B,) of network input, where the head is no cell head."""
@@ -276,9 +277,9 @@ class Classifier(nn.Module):
         """
         assert self.cells is not None
         logits, raw_scores = [], []
-        for turn, view in zip(self._turns, self._views(self.normalise(images)), strict=True):
+        for turn, view in self.views(self.normalise(images)):
             stages = self._stages(view)
-            logits.append(_turned(self.cells.cells(self.of_cells(stages)), turn, back=True))
+            logits.append(turned(self.cells(self.of_cells(stages)), turn, back=True))
             if self.head is not None:
                 raw_scores.append(self.head(pool_stages(stages)))
         mean = _mean(logits)
@@ -294,12 +295,9 @@ class Classifier(nn.Module):
         """Factor of the cells' raw score in the classifier's: 1 without an SVM beside them."""
         return float(self.get_buffer("shares")[1]) if self.config.head == "kernel+cells" else 1.0
 
-    @property
-    def _turns(self) -> tuple[_Turn, ...]:
-        return _TURNS[: self.config.views]
-
-    def _views(self, values: Tensor) -> list[Tensor]:
-        return [_turned(values, turn) for turn in self._turns]
+    def views(self, values: Tensor) -> list[tuple[Turn, Tensor]]:
+        """Returns the configured views of pictures (B, C, H, W), each with what brings its map back."""
+        return [(turn, turned(values, turn)) for turn in TURNS[: self.config.views]]
 
     def load_trunk(self, weights: Weights) -> None:
         """Takes pretrained tensors; the head keeps its own.
@@ -401,8 +399,8 @@ def svm_config(base: NetworkConfig) -> NetworkConfig:
 
 
 def cells_config(base: NetworkConfig, stages: tuple[int, ...] = (), kinds: tuple[str, ...] = ("bad",)) -> NetworkConfig:
-    """Returns the configuration with a cell head; by default it sees the last three stages."""
-    stages = stages or BACKBONES.get(base.backbone).stages[-3:]
+    """Returns the configuration with a cell head; by default it sees the last two stages."""
+    stages = stages or BACKBONES.get(base.backbone).stages[-2:]
     return base.model_copy(update={"head": "cells", "stages": stages, "kinds": kinds, "supports": 0})
 
 

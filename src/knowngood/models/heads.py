@@ -101,12 +101,12 @@ class CellHead(nn.Module):
     def place(self, cells: Sequence[Cells], sizes: Sequence[Sequence[int]]) -> None:
         """Takes the position of each stage's cells and their rows and columns, the finest stage first."""
         self.position, self.size = cells[0], (int(sizes[0][0]), int(sizes[0][1]))
-        for index, (source, size) in enumerate(zip(cells, sizes, strict=True)):
-            down, across = aligned(source, cells[0], size, sizes[0])
+        for index in range(1, len(cells)):
+            down, across = aligned(cells[index], cells[0], sizes[index], sizes[0])
             self.register_buffer(f"down{index}", down, persistent=False)
             self.register_buffer(f"across{index}", across, persistent=False)
 
-    def cells(self, stages: Sequence[Tensor]) -> Tensor:
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Returns the logits (B, K, h, w) float32 of the cells of the finest of the stages (B, C_i, h_i, w_i)."""
         layers = zip(self.projections, self.norms, stages, strict=True)
         logits = self.on_one_grid([project(self.dropout(norm(stage))).float() for project, norm, stage in layers])
@@ -122,9 +122,23 @@ class CellHead(nn.Module):
             made.append(self.get_buffer(f"down{index}") @ one @ self.get_buffer(f"across{index}"))
         return made
 
-    def marked(self, masks: Tensor) -> Tensor:
-        """Returns which cells see a defect, (B, h, w) of 0 and 1, for masks (B, H, W) of 1 on the defect."""
-        return marked_cells(masks, self.position, self.size)
+    def mask_losses(self, scores: Tensor, masks: Tensor) -> Tensor:
+        """Returns the cross-entropy of cell scores against masks.
+
+        The cells on a defect and those beside it count the same, however small it is.
+
+        Args:
+            scores: (B, ..., h, w), of as many fits as one likes.
+            masks: (B, H, W) float, 1 on the defect.
+
+        Returns:
+            (B, ...) float32.
+        """
+        on = marked_cells(masks, self.position, self.size)
+        on = on.reshape(len(on), *([1] * (scores.ndim - 3)), *on.shape[1:])
+        hit = (functional.softplus(-scores) * on).sum((-2, -1)) / on.sum((-2, -1)).clamp(min=1)
+        beside = (functional.softplus(scores) * (1 - on)).sum((-2, -1)) / (1 - on).sum((-2, -1)).clamp(min=1)
+        return (hit + beside) / 2
 
     def scores(self, logits: Tensor) -> Tensor:
         """Returns the cell scores (B, h, w) of logits (B, K, h, w)."""
@@ -136,10 +150,6 @@ class CellHead(nn.Module):
         """Returns the log-mean-exp (...) of cell scores (..., h, w)."""
         flat = scores.flatten(-2)
         return (torch.logsumexp(self.sharpness * flat, dim=-1) - math.log(flat.shape[-1])) / self.sharpness
-
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Returns the raw scores (B,) of stages (B, C_i, h_i, w_i)."""
-        return self.pooled(self.scores(self.cells(stages)))
 
 
 STRANGEST = 0.01  # share of an image's patches, the strangest ones, whose mean distance is its score

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from knowngood.cam.maps import has_cam
 from knowngood.errors import ConfigError
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, turned
 from knowngood.models.heads import PatchHead
 
 
@@ -40,11 +40,14 @@ class RawScoreAndMap(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns raw scores (B,) and raw maps (B, h, w) float32 of photographs (B, C, H, W) uint8."""
-        maps = self.classifier.trunk.forward_features(self.classifier.normalise(images))
         layer = self.classifier.head_layer()
-        weight = (layer.weight[1] - layer.weight[0]).to(maps.dtype)
-        heat = torch.einsum("bchw,c->bhw", maps, weight).float()
         assert layer.bias is not None
+        heats = []
+        for turn, view in self.classifier.views(self.classifier.normalise(images)):
+            maps = self.classifier.trunk.forward_features(view)
+            weight = (layer.weight[1] - layer.weight[0]).to(maps.dtype)
+            heats.append(turned(torch.einsum("bchw,c->bhw", maps, weight).float(), turn, back=True))
+        heat = heats[0] if len(heats) == 1 else torch.stack(heats).mean(0)
         return heat.mean((1, 2)) + (layer.bias[1] - layer.bias[0]), heat
 
 

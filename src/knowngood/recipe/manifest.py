@@ -275,9 +275,9 @@ class RecipeManifest(BaseModel):
         return seal(self.document())[:12]
 
     @property
-    def svm_heads_only(self) -> bool:
-        """Whether all heads are SVM heads: these learn from the validation images as well."""
-        return all(one.head == "kernel" for one in self.networks)
+    def frozen_only(self) -> bool:
+        """Whether all networks are frozen under an SVM head: these learn from the validation images as well."""
+        return all(one.head in ("kernel", "kernel+cells") for one in self.networks)
 
     def document(self) -> dict[str, Any]:
         """Returns what is saved and sealed; of an older recipe exactly what it was sealed with."""

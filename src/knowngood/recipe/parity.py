@@ -61,7 +61,7 @@ def holdout_splits(manifest: RecipeManifest) -> tuple[str, ...]:
     An SVM head is fitted on the validation images too; on these its raw scores are not those of images to come, and a
     graph seems to stray farther from them than it does.
     """
-    return ("calibration",) if manifest.svm_heads_only else HOLDOUT_SPLITS
+    return ("calibration",) if manifest.frozen_only else HOLDOUT_SPLITS
 
 
 def holdout_images(

@@ -207,7 +207,7 @@ class Session:
         if not isinstance(flipped, int) or not isinstance(images, int):
             return f"{self.label} decides, an export; --runtime torch is the recipe itself"
         plural = "decision" if flipped == 1 else "decisions"
-        splits = "calibration set" if self.recipe.manifest.svm_heads_only else "calibration and validation sets"
+        splits = "calibration set" if self.recipe.manifest.frozen_only else "calibration and validation sets"
         return (
             f"the export {self.label} decides from now on: on the {splits} it changes {flipped} {plural} of {images}, "
             f"and it accepts below {self.thresholds.accept_below:.4g} where the recipe itself does "

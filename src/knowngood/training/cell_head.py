@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from knowngood.data.splits import trains_on
+from knowngood.data.records import Records
+from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.files import storage_errors
+from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import BATCH, Classifier
 from knowngood.models.heads import CellHead, pool_stages
 from knowngood.progress import track
+from knowngood.training.svm_head import FOLDS, SvmFit, fit_svm_on
 from knowngood.training.targets import NO_KIND, Rows, Targets
 
 COMPONENTS = 320  # of the cells' features that the PCA keeps
 _LEARNED_ON = 24_000  # cells that the PCA is learned on
 _DECAYS = (0.03, 0.1, 0.3, 1.0)
 _EPOCHS, _BATCH, _RATE = 40, 64, 3e-3
-_KIND_WEIGHT, _MASK_WEIGHT = 0.5, 1.0
+KIND_WEIGHT, MASK_WEIGHT = 0.5, 1.0  # of the losses of kinds and of marked cells, beside bad against good
 _EPSILON = 1e-5  # of the batch norm that standardises the channels
 
 
@@ -33,13 +37,11 @@ class CellMaps:
     """Compressed maps of photographs, on disk.
 
     Attributes:
-        values: (N, h * w, P) float16, memory-mapped; rows of photographs that were not asked for are undefined.
-        size: h and w.
+        values: (N, h * w, P) float16, memory-mapped; rows of photographs that were not asked for are 0.
         pooled: (N, S) float32, average and maximum of the stages, as an SVM head sees them.
     """
 
     values: npt.NDArray[np.float16]
-    size: tuple[int, int]
     pooled: npt.NDArray[np.float32]
 
 
@@ -111,11 +113,11 @@ class Compression:
         return [part[:, :, None, None].contiguous() for part in split]
 
     def maps(self, pixels: npt.NDArray[np.uint8], rows: Rows, place: Path) -> CellMaps:
-        """Computes and stores the components of photographs, each of about unit variance.
+        """Computes the stage features of all photographs, and stores the components of some, of about unit variance.
 
         Args:
             pixels: (N, C, H, W) uint8.
-            rows: Photographs that are wanted.
+            rows: Photographs whose components are wanted; the file has holes for the others.
             place: File for the maps; the caller deletes it.
 
         Raises:
@@ -125,23 +127,20 @@ class Compression:
         classifier.eval()
         values: npt.NDArray[np.float16] | None = None
         pooled = np.full((len(pixels), classifier.feature_length), np.nan, np.float32)
-        size = (0, 0)
         with torch.inference_mode(), storage_errors(place):
-            for batch in _batches(rows, "maps of the cells"):
+            for batch in _batches(np.arange(len(pixels)), "maps of the cells"):
                 stages = classifier.stage_maps(torch.from_numpy(np.ascontiguousarray(pixels[batch])))
                 pooled[batch] = pool_stages(stages).numpy()
-                small = [
-                    functional.conv2d(norm(stage.float()), part)
-                    for norm, stage, part in zip(self.head.norms, classifier.of_cells(stages), parts, strict=True)
-                ]
+                wanted = np.isin(batch, rows)
+                layers = zip(self.head.norms, classifier.of_cells(stages), parts, strict=True)
+                small = [functional.conv2d(norm(stage[wanted].float()), part) for norm, stage, part in layers]
                 total = torch.stack(self.head.on_one_grid(small)).sum(0) / self.spread[None, :, None, None]
                 if values is None:
-                    size = (int(total.shape[2]), int(total.shape[3]))
-                    shape = (len(pixels), size[0] * size[1], total.shape[1])
+                    shape = (len(pixels), math.prod(self.head.size), total.shape[1])
                     values = np.memmap(place, np.float16, "w+", shape=shape)
-                values[batch] = total.flatten(2).transpose(1, 2).clamp(-6e4, 6e4).half().numpy()
+                values[batch[wanted]] = total.flatten(2).transpose(1, 2).clamp(-6e4, 6e4).half().numpy()
         assert values is not None
-        return CellMaps(values, size, pooled)
+        return CellMaps(values, pooled)
 
     def install(self, weight: Tensor, bias: Tensor) -> None:
         """Puts a linear map of the components into the head.
@@ -196,6 +195,97 @@ def fit_cell_head(
     best = max(table, key=lambda row: row["auroc"])["weight_decay"]
     compression.install(*learners.column(jobs.index((best, -1))))
     return CellFit(best, table, out_of_fold[best], raw[:, jobs.index((best, -1))])
+
+
+_SHARES = (0.5, 0.25, 0.75, 1.0)  # of the cells; the first of equals wins
+
+
+@dataclass(frozen=True)
+class FrozenHeads:
+    """An SVM head and a cell head that were fitted on one frozen network.
+
+    Attributes:
+        svm: The fitted SVM.
+        cells: The fitted cells; they are in the classifier already.
+        shares: (2,) factors of the SVM's and of the cells' raw score.
+        table: One row a share of the cells that was tried: share, out-of-fold AUC.
+        features: (N, S) float32, stage features of all photographs.
+    """
+
+    svm: SvmFit
+    cells: CellFit
+    shares: npt.NDArray[np.float64]
+    table: list[dict[str, float]]
+    features: npt.NDArray[np.float32]
+
+    @property
+    def out_of_fold(self) -> npt.NDArray[np.float64]:
+        """(M,) raw scores out of fold."""
+        return np.asarray(self.shares @ np.stack([self.svm.out_of_fold, self.cells.out_of_fold]))
+
+    def fitted(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """Returns the raw scores (M,) of the rows that both were fitted on."""
+        with torch.inference_mode():
+            of_svm = self.svm.head(torch.from_numpy(self.features[rows])).numpy()
+        return np.asarray(self.shares @ np.stack([of_svm, self.cells.fitted]))
+
+
+def fit_frozen_heads(
+    classifier: Classifier,
+    pixels: npt.NDArray[np.uint8],
+    records: Records,
+    groups: Rows,
+    rows: Rows,
+    targets: Targets,
+    place: Path,
+    seed: int,
+) -> FrozenHeads:
+    """Fits an SVM head and a cell head from one pass over the photographs, and puts them into the classifier.
+
+    Args:
+        classifier: Of `cells_beside_svm`, with pretrained weights; changed in place.
+        pixels: (N, C, H, W) uint8 of all photographs.
+        records: (N rows).
+        groups: (N,) what belongs together in cross-validation, from `groups_of`.
+        rows: (M,) that train.
+        targets: Of all rows.
+        place: File for compressed maps, which is deleted again.
+        seed: Of folds, batches, and of what the PCA sees.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compression = Compression(classifier, pixels, rows, seed)
+    try:
+        maps = compression.maps(pixels, rows, place)
+        svm = fit_svm_on(maps.pooled, records, groups, rows, seed)
+        folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=groups[rows])
+        cells = fit_cell_head(compression, maps, targets, rows, folds, seed)
+    finally:
+        place.unlink(missing_ok=True)
+    shares, table = _shared(np.stack([svm.out_of_fold, cells.out_of_fold]), targets.bad[rows] >= 0.5)
+    classifier.head = svm.head
+    classifier.config = classifier.config.model_copy(update={"supports": len(svm.head.alpha)})
+    classifier.get_buffer("shares").copy_(torch.from_numpy(shares))
+    return FrozenHeads(svm, cells, shares, table, maps.pooled)
+
+
+def _shared(
+    raw: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], list[dict[str, float]]]:
+    """Returns how much two heads count, each in units of its own temperature, by the AUC out of fold; and the table.
+
+    The cells always have a share, since the map is theirs.
+    """
+    held = ~np.isnan(raw).any(axis=0)
+    units = np.array([1 / fit_calibration(one[held], bad[held]).temperature for one in raw])
+    table = []
+    for share in _SHARES:
+        both = np.array([1 - share, share]) * units @ raw[:, held]
+        table.append({"share": share, "auroc": auroc(bad[held], both) or 0.5})
+    best = max(table, key=lambda row: row["auroc"])["share"]
+    return np.array([1 - best, best]) * units, table
 
 
 class _Columns:
@@ -253,12 +343,12 @@ class _Columns:
         """Returns the logits (B, J, K, h, w) of places in `rows`."""
         values = torch.from_numpy(self.maps.values[self.rows[places]].astype(np.float32))
         logits = (values @ self.weights + self.bias).transpose(1, 2)
-        return logits.reshape(len(places), -1, self.head.kinds, *self.maps.size)
+        return logits.reshape(len(places), -1, self.head.kinds, *self.head.size)
 
     def _scores(self, logits: Tensor) -> Tensor:
         """Returns the cell scores (B, J, h, w) of logits (B, J, K, h, w)."""
         batch, jobs = logits.shape[:2]
-        return self.head.scores(logits.flatten(0, 1)).reshape(batch, jobs, *self.maps.size)
+        return self.head.scores(logits.flatten(0, 1)).reshape(batch, jobs, *self.head.size)
 
     def _loss(self, places: npt.NDArray[np.int64]) -> Tensor:
         rows, head = self.rows[places], self.head
@@ -273,17 +363,13 @@ class _Columns:
             wrong = functional.cross_entropy(
                 guess.flatten(0, 1), kind.clamp(min=0).repeat_interleave(raw.shape[1]), reduction="none"
             ).view_as(raw)
-            each = each + _KIND_WEIGHT * (kind != NO_KIND)[:, None] * wrong
+            each = each + KIND_WEIGHT * (kind != NO_KIND)[:, None] * wrong
         having = [place for place, row in enumerate(rows.tolist()) if row in self.targets.masks]
         if having:
             masks = torch.from_numpy(np.stack([self.targets.masks[int(rows[place])] for place in having])).float()
-            on = head.marked(masks)[:, None]
-            seen = scores[having]
-            hit = (functional.softplus(-seen) * on).sum((2, 3)) / on.sum((2, 3)).clamp(min=1)
-            beside = (functional.softplus(seen) * (1 - on)).sum((2, 3)) / (1 - on).sum((2, 3)).clamp(min=1)
             extra = torch.zeros_like(each)
-            extra[having] = (hit + beside) / 2
-            each = each + _MASK_WEIGHT * extra
+            extra[having] = head.mask_losses(scores[having], masks)
+            each = each + MASK_WEIGHT * extra
         return (each * self.weight[places]).mean(0).sum()  # every column minimises its own share
 
     def raw_scores(self) -> npt.NDArray[np.float64]:

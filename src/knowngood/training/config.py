@@ -61,7 +61,8 @@ class TrainConfig(BaseModel):
         None,
         gt=0,
         le=1,
-        description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights, 1e-3 from random ones.",
+        description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights (cells: 1e-4), 1e-3 from "
+        "random ones.",
     )
     weight_decay: float | None = Field(
         None, ge=0, le=1, description="Weight decay of fine-tuning; 0.05 (linear head: 0.02) if not given."

@@ -34,6 +34,7 @@ from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
 from knowngood.training.batches import Batch, EpochBatches, FittedImages, as_is
+from knowngood.training.cell_head import KIND_WEIGHT, MASK_WEIGHT
 from knowngood.training.config import Freeze, TrainConfig
 from knowngood.training.processes import Mapped, in_processes, sent, silence_logs
 from knowngood.training.targets import NO_KIND, NO_MASK, Rows, Targets, class_weighted
@@ -50,11 +51,8 @@ class Plan:
         optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov).
         keep_statistics: Whether batch norms go on using the statistics that they came with. A pooled linear head
             that was fitted on the pretrained features needs them; with a cell head they did better on two sets of
-            three, one seed each.
-        last_stage_only: Whether only the last stage and the head learn.
+            three, one seed each. The norms of a cell head then pass on what comes.
         loss: "cross-entropy", or "generalised": (1 - p^q) / q with q = 0.3, which a wrong label pulls less.
-        kind_weight: Weight of the kinds' cross-entropy beside that of bad against good.
-        mask_weight: Weight of the cells' cross-entropy in photographs that have a mask.
 
     Reference:
         Zhang & Sabuncu 2018 (generalised cross-entropy, equation 6).
@@ -65,10 +63,7 @@ class Plan:
     weight_decay: float = 0.05
     optimizer: Literal["adamw", "sgd"] = "adamw"
     keep_statistics: bool = True
-    last_stage_only: bool = False
     loss: Literal["cross-entropy", "generalised"] = "cross-entropy"
-    kind_weight: float = 0.5
-    mask_weight: float = 1.0
 
 
 LINEAR_PLAN = Plan(rate=3e-5, head_factor=5.0, weight_decay=0.02)  # of a pooled linear head
@@ -90,7 +85,7 @@ class FineTuning(pl.LightningModule):
         super().__init__()
         self.plan = plan
         self.keep_statistics = plan.keep_statistics
-        self.frozen = freeze(classifier, "all-but-last-stage" if plan.last_stage_only else config.freeze)
+        self.frozen = freeze(classifier, config.freeze)
         self.classifier = classifier
         self.config = config
         self.steps = max(steps, 1)
@@ -148,26 +143,20 @@ class FineTuning(pl.LightningModule):
         if made.kinds.shape[1] > 1:
             known = batch.kind != NO_KIND
             wrong = functional.cross_entropy(made.kinds, batch.kind.clamp(min=0), reduction="none")
-            each = each + self.plan.kind_weight * known * wrong
+            each = each + KIND_WEIGHT * known * wrong
         if batch.masks.shape[1]:
-            each = each + self.plan.mask_weight * self._mask_losses(made.cell_scores, batch.masks, parameters)
+            each = each + MASK_WEIGHT * self._mask_losses(made.cell_scores, batch.masks, parameters)
         return each
 
     def _mask_losses(self, scores: Tensor, masks: Tensor, parameters: Parameters) -> Tensor:
-        """Returns the loss (B,) of cell scores (B, h, w) in photographs with a mask, 0 in others.
-
-        The cells on a defect and those beside it count the same, however small it is.
-        """
+        """Returns the loss (B,) of cell scores (B, h, w) in photographs with a mask, 0 in others."""
+        assert self.classifier.cells is not None
         having = masks[:, 0, 0] != NO_MASK
         drawn = (masks == 1).float()[:, None]
         matrices = geometry(self.policy, parameters, masks.shape[2] / masks.shape[1])
         if matrices is not None:
             drawn = resampled(drawn, matrices, "nearest", "reflection")
-        assert self.classifier.cells is not None
-        on = self.classifier.cells.marked(drawn[:, 0])
-        hit = (functional.softplus(-scores) * on).sum((1, 2)) / on.sum((1, 2)).clamp(min=1)
-        beside = (functional.softplus(scores) * (1 - on)).sum((1, 2)) / (1 - on).sum((1, 2)).clamp(min=1)
-        return having * (hit + beside) / 2
+        return having * self.classifier.cells.mask_losses(scores, drawn[:, 0])
 
     def configure_optimizers(self) -> Any:
         head = set(head_parameters(self.classifier))

@@ -16,7 +16,6 @@ from knowngood.data.augmentation import policy_named
 from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
 from knowngood.data.preprocessing import Preprocessing, preprocessing_for
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import kfold_up_to
 from knowngood.errors import WeightsError
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
@@ -38,10 +37,10 @@ from knowngood.models.features import cached_rows, stages_cache_key
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import PREFERRED, available, find, preferred
 from knowngood.progress import reporter
-from knowngood.training.cell_head import Compression, fit_cell_head
+from knowngood.training.cell_head import fit_frozen_heads
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import Watcher, fine_tune
-from knowngood.training.svm_head import FOLDS, fit_svm_on
+from knowngood.training.svm_head import SvmFit, fit_svm_on
 from knowngood.training.targets import Rows, Targets, kind_numbers, kinds_of, masks_of, targets_of
 from knowngood.wording import counted
 
@@ -307,45 +306,24 @@ class _Job:
         kinds = kinds_of(records, rows)
         classifier = Classifier(cells_beside_svm(base, kinds))
         classifier.load_trunk(weights)
-        classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        compression = Compression(classifier, pixels, rows, seed)
+        masks = masks_of(records, rows, base.height, base.width, self.preprocessing)
+        targets = replace(self.targets, kind=kind_numbers(records, kinds), masks=masks)
         place = self.folder / f"cells-{base.backbone}.f16"
-        try:
-            maps = compression.maps(pixels, self.everything, place)
-            features = maps.pooled
-            features[list(self.store.failed)] = np.nan
-            self.features = features if self.features is None else self.features
-            svm = fit_svm_on(features, records, self.groups, rows, seed)
-            masks = masks_of(records, rows, base.height, base.width)
-            targets = replace(self.targets, kind=kind_numbers(records, kinds), masks=masks)
-            folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, seed, groups=self.groups[rows])
-            cells = fit_cell_head(compression, maps, targets, rows, folds, seed)
-        finally:
-            place.unlink(missing_ok=True)
-        raw = np.stack([svm.out_of_fold, cells.out_of_fold])
-        shares, table = mixed(raw, self.targets.bad[rows] >= 0.5)
-        classifier.head = svm.head
-        classifier.config = classifier.config.model_copy(update={"supports": len(svm.head.alpha)})
-        classifier.get_buffer("shares").copy_(torch.from_numpy(shares))
+        fit = fit_frozen_heads(classifier, pixels, records, self.groups, rows, targets, place, seed)
+        fit.features[list(self.store.failed)] = np.nan
+        self.features = fit.features if self.features is None else self.features
         margins = np.zeros(len(records), np.float32)
-        with torch.inference_mode():
-            of_svm = svm.head(torch.from_numpy(features[rows])).numpy()
-        margins[rows] = shares[0] * of_svm + shares[1] * cells.fitted
+        margins[rows] = fit.fitted(rows)
         others = np.setdiff1d(self.everything, rows)
         margins[others] = over_batches(classifier, classifier, pixels, others, "scores")
         out_of_fold = np.full(len(records), np.nan)
-        out_of_fold[rows] = shares @ raw
-        notes[f"SVM and cell head on {base.backbone}"] = {
-            "cost": svm.cost,
-            "width": svm.width,
-            "supports": len(svm.head.alpha),
-            "grid": svm.table,
-            "cells, weight decay": cells.weight_decay,
-            "cells, grid": cells.table,
+        out_of_fold[rows] = fit.out_of_fold
+        notes[f"SVM and cell head on {base.backbone}"] = _svm_note(fit.svm) | {
+            "cells, weight decay": fit.cells.weight_decay,
+            "cells, grid": fit.cells.table,
+            "share of the cells": fit.table,
             "kinds": list(kinds),
             "masks": len(masks),
-            "share of the cells": table,
-            "rows": len(rows),
         }
         return Member(classifier, margins, out_of_fold)
 
@@ -363,13 +341,7 @@ class _Job:
             margins = fit.head(torch.from_numpy(features)).numpy()
         out_of_fold = np.full(len(self.records), np.nan)
         out_of_fold[rows] = fit.out_of_fold
-        notes[f"SVM head on {base.backbone}"] = {
-            "cost": fit.cost,
-            "width": fit.width,
-            "supports": len(fit.head.alpha),
-            "grid": fit.table,
-            "rows": len(fit.rows),
-        }
+        notes[f"SVM head on {base.backbone}"] = _svm_note(fit)
         return Member(classifier, margins, out_of_fold)
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
@@ -395,7 +367,7 @@ class _Job:
         if self.config.head == "cells":
             kinds = kinds_of(self.records, train)
             base = cells_config(base, kinds=kinds)
-            masks = masks_of(self.records, train, base.height, base.width)
+            masks = masks_of(self.records, train, base.height, base.width, self.preprocessing)
             targets = replace(targets, kind=kind_numbers(self.records, kinds), masks=masks)
             notes["kinds"], notes["masks"] = list(kinds), len(masks)
         classifier = Classifier(base)
@@ -445,30 +417,9 @@ def start_head(classifier: Classifier, pixels: npt.NDArray[np.uint8], rows: Rows
         layer.bias.copy_(torch.tensor([-offset / 2, offset / 2]))
 
 
-def mixed(
-    raw: npt.NDArray[np.float64], bad: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.float64], list[dict[str, float]]]:
-    """Chooses how much two heads count, each in units of its own temperature, by the AUC out of fold.
-
-    Args:
-        raw: (2, M) raw scores out of fold of the SVM and of the cells; NaN where a row was never held out.
-        bad: (M,).
-
-    Returns:
-        Factors (2,) of the raw scores, and one row a share that was tried: share of the cells, AUC. The cells always
-        have a share, since the map is theirs.
-    """
-    held = ~np.isnan(raw).any(axis=0)
-    units = np.array([1 / fit_calibration(one[held], bad[held]).temperature for one in raw])
-    table = []
-    for share in _SHARES:
-        both = np.array([1 - share, share]) * units @ raw[:, held]
-        table.append({"share": share, "auroc": auroc(bad[held], both) or 0.5})
-    best = max(table, key=lambda row: row["auroc"])["share"]
-    return np.array([1 - best, best]) * units, table
-
-
-_SHARES = (0.5, 0.25, 0.75, 1.0)  # of the cells; the first of equals wins
+def _svm_note(fit: SvmFit) -> dict[str, object]:
+    chosen = {"cost": fit.cost, "width": fit.width, "supports": len(fit.head.alpha)}
+    return chosen | {"grid": fit.table, "rows": len(fit.rows)}
 
 
 class Clock:

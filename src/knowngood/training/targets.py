@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from knowngood.data.images import read_mask
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import BAD, Records
 from knowngood.errors import ImageError
 from knowngood.progress import reporter
@@ -21,7 +22,6 @@ Rows = npt.NDArray[np.int64]
 NO_KIND = -1  # of a good photograph, and of a bad one whose kind is not known
 NO_MASK = 255  # everywhere in the mask of a photograph that has none
 UNNAMED = "bad"  # the one kind of a set that names no defects
-UNKNOWN_KIND = "unknown kind"
 _LEAST = 5  # photographs of a kind that has logits of its own
 _MOST = 32  # kinds, the most frequent ones
 
@@ -90,7 +90,9 @@ def kind_numbers(records: Records, kinds: tuple[str, ...]) -> npt.NDArray[np.int
     return np.array(named, np.int64)
 
 
-def masks_of(records: Records, rows: Rows, height: int, width: int) -> dict[int, npt.NDArray[np.uint8]]:
+def masks_of(
+    records: Records, rows: Rows, height: int, width: int, preprocessing: Preprocessing
+) -> dict[int, npt.NDArray[np.uint8]]:
     """Returns the masks of bad rows, of boxes where there is no mask, at the network's size.
 
     A mask that cannot be read, or of another size than its photograph, and one of a good photograph are left out, and
@@ -101,6 +103,7 @@ def masks_of(records: Records, rows: Rows, height: int, width: int) -> dict[int,
         rows: Indices of the training rows.
         height: Of the network's input.
         width: Of the network's input.
+        preprocessing: Of the photographs: nothing outside its region of interest is a defect.
 
     Returns:
         Row to (height, width) uint8, 1 on the defect; a defect keeps one pixel at least.
@@ -122,6 +125,8 @@ def masks_of(records: Records, rows: Rows, height: int, width: int) -> dict[int,
         except (ImageError, OSError) as error:
             passed.append(str(error))
             continue
+        inside = preprocessing.inside(high, wide)
+        drawn = drawn if inside is None else drawn & inside
         if drawn.any():
             shrunk = cv2.resize(drawn.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
             found[row] = (shrunk >= min(0.5, float(shrunk.max()))).astype(np.uint8)

@@ -353,7 +353,7 @@ def _calibration_scores(held: Holdout, student: Session, large: Session) -> _Sco
 def _out_of_fold_scores(run: Path, home: Path) -> _Scores:
     """Returns both networks' scores of the images that neither was trained on, from the tables of their runs."""
     tables = [pl.read_parquet(one / SCORES) for one in (run, home)]
-    kernels = all(Recipe.load(one).manifest.svm_heads_only for one in (run, home))
+    kernels = all(Recipe.load(one).manifest.frozen_only for one in (run, home))
     splits = ["train", "val"] if kernels else ["val"]  # of SVM heads the tables hold out-of-fold scores
     both = tables[0].join(tables[1].select("image", student="score"), on="image", maintain_order="left")
     kept = both.filter(pl.col("split").is_in(splits)).drop_nulls(["label", "score", "student"])

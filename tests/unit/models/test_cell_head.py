@@ -45,7 +45,7 @@ def test_projecting_before_resizing_is_projecting_after_it() -> None:
     made = network(kinds=("crack", "scratch"))
     with torch.inference_mode():
         stages = made.stage_maps(pictures(2))
-        logits = made.cells.cells(stages)
+        logits = made.cells(stages)
         normal = [norm(stage) for norm, stage in zip(made.cells.norms, stages, strict=True)]
         joined = torch.cat(made.cells.on_one_grid(normal), dim=1)
         weight = torch.cat([layer.weight for layer in made.cells.projections], dim=1)
@@ -65,7 +65,7 @@ def test_maps_of_coarse_stages_come_to_lie_over_the_fine_ones(backbone: str) -> 
         ramps.append(rows.float()[None, None, :, None].expand(1, 1, -1, stage.shape[3]))
     first, last = made.cells.on_one_grid(ramps)[0][0, 0, :, 0], made.cells.on_one_grid(ramps)[-1][0, 0, :, 0]
     inner = (first >= ramps[-1].min()) & (first <= ramps[-1].max())
-    assert inner.sum() > 4
+    assert inner.sum() >= 4
     assert torch.allclose(first[inner], last[inner], atol=1e-3)
     assert fine.stride[0] < places[names[-1]].stride[0]
 
@@ -117,7 +117,7 @@ def test_a_cell_is_marked_by_what_is_nearest_to_its_middle() -> None:
     masks[2, 24, 24] = 1  # half the way between cells 1 and 2: both
     found = marked_cells(masks, position, (4, 4))
     assert found[0].nonzero().tolist() == [[2, 2]]
-    assert found[1].sum() <= 1
+    assert found[1].nonzero().tolist() == [[0, 3]]
     assert found[2].nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert not found[3].any()
 

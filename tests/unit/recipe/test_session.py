@@ -13,6 +13,8 @@ from knowngood.data.images import decode
 from knowngood.errors import ConfigError, ImageError, RecipeError
 from knowngood.models.classifier import Inspector, NetworkConfig
 from knowngood.recipe.inputs import items_from
+from knowngood.recipe.manifest import RecipeManifest
+from knowngood.recipe.parity import holdout_splits
 from knowngood.recipe.session import open_session, shared_session
 
 
@@ -79,3 +81,11 @@ def test_a_recipe_in_memory_has_no_export_and_no_cascade(mapping: Recipe) -> Non
         mapping.export(to="onnx", precision="fp32")
     with pytest.raises(ConfigError, match="no export for openvino"):
         open_session(mapping, "openvino")
+
+
+@pytest.mark.parametrize(("head", "splits"), [("kernel", 1), ("kernel+cells", 1), ("cells", 2), ("linear", 2)])
+def test_exports_are_compared_on_images_that_no_head_was_fitted_on(head: str, splits: int) -> None:
+    stages = {} if head == "linear" else {"stages": (3, 4)}
+    network = NetworkConfig(backbone="resnet18", head=head, height=32, width=32, channels=1, **stages)
+    manifest = RecipeManifest.model_construct(networks=(network,))
+    assert len(holdout_splits(manifest)) == splits

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from knowngood.models.cells import marked_cells
 from knowngood.models.classifier import Classifier, NetworkConfig, cells_config
 from knowngood.training.cell_head import Compression, fit_cell_head
 from knowngood.training.targets import NO_KIND, Targets
@@ -44,7 +45,7 @@ def test_it_tells_squares_apart_and_the_network_says_what_the_maps_said(tmp_path
     with torch.inference_mode():
         raw = classifier(torch.from_numpy(pixels)).numpy()
     assert np.abs(raw - fit.fitted).max() < 0.05 * np.ptp(raw)  # maps are kept in float16
-    assert (raw[bad].min() > raw[~bad].max()) or np.mean((raw > 0) == bad) > 0.95
+    assert np.mean((raw > 0) == bad) > 0.95
     assert max(row["auroc"] for row in fit.table) > 0.9
     assert np.isfinite(fit.out_of_fold).all()
 
@@ -54,7 +55,7 @@ def test_a_few_masks_put_the_hottest_cell_on_the_square(tmp_path) -> None:
     unmarked = np.flatnonzero(bad)[16:]
     with torch.inference_mode():
         heat = classifier.scored(torch.from_numpy(pixels[unmarked])).cell_scores
-        on = classifier.cells.marked(torch.from_numpy(drawn[unmarked]).float())
+        on = marked_cells(torch.from_numpy(drawn[unmarked]).float(), classifier.cells.position, classifier.cells.size)
     hottest = heat.flatten(1).argmax(1)
     assert on.flatten(1)[torch.arange(len(unmarked)), hottest].mean() > 0.7  # a cell in ten is; the trunk is random
 
