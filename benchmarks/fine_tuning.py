@@ -34,7 +34,7 @@ from knowngood.data.images import read_mask
 from knowngood.data.loading import loaded
 from knowngood.data.pixels import store_pixels
 from knowngood.data.records import BAD, Records
-from knowngood.data.splits import kfold, split
+from knowngood.data.splits import kfold, kfold_up_to, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.files import write_json
 from knowngood.metrics.figures import auroc
@@ -49,7 +49,7 @@ from knowngood.models.classifier import (
     turned,
 )
 from knowngood.models.weights.search import find
-from knowngood.training.cell_head import fit_frozen_heads
+from knowngood.training.cell_head import Compression, fit_cell_head, fit_frozen_heads
 from knowngood.training.config import Freeze, TrainConfig
 from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
 from knowngood.training.fit import start_head
@@ -86,6 +86,8 @@ class Arm:
     hard_labels: bool = False
     epochs: float = 1.0  # times the set's
     freeze: Freeze = "none"
+    start: str = "zero"  # of a cell head; "statistics": its norms know the set's; "probe": it is fitted on frozen maps
+    size: float = 1.0  # times the set's side
 
 
 BATCH = Plan(keep_statistics=False)  # batch norms in training mode
@@ -96,6 +98,9 @@ ARMS = {
     "cells-own-statistics": Arm(Plan()),
     "cells-fine-own-statistics": Arm(Plan(), stages=(2, 3, 4)),
     "cells-fast-own-statistics": Arm(Plan(rate=3e-4)),
+    "cells-statistics": Arm(Plan(), start="statistics"),
+    "cells-probe": Arm(Plan(), start="probe"),
+    "cells-large": Arm(Plan(), size=1.4),
     "cells-slow": Arm(replace(BATCH, rate=3e-5)),
     "cells-fast": Arm(replace(BATCH, rate=3e-4)),
     "cells-sgd": Arm(replace(BATCH, optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
@@ -180,7 +185,8 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
     records = records_of(name, runs)
     folds = kfold(records, FOLDS, 0, groups=groups_of(records))
     rows = np.flatnonzero((folds >= 0) & (folds != seed % FOLDS)), np.flatnonzero(folds == seed % FOLDS)
-    height, width = input_size(list(records.frame.select("height", "width").iter_rows()), kind.size)
+    side = round(kind.size * arm.size)
+    height, width = input_size(list(records.frame.select("height", "width").iter_rows()), side)
     weights = find("resnet50", None)
     base = network_for("resnet50", weights, height, width, 1)
     config = cells_config(base, arm.stages).model_copy(update={"sharpness": arm.sharpness})
@@ -193,6 +199,8 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
         targets = Targets(bad.astype(np.float32), targets.weight)
     if arm.head == "linear":
         start_head(classifier, pixels, rows[0], bad[rows[0]])
+    elif arm.start != "zero":
+        started_cells(classifier, pixels, records, targets, rows[0], runs / f"{name}-{arm_name}-{seed}.f16", arm.start)
     start = {key: value.clone() for key, value in classifier.state_dict().items()}
     epochs = round(kind.epochs * arm.epochs)
     settings = TrainConfig(
@@ -247,6 +255,25 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
     for heavy in ("last.ckpt", "best.safetensors"):
         (folder / heavy).unlink(missing_ok=True)
     return result
+
+
+def started_cells(
+    classifier: Classifier,
+    pixels: np.ndarray,
+    records: Records,
+    targets: Targets,
+    rows: np.ndarray,
+    place: Path,
+    start: str,
+) -> None:
+    """Gives a cell head the set's statistics, and what was learned on frozen maps with them."""
+    classifier.eval().to(memory_format=torch.channels_last)
+    compression = Compression(classifier, pixels, rows, 0)
+    if start == "probe":
+        groups = groups_of(records)[rows]
+        folds = kfold_up_to(records.with_frame(records.frame[rows]), FOLDS, 0, groups=groups)
+        fit_cell_head(compression, compression.maps(pixels, rows, place), targets, rows, folds, 0)
+        place.unlink()
 
 
 def frozen_trial(name: str, seed: int, runs: Path) -> dict[str, Any]:

@@ -190,7 +190,13 @@ def audit(  # noqa: PLR0913  (an argument each for what the command has options 
             raise DataError(f"There are {len(records)} readable images.", expected=f"at least {2 * FOLDS} to audit")
         if trial is not None and trial.verdicts is not None:
             with_verdicts(records, read_verdicts(trial.verdicts))  # refused now, not after the audit
-        tuned = {"model": model, "epochs": fine_tune, "weights": weights, "image_size": image_size, "seed": seed}
+        tuned = {
+            "model": model,
+            "epochs": fine_tune,
+            "weights": weights,
+            "image_size": image_size or "own",
+            "seed": seed,
+        }
         training = checked_parameters(TrainConfig, tuned | {"preset": "standard"}) if fine_tune else None
         network: dict[str, Any] = {"model": model, "weights": weights, "image_size": image_size}
         there = None if cluster.engine == "local" else OnCluster(folder / PARTS, cluster, weights)

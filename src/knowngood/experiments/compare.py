@@ -169,13 +169,15 @@ class _Trainings:
 
 def train_config(config: CompareConfig, plan: Plan, augment: str, seed: int) -> TrainConfig:
     """Returns the training of one row with one seed: the preset standard with the settings of the row."""
-    own = {"model", "preset", "augment", "pretrained", "freeze", "balance", "seed"}
+    own = {"model", "preset", "head", "image_size", "augment", "pretrained", "freeze", "balance", "seed"}
     shared = {
         name: getattr(config, name) for name in TrainConfig.model_fields if name not in own and hasattr(config, name)
     }
     return TrainConfig(
         model=plan.model,
         preset="standard",
+        image_size=config.image_size or "own",
+        head="pooled",  # of all networks the same, as in the study, and CAM is defined
         augment=augment,
         pretrained=plan.pretrained,
         freeze=plan.freeze,

@@ -74,7 +74,12 @@ class CompareConfig(BaseModel):
     require_pretrained: bool = Field(
         False, description="Refuse a model without ImageNet weights instead of starting it from random ones."
     )
-    image_size: int | None = _as_in_training("image_size")
+    image_size: int | None = Field(
+        None,
+        ge=32,
+        le=2048,
+        description="Side of the square with as many pixels as each network sees; its own if not given.",
+    )
     epochs: int | None = _as_in_training(
         "epochs", "Epochs of each training; those of the preset standard if not given."
     )
@@ -207,7 +212,11 @@ class StudyConfig(BaseModel):
     )
     weights: Path | None = Field(None, description="File or folder with its weights.")
     image_size: int | None = Field(
-        None, ge=32, le=2048, description="Side in pixels that this network sees; its own if not given."
+        None,
+        ge=32,
+        le=2048,
+        description="Side in pixels that this network sees; if not given, chosen for the inspector, "
+        "the network's own elsewhere.",
     )
     models: str | None = Field(
         None, description="Networks to compare, with commas; the preset's own if not given, none if empty."

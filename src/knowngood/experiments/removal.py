@@ -247,7 +247,14 @@ def removal_trial(  # noqa: PLR0913  (an argument each for what the command has 
     trial = _Trial(
         records.with_frame(records.frame.filter(pl.Series(sound))),
         deep.of(np.flatnonzero(sound)),
-        TrainConfig(model=model, preset=config.preset, weights=weights, image_size=image_size, resplit=True),
+        TrainConfig(
+            model=model,
+            preset=config.preset,
+            head="pooled",
+            weights=weights,
+            image_size=image_size or "own",
+            resplit=True,
+        ),
         one_sided,
         verdicts,
         folder / "removal.work",

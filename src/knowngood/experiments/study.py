@@ -25,7 +25,7 @@ from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.report.page import Section, page, render
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import choose_model
+from knowngood.training.start import choose_model
 from knowngood.workflows.runs import call_of, command_for, fingerprint_of, open_run, shown, versions
 
 DOCUMENT, PAGE = "study.json", "study.html"

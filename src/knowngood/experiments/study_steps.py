@@ -158,7 +158,7 @@ class InspectorStep:
         options = TrainConfig(
             model=config.model,
             weights=config.weights,
-            image_size=config.image_size,
+            image_size=config.image_size or "auto",
             preset="best" if config.preset == "best" and not one_class else "quick",
             escape_budget=config.escape_budget,
             resplit=config.resplit,

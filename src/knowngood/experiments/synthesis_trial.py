@@ -245,8 +245,9 @@ class _Trial:
         self.training = TrainConfig(
             model=config.classifier_model or config.model,
             preset=config.preset,
+            head="pooled",  # the features of all sets are computed once
             epochs=config.epochs if config.preset == "standard" else None,
-            image_size=config.image_size,
+            image_size=config.image_size or "own",
             weights=config.weights,
             augment=config.augment,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Literal, TypeAlias
@@ -31,6 +31,7 @@ _Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 _Stage = Annotated[int, Field(ge=0, le=31)]
 _Kind = Annotated[str, Field(min_length=1, max_length=255)]
 BATCH = 32  # photographs at a time where nobody says otherwise
+_BATCH_PIXELS = BATCH * 512 * 512  # of a batch at most: memory does not grow with the photographs' size
 
 
 class NetworkConfig(BaseModel):
@@ -347,9 +348,23 @@ class Inspector(nn.Module):
         return (self.scales[:, None] * raw).sum(0)
 
 
+def batch_for(height: int, width: int, most: int = BATCH) -> int:
+    """Returns how many photographs of a size pass a network at once: fewer of large ones, so that memory is bounded."""
+    return max(1, min(most, _BATCH_PIXELS // (height * width)))
+
+
 def device_of(network: nn.Module) -> torch.device:
     """Returns where a network's tensors are."""
     return next(chain(network.parameters(), network.buffers())).device
+
+
+def batches_of(
+    rows: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], title: str
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yields rows of pixels (N, C, H, W) in pieces that pass a network at once, and shows how far it has come."""
+    step = batch_for(pixels.shape[2], pixels.shape[3])
+    for start in track(range(0, len(rows), step), title):
+        yield rows[start : start + step]
 
 
 def over_batches(
@@ -377,8 +392,8 @@ def over_batches(
     device = device_of(network)
     parts = []
     with torch.inference_mode():
-        for start in track(range(0, len(rows), BATCH), title):
-            batch = np.ascontiguousarray(pixels[rows[start : start + BATCH]])
+        for some in batches_of(rows, pixels, title):
+            batch = np.ascontiguousarray(pixels[some])
             parts.append(function(torch.from_numpy(batch).to(device)).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 

@@ -27,7 +27,8 @@ from knowngood.models.weights.files import Weights
 from knowngood.outliers.patchcore import PatchCore, k_centres
 from knowngood.progress import track
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Clock, Fitted, start_training
+from knowngood.training.fit import Clock, Fitted
+from knowngood.training.start import start_training
 
 SHARE = 0.1  # of the candidate patches goes into the coreset, up to --coreset-size
 POOL = 50_000  # candidate patches: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
@@ -143,7 +144,7 @@ class _Job:
             self.records,
             base.backbone,
             weights=self.config.weights,
-            image_size=self.config.image_size,
+            image_size=self.config.side,
             preprocessing=self.preprocessing,
         ).rows
         rows = deep[self.learn]

@@ -22,6 +22,7 @@ from knowngood.data.pixels import unexpected
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
 from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide
+from knowngood.models.classifier import batch_for
 from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.graphs import map_kind
 from knowngood.recipe.inputs import Item
@@ -252,7 +253,9 @@ class Engine:
         profile: Profile | None = None,
     ) -> None:
         self.recipe, self.runtime, self.thresholds, self.any_product = recipe, runtime, thresholds, any_product
-        self.fitted, self.batch, self.fraction = fitted, batch, fraction
+        self.fitted, self.fraction = fitted, fraction
+        _, height, width = recipe.input_shape
+        self.batch = batch_for(height, width, batch)
         self.workers = workers or cores()
         self.profile = profile or Profile()
         self._placing: Placing | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -196,8 +197,9 @@ History = list[dict[str, float]]
 
 
 def training(run: RunSummary) -> Section | None:
-    """Makes the curves of loss and AUC; nothing when no epoch was trained."""
-    if not run.history:
+    """Makes the curves of loss and AUC and says what was chosen on the way; nothing when nothing was."""
+    said = _chosen(run.metrics.get("training") or {})
+    if not run.history and not said:
         return None
     charts = [
         (
@@ -207,11 +209,28 @@ def training(run: RunSummary) -> Section | None:
         ("AUC on the validation split", _curves(run.history, "AUC", [("val_auroc", "ink", "validation")])),
     ]
     made = [(name, chart) for name, chart in charts if chart is not None]
-    if not made:
-        return None
     best = max(_points(run.history, "val_auroc"), key=lambda p: p[1], default=None)
     lead = f"Best validation AUC {best[1]:.4f} in epoch {best[0]:g}." if best else ""
-    return Section("training", "Training", render("sections/training.html", charts=made), lead)
+    return Section("training", "Training", render("sections/training.html", charts=made, said=said), lead)
+
+
+def _chosen(notes: dict[str, Any]) -> list[str]:
+    """Returns a sentence on each thing that a training chose or was told, from its notes."""
+    said = []
+    if size := notes.get("image size"):
+        said.append(f"Image size {size['side']} (--image-size auto): {size['sentence']}.")
+    if views := notes.get("views"):
+        many, one = (wording.decimal(views[name]) for name in ("AUC", "AUC with one"))
+        said.append(
+            f"{views['views']} views: AUC {many} on {wording.counted(views['images'], 'calibration image')}, "
+            f"{one} with one view; they take {views['views']} times as long."
+        )
+    if members := notes.get("members, val AUC"):
+        tried = "; ".join(f"{' + '.join(row['members'])} {wording.decimal(row['auroc'])}" for row in members)
+        said.append(f"Members, the best set on the validation split is used: {tried}.")
+    if masks := notes.get("masks"):
+        said.append(f"{wording.counted(masks, 'mask')} told the cells where defects are.")
+    return said
 
 
 def _points(history: History, name: str) -> list[tuple[float, float]]:

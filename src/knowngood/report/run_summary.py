@@ -11,6 +11,7 @@ import polars as pl
 from knowngood.errors import KnownGoodError
 
 COLUMNS = ("image", "path", "split", "label", "defect", "score", "decision", "lot")
+UNKNOWN_KIND = "unknown kind"  # none is more likely than all others together
 _SHOWN_FIRST = ("test", "calibration", "val", "train")
 
 
@@ -31,7 +32,8 @@ class RunSummary:
         seed: Of the run.
         config: The resolved configuration.
         scores: A row an image with image, path, split, label, defect, score, decision and lot; decision,
-            defect and lot may be null, rows without a label or a score are not shown.
+            defect and lot may be null, rows without a label or a score are not shown. kind, where there is such a
+            column, is the defect that the network sees, or `UNKNOWN_KIND`.
     """
 
     title: str

@@ -12,7 +12,7 @@ from knowngood.metrics.decisions import DecisionCounts
 from knowngood.metrics.thresholds import UNKNOWN, proportion_interval
 from knowngood.report.page import Picture, Section, render
 from knowngood.report.pictures import row_pictures
-from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_summary import UNKNOWN_KIND, RunSummary
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def warnings(run: RunSummary) -> Section | None:
     return Section("warnings", "Read this first" if found else "Repeated parts", body)
 
 
-_CELL, _WORST = 24, 16
+_CELL = 24
 _MEANING = {
     (0, "accept"): "good, passed",
     (0, "review"): "good, to a person",
@@ -209,27 +209,6 @@ def decisions(run: RunSummary) -> Section | None:
     ]
     body = render("sections/decisions.html", columns=columns, rows=rows, threshold=run.threshold)
     return Section("decisions", "Decisions", body, "Choose a cell to see the images behind it, the worst first.")
-
-
-def mistakes(run: RunSummary) -> Section | None:
-    """Shows the accepted bads with the lowest scores, and the rejected goods with the highest."""
-    escapes, overkill = run.picked(1, "accept"), run.picked(0, "reject")
-    if not run.decided.height:
-        return None
-    groups = [
-        (1, "Escapes", "bad, yet accepted; the lowest score first", escapes),
-        (0, "Overkill", "good, yet rejected; the highest score first", overkill),
-    ]
-    body = render(
-        "sections/mistakes.html",
-        groups=[
-            (name, caption, rows.height, row_pictures(rows[:_WORST]))
-            for label, name, caption, rows in groups
-            if _any(run, label)
-        ],
-    )
-    lead = "Check these labels first: some may be wrong."
-    return Section("mistakes", "The worst mistakes", body, lead if escapes.height + overkill.height else "")
 
 
 def _any(run: RunSummary, label: int) -> bool:
@@ -274,6 +253,31 @@ def by_defect(run: RunSummary) -> Section | None:
     body = render("sections/defects.html", rows=rows, review=bool((bads["decision"] == "review").any()))
     lead = "Intervals are exact 95 % intervals: a wide one means too few bads to know."
     return Section("defects", "By defect", body, lead)
+
+
+def by_kind(run: RunSummary) -> Section | None:
+    """Makes the confusion matrix of the kinds of defects: what each bad unit has, against what the network sees."""
+    if "kind" not in run.shown.columns:
+        return None
+    bads = run.shown.filter((pl.col("label") == 1) & pl.col("defect").is_not_null() & pl.col("kind").is_not_null())
+    if bads["kind"].n_unique() < 1 or bads["defect"].n_unique() < 2:
+        return None
+    table = bads.group_by("defect", "kind").len()
+    counts = {(defect, kind): number for defect, kind, number in table.iter_rows()}
+    totals = dict(bads["defect"].value_counts().iter_rows())
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    kinds = [name for name in names if (bads["kind"] == name).any()]
+    kinds += sorted(set(bads["kind"].to_list()) - set(kinds) - {UNKNOWN_KIND})
+    kinds += [UNKNOWN_KIND] if (bads["kind"] == UNKNOWN_KIND).any() else []
+    rows = [(name, totals[name], [counts.get((name, kind), 0) for kind in kinds]) for name in names]
+    right = sum(counts.get((name, name), 0) for name in names)
+    body = render("sections/kinds.html", kinds=kinds, rows=rows)
+    share = wording.percent(right / bads.height)
+    lead = (
+        f"Of {wording.counted(bads.height, 'bad unit')} with a named defect, {share} are called by its name, accepted "
+        "ones too. The kind decides nothing."
+    )
+    return Section("kinds", "Which defect it sees", body, lead)
 
 
 def by_lot(run: RunSummary) -> Section | None:

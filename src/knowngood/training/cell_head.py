@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.files import storage_errors
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
-from knowngood.models.classifier import BATCH, Classifier
+from knowngood.models.classifier import BATCH, Classifier, batches_of
 from knowngood.models.heads import CellHead, pool_stages
 from knowngood.progress import track
 from knowngood.training.svm_head import FOLDS, SvmFit, fit_svm_on
@@ -83,7 +83,7 @@ class Compression:
         with torch.inference_mode():
             chosen = random.permutation(rows)[:256]
             each = -(-_LEARNED_ON // len(chosen))
-            for batch in _batches(chosen, "PCA of the cells"):
+            for batch in batches_of(chosen, pixels, "PCA of the cells"):
                 stages = classifier.stage_maps(torch.from_numpy(np.ascontiguousarray(pixels[batch])))
                 joined = torch.cat(self.head.on_one_grid([one.float() for one in classifier.of_cells(stages)]), dim=1)
                 flat = joined.permute(0, 2, 3, 1).flatten(1, 2)
@@ -128,7 +128,7 @@ class Compression:
         values: npt.NDArray[np.float16] | None = None
         pooled = np.full((len(pixels), classifier.feature_length), np.nan, np.float32)
         with torch.inference_mode(), storage_errors(place):
-            for batch in _batches(np.arange(len(pixels)), "maps of the cells"):
+            for batch in batches_of(np.arange(len(pixels)), pixels, "maps of the cells"):
                 stages = classifier.stage_maps(torch.from_numpy(np.ascontiguousarray(pixels[batch])))
                 pooled[batch] = pool_stages(stages).numpy()
                 wanted = np.isin(batch, rows)
@@ -385,8 +385,3 @@ class _Columns:
         """Returns weights (K, P) and bias (K,) of one job."""
         kinds = slice(job * self.head.kinds, (job + 1) * self.head.kinds)
         return self.weights.detach()[:, kinds].T.contiguous(), self.bias.detach()[kinds]
-
-
-def _batches(rows: Rows, title: str) -> Iterator[Rows]:
-    for start in track(range(0, len(rows), BATCH), title):
-        yield rows[start : start + BATCH]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["quick", "standard", "best"]
 Freeze = Literal["none", "stem", "all-but-last-stage", "all-but-head"]
+ImageSize: TypeAlias = Annotated[int, Field(ge=32, le=2048)] | Literal["auto", "own"]
 Balance = Literal["sampling", "weights", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -31,23 +32,22 @@ class TrainConfig(BaseModel):
     )
     preset: Preset = Field(
         "quick",
-        description="quick: frozen network and SVM head, minutes. standard: all layers fine-tuned. "
+        description="quick: heads on a frozen network, minutes. standard: all layers fine-tuned. "
         "best: both, longer, combined.",
     )
     epochs: int | None = Field(
         None, ge=0, le=1000, description="Epochs of fine-tuning, 0 for none; the preset's own if not given."
     )
-    image_size: int | None = Field(
-        None,
-        ge=32,
-        le=2048,
-        description="Side of the square with as many pixels as the network sees; proportions are kept. "
-        "The network's own if not given.",
-    )
-    head: Literal["auto", "cells"] = Field(
+    image_size: ImageSize = Field(
         "auto",
-        description="auto: an SVM on a frozen network, a linear layer on a fine-tuned one. cells: one logit a place "
-        "and kind of defect, so that the map is the score; on a frozen network beside the SVM.",
+        description="Side of the square with as many pixels as the network sees; proportions are kept. auto: "
+        "cross-validation chooses, up to the photographs' own. own: the network's.",
+    )
+    head: Literal["cells", "pooled"] = Field(
+        "cells",
+        description="cells: one logit a place and kind of defect, so that the map is the score; on a frozen network "
+        "beside an SVM. pooled: averages over the photograph alone, an SVM on a frozen network, a linear layer on a "
+        "fine-tuned one.",
     )
     views: int = Field(
         1,
@@ -61,11 +61,11 @@ class TrainConfig(BaseModel):
         None,
         gt=0,
         le=1,
-        description="Peak learning rate of fine-tuning (AdamW); 3e-5 from pretrained weights (cells: 1e-4), 1e-3 from "
+        description="Peak learning rate of fine-tuning (AdamW); 1e-4 from pretrained weights (pooled: 3e-5), 1e-3 from "
         "random ones.",
     )
     weight_decay: float | None = Field(
-        None, ge=0, le=1, description="Weight decay of fine-tuning; 0.05 (linear head: 0.02) if not given."
+        None, ge=0, le=1, description="Weight decay of fine-tuning; 0.05 (pooled: 0.02) if not given."
     )
     balance: Balance = Field(
         "sampling",
@@ -172,13 +172,18 @@ class TrainConfig(BaseModel):
                 flags = ", ".join("--" + name.replace("_", "-") for name in sorted(given))
                 raise ValueError(f"{flags} means something with --one-class only")
             return self
-        if self.head != "auto" or self.views != 1:
+        if self.head != "cells" or self.views != 1:
             raise ValueError("--one-class has a head of its own and one view: leave --head and --views out")
         if self.preset != "quick" or self.epochs:
             raise ValueError("--one-class fine-tunes nothing: leave --preset and --epochs out")
         if self.review_overkill is not None and self.review_overkill >= self.overkill_budget:
             raise ValueError("with --one-class, --review-overkill has to be below --overkill-budget")
         return self
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels that was asked for, if one was."""
+        return self.image_size if isinstance(self.image_size, int) else None
 
     @property
     def fine_tuning_epochs(self) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
-from knowngood.data.augmentation import policy_named
-from knowngood.data.pixels import PixelStore, needs_colour, store_pixels
-from knowngood.data.preprocessing import Preprocessing, preprocessing_for
+from knowngood.data.pixels import PixelStore
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import BAD, Records
 from knowngood.errors import WeightsError
 from knowngood.metrics.calibration import fit_calibration
@@ -26,20 +28,17 @@ from knowngood.models.classifier import (
     NetworkConfig,
     cells_beside_svm,
     cells_config,
-    common_shape,
-    input_size,
-    network_for,
     over_batches,
     svm_config,
     with_views,
 )
 from knowngood.models.features import cached_rows, stages_cache_key
 from knowngood.models.weights.files import Weights
-from knowngood.models.weights.search import PREFERRED, available, find, preferred
 from knowngood.progress import reporter
 from knowngood.training.cell_head import fit_frozen_heads
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import Watcher, fine_tune
+from knowngood.training.start import chosen_size, frozen_models, start_training
 from knowngood.training.svm_head import SvmFit, fit_svm_on
 from knowngood.training.targets import Rows, Targets, kind_numbers, kinds_of, masks_of, targets_of
 from knowngood.wording import counted
@@ -61,6 +60,8 @@ class Fitted:
         seconds: Stage to seconds.
         preprocessing: What was done to every photograph first, and has to be done to those that come.
         features: (N, S) float32, stage features of a frozen network, NaN where decoding failed; None without one.
+        kinds: Row to the defect that the network sees, or None where no kind fits, of the bad photographs of the
+            calibration and test split; empty where one kind is known.
     """
 
     inspector: Inspector
@@ -73,32 +74,7 @@ class Fitted:
     seconds: dict[str, float] = field(default_factory=dict)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     features: npt.NDArray[np.float32] | None = None
-
-
-def choose_model(config: TrainConfig) -> str:
-    """Returns the network to train: the one asked for, else the first preferred one whose weights are here."""
-    if config.model is not None:
-        return config.model
-    return preferred() if config.pretrained else "resnet18"
-
-
-def check_names(config: TrainConfig) -> None:
-    """Checks whether the network and the transforms that a configuration names are registered.
-
-    Raises:
-        UnknownNameError: One is not.
-    """
-    if config.model is not None:
-        BACKBONES.get(config.model)
-    policy_named(config.augment)
-
-
-def frozen_models(config: TrainConfig, main: str) -> list[str]:
-    """Returns the networks that get an SVM head: the main one, and for the preset best a second opinion."""
-    if config.preset == "standard" or not config.pretrained:
-        return []
-    others = [name for name in PREFERRED if name != main and config.weights is None and available(name)]
-    return [main, *others[:1]] if config.preset == "best" else [main]
+    kinds: Mapping[int, str | None] = field(default_factory=dict)
 
 
 def fit_inspector(
@@ -135,13 +111,21 @@ def fit_inspector(
         )
     torch.manual_seed(config.seed)
     clock = Clock()
-    start = start_training(records, config, pixels or folder / "pixels", preprocessing)
+    chosen = None
+    if config.image_size == "auto":
+        chosen = chosen_size(records, groups, config, folder, preprocessing)
+        clock.lap("image size")
+    start = start_training(
+        records, config, pixels or folder / "pixels", preprocessing, side=None if chosen is None else chosen.side
+    )
     clock.lap("decode")
     store, main = start.store, start.main
     job = _Job(records, groups, config, store, folder, start.preprocessing)
     members: list[Member] = []
     history: list[dict[str, float]] = []
     notes: dict[str, object] = {"network": main, "input": list(start.shape)}
+    if chosen is not None:
+        notes["image size"] = asdict(chosen)
     for name in frozen_models(config, main):
         weights = start.weights[name]
         assert weights is not None
@@ -153,6 +137,10 @@ def fit_inspector(
         clock.lap("fine-tuning")
     inspector, combined, out_of_fold = combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
+    if config.views > 1:
+        notes["views"] = job.gain_of_views(inspector, combined)
+    kinds = job.kinds_seen(inspector)
+    clock.lap("views and kinds")
     return Fitted(
         inspector,
         combined,
@@ -164,90 +152,8 @@ def fit_inspector(
         clock.laps,
         start.preprocessing,
         job.features,
+        kinds,
     )
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a training starts from: networks, their weights, and the photographs at the networks' size.
-
-    Attributes:
-        main: Name of the network that is trained.
-        weights: Network to its starting weights; None for random ones.
-        bases: Network to its configuration with a linear head.
-        shape: Channels, height and width of the photographs.
-        store: Of all rows of the records.
-        preprocessing: What was done to the photographs.
-    """
-
-    main: str
-    weights: Mapping[str, Weights | None]
-    bases: Mapping[str, NetworkConfig]
-    shape: tuple[int, int, int]
-    store: PixelStore
-    preprocessing: Preprocessing
-
-    @property
-    def provenance(self) -> dict[str, str]:
-        """Origin and licence of the starting weights."""
-        used = [weights for weights in self.weights.values() if weights is not None]
-        source = {"weights": "; ".join(weights.origin for weights in used) or "random"}
-        return source | ({"licence": "; ".join(weights.licence for weights in used)} if used else {})
-
-
-def start_training(
-    records: Records, config: TrainConfig, pixels: Path, preprocessing: Preprocessing | None = None
-) -> Start:
-    """Finds networks and weights, decodes the photographs, and reports what the user should know of them.
-
-    Args:
-        records: Usable rows.
-        config: Of the training.
-        pixels: Folder for decoded photographs; those that are there are used.
-        preprocessing: Of `preprocessing_of`, where the caller has it already.
-
-    Raises:
-        ConfigError: The region of interest does not fit the photographs.
-        UnknownNameError: No such network.
-        WeightsError: Pretrained weights are asked for and not to be had.
-    """
-    check_names(config)
-    main = choose_model(config)
-    preprocessing = preprocessing or preprocessing_of(records, config)
-    weights: dict[str, Weights | None] = {main: None}
-    if config.pretrained:
-        weights = {name: find(name, config.weights) for name in dict.fromkeys([main, *frozen_models(config, main)])}
-    bases = base_networks(records, config, weights)
-    shape = common_shape(list(bases.values()))
-    channels, height, width = shape
-    store = store_pixels(records, pixels, height, width, channels, preprocessing)
-    for warning in store.warnings(records):
-        reporter().say(warning)
-    return Start(main, weights, bases, shape, store, preprocessing)
-
-
-def preprocessing_of(records: Records, config: TrainConfig) -> Preprocessing:
-    """Returns what is done to these photographs before a network sees them.
-
-    Raises:
-        ConfigError: The region of interest does not fit them.
-    """
-    frame = records.frame.filter(records.frame["error"].is_null())
-    sizes = [(int(h), int(w)) for h, w in frame.select("height", "width").iter_rows()]
-    return preprocessing_for(config.roi, config.mask_leads, sizes)
-
-
-def base_networks(
-    records: Records, config: TrainConfig, starts: Mapping[str, Weights | None]
-) -> dict[str, NetworkConfig]:
-    """Returns what each network sees: the photographs' own proportions, at its own size or the one asked for."""
-    sizes = [(int(h), int(w)) for h, w in records.frame.select("height", "width").iter_rows()]
-    channels = 3 if needs_colour(records) else 1
-    bases = {}
-    for name, weights in starts.items():
-        height, width = input_size(sizes, config.image_size or BACKBONES.get(name).size)
-        bases[name] = network_for(name, weights, height, width, channels)
-    return bases
 
 
 class _Job:
@@ -322,9 +228,8 @@ class _Job:
             "cells, weight decay": fit.cells.weight_decay,
             "cells, grid": fit.cells.table,
             "share of the cells": fit.table,
-            "kinds": list(kinds),
-            "masks": len(masks),
         }
+        notes["kinds"], notes["masks"] = list(kinds), len(masks)
         return Member(classifier, margins, out_of_fold)
 
     def _svm(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
@@ -396,6 +301,40 @@ class _Job:
         }
         return Member(classifier, margins, np.full(len(self.records), np.nan)), history
 
+    def gain_of_views(self, inspector: Inspector, combined: npt.NDArray[np.float32]) -> dict[str, object]:
+        """Returns the AUC of the calibration split with the views and with one: what they are worth for their cost."""
+        rows = self.rows("calibration")
+        alone = [copy.copy(member) for member in inspector.members]
+        for member in alone:
+            assert isinstance(member, Classifier)
+            member.config = member.config.model_copy(update={"views": 1})
+
+        def one_view(images: Tensor) -> Tensor:
+            pairs = zip(inspector.scales.tolist(), alone, strict=True)
+            return torch.stack([scale * member(images) for scale, member in pairs]).sum(0)
+
+        bad = self._bad()[rows]
+        once = over_batches(inspector, one_view, self.store.pixels, rows, "one view")
+        aucs = {"AUC": auroc(bad, combined[rows]), "AUC with one": auroc(bad, once)}
+        return {"views": self.config.views, "images": len(rows), **aucs}
+
+    def kinds_seen(self, inspector: Inspector) -> dict[int, str | None]:
+        """Returns the kind of defect that the last member with cells sees in bad photographs that nothing learned from.
+
+        A kind has to be more likely than all others together; otherwise it is None.
+        """
+        members = [one for one in inspector.members if isinstance(one, Classifier) and len(one.config.kinds) > 1]
+        if not members:
+            return {}
+        rows = np.concatenate([self.rows(split) for split in ("calibration", "test")])
+        rows = np.sort(rows[self._bad()[rows]])
+        member = members[-1]
+        logits = over_batches(member, lambda images: member.scored(images).kinds, self.store.pixels, rows, "kinds")
+        shares = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+        likeliest = [member.config.kinds[kind] for kind in shares.argmax(1)] if len(rows) else []
+        sure = shares.max(1) > 0.5 if len(rows) else []
+        return {int(row): name if fits else None for row, name, fits in zip(rows, likeliest, sure, strict=True)}
+
     def _bad(self) -> npt.NDArray[np.bool_]:
         return (self.records.frame["label"] == BAD).fill_null(False).to_numpy()
 
@@ -452,18 +391,26 @@ class Member:
 def combine(
     members: list[Member], val: Rows, targets: Targets, notes: dict[str, object]
 ) -> tuple[Inspector, npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Adds the members' raw scores, each in units of its own validation temperature; one member passes unscaled.
+    """Adds the raw scores of the members that are best together on validation, each in units of its temperature.
 
-    Validation rows that a member was trained on count with their out-of-fold raw score.
+    All of them, unless fewer do better there: the inspector is never worse on validation than its best member. One
+    member alone passes unscaled. Validation rows that a member was trained on count with their out-of-fold raw score.
     """
-    scales = [1.0]
     bad = targets.bad[val] >= 0.5
+    chosen, scales = tuple(range(len(members))), [1.0]
     if len(members) > 1:
-        unseen = [member.unseen(val) for member in members]
-        scales = [1 / fit_calibration(margins, bad).temperature / len(members) for margins in unseen]
-        notes["members, val AUC"] = [auroc(bad, margins) for margins in unseen]
-        both = sum(scale * margins for scale, margins in zip(scales, unseen, strict=True))
-        notes["combined, val AUC"] = auroc(bad, both)
+        unseen = np.stack([member.unseen(val) for member in members])
+        units = np.array([1 / fit_calibration(raw, bad).temperature for raw in unseen])
+        in_units = units[:, None] * unseen
+        sets = [some for count in range(len(members), 0, -1) for some in itertools.combinations(chosen, count)]
+        aucs = [auroc(bad, in_units[list(some)].mean(0)) or 0.5 for some in sets]
+        chosen = sets[int(np.argmax(aucs))]  # the first of equals: the most members
+        scales = [float(units[one]) / len(chosen) for one in chosen] if len(chosen) > 1 else [1.0]
+        names = [f"{one.classifier.config.backbone}, {one.classifier.config.head}" for one in members]
+        notes["members, val AUC"] = [
+            {"members": [names[one] for one in some], "auroc": value} for some, value in zip(sets, aucs, strict=True)
+        ]
+    members = [members[one] for one in chosen]
     inspector = Inspector(tuple(member.classifier.config for member in members))
     inspector.members = torch.nn.ModuleList([member.classifier for member in members])
     inspector.scales.copy_(torch.tensor(scales))

@@ -45,7 +45,7 @@ from knowngood.recipe.session import PRECISIONS, Session, exports, open_session,
 from knowngood.report.page import Section, page, render
 from knowngood.report.pictures import row_pictures
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import check_names
+from knowngood.training.start import check_names
 from knowngood.workflows.configs import CascadeConfig
 from knowngood.workflows.runs import command_for, unseen
 from knowngood.workflows.train import train_divided
@@ -287,8 +287,9 @@ def _train_student(recipe: Recipe, run: Path, home: Path, config: CascadeConfig)
             **kept,
             "model": config.student_model,
             "preset": "standard" if config.student_epochs else "quick",
+            "head": "pooled",  # it only decides which photographs the large network sees
             "epochs": config.student_epochs or None,
-            "image_size": config.student_size,
+            "image_size": config.student_size or "own",
         },
     )
     command = command_for(run, None, config, None, verb="cascade")

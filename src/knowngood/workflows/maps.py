@@ -26,7 +26,8 @@ from knowngood.report.maps import map_section
 from knowngood.report.page import Section
 from knowngood.report.pictures import Pixels
 
-_SHOWN = 8  # of each kind: a map takes as long as a score or two
+_SHOWN = 6  # caught, and rejected for nothing: a map takes as long as a score or two
+_ESCAPES = 48  # at most: each of them is looked at
 _SHOWN_ONE_CLASS = 12
 Choice = tuple[str, str, pl.DataFrame]
 
@@ -69,6 +70,8 @@ def _of_classes(seen: pl.DataFrame) -> Sequence[Choice]:
     shown = seen.filter(pl.col("split") == split)
     bad, passed = pl.col("label") == BAD, pl.col("decision") == "accept"
     worst_goods = shown.filter(~bad & ~passed).sort("score", "image", descending=[True, False])
+    escapes = shown.filter(bad & passed).sort("score", "image")
+    more = f"; the first {_ESCAPES} of {escapes.height}" if escapes.height > _ESCAPES else ""
     return (
         (
             "Caught",
@@ -77,8 +80,8 @@ def _of_classes(seen: pl.DataFrame) -> Sequence[Choice]:
         ),
         (
             "Escapes",
-            "bad and accepted, the worst first",
-            shown.filter(bad & passed).sort("score", "image").head(_SHOWN),
+            f"bad and accepted, the worst first{more}; check these labels first, some may be wrong",
+            escapes.head(_ESCAPES),
         ),
         ("Overkill", "good and not accepted, the worst first", worst_goods.head(_SHOWN)),
     )

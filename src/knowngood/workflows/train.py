@@ -39,10 +39,11 @@ from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.evidence import Evidence
 from knowngood.recipe.manifest import RecipeManifest
 from knowngood.report.run import write_report
-from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_summary import UNKNOWN_KIND, RunSummary
 from knowngood.tables import write_table
 from knowngood.training.config import TrainConfig
-from knowngood.training.fit import Fitted, check_names, choose_model, fit_inspector, preprocessing_of
+from knowngood.training.fit import Fitted, fit_inspector
+from knowngood.training.start import check_names, choose_model, preprocessing_of
 from knowngood.wording import counted
 from knowngood.workflows.input_check import LearnedInputs, learn_inputs
 from knowngood.workflows.maps import cam_history_images, map_sections
@@ -148,8 +149,8 @@ def train(  # noqa: PLR0913  (a keyword a field of TrainConfig)
     model: str | None = None,
     preset: Literal["quick", "standard", "best"] = "quick",
     epochs: int | None = None,
-    image_size: int | None = None,
-    head: Literal["auto", "cells"] = "auto",
+    image_size: int | Literal["auto", "own"] = "auto",
+    head: Literal["cells", "pooled"] = "cells",
     views: int = 1,
     batch_size: int = 32,
     learning_rate: float | None = None,
@@ -287,8 +288,9 @@ def train_divided(
     metrics["seconds"] = fitted.seconds | {"total": round(time.perf_counter() - started, 2)}
     recipe.save(folder / "recipe")
     write_table(table, folder / "scores.parquet")
-    extra = map_sections(recipe, table) + (watched.sections(folder, fitted.history) if watched else [])
-    write_report(_summary(folder, command, config, fitted, metrics, table), folder / "report.html", extra=extra)
+    extra = watched.sections(folder, fitted.history) if watched else []
+    summary = _summary(folder, command, config, fitted, metrics, table)
+    write_report(summary, folder / "report.html", maps=map_sections(recipe, table), extra=extra)
     write_json(folder / "metrics.json", metrics)  # last: its presence means that the run is complete
     shutil.rmtree(folder / "work", ignore_errors=True)
     return Trained(folder, recipe, metrics)
@@ -438,6 +440,9 @@ def _evaluated(
         input_check=learned.check.facts,
     )
     table = score_table(placed, scores, unseen_scores, threshold.pair, fitted.margins, learned.reasons)
+    if fitted.kinds:
+        said = [fitted.kinds[row] or UNKNOWN_KIND if row in fitted.kinds else None for row in range(len(placed))]
+        table = table.with_columns(pl.Series("kind", said, dtype=pl.String))
     seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
     evidence = Evidence.of(labels[calibrating], margins[calibrating], seen)
     return Recipe(manifest, fitted.inspector, evidence, learned.check), metrics, table
