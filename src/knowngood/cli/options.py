@@ -15,7 +15,8 @@ from difflib import get_close_matches
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -447,6 +448,11 @@ def _typer_type(name: str, annotation: Any) -> Any:
         return str
     if get_origin(annotation) is Literal:
         return Enum(name, {str(v): v for v in get_args(annotation)}, type=str)
+    if len([one for one in get_args(annotation) if one is not type(None)]) > 1 and get_origin(annotation) in (
+        UnionType,
+        Union,
+    ):
+        return str  # a number or a word: pydantic tells them apart
     return annotation
 
 

@@ -53,7 +53,7 @@ def map_section(groups: Sequence[Group], level: float | None, fraction: float) -
         (name, caption, [_pair(row, one, scale) for row, one in zip(rows.iter_rows(named=True), maps, strict=True)])
         for name, caption, rows, maps in groups
     ]
-    title = "What the recipe responds to" if level is None else "Where units differ from good ones"
+    title = "Where it looks" if level is None else "Where units differ from good ones"
     return pair_section(shown, scale, fraction, title)
 
 

@@ -28,6 +28,7 @@ COMPONENTS = 320  # of the cells' features that the PCA keeps
 _LEARNED_ON = 24_000  # cells that the PCA is learned on
 _DECAYS = (0.03, 0.1, 0.3, 1.0)
 _EPOCHS, _BATCH, _RATE = 40, 64, 3e-3
+_STEPS = 400  # at least, of small sets in more epochs
 KIND_WEIGHT, MASK_WEIGHT = 0.5, 1.0  # of the losses of kinds and of marked cells, beside bad against good
 _EPSILON = 1e-5  # of the batch norm that standardises the channels
 
@@ -99,7 +100,8 @@ class Compression:
             _, spread, directions = torch.pca_lowrank(standard, count, center=False, niter=4)
             torch.random.set_rng_state(generator_state)
             self.components = directions.T.contiguous()  # (P, sum C_i)
-            self.spread = spread / len(standard) ** 0.5  # (P,)
+            # One unit for all components: each in its own would let few photographs be told apart by noise.
+            self.unit = float(spread.square().sum().sqrt() / (len(standard) * len(spread)) ** 0.5)
             sizes = list(self.head.channels)
             for norm, centre, square in zip(
                 self.head.norms, torch.split(mean, sizes), torch.split(variance, sizes), strict=True
@@ -113,7 +115,7 @@ class Compression:
         return [part[:, :, None, None].contiguous() for part in split]
 
     def maps(self, pixels: npt.NDArray[np.uint8], rows: Rows, place: Path) -> CellMaps:
-        """Computes the stage features of all photographs, and stores the components of some, of about unit variance.
+        """Computes the stage features of all photographs, and stores the components of some, whose mean square is about 1.
 
         Args:
             pixels: (N, C, H, W) uint8.
@@ -134,7 +136,7 @@ class Compression:
                 wanted = np.isin(batch, rows)
                 layers = zip(self.head.norms, classifier.of_cells(stages), parts, strict=True)
                 small = [functional.conv2d(norm(stage[wanted].float()), part) for norm, stage, part in layers]
-                total = torch.stack(self.head.on_one_grid(small)).sum(0) / self.spread[None, :, None, None]
+                total = torch.stack(self.head.on_one_grid(small)).sum(0) / self.unit
                 if values is None:
                     shape = (len(pixels), math.prod(self.head.size), total.shape[1])
                     values = np.memmap(place, np.float16, "w+", shape=shape)
@@ -146,10 +148,10 @@ class Compression:
         """Puts a linear map of the components into the head.
 
         Args:
-            weight: (K, P), of components of unit variance.
+            weight: (K, P), of the components that `maps` stores.
             bias: (K,).
         """
-        rows = weight / self.spread
+        rows = weight / self.unit
         made = {
             f"projections.{n}.weight": (rows @ part.flatten(1))[..., None, None] for n, part in enumerate(self.parts)
         }
@@ -325,11 +327,12 @@ class _Columns:
         optimizer = torch.optim.Adam([self.weights, self.bias], lr=_RATE)
         random = np.random.default_rng([seed, 12])
         steps_an_epoch = -(-len(self.rows) // _BATCH)
-        total, step = _EPOCHS * steps_an_epoch, 0
-        for _ in track(range(_EPOCHS), "cell head"):
+        epochs = max(_EPOCHS, -(-_STEPS // steps_an_epoch))
+        total, warm, step = epochs * steps_an_epoch, max(steps_an_epoch, epochs * steps_an_epoch // 40), 0
+        for _ in track(range(epochs), "cell head"):
             order = random.permutation(len(self.rows))
             for start in range(0, len(order), _BATCH):
-                rate = _RATE * min(1.0, (step + 1) / steps_an_epoch) * 0.5 * (1 + np.cos(np.pi * step / total))
+                rate = _RATE * min(1.0, (step + 1) / warm) * 0.5 * (1 + np.cos(np.pi * step / total))
                 optimizer.param_groups[0]["lr"] = rate
                 loss = self._loss(order[start : start + _BATCH])
                 optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,10 +113,9 @@ def _sides(records: Records, own: int) -> list[int]:
     """Returns the network's own side and the larger ones up to the photographs' own."""
     sizes = records.frame.filter(records.frame["error"].is_null()).select("height", "width").rows()
     largest = _ENLARGED * float(np.median([(high * wide) ** 0.5 for high, wide in sizes]))
-    sides = [own]
-    while (side := 32 * round(own * _STEP ** len(sides) / 32)) <= largest:
-        sides.append(side)
-    return sides
+    steps = itertools.count(1)
+    larger = itertools.takewhile(lambda side: side <= largest, (32 * round(own * _STEP**n / 32) for n in steps))
+    return list(dict.fromkeys([own, *larger]))
 
 
 def _out_of_fold(

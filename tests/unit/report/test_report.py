@@ -17,7 +17,7 @@ from knowngood.errors import KnownGoodError, StorageError
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import choose_threshold, decide
 from knowngood.report.page import Section, render
-from knowngood.report.run import SECTIONS, write_report
+from knowngood.report.run import FIRST, SECTIONS, write_report
 from knowngood.report.run_summary import RunSummary
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>.png'
@@ -113,7 +113,7 @@ def test_every_section_is_there_and_the_html_is_nested(tmp_path: Path) -> None:
     page = html_of(run, tmp_path)
     outline = Outline(page)
     assert outline.open == []
-    assert outline.tags.count("section") == len(SECTIONS) + 1
+    assert outline.tags.count("section") == len(FIRST) + len(SECTIONS)  # provenance is one more, kinds one less
     for expected in (
         "Five <images> are in both.",
         "knowngood train DATA --out RUN",
@@ -210,7 +210,7 @@ def test_cells_may_be_empty(tmp_path: Path) -> None:
         pl.when(pl.col("label") == 1).then(pl.lit("reject")).otherwise(pl.lit("accept")).alias("decision")
     )
     page = html_of(replace(run, scores=right), tmp_path)
-    assert page.count(">None.</p>") == 4  # two cells of the matrix, and both kinds of mistake
+    assert page.count(">None.</p>") == 2  # cells of the matrix
 
 
 @pytest.mark.parametrize("label", [0, 1])
