@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from magnetic_tile import DATA, manifest
 from sklearn.model_selection import StratifiedGroupKFold
@@ -33,6 +34,7 @@ from knowngood.cli.output import at_work
 from knowngood.data.images import read_mask
 from knowngood.data.loading import loaded
 from knowngood.data.pixels import store_pixels
+from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import BAD, Records
 from knowngood.data.splits import kfold, kfold_up_to, split
 from knowngood.data.units import groups_of, with_units
@@ -53,7 +55,7 @@ from knowngood.training.cell_head import Compression, fit_cell_head, fit_frozen_
 from knowngood.training.config import Freeze, TrainConfig
 from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
 from knowngood.training.fit import start_head
-from knowngood.training.targets import Targets, kind_numbers, kinds_of, targets_of
+from knowngood.training.targets import Targets, kind_numbers, kinds_of, masks_of, targets_of
 
 RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
 FOLDS, NEAR = 4, 15
@@ -88,6 +90,7 @@ class Arm:
     freeze: Freeze = "none"
     start: str = "zero"  # of a cell head; "statistics": its norms know the set's; "probe": it is fitted on frozen maps
     size: float = 1.0  # times the set's side
+    masks: int = 0  # of bad training photographs, at most
 
 
 BATCH = Plan(keep_statistics=False)  # batch norms in training mode
@@ -101,6 +104,9 @@ ARMS = {
     "cells-statistics": Arm(Plan(), start="statistics"),
     "cells-probe": Arm(Plan(), start="probe"),
     "cells-large": Arm(Plan(), size=1.4),
+    "cells-masks-4": Arm(masks=4),
+    "cells-masks-16": Arm(masks=16),
+    "cells-masks-all": Arm(masks=10_000),
     "cells-slow": Arm(replace(BATCH, rate=3e-5)),
     "cells-fast": Arm(replace(BATCH, rate=3e-4)),
     "cells-sgd": Arm(replace(BATCH, optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
@@ -131,9 +137,14 @@ def records_of(name: str, runs: Path) -> Records:
     return records.with_frame(records.frame.filter(records.frame["split"] != "test"))
 
 
+def mask_path(row: dict[str, Any]) -> str | Path | None:
+    """Returns the file of a photograph's mask, whether it is there or not."""
+    return DATA / "masks" / f"{Path(row['path']).stem}.png" if "magnetic-tile" in row["path"] else row["mask"]
+
+
 def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> np.ndarray | None:
     """Returns where the defect is, (H, W) bool; None where nobody knows."""
-    path = DATA / "masks" / f"{Path(row['path']).stem}.png" if "magnetic-tile" in row["path"] else row["mask"]
+    path = mask_path(row)
     if path is None or not Path(path).is_file():
         return None
     mask = read_mask(str(path), shape)
@@ -197,6 +208,8 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
     bad = targets.bad >= 0.5
     if arm.hard_labels:
         targets = Targets(bad.astype(np.float32), targets.weight)
+    if arm.masks:
+        targets = replace(targets, masks=marked(records, rows[0], arm.masks, seed, (height, width)))
     if arm.head == "linear":
         start_head(classifier, pixels, rows[0], bad[rows[0]])
     elif arm.start != "zero":
@@ -276,6 +289,20 @@ def started_cells(
         place.unlink()
 
 
+def marked(records: Records, rows: np.ndarray, most: int, seed: int, size: tuple[int, int]) -> dict[int, np.ndarray]:
+    """Returns the masks of some bad photographs at the network's size."""
+    facts = records.frame.select("path", "mask", "height", "width", "label").rows(named=True)
+    bads = [int(row) for row in rows if facts[int(row)]["label"] == BAD]
+    chosen: dict[int, str] = {}
+    for row in np.random.default_rng([seed, 31]).permutation(bads).tolist():
+        path = mask_path(facts[row])
+        if len(chosen) < most and path is not None and Path(path).is_file():
+            chosen[row] = str(path)
+    given = [chosen.get(row) for row in range(len(records))]
+    drawn = records.with_frame(records.frame.with_columns(mask=pl.Series(given, dtype=pl.String)))
+    return dict(masks_of(drawn, rows, *size, Preprocessing()))
+
+
 def frozen_trial(name: str, seed: int, runs: Path) -> dict[str, Any]:
     """Fits the heads of a frozen network at its own size: SVM, cells, and both; validates them on one fold."""
     started = time.perf_counter()
@@ -308,6 +335,8 @@ def frozen_trial(name: str, seed: int, runs: Path) -> dict[str, Any]:
         "share of the cells": fit.table,
         "places, 1 views": found_on(classifier, heat, records, held),
         "seconds": round(time.perf_counter() - started),
+        "scores": {"both": np.round(fit.shares[0] * of_svm + fit.shares[1] * of_cells, 4).tolist()},
+        "images": records.frame["image"][held].to_list(),
     }
 
 

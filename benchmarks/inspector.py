@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from fine_tuning import mask_of
 from magnetic_tile import DATA, manifest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from knowngood.cam.regions import aupro, pointing_hit
 from knowngood.cli.output import at_work
-from knowngood.data.images import read_mask
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, Records
 from knowngood.files import write_json
@@ -75,15 +75,6 @@ def records_of(name: str, number: int, runs: Path) -> Records:
     given = np.full(len(records), None, object)
     given[test] = "test"
     return records.with_frame(records.frame.with_columns(split=pl.Series(given.tolist(), dtype=pl.String)))
-
-
-def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> np.ndarray | None:
-    """Returns where the defect is, (H, W) bool; None where nobody knows."""
-    path = DATA / "masks" / f"{Path(row['path']).stem}.png" if "magnetic-tile" in row["path"] else row.get("mask")
-    if path is None or not Path(path).is_file():
-        return None
-    mask = read_mask(str(path), shape)
-    return mask if mask.any() else None
 
 
 def places(run: Path, truth: pl.DataFrame) -> dict[str, Any]:

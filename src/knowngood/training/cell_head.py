@@ -115,7 +115,7 @@ class Compression:
         return [part[:, :, None, None].contiguous() for part in split]
 
     def maps(self, pixels: npt.NDArray[np.uint8], rows: Rows, place: Path) -> CellMaps:
-        """Computes the stage features of all photographs, and stores the components of some, whose mean square is about 1.
+        """Computes the stage features of all photographs, and stores the components of some (mean square: about 1).
 
         Args:
             pixels: (N, C, H, W) uint8.

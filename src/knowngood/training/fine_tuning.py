@@ -103,7 +103,9 @@ class FineTuning(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         key = (self.config.seed, self.current_epoch, index, self.global_rank)
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        drawn, dropped = np.random.SeedSequence(key).generate_state(2).tolist()
+        generator = torch.Generator().manual_seed(drawn)
+        torch.manual_seed(dropped)  # dropout's: checkpoints do not keep the state of torch's generator
         parameters = draw(self.policy, len(batch.images), generator)
         images = transformed(batch.images, self.policy, parameters)
         if self.classifier.cells is None:

@@ -29,7 +29,6 @@ _SAMPLE = 300  # photographs that sizes are tried on, half of them bad where the
 _LEAST = 10  # of the rarer class among them
 _STEP = 2**0.5  # from one side to the next
 _TRIED_PIXELS = 250e6  # of all tries together, some two minutes on two cores
-_ENLARGED = 1.1  # times its own side, to which a photograph may be enlarged
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def choose_size(
 def _sides(records: Records, own: int) -> list[int]:
     """Returns the network's own side and the larger ones up to the photographs' own."""
     sizes = records.frame.filter(records.frame["error"].is_null()).select("height", "width").rows()
-    largest = _ENLARGED * float(np.median([(high * wide) ** 0.5 for high, wide in sizes]))
+    largest = float(np.median([(high * wide) ** 0.5 for high, wide in sizes]))
     steps = itertools.count(1)
     larger = itertools.takewhile(lambda side: side <= largest, (32 * round(own * _STEP**n / 32) for n in steps))
     return list(dict.fromkeys([own, *larger]))

@@ -8,7 +8,7 @@ import torch
 
 from knowngood.errors import TrainingError
 from knowngood.models.backbones import BACKBONES, Backbone
-from knowngood.models.classifier import Classifier, NetworkConfig
+from knowngood.models.classifier import Classifier, NetworkConfig, cells_config
 from knowngood.progress import Silent, reporting_to
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import LINEAR_PLAN, fine_tune
@@ -37,9 +37,14 @@ def photographs(count: int = 320) -> tuple[np.ndarray, Targets]:
     return np.clip(pixels, 0, 255).astype(np.uint8), targets
 
 
-def run(folder, epochs=5, keep=False, watcher=None, **options):
+def built(head, backbone="tiny"):
     torch.manual_seed(0)
-    classifier = Classifier(NetworkConfig(backbone="tiny", height=SIDE, width=SIDE, channels=1))
+    linear = NetworkConfig(backbone=backbone, height=SIDE, width=SIDE, channels=1)
+    return Classifier(linear if head == "pooled" else cells_config(linear, (2, 3)))
+
+
+def run(folder, epochs=5, keep=False, watcher=None, head="pooled", **options):
+    classifier = built(head)
     usual = {"batch_size": 16, "learning_rate": 1e-3, "augment": "flip", "precision": "fp32"}
     config = TrainConfig(epochs=epochs, **{**usual, **options})
     pixels, targets = photographs()
@@ -70,9 +75,14 @@ class Stopper(Silent):
         return 0
 
 
+@pytest.fixture(scope="module", params=["pooled", "cells"])
+def head(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("unbroken"))
+def unbroken(tmp_path_factory, head):
+    return run(tmp_path_factory.mktemp("unbroken"), head=head)
 
 
 def test_it_learns_a_square(unbroken):
@@ -82,11 +92,12 @@ def test_it_learns_a_square(unbroken):
     assert history[-1]["train_loss"] < history[1]["train_loss"]
 
 
-def test_a_stopped_training_goes_on_as_if_it_had_not_been(unbroken, tmp_path):
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(unbroken, head, tmp_path):
     with reporting_to(Stopper("epoch 3/")), pytest.raises(KeyboardInterrupt):
-        run(tmp_path)
+        run(tmp_path, head=head)
     assert (tmp_path / "last.ckpt").is_file()
-    classifier, history = run(tmp_path)
+    torch.rand(7)  # the state of torch's generator is another one in a new process
+    classifier, history = run(tmp_path, head=head)
     for ours, theirs in zip(history, unbroken[1], strict=True):
         assert ours.keys() == theirs.keys()
         assert all(np.isclose(ours[k], theirs[k], atol=1e-5) for k in ours if k != "seconds")
@@ -136,8 +147,8 @@ def test_class_weights_move_scores_towards_the_rarer_class(tmp_path):
     assert means["weights"] > means["none"] + 0.02
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
-    """Halves of the same batches, gradients averaged: the same losses to within rounding."""
+def test_two_processes_learn_what_one_does(tmp_path, head):
+    """Halves of the same batches, gradients averaged: the same losses to within rounding, where nothing is drawn."""
     pixels, targets = photographs(160)
     stored = np.memmap(tmp_path / "pixels.u8", np.uint8, "w+", shape=pixels.shape)
     stored[:] = pixels
@@ -145,8 +156,9 @@ def test_two_processes_learn_what_one_does(tmp_path):
     rows = np.arange(160)
     histories, states = [], []
     for devices, batch in ((1, 16), (2, 8)):
-        torch.manual_seed(0)
-        classifier = Classifier(NetworkConfig(backbone="resnet18", height=SIDE, width=SIDE, channels=1))
+        classifier = built(head, "resnet18")
+        if classifier.cells is not None:
+            classifier.cells.dropout.p = 0.0
         config = TrainConfig(epochs=1, batch_size=batch, devices=devices, augment="none", precision="fp32", seed=3)
         folder = tmp_path / str(devices)
         rows_of = (rows[:120], rows[120:])
