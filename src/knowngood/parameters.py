@@ -55,13 +55,15 @@ def checked_parameters(model: type[M], fields: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(fields))
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + "-".join(str(part).rstrip("_") for part in first["loc"]).replace("_", "-")
+        first, *others = error.errors()
+        flag = "--" + "-".join(str(part).rstrip("_") for part in first["loc"][:1]).replace("_", "-")
+        said = [first["msg"], *(one["msg"] for one in others if one["loc"][:1] == first["loc"][:1] != ())]
         value = f"{flag} {first['input']!r}" if first["loc"] else "These options do not go together"
         share, fix = None, "See the command's --help for what it takes."
-        if len(first["loc"]) == 1 and first["loc"][0] in _SHARES:
+        if first["loc"] and first["loc"][0] in _SHARES:
             share, fix = _of_percent(model, str(first["loc"][0]), first["input"], flag, fix)
-        raise ConfigError(f"{value}: {first['msg'].removeprefix('Value error, ')}.", expected=share, fix=fix) from error
+        message = "; or: ".join(one.removeprefix("Value error, ") for one in said)
+        raise ConfigError(f"{value}: {message}.", expected=share, fix=fix) from error
 
 
 def configured(model: type[M], config: M | None, given: Mapping[str, Any]) -> M:
