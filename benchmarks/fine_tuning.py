@@ -28,7 +28,7 @@ import torch
 from magnetic_tile import DATA, manifest
 from sklearn.model_selection import StratifiedGroupKFold
 
-from knowngood.cam.maps import over_picture, stage_names
+from knowngood.cam.maps import cell_layer, over_picture
 from knowngood.cam.regions import pointing_hit
 from knowngood.cli.output import at_work
 from knowngood.data.images import read_mask
@@ -91,6 +91,7 @@ class Arm:
     start: str = "zero"  # of a cell head; "statistics": its norms know the set's; "probe": it is fitted on frozen maps
     size: float = 1.0  # times the set's side
     masks: int = 0  # of bad training photographs, at most
+    kinds: bool = False  # whether each kind of defect has logits of its own
 
 
 BATCH = Plan(keep_statistics=False)  # batch norms in training mode
@@ -104,6 +105,7 @@ ARMS = {
     "cells-statistics": Arm(Plan(), start="statistics"),
     "cells-probe": Arm(Plan(), start="probe"),
     "cells-large": Arm(Plan(), size=1.4),
+    "cells-kinds": Arm(kinds=True),
     "cells-masks-4": Arm(masks=4),
     "cells-masks-16": Arm(masks=16),
     "cells-masks-all": Arm(masks=10_000),
@@ -154,7 +156,7 @@ def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> np.ndarray | None:
 def found_on(classifier: Classifier, maps: np.ndarray, records: Records, rows: np.ndarray) -> dict[str, Any]:
     """Returns how often the hottest place of a bad photograph lies on its defect, in its own pixels."""
     config, hits, near = classifier.config, [], []
-    (layer,) = stage_names(classifier)[:1]
+    layer = cell_layer(classifier)
     for row, heat in zip(rows, maps, strict=True):
         facts = records.frame.row(int(row), named=True)
         mask = mask_of(facts, (facts["height"], facts["width"])) if facts["label"] == BAD else None
@@ -200,11 +202,14 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
     height, width = input_size(list(records.frame.select("height", "width").iter_rows()), side)
     weights = find("resnet50", None)
     base = network_for("resnet50", weights, height, width, 1)
-    config = cells_config(base, arm.stages).model_copy(update={"sharpness": arm.sharpness})
+    kinds = kinds_of(records, rows[0]) if arm.kinds else ("bad",)
+    config = cells_config(base, arm.stages, kinds).model_copy(update={"sharpness": arm.sharpness})
     classifier = Classifier(config if arm.head == "cells" else base)
     classifier.load_trunk(weights)
     pixels = store_pixels(records, runs / "pixels", height, width, 1).pixels
     targets = targets_of(records)
+    if arm.kinds:
+        targets = replace(targets, kind=kind_numbers(records, kinds))
     bad = targets.bad >= 0.5
     if arm.hard_labels:
         targets = Targets(bad.astype(np.float32), targets.weight)

@@ -1,4 +1,4 @@
-"""What the maps of a finished run look like: caught, escaped and rejected for nothing, photograph beside map, one picture.
+"""What the maps of a finished run look like: caught, missed and rejected for nothing, each beside its photograph.
 
 python benchmarks/gallery.py RUN docs/images/maps-SET.jpg
 """

@@ -41,8 +41,8 @@ from knowngood.workflows.train import train
 RESULT = Path(__file__).parent / "results" / "inspector.json"
 FOLDS = {"sure": 5, "tiles": 4}
 NEAR, VISIBLE = 15, 0.35  # pixels; severity from which a defect of the look-alike can be seen
-# What a product allows is its owner's to say: cells lie in any way, tiles are mirrored, tape is not. Views: beside frozen
-# heads more than one brought nothing on the cells.
+# What a product allows is its owner's to say: cells lie in any way, tiles are mirrored, tape is not. Beside frozen
+# heads more than one view brought nothing on the cells.
 AUGMENT = {
     "sure": ("strong", 1),
     "elpv": ("strong", 1),

@@ -68,7 +68,7 @@ def test_every_runtime_decides_alike(run_cli: Run, exported: Path, parts: Path) 
 
 
 def test_int8_with_its_own_thresholds(run_cli: Run, copy: Path, parts: Path) -> None:
-    answer = run_cli("export", copy, "--max-score", 0.4, "--json")
+    answer = run_cli("export", copy, "--max-score", 0.4, "--min-likeness", 0.7, "--json")  # Lite0 at 64 pixels
     assert answer.code == 0, answer.err
     document = answer.json
     assert document["precision"] == "int8"

@@ -186,11 +186,12 @@ def test_options_of_one_name_take_the_same_kind_of_value() -> None:
     """A list of names (compare) is several of what the others take one of; the rest is of one type everywhere."""
     several = {("compare", "--freeze"), ("compare", "--balance"), ("train", "--detector")}
     amounts = {("tape", "--test"), ("tape", "--train")}  # of images, not a share of them
+    words = {("train", "--image-size")}  # a number as elsewhere, or auto or own
     kinds: dict[str, dict[str, str]] = {}
     for verb, command in verbs().items():
         for param in command.params:
             flag = max(param.opts, key=len)
-            if flag.startswith("--") and (verb, flag) not in several | amounts:
+            if flag.startswith("--") and (verb, flag) not in several | amounts | words:
                 kinds.setdefault(flag, {})[verb] = kind_of(param)
     assert not {flag: found for flag, found in kinds.items() if len(set(found.values())) > 1}
 

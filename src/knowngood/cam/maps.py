@@ -28,12 +28,19 @@ LAST, ALL = "last", "all"
 
 def stage_names(classifier: Classifier) -> tuple[str, ...]:
     """Returns the module names of the stages, fine to coarse; the last one is the input of the head."""
-    backbone = BACKBONES.get(classifier.config.backbone)
-    stages = classifier.config.cell_stages or backbone.stages
+    config, backbone = classifier.config, BACKBONES.get(classifier.config.backbone)
+    stages = config.stages or backbone.stages
+    if config.head == "cells":  # the head sees the last ones; the ones before have maps as those of any network
+        stages = tuple(stage for stage in backbone.stages if stage < stages[0]) + stages
     names = [str(classifier.trunk.feature_info[index]["module"]) for index in stages]
     if classifier.config.head == "linear" and backbone.last_maps:
         names[-1] = backbone.last_maps
     return tuple(names)
+
+
+def cell_layer(classifier: Classifier) -> str:
+    """Returns the module name of the stage whose cells a cell head scores."""
+    return str(classifier.trunk.feature_info[classifier.config.cell_stages[0]]["module"])
 
 
 def layer_names(classifier: Classifier, wanted: str | Sequence[str] = LAST) -> tuple[str, ...]:
@@ -278,7 +285,7 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
                 own = member.scored(images)
             raw_scores += scale * own.raw_scores
             cells = scale * member.cell_share * own.cell_scores
-            total += over_picture(member, {stage_names(member)[0]: cells}, size)[stage_names(member)[0]]
+            total += over_picture(member, {cell_layer(member): cells}, size)[cell_layer(member)]
             continue
         chosen = method_for(member, method)
         by_stage = member.config.head == "kernel" and chosen.needs == "gradients"

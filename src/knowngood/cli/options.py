@@ -405,6 +405,9 @@ def with_options(
         @functools.wraps(verb)
         def run(**given: Any) -> None:
             fields = {one: _plain(given.pop(one)) for one in model.model_fields}
+            for one, field in model.model_fields.items():
+                if _takes_a_word_too(field.annotation) and str(fields[one]).isdecimal():
+                    fields[one] = int(fields[one])
             checked = checked_parameters(model, fields)
             for one in model.model_fields:
                 value = getattr(checked, one)
@@ -448,12 +451,15 @@ def _typer_type(name: str, annotation: Any) -> Any:
         return str
     if get_origin(annotation) is Literal:
         return Enum(name, {str(v): v for v in get_args(annotation)}, type=str)
-    if len([one for one in get_args(annotation) if one is not type(None)]) > 1 and get_origin(annotation) in (
-        UnionType,
-        Union,
-    ):
-        return str  # a number or a word: pydantic tells them apart
+    if _takes_a_word_too(annotation):
+        return str
     return annotation
+
+
+def _takes_a_word_too(annotation: Any) -> bool:
+    """Returns whether a field takes a number or one of some words."""
+    several = get_args(annotation) if get_origin(annotation) in (UnionType, Union) else ()
+    return any(get_origin(one) is Literal for one in several)
 
 
 def _plain(value: Any) -> Any:

@@ -242,7 +242,7 @@ class _Gate:
             f"The exported graph strays too far from its recipe: {'; '.join(last)}.",
             expected="the same decisions within the tolerance, on held-out images",
             fix="Use --precision bf16 or fp32, or allow more with --min-correlation, --max-auc-loss, --max-overkill,"
-            " --max-score.",
+            " --max-score, or for its maps --min-likeness.",
         )
 
     def _begin(self, what: str) -> None:

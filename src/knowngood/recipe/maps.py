@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from knowngood.cam.maps import AUTO, heat_of, method_for, over_picture, stage_names
+from knowngood.cam.maps import AUTO, cell_layer, heat_of, method_for, over_picture, stage_names
 from knowngood.cam.methods import METHODS
 from knowngood.cam.regions import Region, regions_above, regions_of
 from knowngood.data.preprocessing import Preprocessing
@@ -186,5 +186,5 @@ class Placing:
             return lambda maps: smooth_maps(maps, *size)
         member = self.inspector.members[0]
         assert isinstance(member, Classifier)
-        layer = stage_names(member)[0 if self.kind == "cells" else -1]
+        layer = cell_layer(member) if self.kind == "cells" else stage_names(member)[-1]
         return lambda maps: over_picture(member, {layer: maps}, size)[layer]

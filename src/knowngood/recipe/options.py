@@ -37,7 +37,7 @@ class Tolerance(BaseModel):
     max_overkill: float = Field(
         0.01, ge=0, le=1, description="More overkill at the certified threshold that is allowed, beside one image."
     )
-    min_likeness: float = Field(0.9, ge=-1, le=1, description="Least mean correlation of the maps.")
+    min_likeness: float = Field(0.9, ge=-1, le=1, description="Least correlation of the maps.")
 
 
 # Here, and not beside the runtimes, so that a wrong --runtime is found without torch.

@@ -234,8 +234,9 @@ def compared(
 
 
 def likeness(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float | None:
-    """Returns the mean correlation of maps (N, h, w), photograph by photograph; None where all are even.
+    """Returns the correlation of maps (N, h, w), each less its own mean, all together; None where all are even.
 
+    A map that is nearly even, as that of a good part, counts little: what it has of ups and downs is noise.
     The same of raw scores (1, N): noise that lets them correlate by c with what they were moves goods and bads nearer
     together by that factor, in units of their spread, whatever happened to fall into order among these images. 0.995 at
     an AUC of 0.95 (normal scores) costs 0.001; what 200 images say of so small a change of AUC is mostly chance. Among
@@ -244,9 +245,8 @@ def likeness(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) ->
     one = before.reshape(len(before), -1).astype(np.float64)
     other = after.reshape(len(after), -1).astype(np.float64)
     one, other = one - one.mean(1, keepdims=True), other - other.mean(1, keepdims=True)
-    size = np.sqrt((one**2).sum(1) * (other**2).sum(1))
-    uneven = size > 0
-    return float(((one * other).sum(1)[uneven] / size[uneven]).mean()) if uneven.any() else None
+    size = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    return float((one * other).sum()) / size if size > 0 else None
 
 
 def complaints(report: dict[str, Any], tolerance: Tolerance) -> list[str]:

@@ -89,7 +89,7 @@ def _training(rows: Sequence[Document]) -> Section | None:
     last = max(e["epoch"] for row in shown for seed in row["seeds"] for e in seed["history"])
     charts = [(row["name"], _curve(row, min(values), last)) for row in shown]
     lead = "AUC on the validation split after each epoch, a line a seed; epoch 0 is before training. All on one scale."
-    return Section("training", "Training", render("sections/training.html", charts=charts), lead)
+    return Section("training", "Training", render("sections/training.html", charts=charts, said=[]), lead)
 
 
 def _provenance(document: Document) -> Section:

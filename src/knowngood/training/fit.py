@@ -214,6 +214,7 @@ class _Job:
         classifier.load_trunk(weights)
         masks = masks_of(records, rows, base.height, base.width, self.preprocessing)
         targets = replace(self.targets, kind=kind_numbers(records, kinds), masks=masks)
+        self.folder.mkdir(parents=True, exist_ok=True)
         place = self.folder / f"cells-{base.backbone}.f16"
         fit = fit_frozen_heads(classifier, pixels, records, self.groups, rows, targets, place, seed)
         fit.features[list(self.store.failed)] = np.nan

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
-from knowngood.cam.maps import cells_of, heat_of, layer_names, method_for, stage_names
+from knowngood.cam.maps import cell_layer, cells_of, heat_of, method_for, stage_names
 from knowngood.errors import ConfigError
 from knowngood.models.cells import Cells, aligned, marked_cells
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, cells_config, with_views
@@ -56,7 +56,8 @@ def test_projecting_before_resizing_is_projecting_after_it() -> None:
 def test_maps_of_coarse_stages_come_to_lie_over_the_fine_ones(backbone: str) -> None:
     """A ramp over the picture, sampled at each stage's cells, is the same ramp on one grid, but for the ends."""
     made = network(backbone)
-    names = stage_names(made)
+    names = stage_names(made)[-len(made.config.stages) :]
+    assert names[0] == cell_layer(made)
     places = cells_of(made, names)
     ramps, fine = [], places[names[0]]
     for stage, name in zip(made.stage_maps(pictures(1)), names, strict=True):
@@ -154,7 +155,7 @@ def test_its_own_map_is_the_automatic_one_and_gradients_work_as_for_any_network(
     assert torch.allclose(raw, own.raw_scores)
     hottest = np.unravel_index(int(heat[0].argmax()), heat[0].shape)
     cell = np.unravel_index(int(own.cell_scores[0].argmax()), own.cell_scores[0].shape)
-    stride = cells_of(made, layer_names(made, stage_names(made)[0]))[stage_names(made)[0]].stride[0]
+    stride = cells_of(made, (cell_layer(made),))[cell_layer(made)].stride[0]
     assert np.abs(np.array(hottest) - np.array(cell) * stride).max() <= stride
     assert heat_of(inspector, images, "gradcam")[1].shape == heat.shape
     assert made.config.views == 4

@@ -100,8 +100,10 @@ def test_maps_and_regions_are_those_of_the_recipe(mapping, photograph):
 
 
 def test_maps_are_refused_where_there_are_none(recipe):
+    config = recipe.manifest.networks[0].model_copy(update={"head": "kernel", "kinds": ("bad",)})
+    pooled = Recipe(recipe.manifest.model_copy(update={"networks": (config,)}), Inspector((config,)))
     with pytest.raises(ConfigError, match="no map in a forward pass"):
-        open_session(recipe, "torch").stream([], maps=True)
+        open_session(pooled, "torch").stream([], maps=True)
 
 
 def test_a_large_jpeg_scores_as_its_pixels_do(recipe, photograph):
