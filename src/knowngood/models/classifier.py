@@ -57,7 +57,7 @@ class NetworkConfig(BaseModel):
         (), max_length=16, description="Stages that the head sees, rising, where it sees maps."
     )
     kinds: tuple[_Kind, ...] = Field(
-        ("bad",), min_length=1, max_length=256, description="Kinds of defects that a cell head has logits of."
+        ("bad",), min_length=1, max_length=256, description="Kinds of defects that a cell head tells apart."
     )
     sharpness: float = Field(2.0, ge=0.1, le=100, description="Of a cell head's pooling.")
     views: Literal[1, 4, 8] = Field(
@@ -289,7 +289,7 @@ class Classifier(nn.Module):
         if raw_scores:
             shares = self.get_buffer("shares")
             raw = shares[0] * _mean(raw_scores) + shares[1] * raw
-        return CellScores(raw, scores, self.cells.sharpness * self.cells.pooled(mean))
+        return CellScores(raw, scores, self.cells.kind_logits(mean))
 
     @property
     def cell_share(self) -> float:

@@ -66,37 +66,39 @@ class SvmHead(nn.Module):
 
 
 class CellHead(nn.Module):
-    """One logit a cell and kind of defect, pooled to the raw score of the photograph: the map is the score.
+    """One logit a cell, pooled to the raw score of the photograph: the map is the score. Beside it one a cell and kind.
 
     Each stage is normalised by channel and projected to its logits by a 1x1 convolution; the logits of all stages are
-    added on the cells of the finest one. With c[p, k] the logit of cell p and kind k,
+    added on the cells of the finest one. With m[p] the logit of cell p that says bad,
 
-        cell score m[p] = log(sum_k exp(r c[p, k])) / r,      raw score = log(mean_p exp(r m[p])) / r,
+        raw score = log(mean_p exp(r m[p])) / r,
 
-    so that exp(r * raw score) is exactly the mean of exp(r * cell score). Projecting before resizing is the same as
-    after it, and costs a hundredth.
+    so that exp(r * raw score) is exactly the mean of exp(r * m[p]). Logits of kinds are pooled alike and name a defect;
+    they decide nothing and teach the trunk nothing: where they did, the score was worse (`benchmarks/fine_tuning.py`,
+    cells-kinds). Projecting before resizing is the same as after it, and costs a hundredth.
 
     Args:
         channels: C_i of each stage, the finest first.
-        kinds: Number K of kinds of defects.
+        kinds: Number K of kinds of defects; one has no logits of its own.
         sharpness: r > 0: near 0 the raw score is the cells' mean, far above 1 their maximum.
         dropout: Share of the channels that training leaves out, whole maps at a time.
 
     Reference:
         Pinheiro & Collobert 2015, "From image-level to pixel-level labeling", equation 1 (log-sum-exp pooling).
-        Ours: several kinds and several stages.
+        Ours: several stages, and kinds beside the score.
     """
 
     def __init__(self, channels: Sequence[int], kinds: int = 1, sharpness: float = 2.0, dropout: float = 0.2) -> None:
         super().__init__()
         self.channels, self.kinds, self.sharpness = tuple(channels), kinds, sharpness
+        self.outputs = 1 if kinds == 1 else 1 + kinds
         self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
-        projections = [nn.Conv2d(count, kinds, 1, bias=False) for count in channels]
+        projections = [nn.Conv2d(count, self.outputs, 1, bias=False) for count in channels]
         for layer in projections:
             nn.init.zeros_(layer.weight)  # a head that starts at zero tears up no features
         self.projections = nn.ModuleList(projections)
         self.dropout = nn.Dropout2d(dropout)
-        self.bias = nn.Parameter(torch.zeros(kinds))
+        self.bias = nn.Parameter(torch.zeros(self.outputs))
 
     def place(self, cells: Sequence[Cells], sizes: Sequence[Sequence[int]]) -> None:
         """Takes the position of each stage's cells and their rows and columns, the finest stage first."""
@@ -107,13 +109,25 @@ class CellHead(nn.Module):
             self.register_buffer(f"across{index}", across, persistent=False)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Returns the logits (B, K, h, w) float32 of the cells of the finest of the stages (B, C_i, h_i, w_i)."""
+        """Returns the logits (B, 1 or 1 + K, h, w) float32: of bad and of the kinds, on the finest stage's cells.
+
+        Args:
+            stages: (B, C_i, h_i, w_i) each.
+        """
         layers = zip(self.projections, self.norms, stages, strict=True)
-        logits = self.on_one_grid([project(self.dropout(norm(stage))).float() for project, norm, stage in layers])
+        logits = self.on_one_grid([self._projected(one, self.dropout(norm(stage))) for one, norm, stage in layers])
         total = self.bias.float().view(1, -1, 1, 1)
         for one in logits:
             total = total + one
         return total
+
+    def _projected(self, layer: nn.Module, values: Tensor) -> Tensor:
+        if self.kinds == 1 or not values.requires_grad:
+            projected: Tensor = layer(values)
+            return projected.float()
+        assert isinstance(layer, nn.Conv2d)
+        parts = functional.conv2d(values, layer.weight[:1]), functional.conv2d(values.detach(), layer.weight[1:])
+        return torch.cat(parts, dim=1).float()
 
     def on_one_grid(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Returns maps of the stages (B, ., h_i, w_i) on the cells of the finest one, bilinear."""
@@ -141,10 +155,12 @@ class CellHead(nn.Module):
         return (hit + beside) / 2
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Returns the cell scores (B, h, w) of logits (B, K, h, w)."""
-        if self.kinds == 1:
-            return logits[:, 0]
-        return torch.logsumexp(self.sharpness * logits, dim=1) / self.sharpness
+        """Returns the cell scores (B, ..., h, w) of logits (B, ..., outputs, h, w)."""
+        return logits[..., 0, :, :]
+
+    def kind_logits(self, logits: Tensor) -> Tensor:
+        """Returns one logit a photograph and kind (B, ..., K), whose softmax says which kind, if bad."""
+        return self.sharpness * self.pooled(logits[..., 1 if self.kinds > 1 else 0 :, :, :])
 
     def pooled(self, scores: Tensor) -> Tensor:
         """Returns the log-mean-exp (...) of cell scores (..., h, w)."""

@@ -148,8 +148,8 @@ class Compression:
         """Puts a linear map of the components into the head.
 
         Args:
-            weight: (K, P), of the components that `maps` stores.
-            bias: (K,).
+            weight: (C, P), of the components that `maps` stores.
+            bias: (C,).
         """
         rows = weight / self.unit
         made = {
@@ -291,10 +291,10 @@ def _shared(
 
 
 class _Columns:
-    """Linear cell heads that learn side by side: J jobs of K kinds each, a column a kind.
+    """Linear cell heads that learn side by side: J jobs of C outputs each, a column an output.
 
     Args:
-        head: Gives the number of kinds and the sharpness.
+        head: Gives the outputs and the sharpness.
         maps: Compressed maps.
         targets: Of all rows.
         jobs: Weight decay and the fold that is left out (-1: none).
@@ -312,7 +312,7 @@ class _Columns:
         rows: Rows,
     ) -> None:
         self.head, self.maps, self.targets, self.rows = head, maps, targets, rows
-        self.decay = torch.tensor([decay for decay, _ in jobs]).repeat_interleave(head.kinds)
+        self.decay = torch.tensor([decay for decay, _ in jobs]).repeat_interleave(head.outputs)
         used = np.stack([np.ones(len(rows), bool) if f < 0 else trains_on(folds, f) for _, f in jobs], axis=1)
         bad = targets.bad[rows] >= 0.5
         weight = used * targets.weight[rows][:, None].astype(np.float64)
@@ -320,8 +320,8 @@ class _Columns:
             weight[kind] /= np.maximum(weight[kind].sum(0), 1e-9)
         self.weight = torch.from_numpy(weight * len(rows) / 2).float()
         components = maps.values.shape[2]
-        self.weights = torch.zeros(components, len(jobs) * head.kinds, requires_grad=True)
-        self.bias = torch.zeros(len(jobs) * head.kinds, requires_grad=True)
+        self.weights = torch.zeros(components, len(jobs) * head.outputs, requires_grad=True)
+        self.bias = torch.zeros(len(jobs) * head.outputs, requires_grad=True)
 
     def fit(self, seed: int) -> None:
         optimizer = torch.optim.Adam([self.weights, self.bias], lr=_RATE)
@@ -343,26 +343,21 @@ class _Columns:
                 step += 1
 
     def _logits(self, places: npt.NDArray[np.int64]) -> Tensor:
-        """Returns the logits (B, J, K, h, w) of places in `rows`."""
+        """Returns the logits (B, J, C, h, w) of places in `rows`."""
         values = torch.from_numpy(self.maps.values[self.rows[places]].astype(np.float32))
         logits = (values @ self.weights + self.bias).transpose(1, 2)
-        return logits.reshape(len(places), -1, self.head.kinds, *self.head.size)
-
-    def _scores(self, logits: Tensor) -> Tensor:
-        """Returns the cell scores (B, J, h, w) of logits (B, J, K, h, w)."""
-        batch, jobs = logits.shape[:2]
-        return self.head.scores(logits.flatten(0, 1)).reshape(batch, jobs, *self.head.size)
+        return logits.reshape(len(places), -1, self.head.outputs, *self.head.size)
 
     def _loss(self, places: npt.NDArray[np.int64]) -> Tensor:
         rows, head = self.rows[places], self.head
         logits = self._logits(places)
-        scores = self._scores(logits)
+        scores = head.scores(logits)
         raw = head.pooled(scores)
         bad = torch.from_numpy(self.targets.bad[rows])[:, None].expand_as(raw)
         each = functional.binary_cross_entropy_with_logits(raw, bad, reduction="none")
         if head.kinds > 1 and self.targets.kind is not None:
             kind = torch.from_numpy(self.targets.kind[rows])
-            guess = head.sharpness * head.pooled(logits)  # (B, J, K)
+            guess = head.kind_logits(logits)  # (B, J, K)
             wrong = functional.cross_entropy(
                 guess.flatten(0, 1), kind.clamp(min=0).repeat_interleave(raw.shape[1]), reduction="none"
             ).view_as(raw)
@@ -381,10 +376,10 @@ class _Columns:
         with torch.inference_mode():
             for start in range(0, len(self.rows), BATCH):
                 logits = self._logits(np.arange(start, min(start + BATCH, len(self.rows))))
-                made.append(self.head.pooled(self._scores(logits)).numpy())
+                made.append(self.head.pooled(self.head.scores(logits)).numpy())
         return np.concatenate(made).astype(np.float64)
 
     def column(self, job: int) -> tuple[Tensor, Tensor]:
-        """Returns weights (K, P) and bias (K,) of one job."""
-        kinds = slice(job * self.head.kinds, (job + 1) * self.head.kinds)
-        return self.weights.detach()[:, kinds].T.contiguous(), self.bias.detach()[kinds]
+        """Returns weights (C, P) and bias (C,) of one job."""
+        own = slice(job * self.head.outputs, (job + 1) * self.head.outputs)
+        return self.weights.detach()[:, own].T.contiguous(), self.bias.detach()[own]

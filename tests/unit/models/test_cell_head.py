@@ -38,7 +38,20 @@ def test_the_mean_of_the_exponentials_of_the_cells_is_that_of_the_score(kinds: t
         by_hand = torch.log(torch.exp(r * found.cell_scores.double()).mean((1, 2))) / r
         assert torch.allclose(by_hand.float(), found.raw_scores, atol=1e-5)
         assert torch.equal(made(pictures(3)), found.raw_scores)
-        assert torch.allclose(torch.logsumexp(found.kinds, 1) / r, found.raw_scores, atol=1e-5)
+        assert found.kinds.shape == (3, len(kinds))
+
+
+def test_kinds_teach_the_trunk_nothing() -> None:
+    made = network(kinds=("crack", "scratch", "stain")).train()
+    found = made.scored(pictures(3))
+    weight = made.trunk.conv1.weight
+    functional.cross_entropy(found.kinds, torch.tensor([0, 1, 2])).backward(retain_graph=True)
+    assert weight.grad is None or not weight.grad.any()
+    assert made.cells.projections[0].weight.grad[1:].any()
+    assert not made.cells.projections[0].weight.grad[:1].any()
+    found.raw_scores.sum().backward()
+    assert weight.grad.any()
+    assert made.cells.projections[0].weight.grad[:1].any()
 
 
 def test_projecting_before_resizing_is_projecting_after_it() -> None:
