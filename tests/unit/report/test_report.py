@@ -18,7 +18,8 @@ from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import choose_threshold, decide
 from knowngood.report.page import Section, render
 from knowngood.report.run import FIRST, SECTIONS, write_report
-from knowngood.report.run_summary import RunSummary
+from knowngood.report.run_summary import UNKNOWN_KIND, RunSummary
+from knowngood.wording import percent
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>.png'
 VOID = {"meta", "img", "br", "wbr", "rect", "line", "circle", "path", "polyline"}
@@ -278,3 +279,37 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(StorageError):
         write_report(a_run(tmp_path), blocker / "report.html")
     assert blocker.read_text() == "here first"
+
+
+def test_which_defect_it_sees_is_a_confusion_matrix(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    bads = run.scores.filter((pl.col("split") == "test") & pl.col("defect").is_not_null())
+    seen = pl.when(pl.col("defect") == "crack").then(pl.lit("crack")).otherwise(pl.lit(UNKNOWN_KIND))
+    page = html_of(replace(run, scores=run.scores.with_columns(kind=seen)), tmp_path)
+    section = Outline(page[page.index('id="kinds"') :]).text
+    cracks = int((bads["defect"] == "crack").sum())
+    assert 0 < cracks < bads.height
+    assert f"Of {bads.height} bad units with a named defect, {percent(cracks / bads.height)} are called" in section
+    assert UNKNOWN_KIND in section
+    assert 'id="kinds"' not in html_of(run, tmp_path)  # a run without kinds says nothing of them
+
+
+def test_what_training_chose_is_said(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    notes = {
+        "image size": {"side": 448, "table": [], "sentence": "the best of some"},
+        "views": {"views": 4, "AUC": 0.95, "AUC with one": 0.94, "images": 120},
+        "members, val AUC": [
+            {"members": ["resnet50, kernel+cells", "resnet50, cells"], "auroc": 0.97},
+            {"members": ["resnet50, cells"], "auroc": 0.96},
+        ],
+        "masks": 16,
+    }
+    text = Outline(html_of(replace(run, metrics=run.metrics | {"training": notes}), tmp_path)).text
+    for said in (
+        "Image size 448 (--image-size auto): the best of some.",
+        "4 views: AUC 0.9500 on 120 calibration images, 0.9400 with one view; they take 4 times as long.",
+        "resnet50, kernel+cells + resnet50, cells 0.9700; resnet50, cells 0.9600",
+        "16 masks told the cells where defects are.",
+    ):
+        assert said in text, said

@@ -221,3 +221,21 @@ def test_repeated_parts_are_told_and_what_they_change_is_measured(parts: Path, t
     assert placed.group_by("unit").agg(pl.col("split").n_unique())["split"].max() == 1
     off = train(data, tmp_path / "off", SMALL, unit_from="none")
     assert off.metrics["data"]["repeated_parts"]["status"] == "off"
+
+
+def test_kinds_are_said_of_bad_photographs_that_nothing_learned_from(trained_run: Path) -> None:
+    rows = pl.read_parquet(trained_run / "scores.parquet")
+    said = rows.filter(pl.col("kind").is_not_null())
+    wanted = rows.filter((pl.col("label") == 1) & pl.col("split").is_in(["calibration", "test"]))
+    assert said["image"].to_list() == wanted["image"].to_list()
+    assert set(said["kind"]) <= {"chip", "scratch", "unknown kind"}
+
+
+def test_views_are_averaged_and_what_they_bring_is_told(parts: Path, tmp_path: Path) -> None:
+    options = SMALL.model_copy(update={"augment": "flip", "views": 4})
+    done = train(parts, tmp_path / "run", options)
+    told = done.metrics["training"]["views"]
+    assert told["views"] == 4
+    assert told["images"] == done.metrics["calibration"]["n_good"] + done.metrics["calibration"]["n_bad"]
+    assert told["AUC"] == pytest.approx(done.metrics["calibration"]["auroc"])
+    assert 0 <= told["AUC with one"] <= 1
