@@ -104,7 +104,7 @@ def trial(name: str, way: str, number: int, runs: Path) -> dict[str, Any]:
     folder = runs / f"{name}-{way}-{number}"
     policy, views = AUGMENT[name]
     options = {"augment": policy, "views": views if WAYS[way]["preset"] != "quick" else 1}
-    unit = None if name in ("tiles", "tape") else "none"
+    unit = None if name in ("tiles", "tape") else r"cell(\d+)"
     config = TrainConfig(**(options | WAYS[way]), unit_from=unit, seed=number)
     done = train(records_of(name, number, runs), folder / "run", config)
     scores = pl.read_parquet(folder / "run" / "scores.parquet").filter(pl.col("split") == "test")
