@@ -366,6 +366,35 @@ def rows_of(runs: Path) -> Iterator[dict[str, Any]]:
         yield {key: value for key, value in held.items() if key not in ("scores", "images", "history")}
 
 
+def to_run(asked: list[str], runs: Path) -> Iterator[tuple[str, str, int]]:
+    """Yields SET, ARM and SEED of the trials that have no result yet."""
+    for one in asked:
+        name, arm, seed = one.split(":")
+        if not (runs / f"{name}-{arm}-{seed}" / "result.json").is_file():
+            yield name, arm, int(seed)
+
+
+def together(runs: Path) -> Iterator[dict[str, Any]]:
+    """Yields the AUC of frozen heads and of each fine-tuned arm on the same fold, and of both, each in its own spread."""
+    for path in sorted(runs.glob("*-frozen-*/result.json")):
+        frozen = json.loads(path.read_text(encoding="utf-8"))
+        if "scores" not in frozen:
+            continue
+        name, seed = frozen["set"], frozen["seed"]
+        records = records_of(name, runs)
+        bad = dict(zip(records.frame["image"].to_list(), (targets_of(records).bad >= 0.5).tolist(), strict=True))
+        truth = [bad[image] for image in frozen["images"]]
+        ours = np.array(frozen["scores"]["both"])
+        for other in sorted(runs.glob(f"{name}-*-{seed}/result.json")):
+            tuned = json.loads(other.read_text(encoding="utf-8"))
+            if tuned["arm"] == "frozen" or tuned["images"] != frozen["images"]:
+                continue
+            theirs = np.array(tuned["scores"]["1"])
+            both = ours / ours.std() + theirs / theirs.std()
+            aucs = {"frozen": auroc(truth, ours), "tuned": auroc(truth, theirs), "together": auroc(truth, both)}
+            yield {"set": name, "arm": tuned["arm"], "seed": seed} | aucs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", nargs="*", help="SET:ARM:SEED")
@@ -375,17 +404,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with at_work():
-        for asked in given.trials:
-            name, arm, seed = asked.split(":")
-            if (given.runs / f"{name}-{arm}-{seed}" / "result.json").is_file():
-                continue
+        for name, arm, seed in to_run(given.trials, given.runs):
             if arm == "frozen":
-                made = frozen_trial(name, int(seed), given.runs)
+                made = frozen_trial(name, seed, given.runs)
                 write_json(given.runs / f"{name}-{arm}-{seed}" / "result.json", made)
             else:
-                made = trial(name, arm, int(seed), given.runs)
+                made = trial(name, arm, seed, given.runs)
             print(
-                asked,
+                f"{name}:{arm}:{seed}",
                 {key: made.get(key) for key in FIGURES},
                 made.get("places, 1 views"),
                 made.get("places, 4 views"),
@@ -394,7 +420,15 @@ def main() -> None:
     if given.summary:
         found = list(rows_of(given.runs))
         command = "python benchmarks/fine_tuning.py SET:ARM:SEED for each row, then --summary"
-        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": command, "rows": found})
+        write_json(
+            RESULT,
+            {
+                "what": __doc__.splitlines()[0],
+                "command": command,
+                "rows": found,
+                "together": list(together(given.runs)),
+            },
+        )
         for row in found:
             print(row["set"], row["arm"], row["seed"], {key: row.get(key) for key in FIGURES})
 

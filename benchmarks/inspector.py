@@ -17,14 +17,13 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from fine_tuning import mask_of
+from fine_tuning import mask_of, rows_of, to_run
 from magnetic_tile import DATA, manifest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -153,12 +152,6 @@ def by_severity(scores: pl.DataFrame, facts: pl.DataFrame) -> dict[str, Any]:
     return made
 
 
-def rows_of(runs: Path) -> Iterator[dict[str, Any]]:
-    """Yields what the finished trials found."""
-    for path in sorted(runs.glob("*/result.json")):
-        yield json.loads(path.read_text(encoding="utf-8"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", nargs="*", help="SET:WAY:NUMBER")
@@ -168,12 +161,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with at_work():
-        for asked in given.trials:
-            name, way, number = asked.split(":")
-            if (given.runs / f"{name}-{way}-{number}" / "result.json").is_file():
-                continue
-            made = trial(name, way, int(number), given.runs)
-            print(asked, {key: made[key] for key in ("AUC", "accuracy", "places", "seconds")}, flush=True)
+        for name, way, number in to_run(given.trials, given.runs):
+            made = trial(name, way, number, given.runs)
+            print(
+                f"{name}:{way}:{number}",
+                {key: made[key] for key in ("AUC", "accuracy", "places", "seconds")},
+                flush=True,
+            )
     if given.summary:
         found = list(rows_of(given.runs))
         table = {}
@@ -188,8 +182,7 @@ def main() -> None:
                 if own[0]["places"]
             }
         command = "python benchmarks/inspector.py SET:WAY:NUMBER for each row, then --summary"
-        kept = [{key: value for key, value in row.items() if key != "scores"} for row in found]
-        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": command, "means": table, "rows": kept})
+        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": command, "means": table, "rows": found})
         print(json.dumps(table, indent=1))
 
 

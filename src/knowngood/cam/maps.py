@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -219,9 +218,7 @@ def layer_maps(classifier: Classifier, images: Tensor, method: Method, layers: s
             expected="--layers last",
             fix="Use --method gradcam for other layers.",
         )
-    if classifier.config.views > 1:
-        classifier = copy.copy(classifier)
-        classifier.config = classifier.config.model_copy(update={"views": 1})
+    classifier = classifier.one_view()
     with LayerOutputs(classifier.trunk, names, gradients=method.needs == "gradients") as recorded:
         raw_scores = classifier(images)
         extra: dict[str, Tensor | None] = dict.fromkeys(names)

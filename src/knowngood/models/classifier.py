@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -299,6 +300,12 @@ class Classifier(nn.Module):
     def views(self, values: Tensor) -> list[tuple[Turn, Tensor]]:
         """Returns the configured views of pictures (B, C, H, W), each with what brings its map back."""
         return [(turn, turned(values, turn)) for turn in TURNS[: self.config.views]]
+
+    def one_view(self) -> Classifier:
+        """Returns the classifier with one view and the same tensors."""
+        made = copy.copy(self)
+        made.config = self.config.model_copy(update={"views": 1})
+        return made
 
     def load_trunk(self, weights: Weights) -> None:
         """Takes pretrained tensors; the head keeps its own.

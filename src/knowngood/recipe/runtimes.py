@@ -25,7 +25,7 @@ import torch
 
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, RecipeError
-from knowngood.models.classifier import BATCH, Inspector, device_of
+from knowngood.models.classifier import Inspector, batch_for, device_of
 from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
 from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.telemetry import switch_off
@@ -189,9 +189,10 @@ class TorchRuntime:
     @staticmethod
     def _filled(pixels: Pixels) -> Iterator[Pixels]:
         """Yields batches that all have the same size, the last one filled up with black."""
-        missing = -len(pixels) % BATCH
+        size = batch_for(pixels.shape[2], pixels.shape[3])
+        missing = -len(pixels) % size
         whole = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
-        yield from (whole[start : start + BATCH] for start in range(0, len(whole), BATCH))
+        yield from (whole[start : start + size] for start in range(0, len(whole), size))
 
     def stream(self, batches: Iterable[Pixels], *, maps: bool = False) -> Iterator[Outputs]:
         """Yields what comes of each batch, one after the other."""

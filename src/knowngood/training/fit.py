@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import time
 from collections.abc import Mapping
@@ -109,12 +108,12 @@ def fit_inspector(
             "The preset quick stands on a pretrained network, and --no-pretrained was given.",
             fix="--preset standard --no-pretrained (needs thousands of images), or leave --no-pretrained out.",
         )
-    torch.manual_seed(config.seed)
     clock = Clock()
     chosen = None
     if config.image_size == "auto":
         chosen = chosen_size(records, groups, config, folder, preprocessing)
         clock.lap("image size")
+    torch.manual_seed(config.seed)  # after the tries, which a run that goes on does not make again
     start = start_training(
         records, config, pixels or folder / "pixels", preprocessing, side=None if chosen is None else chosen.side
     )
@@ -130,7 +129,7 @@ def fit_inspector(
         weights = start.weights[name]
         assert weights is not None
         members.append(job.frozen(start.bases[name], weights, notes))
-        clock.lap(f"frozen {name} and SVM head")
+        clock.lap(f"heads on frozen {name}")
     if config.fine_tuning_epochs > 0:
         member, history = job.fine_tuned(start.bases[main], start.weights[main], notes, watcher)
         members.append(member)
@@ -305,10 +304,7 @@ class _Job:
     def gain_of_views(self, inspector: Inspector, combined: npt.NDArray[np.float32]) -> dict[str, object]:
         """Returns the AUC of the calibration split with the views and with one: what they are worth for their cost."""
         rows = self.rows("calibration")
-        alone = [copy.copy(member) for member in inspector.members]
-        for member in alone:
-            assert isinstance(member, Classifier)
-            member.config = member.config.model_copy(update={"views": 1})
+        alone = [member.one_view() for member in inspector.members if isinstance(member, Classifier)]
 
         def one_view(images: Tensor) -> Tensor:
             pairs = zip(inspector.scales.tolist(), alone, strict=True)

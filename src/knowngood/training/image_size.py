@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from knowngood.data.pixels import store_pixels
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import BAD, Records
 from knowngood.errors import DataError
-from knowngood.metrics.comparisons import AucComparison, compare_auroc
+from knowngood.metrics.comparisons import compare_auroc
+from knowngood.metrics.figures import auroc
 from knowngood.models.classical import at_most
 from knowngood.models.classifier import Classifier, NetworkConfig, cells_beside_svm
 from knowngood.models.weights.files import Weights
@@ -134,11 +134,9 @@ def _out_of_fold(
     reporter().say(f"trying {width} x {height} pixels on {counted(len(sample), 'image')}")
     store = store_pixels(sample, place, height, width, channels, preprocessing)
     rows = np.setdiff1d(np.arange(len(sample)), list(store.failed))
-    state = torch.random.get_rng_state()
     fit = fit_frozen_heads(
         classifier, store.pixels, sample, groups, rows, targets_of(sample), place / "cells.f16", seed
     )
-    torch.random.set_rng_state(state)
     made = np.full(len(sample), np.nan)
     made[rows] = fit.out_of_fold
     del store
@@ -148,14 +146,9 @@ def _out_of_fold(
 
 def _smallest(scored: dict[int, npt.NDArray[np.float64]], bad: npt.NDArray[np.bool_], left_out: str) -> SizeChoice:
     held = ~np.isnan(np.stack(list(scored.values()))).any(axis=0)
-    first = next(iter(scored))
-
-    def against(other: int, side: int) -> AucComparison:
-        return compare_auroc(bad[held], scored[other][held], scored[side][held])
-
-    aucs = {side: against(first, side).auroc_b for side in scored}
+    aucs = {side: auroc(bad[held], raw[held]) or 0.5 for side, raw in scored.items()}
     best = max(aucs, key=lambda side: aucs[side])  # the smallest of equals
-    errors = {side: 0.0 if side == best else against(best, side).error for side in scored}
+    errors = {side: compare_auroc(bad[held], scored[best][held], raw[held]).error for side, raw in scored.items()}
     chosen = min(side for side in scored if aucs[best] - aucs[side] <= errors[side])
     table = [{"image_size": side, "auroc": aucs[side], "error": errors[side]} for side in scored]
     found = ", ".join(f"{side}: {decimal(aucs[side])}" for side in scored)

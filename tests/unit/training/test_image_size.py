@@ -14,6 +14,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import Records
 from knowngood.data.units import groups_of, with_units
+from knowngood.models.backbones import LITE0
 from knowngood.models.classifier import network_for
 from knowngood.models.weights.search import find
 from knowngood.training.config import TrainConfig
@@ -101,7 +102,7 @@ def test_only_the_training_split_is_looked_at_and_the_choice_is_kept(
     config = TrainConfig(model="efficientnet_lite0")
     monkeypatch.setattr(
         "knowngood.training.start.BACKBONES",
-        {"efficientnet_lite0": replace(__import__("knowngood.models.backbones", fromlist=["LITE0"]).LITE0, size=OWN)},
+        {"efficientnet_lite0": replace(LITE0, size=OWN)},
     )
     first = chosen_size(test, groups_of(test), config, tmp_path / "work")
     assert first is not None
