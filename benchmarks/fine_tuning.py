@@ -375,7 +375,7 @@ def to_run(asked: list[str], runs: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def together(runs: Path) -> Iterator[dict[str, Any]]:
-    """Yields the AUC of frozen heads and of each fine-tuned arm on the same fold, and of both, each in its own spread."""
+    """Yields the AUC of frozen heads, of each fine-tuned arm on the same fold, and of both, each in its own spread."""
     for path in sorted(runs.glob("*-frozen-*/result.json")):
         frozen = json.loads(path.read_text(encoding="utf-8"))
         if "scores" not in frozen:
