@@ -17,7 +17,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -374,6 +374,11 @@ def to_run(asked: list[str], runs: Path) -> Iterator[tuple[str, str, int]]:
             yield name, arm, int(seed)
 
 
+def names_of(images: Iterable[str]) -> list[str]:
+    """Returns names without the folder that the set lies in, which is another one in another clone."""
+    return ["/".join(Path(image).parts[-2:]) for image in images]
+
+
 def together(runs: Path) -> Iterator[dict[str, Any]]:
     """Yields the AUC of frozen heads, of each fine-tuned arm on the same fold, and of both, each in its own spread."""
     for path in sorted(runs.glob("*-frozen-*/result.json")):
@@ -382,12 +387,12 @@ def together(runs: Path) -> Iterator[dict[str, Any]]:
             continue
         name, seed = frozen["set"], frozen["seed"]
         records = records_of(name, runs)
-        bad = dict(zip(records.frame["image"].to_list(), (targets_of(records).bad >= 0.5).tolist(), strict=True))
-        truth = [bad[image] for image in frozen["images"]]
+        bad = dict(zip(names_of(records.frame["image"]), (targets_of(records).bad >= 0.5).tolist(), strict=True))
+        truth = [bad[image] for image in names_of(frozen["images"])]
         ours = np.array(frozen["scores"]["both"])
         for other in sorted(runs.glob(f"{name}-*-{seed}/result.json")):
             tuned = json.loads(other.read_text(encoding="utf-8"))
-            if tuned["arm"] == "frozen" or tuned["images"] != frozen["images"]:
+            if tuned["arm"] == "frozen" or names_of(tuned["images"]) != names_of(frozen["images"]):
                 continue
             theirs = np.array(tuned["scores"]["1"])
             both = ours / ours.std() + theirs / theirs.std()
