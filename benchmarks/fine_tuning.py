@@ -89,7 +89,6 @@ class Arm:
     epochs: float = 1.0  # times the set's
     freeze: Freeze = "none"
     start: str = "zero"  # of a cell head; "statistics": its norms know the set's; "probe": it is fitted on frozen maps
-    size: float = 1.0  # times the set's side
     masks: int = 0  # of bad training photographs, at most
     kinds: bool = False  # whether each kind of defect has logits of its own
 
@@ -97,29 +96,25 @@ class Arm:
 BATCH = Plan(keep_statistics=False)  # batch norms in training mode
 ARMS = {
     "linear": Arm(LINEAR_PLAN, head="linear"),
-    "linear-batch-statistics": Arm(BATCH, head="linear"),
     "cells": Arm(BATCH),
+    "cells-fast": Arm(replace(BATCH, rate=3e-4)),
+    "cells-sharp": Arm(BATCH, sharpness=5.0),
+    "cells-fine": Arm(BATCH, stages=(2, 3, 4)),
     "cells-own-statistics": Arm(Plan()),
     "cells-fine-own-statistics": Arm(Plan(), stages=(2, 3, 4)),
     "cells-fast-own-statistics": Arm(Plan(rate=3e-4)),
     "cells-statistics": Arm(Plan(), start="statistics"),
     "cells-probe": Arm(Plan(), start="probe"),
-    "cells-large": Arm(Plan(), size=1.4),
+    "cells-frozen-body": Arm(Plan(), freeze="all-but-head"),
+    "cells-last-stage": Arm(Plan(), freeze="all-but-last-stage"),
+    "cells-sgd": Arm(Plan(optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
+    "cells-long": Arm(Plan(), epochs=2.0),
+    "cells-generalised": Arm(Plan(loss="generalised")),
+    "cells-hard-labels": Arm(Plan(), hard_labels=True),
     "cells-kinds": Arm(kinds=True),
     "cells-masks-4": Arm(masks=4),
     "cells-masks-16": Arm(masks=16),
     "cells-masks-all": Arm(masks=10_000),
-    "cells-slow": Arm(replace(BATCH, rate=3e-5)),
-    "cells-fast": Arm(replace(BATCH, rate=3e-4)),
-    "cells-sgd": Arm(replace(BATCH, optimizer="sgd", rate=1e-2, weight_decay=5e-4)),
-    "cells-last-stage": Arm(BATCH, freeze="all-but-last-stage"),
-    "cells-generalised": Arm(replace(BATCH, loss="generalised")),
-    "cells-hard-labels": Arm(BATCH, hard_labels=True),
-    "cells-sharp": Arm(BATCH, sharpness=5.0),
-    "cells-soft": Arm(BATCH, sharpness=1.0),
-    "cells-fine": Arm(BATCH, stages=(2, 3, 4)),
-    "cells-long": Arm(BATCH, epochs=2.0),
-    "cells-short": Arm(BATCH, epochs=0.5),
 }
 
 
@@ -198,8 +193,7 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
     records = records_of(name, runs)
     folds = kfold(records, FOLDS, 0, groups=groups_of(records))
     rows = np.flatnonzero((folds >= 0) & (folds != seed % FOLDS)), np.flatnonzero(folds == seed % FOLDS)
-    side = round(kind.size * arm.size)
-    height, width = input_size(list(records.frame.select("height", "width").iter_rows()), side)
+    height, width = input_size(list(records.frame.select("height", "width").iter_rows()), kind.size)
     weights = find("resnet50", None)
     base = network_for("resnet50", weights, height, width, 1)
     kinds = kinds_of(records, rows[0]) if arm.kinds else ("bad",)

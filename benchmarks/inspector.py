@@ -1,9 +1,10 @@
-"""How good the inspectors of `knowngood train` are on test photographs: four sets, each way of training, a row a run.
+"""How good the inspectors of `knowngood train` are on test photographs: five sets, each way of training, a row a run.
 
 - `sure`: the 2,223 solar cells whose annotators were sure, five stratified folds, cell by cell, as in the literature;
 - `elpv`: all 2,624, 75/25, three seeds, cell by cell;
 - `tiles`: magnetic tiles, four folds by part, read where they are;
-- `tape`: the look-alike, 1,500 and 1,000 images; its truth, not its labels, is tested on.
+- `tape`: the look-alike, 1,500 and 1,000 images; its truth, not its labels, is tested on, and no mask is trained on;
+- `contest`: the look-alike at the study's size, 30,000 and 3,000 images, a tenth bad; 128 px, one epoch of fine-tuning.
 
 The training itself takes validation and calibration photographs from the rest, as every user's does.
 
@@ -33,6 +34,8 @@ from knowngood.cli.output import at_work
 from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, Records
 from knowngood.files import write_json
+from knowngood.lookalike.source import config_of, folder_of
+from knowngood.metrics.figures import TPRS, fpr_at_tpr
 from knowngood.recipe.bundle import Recipe
 from knowngood.training.config import TrainConfig
 from knowngood.workflows.train import train
@@ -47,6 +50,11 @@ AUGMENT = {
     "elpv": ("strong", 1),
     "tiles": ("rotate+shift+zoom+flip+brightness+contrast", 4),
     "tape": ("standard", 1),
+    "contest": ("standard", 1),
+}
+DRAWN = {
+    "tape": "tape:train=1500,test=1000,bad_rate=0.2,seed={}",
+    "contest": "tape:train=30000,test=3000,bad_rate=0.1,seed={}",
 }
 WAYS: dict[str, dict[str, Any]] = {
     "pooled": {"preset": "quick", "head": "pooled", "image_size": "own"},
@@ -58,8 +66,9 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def records_of(name: str, number: int, runs: Path) -> Records:
     """Returns the photographs with the test split that the protocol wants."""
-    if name == "tape":
-        return loaded(f"tape:train=1500,test=1000,bad_rate=0.2,seed={number}")
+    if name in DRAWN:
+        drawn = loaded(DRAWN[name].format(number))
+        return drawn.with_frame(drawn.frame.with_columns(mask=pl.lit(None, pl.String)))
     records = loaded(manifest(DATA, runs / "tile.csv")) if name == "tiles" else loaded("elpv")
     if name == "elpv":
         return records
@@ -103,21 +112,23 @@ def trial(name: str, way: str, number: int, runs: Path) -> dict[str, Any]:
     folder = runs / f"{name}-{way}-{number}"
     policy, views = AUGMENT[name]
     options = {"augment": policy, "views": views if WAYS[way]["preset"] != "quick" else 1}
-    unit = None if name in ("tiles", "tape") else r"cell(\d+)"
-    config = TrainConfig(**(options | WAYS[way]), unit_from=unit, seed=number)
+    if name == "contest":
+        options |= {"image_size": 128} | ({"epochs": 1} if way == "standard" else {})
+    unit = r"cell(\d+)" if name in ("sure", "elpv") else None
+    config = TrainConfig(**(WAYS[way] | options), unit_from=unit, seed=number)
     done = train(records_of(name, number, runs), folder / "run", config)
     scores = pl.read_parquet(folder / "run" / "scores.parquet").filter(pl.col("split") == "test")
     records = pl.read_parquet(folder / "run" / "records.parquet")
-    truth = scores.join(records.select("path", "mask"), on="path", how="left")
+    truth = scores.join(records.select("path"), on="path", how="left").with_columns(mask=pl.lit(None, pl.String))
     bad = (scores["label"] == BAD).to_numpy()
     row: dict[str, Any] = {"set": name, "way": way, "number": number, "config": config.model_dump(mode="json")}
-    if name == "tape":
-        known = Path(done.metrics["data"]["root"]) / "manifest.csv"
-        facts = pl.read_csv(known, infer_schema_length=None).select("image", "true_label", "severity")
-        truth = truth.join(facts, on="image", how="left")
+    if name in DRAWN:
+        facts = facts_of(DRAWN[name].format(number))
+        truth = truth.drop("mask").join(facts, on="image", how="left")
         bad = (truth["true_label"] == "bad").to_numpy()
-        truth = truth.filter((pl.col("true_label") == "bad") & (pl.col("severity") >= VISIBLE))
         row["severities"] = by_severity(scores, facts)
+        row["true overkill at TPR"] = {f"{t:g}": fpr_at_tpr(bad, scores["score"].to_numpy(), t) for t in TPRS}
+        truth = truth.filter((pl.col("true_label") == "bad") & (pl.col("severity") >= VISIBLE))
     else:
         truth = truth.filter(pl.col("label") == BAD)
     test = done.metrics["test"]
@@ -136,6 +147,13 @@ def trial(name: str, way: str, number: int, runs: Path) -> dict[str, Any]:
     write_json(folder / "result.json", row)
     shutil.rmtree(folder / "run" / "work", ignore_errors=True)
     return row
+
+
+def facts_of(drawn: str) -> pl.DataFrame:
+    """Returns the truth about the photographs of a look-alike set: image, true_label, severity, mask."""
+    folder = folder_of(config_of(drawn))
+    table = pl.read_parquet(folder / "manifest.parquet").select("image", "true_label", "severity", "mask")
+    return table.with_columns(mask=str(folder) + "/" + pl.col("mask"))
 
 
 def by_severity(scores: pl.DataFrame, facts: pl.DataFrame) -> dict[str, Any]:

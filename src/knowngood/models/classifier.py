@@ -366,11 +366,12 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def batches_of(
-    rows: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], title: str
+    rows: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], title: str | None = None
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yields rows of pixels (N, C, H, W) in pieces that pass a network at once, and shows how far it has come."""
+    """Yields rows of pixels (N, C, H, W) in pieces that pass a network at once; with a title it shows its progress."""
     step = batch_for(pixels.shape[2], pixels.shape[3])
-    for start in track(range(0, len(rows), step), title):
+    starts = range(0, len(rows), step)
+    for start in starts if title is None else track(starts, title):
         yield rows[start : start + step]
 
 

@@ -12,7 +12,7 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from knowngood.models.classifier import BATCH, Classifier, NetworkConfig
+from knowngood.models.classifier import Classifier, NetworkConfig, batch_for
 from knowngood.progress import track
 
 ROUNDS = 5
@@ -70,12 +70,16 @@ def images_per_second(networks: Mapping[str, NetworkConfig]) -> dict[str, float]
             took = _seconds(network, device)
             if turn:  # the first round warms up
                 seconds[name].append(took)
-    return {name: BATCH / statistics.median(each) for name, each in seconds.items()}
+    return {
+        name: batch_for(networks[name].height, networks[name].width) / statistics.median(each)
+        for name, each in seconds.items()
+    }
 
 
 def _seconds(network: Classifier, device: torch.device) -> float:
     config = network.config
-    images = torch.randint(0, 256, (BATCH, config.channels, config.height, config.width), dtype=torch.uint8)
+    shape = (batch_for(config.height, config.width), config.channels, config.height, config.width)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
     started = time.perf_counter()
     with torch.inference_mode():
         network(images.to(device)).cpu()

@@ -17,6 +17,7 @@ import torch
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
 from knowngood.environment import cores, installed
+from knowngood.models.classifier import batch_for
 from knowngood.models.cost import cost_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -124,17 +125,19 @@ def bench(
     flop = sum(cost_of(one).flops for one in linear) / 1e9  # heads cost next to nothing
     stages = _stages(loaded, files, rounds)
     channels, height, width = loaded.input_shape
-    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, channels, height, width), np.uint8)
+    batch = batch_for(height, width)
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, channels, height, width), np.uint8)
     heaviest = loads()
     turns: dict[str, Callable[[], object]] = {f"roofline {name}": load.run for name, load in heaviest.items()}
     turns |= {name: lambda way=way: way.runtime.run(pixels) for name, way in ways.items()}  # type: ignore[misc]
     rates = _rates(turns, rounds)
-    limits = {name: rates.pop(f"roofline {name}") / BATCH * load.gflop for name, load in heaviest.items()}
+    limits = {name: rates.pop(f"roofline {name}") * load.gflop for name, load in heaviest.items()}
+    speeds = {name: rate * batch for name, rate in rates.items()}
     inference = {
-        name: {"images_per_second": round(rate, 2), "share_of_roofline": _share(rate * flop, limits, name)}
-        for name, rate in rates.items()
+        name: {"images_per_second": round(speed, 2), "share_of_roofline": _share(speed * flop, limits, name)}
+        for name, speed in speeds.items()
     }
-    best = max(rates, key=lambda name: rates[name])
+    best = max(speeds, key=lambda name: speeds[name])
     pipeline = _pipeline(ways[best], files, count)
     cascade = {"cascade": _cascade(loaded, files, count)} if images is not None and has_cascade(loaded) else {}
     return {
@@ -176,11 +179,11 @@ def _stages(recipe: Recipe, files: Files, rounds: int) -> dict[str, float]:
     }
     if recipe.manifest.preprocessing.cache_key:
         ways["region and leads"] = lambda: [prepare(image) for image in whole]
-    return {name: round(rate * len(files) / BATCH, 1) for name, rate in _rates(ways, rounds).items()}
+    return {name: round(rate * len(files), 1) for name, rate in _rates(ways, rounds).items()}
 
 
 def _rates(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Returns batches' images/s of each way, the median of their turns."""
+    """Returns how often a second each way can be called, by the median of its rounds."""
     for work in ways.values():
         work()
     took: dict[str, list[float]] = {name: [] for name in ways}
@@ -189,7 +192,7 @@ def _rates(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, floa
             began = time.perf_counter()
             work()
             took[name].append(time.perf_counter() - began)
-    return {name: BATCH / statistics.median(times) for name, times in took.items()}
+    return {name: 1 / statistics.median(times) for name, times in took.items()}
 
 
 def _pipeline(way: Session, files: Files, count: int) -> dict[str, Any]:

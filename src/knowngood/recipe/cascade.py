@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from knowngood.errors import RecipeError
 from knowngood.metrics.calibration import Calibration
+from knowngood.models.classifier import batch_for
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument
 from knowngood.recipe.runtimes import Outputs, Pixels, Runtime, Values
 
@@ -140,7 +141,6 @@ class CascadeDocument(SealedDocument):
             ) from error
 
 
-BATCH = 32  # photographs that go to the large network at once
 WAITING = 24  # batches that may wait for it to be filled: the bound on memory
 
 
@@ -199,8 +199,10 @@ class CascadeRuntime:
             wanted = zones != ACCEPTED if maps else zones == PASSED
             if self.watch is not None:
                 self.watch(zones)
-            waiting.append(_Waiting(made.raw_scores, zones, wanted, taken.popleft()[wanted]))
-            if sum(len(one.pixels) for one in waiting) >= BATCH or len(waiting) >= WAITING:
+            pixels = taken.popleft()
+            full = batch_for(*pixels.shape[2:])
+            waiting.append(_Waiting(made.raw_scores, zones, wanted, pixels[wanted]))
+            if sum(len(one.pixels) for one in waiting) >= full or len(waiting) >= WAITING:
                 yield from self._finished(waiting, maps)
         yield from self._finished(waiting, maps)
 

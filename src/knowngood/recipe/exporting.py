@@ -16,6 +16,7 @@ from pydantic import Field
 from knowngood.environment import versions_of
 from knowngood.errors import ParityError, RecipeError
 from knowngood.files import check_writable, scratch_folder, sha256_of, whole_folder
+from knowngood.models.classifier import batches_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export_formats import Exporter, Precision, exporter_for
@@ -24,7 +25,7 @@ from knowngood.recipe.graphs import MapKind, Scorer, folds_exactly, map_kind
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument, Sha256
 from knowngood.recipe.options import RUNTIMES, Tolerance
 from knowngood.recipe.parity import Holdout, certified, compared, complaints, holdout_images, holdout_splits, likeness
-from knowngood.recipe.runtimes import Graph, Outputs, Runtime
+from knowngood.recipe.runtimes import Graph, Runtime
 
 FOLDER, DOCUMENT = "exports", "export.json"
 FORMAT = 1
@@ -106,7 +107,6 @@ def folder_of(recipe: Path, exporter: str, precision: str) -> Path:
     return recipe / FOLDER / f"{exporter}-{precision}"
 
 
-BATCH = 32
 MAPPED = 32  # images whose maps are compared
 TRIED = 64  # images on which the sensitivity of layers is measured, and from which ranges are taken for that alone
 PARTS = 4  # groups of layers, from input to output, that are widened together
@@ -214,7 +214,7 @@ class _Gate:
         self.stage = 0
         self._begin(f"the recipe's own scores of {len(self.rows)} held-out images")
         self.before = self._raw_scores(own, self.rows)
-        self.before_maps = self._outputs(own, self.rows[:MAPPED]).maps if self.maps else None
+        self.before_maps = self._some_maps(own) if self.maps else None
         self.rejected: list[dict[str, Any]] = []
         self.tries = 0
 
@@ -261,9 +261,7 @@ class _Gate:
         report = compared(self.recipe.manifest, threshold, labels, before, after)
         report["raw_score_correlation"] = likeness(self.before[None], raw_scores[None])
         if self.before_maps is not None:
-            heat = self._outputs(runtime, self.rows[:MAPPED]).maps
-            assert heat is not None
-            report["map_likeness"] = likeness(self.before_maps, heat)
+            report["map_likeness"] = likeness(self.before_maps, self._some_maps(runtime))
         found = complaints(report, self.tolerance)
         if not found:
             return _Passed(folder, fold, wide, threshold.to_dict(), report)
@@ -301,11 +299,13 @@ class _Gate:
         return RUNTIMES.get(self.exporter.runtime)(None, Graph(folder, self.precision, self.maps)), folder
 
     def _raw_scores(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        def batches() -> Iterator[npt.NDArray[np.uint8]]:
-            for start in range(0, len(rows), BATCH):
-                yield np.ascontiguousarray(self.holdout.store.pixels[rows[start : start + BATCH]])
+        return np.concatenate([made.raw_scores for made in runtime.stream(self._batches(rows))])
 
-        return np.concatenate([made.raw_scores for made in runtime.stream(batches())])
+    def _some_maps(self, runtime: Runtime) -> npt.NDArray[np.float32]:
+        made = [one.maps for one in runtime.stream(self._batches(self.rows[:MAPPED]), maps=True)]
+        return np.concatenate([maps for maps in made if maps is not None])
 
-    def _outputs(self, runtime: Runtime, rows: npt.NDArray[np.int64]) -> Outputs:
-        return runtime.run(np.ascontiguousarray(self.holdout.store.pixels[rows]), maps=True)
+    def _batches(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
+        pixels = self.holdout.store.pixels
+        for batch in batches_of(rows, pixels):
+            yield np.ascontiguousarray(pixels[batch])

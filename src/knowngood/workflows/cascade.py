@@ -20,6 +20,7 @@ from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.metrics.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import BY_HAND
+from knowngood.models.classifier import batches_of
 from knowngood.parameters import checked_parameters, configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -35,7 +36,7 @@ from knowngood.recipe.cascade import (
     Zones,
     smaller,
 )
-from knowngood.recipe.engine import BATCH, Profile
+from knowngood.recipe.engine import Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.folder import place_of
@@ -343,7 +344,7 @@ def _calibration_scores(held: Holdout, student: Session, large: Session) -> _Sco
     rows, size = held.rows("calibration"), student.recipe.input_shape[1:]
 
     def scores(one: Session, small: bool) -> Floats:
-        pixels = (held.store.pixels[rows[start : start + BATCH]] for start in range(0, len(rows), BATCH))
+        pixels = (held.store.pixels[batch] for batch in batches_of(rows, held.store.pixels))
         shown = (smaller(part, size) if small else np.ascontiguousarray(part) for part in pixels)
         margins = np.concatenate([made.raw_scores for made in one.runtime.stream(shown)])
         return one.recipe.manifest.calibration.apply(margins)
