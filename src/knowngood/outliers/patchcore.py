@@ -193,7 +193,7 @@ def k_centres(rows: Rows, count: int, random: np.random.Generator) -> Ids:
         farthest from all chosen ones.
 
     Reference:
-        Roth et al. 2022, algorithm 1; Gonzalez 1985.
+        Roth et al. 2022, algorithm 1; Gonzalez 1985. Ours: lazy evaluation (Minoux 1978), with the same choice.
     """
     if count >= len(rows):
         return np.arange(len(rows))
@@ -201,13 +201,38 @@ def k_centres(rows: Rows, count: int, random: np.random.Generator) -> Ids:
     if points.shape[1] > DIMENSIONS:
         spread = random.standard_normal((points.shape[1], DIMENSIONS), np.float32) / np.sqrt(np.float32(DIMENSIONS))
         points = points @ spread
+    return np.fromiter(track(_farthest_first(points, count), "coreset", count), np.int64, count)
+
+
+_HOT = 2048  # rows that are compared at a time
+
+
+def _farthest_first(points: Rows, count: int) -> Iterator[int]:
+    """Yields rows of points (N, D), each the farthest from those before it; first the farthest from the origin.
+
+    The distance of a row to the nearest one chosen only falls, so an old one is an upper bound. Only the rows with the
+    largest bounds are compared with what was chosen since, many at a time, and rows are chosen among them as long as
+    the farthest is farther than the bound of any other row.
+    """
     norms = np.square(points).sum(axis=1)
-    chosen = np.empty(count, np.int64)
-    nearest = norms.copy()
-    for step in track(range(count), "coreset"):
-        chosen[step] = int(np.argmax(nearest))
-        centre = points[chosen[step]]
-        squared = norms + norms[chosen[step]] - 2 * (points @ centre)
-        nearest = squared if step == 0 else np.minimum(nearest, squared)
-        nearest[chosen[step]] = -np.inf
-    return chosen
+    chosen = [int(np.argmax(norms))]
+    yield chosen[0]
+    bounds = norms + norms[chosen[0]] - 2 * (points @ points[chosen[0]])  # of the squared distance
+    bounds[chosen[0]] = -np.inf
+    compared = np.ones(len(points), np.int64)  # with how many of the chosen ones
+    while len(chosen) < count:
+        hot, rest = np.arange(len(points)), -np.inf
+        if len(points) > _HOT:
+            order = np.argpartition(bounds, -_HOT - 1)
+            hot, rest = order[-_HOT:], float(bounds[order[-_HOT - 1]])
+        near, length, bound = points[hot], norms[hot], bounds[hot]
+        latest = np.array(chosen[compared[hot].min() :], np.int64)
+        for some in np.split(latest, range(_HOT, len(latest), _HOT)) if len(latest) else ():
+            bound = np.minimum(bound, (length[:, None] + norms[some] - 2 * (near @ points[some].T)).min(axis=1))
+        while len(chosen) < count and bound.max() >= rest:
+            farthest = int(np.argmax(bound))
+            chosen.append(int(hot[farthest]))
+            yield chosen[-1]
+            bound = np.minimum(bound, length + length[farthest] - 2 * (near @ near[farthest]))
+            bound[farthest] = -np.inf
+        bounds[hot], compared[hot] = bound, len(chosen)
