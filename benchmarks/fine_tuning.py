@@ -102,6 +102,7 @@ ARMS = {
     "cells-fine": Arm(BATCH, stages=(2, 3, 4)),
     "cells-own-statistics": Arm(Plan()),
     "cells-fine-own-statistics": Arm(Plan(), stages=(2, 3, 4)),
+    "cells-finest-own-statistics": Arm(Plan(), stages=(1, 2, 3, 4)),
     "cells-fast-own-statistics": Arm(Plan(rate=3e-4)),
     "cells-statistics": Arm(Plan(), start="statistics"),
     "cells-probe": Arm(Plan(), start="probe"),
