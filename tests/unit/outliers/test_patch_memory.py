@@ -64,6 +64,17 @@ def test_centres_cover_within_twice_the_best():
     assert len(set(again.tolist())) == 4  # copies are never chosen twice
 
 
+def test_centres_are_those_of_comparing_all_rows_at_each_step():
+    rows = np.random.default_rng(0).normal(size=(6000, 8)).astype(np.float32)
+    points = (rows - rows.mean(axis=0)).astype(np.float64)
+    wanted = [int(np.square(points).sum(axis=1).argmax())]
+    near = np.full(len(rows), np.inf)
+    while len(wanted) < 300:
+        near = np.minimum(near, np.square(points - points[wanted[-1]]).sum(axis=1))
+        wanted.append(int(near.argmax()))
+    assert k_centres(rows, 300, np.random.default_rng(0)).tolist() == wanted
+
+
 def test_centres_in_a_projection_still_cover():
     random = np.random.default_rng(0)
     rows = random.normal(size=(300, 600)).astype(np.float32) * 0.05
