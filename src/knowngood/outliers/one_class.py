@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,8 @@ from knowngood.data.preprocessing import Preprocessing
 from knowngood.data.records import GOOD, Records
 from knowngood.errors import DataError, WeightsError
 from knowngood.files import whole_file
-from knowngood.metrics.thresholds import threshold_at_overkill
+from knowngood.metrics.calibration import Calibration
+from knowngood.metrics.thresholds import UNKNOWN, Threshold, proportion_interval, threshold_at_overkill
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, over_batches
 from knowngood.models.features import features
@@ -29,6 +32,7 @@ from knowngood.progress import track
 from knowngood.training.config import TrainConfig
 from knowngood.training.fit import Clock, Fitted
 from knowngood.training.start import start_training
+from knowngood.wording import counted, percent, percent_range
 
 SHARE = 0.1  # of the candidate patches goes into the coreset, up to --coreset-size
 POOL = 50_000  # candidate patches: as many from every photograph, drawn at random; 0.3 GB with ResNet-50
@@ -72,6 +76,63 @@ def fit_one_class(
     unseen = np.full(len(records), np.nan)
     source, done = at_start.provenance, at_start.preprocessing
     return Fitted(inspector, raw_scores, unseen, store.failed, [], notes, source, clock.laps, done)
+
+
+ORDINARY = 0.1  # score of the median held-out good unit of a good-only recipe; its threshold has the score 0.5
+
+
+def calibrated(
+    labels: npt.NDArray[np.uint8], raw_scores: npt.NDArray[np.float64], config: TrainConfig
+) -> tuple[Calibration, Threshold]:
+    """Returns calibration and threshold from held-out good images alone.
+
+    score = sigmoid((raw score - q) / t): q is the threshold of the raw score for the overkill budget, and t gives the
+    median good unit the score `ORDINARY`. The guarantee depends on ranks only, which no increasing map changes.
+
+    Args:
+        labels: (N,) of the calibration split; bad rows are ignored.
+        raw_scores: (N,) distances, higher is more abnormal.
+        config: Budgets and confidence.
+    """
+    good = raw_scores[labels == GOOD]
+
+    def chosen(values: npt.NDArray[np.float64], budget: float) -> Threshold:
+        return threshold_at_overkill(values, overkill=budget, confidence=config.confidence)
+
+    middle, cut = float(np.median(good)), chosen(good, config.overkill_budget).threshold
+    spread = max(cut - middle, 1e-3 * abs(cut), 1e-6)  # copies of one image have no spread
+    temperature = spread / float(np.log(1 / ORDINARY - 1))
+    calibration = Calibration(temperature=temperature, bias=-cut / temperature, note=_note(len(good)))
+    scores = calibration.apply(good)
+    threshold = chosen(scores, config.overkill_budget)
+    if config.review_overkill is None:
+        return calibration, threshold
+    upper = chosen(scores, config.review_overkill)
+    sentence = (
+        f"{threshold.sentence} Between the two thresholds a person looks; of the goods at most "
+        f"{percent(upper.certified_overkill_rate)} are rejected unseen."
+    )
+    reject = max(threshold.threshold, upper.threshold)
+    return calibration, replace(threshold, reject_from=reject, sentence=sentence)
+
+
+def escapes(test: dict[str, Any] | None) -> str:
+    """Returns a sentence on the escape rate of a good-only recipe: measured on the test split, or unknown."""
+    if test is None or not test["n_bad"]:
+        return UNKNOWN
+    missed, bads = test["confusion"]["fn"], test["n_bad"]
+    interval = percent_range(proportion_interval(missed, bads))
+    return (
+        f"escape rate: {missed} of {counted(bads, 'bad test image')} escaped, {percent(missed / bads)} "
+        f"(exact 95 % interval {interval}); measured on these defects only, and not certified"
+    )
+
+
+def _note(goods: int) -> str:
+    return (
+        f"From {counted(goods, 'held-out good image')}: a score of {ORDINARY:g} is an ordinary good unit, 0.5 "
+        "is the threshold for the overkill budget. Scores order units; they are no probabilities."
+    )
 
 
 class _Job:

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from knowngood import wording
 from knowngood.data.health import Finding, falsifying
 from knowngood.data.labels import read_verdicts, with_verdicts, without_outliers
 from knowngood.data.loading import loaded
@@ -27,12 +26,10 @@ from knowngood.files import check_writable, write_json
 from knowngood.metrics.calibration import Calibration, fit_calibration
 from knowngood.metrics.figures import metrics_at
 from knowngood.metrics.thresholds import (
-    UNKNOWN,
     Threshold,
     choose_threshold,
-    proportion_interval,
-    threshold_at_overkill,
 )
+from knowngood.outliers.one_class import calibrated, escapes, fit_one_class
 from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
@@ -61,63 +58,6 @@ from knowngood.workflows.runs import (
     unseen,
     versions,
 )
-
-ORDINARY = 0.1  # score of the median held-out good unit of a good-only recipe; its threshold has the score 0.5
-
-
-def calibrated(
-    labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
-) -> tuple[Calibration, Threshold]:
-    """Returns calibration and threshold from held-out good images alone.
-
-    score = sigmoid((margin - q) / t): q is the threshold of the margin for the overkill budget, and t gives the
-    median good unit the score `ORDINARY`. The guarantee depends on ranks only, which no increasing map changes.
-
-    Args:
-        labels: (N,) of the calibration split; bad rows are ignored.
-        margins: (N,) distances, higher is more abnormal.
-        config: Budgets and confidence.
-    """
-    good = margins[labels == GOOD]
-
-    def chosen(values: npt.NDArray[np.float64], budget: float) -> Threshold:
-        return threshold_at_overkill(values, overkill=budget, confidence=config.confidence)
-
-    middle, cut = float(np.median(good)), chosen(good, config.overkill_budget).threshold
-    spread = max(cut - middle, 1e-3 * abs(cut), 1e-6)  # copies of one image have no spread
-    temperature = spread / float(np.log(1 / ORDINARY - 1))
-    calibration = Calibration(temperature=temperature, bias=-cut / temperature, note=_note(len(good)))
-    scores = calibration.apply(good)
-    threshold = chosen(scores, config.overkill_budget)
-    if config.review_overkill is None:
-        return calibration, threshold
-    upper = chosen(scores, config.review_overkill)
-    sentence = (
-        f"{threshold.sentence} Between the two thresholds a person looks; of the goods at most "
-        f"{wording.percent(upper.certified_overkill_rate)} are rejected unseen."
-    )
-    reject = max(threshold.threshold, upper.threshold)
-    return calibration, replace(threshold, reject_from=reject, sentence=sentence)
-
-
-def escapes(test: dict[str, Any] | None) -> str:
-    """Returns a sentence on the escape rate of a good-only recipe: measured on the test split, or unknown."""
-    if test is None or not test["n_bad"]:
-        return UNKNOWN
-    missed, bads = test["confusion"]["fn"], test["n_bad"]
-    interval = wording.percent_range(proportion_interval(missed, bads))
-    return (
-        f"escape rate: {missed} of {wording.counted(bads, 'bad test image')} escaped, {wording.percent(missed / bads)} "
-        f"(exact 95 % interval {interval}); measured on these defects only, and not certified"
-    )
-
-
-def _note(goods: int) -> str:
-    return (
-        f"From {wording.counted(goods, 'held-out good image')}: a score of {ORDINARY:g} is an ordinary good unit, 0.5 "
-        "is the threshold for the overkill budget. Scores order units; they are no probabilities."
-    )
-
 
 CLASS_THRESHOLD = 0.5  # of a calibrated score: more likely bad than good; accuracy is measured there
 
@@ -265,8 +205,6 @@ def train_divided(
     placed = divided.with_frame(divided.frame.filter(kept))
     write_table(divided.frame, folder / "records.parquet")
     if config.one_class:
-        from knowngood.outliers.one_class import fit_one_class
-
         fitted = fit_one_class(placed, config, folder / "work", preprocessing)
     else:
         goes_on = (folder / "work" / "last.ckpt").is_file()

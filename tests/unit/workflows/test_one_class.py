@@ -7,7 +7,7 @@ import pytest
 
 from knowngood import TrainConfig
 from knowngood.metrics.thresholds import decide, escape_upper_bound
-from knowngood.workflows.train import ORDINARY, calibrated, escapes
+from knowngood.outliers.one_class import ORDINARY, calibrated, escapes
 
 
 def goods(count: int, seed: int = 0) -> np.ndarray:
