@@ -53,7 +53,7 @@ from knowngood.models.classifier import (
 from knowngood.models.weights.search import find
 from knowngood.training.cell_head import Compression, fit_cell_head, fit_frozen_heads
 from knowngood.training.config import Freeze, TrainConfig
-from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
+from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune, kept_epoch
 from knowngood.training.fit import start_head
 from knowngood.training.targets import Targets, kind_numbers, kinds_of, masks_of, targets_of
 
@@ -239,6 +239,7 @@ def trial(name: str, arm_name: str, seed: int, runs: Path) -> dict[str, Any]:
         "history": history,
         "last epoch": history[-1]["val_auroc"],
         "best epoch": max(row["val_auroc"] for row in history),
+        "epoch kept": kept_epoch(history)["val_auroc"],
     }
     views = 8 if height == width else 4
     seen = by_view(classifier, pixels, rows[1], views)
@@ -346,6 +347,7 @@ FIGURES = (
     "both",
     "last epoch",
     "best epoch",
+    "epoch kept",
     "1 views",
     "4 views",
     "8 views",

@@ -95,7 +95,7 @@ def measure(run: Trained, source: str) -> dict[str, Any]:
         "by_defect": by_defect(rows, bad, score),
         "localisation": localisation(run.recipe, visible, root),
         "attention": through_epochs(run, visible, root),
-        "best_epoch": run.metrics["training"]["fine-tuning"]["best epoch"],
+        "epoch_kept": run.metrics["training"]["fine-tuning"]["epoch kept"],
         "history": run.metrics["history"],
         "seconds": run.metrics["seconds"],
     }

@@ -422,8 +422,8 @@ def svm_config(base: NetworkConfig) -> NetworkConfig:
 
 
 def cells_config(base: NetworkConfig, stages: tuple[int, ...] = (), kinds: tuple[str, ...] = ("bad",)) -> NetworkConfig:
-    """Returns the configuration with a cell head; by default it sees the last two stages."""
-    stages = stages or BACKBONES.get(base.backbone).stages[-2:]
+    """Returns the configuration with a cell head; by default it sees the last three stages, cells of 8 px."""
+    stages = stages or BACKBONES.get(base.backbone).stages[-3:]
     return base.model_copy(update={"head": "cells", "stages": stages, "kinds": kinds, "supports": 0})
 
 

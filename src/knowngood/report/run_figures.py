@@ -209,8 +209,13 @@ def training(run: RunSummary) -> Section | None:
         ("AUC on the validation split", _curves(run.history, "AUC", [("val_auroc", "ink", "validation")])),
     ]
     made = [(name, chart) for name, chart in charts if chart is not None]
-    best = max(_points(run.history, "val_auroc"), key=lambda p: p[1], default=None)
-    lead = f"Best validation AUC {best[1]:.4f} in epoch {best[0]:g}." if best else ""
+    kept = [row for row in run.history if row.get("kept")]
+    lead = ""
+    if kept:
+        lead = (
+            f"The weights of epoch {kept[-1]['epoch']:g} are kept, with a validation AUC of "
+            f"{kept[-1]['val_auroc']:.4f}: the latest epoch that is no worse than the best but for chance."
+        )
     return Section("training", "Training", render("sections/training.html", charts=made, said=said), lead)
 
 

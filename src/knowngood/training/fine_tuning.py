@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 from knowngood.data.augmentation import Parameters, draw, geometry, policy_named, resampled, transformed
 from knowngood.errors import TrainingError
 from knowngood.files import whole_file, write_json
+from knowngood.metrics.comparisons import compare_auroc
 from knowngood.metrics.figures import auroc
 from knowngood.models.classifier import Classifier
 from knowngood.progress import reporter
@@ -203,7 +204,11 @@ def fine_tune(
     plan: Plan | None = None,
     watcher: Watcher | None = None,
 ) -> list[dict[str, float]]:
-    """Trains all layers; leaves the averaged weights of the best validation epoch in `classifier`.
+    """Trains all layers; leaves the averaged weights of the epoch that is kept in `classifier`.
+
+    Kept is the latest epoch that is no worse than the best but for chance: one standard error of the difference of the
+    validation AUCs by DeLong. The rate falls to zero at the end, and a few bad photographs often call an epoch the best
+    in which little was learned yet.
 
     A `last.ckpt` in `folder` is continued from, with the same batches and transforms as an unbroken run.
 
@@ -218,7 +223,8 @@ def fine_tune(
         watcher: Called with the classifier, in the weights that validation sees, and the epoch.
 
     Returns:
-        One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate, seconds.
+        One row an epoch: epoch, train_loss, val_loss, val_auroc, learning_rate, seconds, and kept: 1 where its weights
+        replaced those of an earlier one, so that the last such row is that of `classifier`.
 
     Raises:
         TrainingError: The loss is no longer finite.
@@ -318,6 +324,11 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
+def kept_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """Returns the row of the epoch whose weights a training kept."""
+    return [row for row in history if row["kept"]][-1]
+
+
 def wants_bf16(precision: str) -> bool:
     """Returns whether to train in bfloat16: "auto" does where a GPU, or else the processor, has it in hardware."""
     if precision != "auto":
@@ -347,7 +358,7 @@ Watcher = Callable[[Classifier, int], None]  # is shown the averaged weights at 
 
 
 class EpochEnd(Callback):
-    """After each epoch: measures on validation, keeps the best averaged weights, saves a checkpoint, stops early.
+    """After each epoch: measures on validation, keeps averaged weights, saves a checkpoint, stops early.
 
     Stands before the averaging callback, so that its validation hook still sees the averaged weights.
     """
@@ -358,14 +369,15 @@ class EpochEnd(Callback):
         self.patience = patience
         self.epochs = epochs
         self.history: list[dict[str, float]] = []
+        self.best = torch.empty(0)  # raw scores of the validation rows in the best epoch so far
         self._task = 0
         self._began = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"history": self.history, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history = state["history"]
+        self.history, self.best = state["history"], state["best"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._began = time.perf_counter()
@@ -395,19 +407,27 @@ class EpochEnd(Callback):
             reporter().finish(self._task)
         if self.watcher is not None and trainer.is_global_zero:
             self.watcher(module.classifier, int(row["epoch"]))
-        self._judge(row, trainer, module)
-        figures = "  ".join(
-            f"{n.replace('_', ' ')} {v:.4f}" for n, v in row.items() if n not in ("epoch", "learning_rate", "seconds")
-        )
+        self._judge(row, bad, raw, trainer, module)
+        shown = ("val_loss", "val_auroc", "train_loss")
+        figures = "  ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in shown if name in row)
         reporter().say(f"epoch {row['epoch']:.0f}/{self.epochs}  {figures}")
 
-    def _judge(self, row: dict[str, float], trainer: pl.Trainer, module: Any) -> None:
-        """Keeps the averaged weights if they are the best so far, and stops when nothing has improved for long."""
-        best = max((r["val_auroc"] for r in self.history), default=-1.0)
+    def _judge(
+        self,
+        row: dict[str, float],
+        bad: np.ndarray[Any, Any],
+        raw: np.ndarray[Any, Any],
+        trainer: pl.Trainer,
+        module: Any,
+    ) -> None:
+        """Keeps the averaged weights if none were better but for chance; stops when nothing has improved for long."""
+        if row["val_auroc"] > max((r["val_auroc"] for r in self.history), default=-1.0):
+            self.best = torch.from_numpy(raw)
+        row["kept"] = float(as_good(bad, raw, self.best.numpy()))
         self.history.append(row)
         if trainer.is_global_zero:
             write_json(self.folder / "history.json", self.history)
-        if row["val_auroc"] > best and trainer.is_global_zero:
+        if row["kept"] and trainer.is_global_zero:
             with whole_file(self.folder / "best.safetensors") as scratch:
                 save_file({n: t.contiguous() for n, t in module.classifier.state_dict().items()}, scratch)
         since = len(self.history) - 1 - int(np.argmax([r["val_auroc"] for r in self.history]))
@@ -416,6 +436,14 @@ class EpochEnd(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+def as_good(bad: np.ndarray[Any, Any], raw: np.ndarray[Any, Any], best: np.ndarray[Any, Any]) -> bool:
+    """Returns whether raw scores are no worse than the best ones by more than a standard error of the difference."""
+    if min(bad.sum(), (~bad).sum()) < 2:  # nothing can be said
+        return True
+    compared = compare_auroc(bad, best, raw)
+    return compared.difference <= compared.error
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -36,7 +36,7 @@ from knowngood.models.weights.files import Weights
 from knowngood.progress import reporter
 from knowngood.training.cell_head import fit_frozen_heads
 from knowngood.training.config import TrainConfig
-from knowngood.training.fine_tuning import Watcher, fine_tune
+from knowngood.training.fine_tuning import Watcher, fine_tune, kept_epoch
 from knowngood.training.start import chosen_size, frozen_models, start_training
 from knowngood.training.svm_head import SvmFit, fit_svm_on
 from knowngood.training.targets import Rows, Targets, kind_numbers, kinds_of, masks_of, targets_of
@@ -293,11 +293,11 @@ class _Job:
         )
         classifier.config = with_views(classifier.config, self.config.views)
         margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
-        best = max(history, key=lambda row: row["val_auroc"])
+        kept = kept_epoch(history)
         notes["fine-tuning"] = {
             "epochs": len(history),
-            "best epoch": int(best["epoch"]),
-            "val AUC": best["val_auroc"],
+            "epoch kept": int(kept["epoch"]),
+            "val AUC": kept["val_auroc"],
         }
         return Member(classifier, margins, np.full(len(self.records), np.nan)), history
 

@@ -25,6 +25,7 @@ from knowngood.report.cam_history import CamHistory, cam_history_section, write_
 from knowngood.report.maps import map_section
 from knowngood.report.page import Section
 from knowngood.report.pictures import Pixels
+from knowngood.training.fine_tuning import kept_epoch
 
 _SHOWN = 6  # caught, and rejected for nothing: a map takes as long as a score or two
 _ESCAPES = 48  # at most: each of them is looked at
@@ -129,8 +130,7 @@ class CamHistoryImages:
         frames = read_cam_history(place)
         if not frames:
             return []
-        kept = max(history, key=lambda row: row["val_auroc"])["epoch"]
-        shown = CamHistory(self.names, self.photographs, frames, int(kept))
+        shown = CamHistory(self.names, self.photographs, frames, int(kept_epoch(history)["epoch"]))
         write_cam_history(shown, place)
         return [cam_history_section(shown, place)]
 

@@ -11,7 +11,7 @@ from knowngood.models.backbones import BACKBONES, Backbone
 from knowngood.models.classifier import Classifier, NetworkConfig, cells_config
 from knowngood.progress import Silent, reporting_to
 from knowngood.training.config import TrainConfig
-from knowngood.training.fine_tuning import LINEAR_PLAN, fine_tune
+from knowngood.training.fine_tuning import LINEAR_PLAN, as_good, fine_tune, kept_epoch
 from knowngood.training.targets import Targets
 
 SIDE = 32
@@ -105,15 +105,25 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(unbroken, head, tmp_pa
         assert torch.allclose(tensor.float(), unbroken[0].state_dict()[name].float(), atol=1e-5), name
 
 
-def test_the_best_epoch_is_kept_not_the_last(unbroken):
+def test_the_latest_epoch_that_is_no_worse_but_for_chance_is_kept(unbroken):
     classifier, history = unbroken
     pixels, targets = photographs()
     with torch.inference_mode():
         margins = classifier.eval()(torch.from_numpy(pixels[240:])).numpy()
     from sklearn.metrics import roc_auc_score
 
-    best = max(row["val_auroc"] for row in history)
-    assert roc_auc_score(targets.bad[240:], margins) == pytest.approx(best, abs=1e-6)
+    kept = kept_epoch(history)
+    assert roc_auc_score(targets.bad[240:], margins) == pytest.approx(kept["val_auroc"], abs=1e-6)
+    assert all(row["val_auroc"] < kept["val_auroc"] for row in history if row["epoch"] > kept["epoch"])
+
+
+@pytest.mark.parametrize(("shift", "kept"), [(0.0, True), (0.3, True), (3.0, False)])
+def test_chance_is_one_standard_error_of_the_difference(shift, kept):
+    random = np.random.default_rng(0)
+    bad = np.arange(60) < 20
+    best = random.normal(size=60) + 2.5 * bad
+    assert as_good(bad, best + shift * random.normal(size=60), best) is kept
+    assert as_good(bad[:1], best[:1], best[:1])  # one photograph: nothing can be said
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_what_to_do(tmp_path, monkeypatch):
