@@ -37,7 +37,7 @@ from knowngood.progress import reporter
 from knowngood.training.cell_head import fit_frozen_heads
 from knowngood.training.config import TrainConfig
 from knowngood.training.fine_tuning import Watcher, fine_tune, kept_epoch
-from knowngood.training.start import chosen_size, frozen_models, start_training
+from knowngood.training.start import Start, chosen_size, frozen_models, start_training
 from knowngood.training.svm_head import SvmFit, fit_svm_on
 from knowngood.training.targets import Rows, Targets, kind_numbers, kinds_of, masks_of, targets_of
 from knowngood.wording import counted
@@ -120,20 +120,10 @@ def fit_inspector(
     clock.lap("decode")
     store, main = start.store, start.main
     job = _Job(records, groups, config, store, folder, start.preprocessing)
-    members: list[Member] = []
-    history: list[dict[str, float]] = []
     notes: dict[str, object] = {"network": main, "input": list(start.shape)}
     if chosen is not None:
         notes["image size"] = asdict(chosen)
-    for name in frozen_models(config, main):
-        weights = start.weights[name]
-        assert weights is not None
-        members.append(job.frozen(start.bases[name], weights, notes))
-        clock.lap(f"heads on frozen {name}")
-    if config.fine_tuning_epochs > 0:
-        member, history = job.fine_tuned(start.bases[main], start.weights[main], notes, watcher)
-        members.append(member)
-        clock.lap("fine-tuning")
+    members, history = job.members(start, notes, clock, watcher)
     inspector, combined, out_of_fold = combine(members, job.rows("val"), job.targets, notes)
     combined[list(store.failed)] = np.nan
     if config.views > 1:
@@ -179,6 +169,23 @@ class _Job:
         chosen = (frame["split"] == split).fill_null(False) & frame["label"].is_not_null()
         rows = np.flatnonzero(chosen.to_numpy())
         return rows[~np.isin(rows, list(self.store.failed))]
+
+    def members(
+        self, start: Start, notes: dict[str, object], clock: Clock, watcher: Watcher | None
+    ) -> tuple[list[Member], list[dict[str, float]]]:
+        """Fits what the preset asks for; returns the members and the epochs of fine-tuning."""
+        made: list[Member] = []
+        history: list[dict[str, float]] = []
+        for name in frozen_models(self.config, start.main):
+            weights = start.weights[name]
+            assert weights is not None
+            made.append(self.frozen(start.bases[name], weights, notes))
+            clock.lap(f"heads on frozen {name}")
+        if self.config.fine_tuning_epochs > 0:
+            member, history = self.fine_tuned(start.bases[start.main], start.weights[start.main], notes, watcher)
+            made.append(member)
+            clock.lap("fine-tuning")
+        return made, history
 
     def frozen(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
         """Fits the SVM head, or it and a cell head, on a pretrained trunk."""
