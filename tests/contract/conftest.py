@@ -22,6 +22,10 @@ KINDS = {
     "SVM and cells": (network(head="kernel+cells", side=64, stages=(2, 3, 4), supports=20),),
     "patch memory": (network(head="patch_memory", stages=(2, 3), supports=30),),
     "nearest": (network(head="knn", supports=20),),
+    "two members with cells": (
+        network(head="kernel+cells", side=64, stages=(2, 3, 4), supports=20),
+        network(head="cells", side=96, stages=(2, 3)),
+    ),
     "two members of different sizes": (network(), network(head="kernel", side=48, stages=(3, 4), supports=20)),
 }
 

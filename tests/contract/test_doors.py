@@ -46,6 +46,7 @@ KINDS = (  # of conftest
     "SVM and cells",
     "patch memory",
     "nearest",
+    "two members with cells",
     "two members of different sizes",
 )
 NO_EXPORT = "cascade"

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from knowngood.cam.methods import METHODS, Method
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.cells import Cells, cell_positions
+from knowngood.models.cells import Cells, JoinedCells, cell_positions
 from knowngood.models.classifier import Classifier, Inspector, turned
 from knowngood.models.heads import SvmHead, pool_stages
 
@@ -261,8 +261,8 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
     """Returns the raw scores and one raw map per photograph, summed over the members of an ensemble.
 
     A member's map is that of its last stage; with an SVM head, which has several stages as input, the sum of the maps
-    of these stages; with a cell head and the method "auto" the scores of its cells, of which its raw score is made.
-    Members are weighted as their raw scores are.
+    of these stages. Where all members have cell heads and the method is "auto", it is the scores of the cells, of which
+    the raw score is made. Members are weighted as their raw scores are.
 
     Args:
         inspector: In evaluation mode.
@@ -273,17 +273,13 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
         Raw scores (B,) and maps (B, H, W), float32, at the size of `images`.
     """
     size = (int(images.shape[2]), int(images.shape[3]))
+    joined = inspector.joined_cells() if method == AUTO else None
+    if joined is not None:
+        return _cell_heat(inspector, joined, images, size)
     total = torch.zeros(len(images), *size, device=images.device)
     raw_scores = torch.zeros(len(images), device=images.device)
     for scale, member in zip(inspector.scales.tolist(), inspector.members, strict=True):
         assert isinstance(member, Classifier)
-        if member.cells is not None and method == AUTO:
-            with torch.inference_mode():
-                own = member.scored(images)
-            raw_scores += scale * own.raw_scores
-            cells = scale * member.cell_share * own.cell_scores
-            total += over_picture(member, {cell_layer(member): cells}, size)[cell_layer(member)]
-            continue
         chosen = method_for(member, method)
         by_stage = member.config.head == "kernel" and chosen.needs == "gradients"
         views = member.views(images)
@@ -293,6 +289,22 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
             for heat in over_picture(member, made.maps, size).values():
                 total += scale / len(views) * turned(heat, turn, back=True)
     return raw_scores, total
+
+
+def _cell_heat(
+    inspector: Inspector, joined: JoinedCells, images: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Returns raw scores and maps of cells, added on the cells of the finest member as exported graphs do."""
+    raw_scores, maps = torch.zeros(len(images), device=images.device), []
+    members = [member for member in inspector.members if isinstance(member, Classifier)]
+    with torch.inference_mode():
+        for scale, member in zip(inspector.scales.tolist(), members, strict=True):
+            own = member.scored(images)
+            raw_scores += scale * own.raw_scores
+            maps.append(scale * member.cell_share * own.cell_scores)
+        finest = members[joined.finest]
+        layer = cell_layer(finest)
+        return raw_scores, over_picture(finest, {layer: joined(maps)}, size)[layer]
 
 
 def placed_maps(

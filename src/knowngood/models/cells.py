@@ -27,6 +27,13 @@ class Cells:
     stride: _Pair
     offset: _Pair
 
+    def scaled(self, before: Sequence[int], after: Sequence[int]) -> Cells:
+        """Returns the position over the same picture brought from `before` to `after` rows and columns of pixels."""
+        factors = [new / old for new, old in zip(after, before, strict=True)]
+        offsets = [(at + 0.5) * factor - 0.5 for at, factor in zip(self.offset, factors, strict=True)]
+        strides = [step * factor for step, factor in zip(self.stride, factors, strict=True)]
+        return Cells((strides[0], strides[1]), (offsets[0], offsets[1]))
+
     def enlarged(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns maps (B, h, w) at the network's input size (height, width), bilinear, ends repeated."""
         axes = []
@@ -131,6 +138,40 @@ def aligned(source: Cells, target: Cells, before: Sequence[int], after: Sequence
         matrix[rows, (low + 1).clamp(max=before[axis] - 1)] += share
         made.append(matrix)
     return made[0], made[1].T.contiguous()
+
+
+class JoinedCells(nn.Module):
+    """Adds maps of several networks of one picture, on the cells of the finest map.
+
+    Args:
+        positions: Of the cells of each map, in pixels of its network's input.
+        counts: Rows and columns of each map.
+        sizes: Height and width of each network's input.
+
+    Attributes:
+        finest: Which map has the most cells.
+    """
+
+    def __init__(
+        self, positions: Sequence[Cells], counts: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]]
+    ) -> None:
+        super().__init__()
+        self.finest = max(range(len(counts)), key=lambda index: counts[index][0] * counts[index][1])
+        for index, (cells, count, size) in enumerate(zip(positions, counts, sizes, strict=True)):
+            if index == self.finest:
+                continue
+            source = cells.scaled(size, sizes[self.finest])
+            down, across = aligned(source, positions[self.finest], count, counts[self.finest])
+            self.register_buffer(f"down{index}", down, persistent=False)
+            self.register_buffer(f"across{index}", across, persistent=False)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Returns the sum (B, h, w) of maps (B, h_i, w_i), each brought onto the finest one's cells, bilinear."""
+        total = maps[self.finest]
+        for index, one in enumerate(maps):
+            if index != self.finest:
+                total = total + self.get_buffer(f"down{index}") @ one @ self.get_buffer(f"across{index}")
+        return total
 
 
 def marked_cells(masks: Tensor, position: Cells, cells: Sequence[int]) -> Tensor:

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from knowngood.errors import ConfigError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.cells import cell_positions
+from knowngood.models.cells import JoinedCells, cell_positions
 from knowngood.models.heads import CellHead, NearestHead, PatchHead, SvmHead, patch_maps, pool_stages
 from knowngood.models.weights.files import IMAGENET_MEAN, IMAGENET_STD, Weights
 from knowngood.progress import track
@@ -353,6 +353,16 @@ class Inspector(nn.Module):
         """Returns the raw score (B,) of images (B, C, H, W) uint8."""
         raw = torch.stack([member(images) for member in self.members])
         return (self.scales[:, None] * raw).sum(0)
+
+    def joined_cells(self) -> JoinedCells | None:
+        """Returns what adds the cell scores of all members on one grid; None where a member has no cell head."""
+        members = [member for member in self.members if isinstance(member, Classifier)]
+        heads = [member.cells for member in members if member.cells is not None]
+        if len(heads) < len(members):
+            return None
+        sizes = [(config.height, config.width) for config in self.configs]
+        joined = JoinedCells([head.position for head in heads], [head.size for head in heads], sizes)
+        return joined.to(self.scales.device)
 
 
 def batch_for(height: int, width: int, most: int = BATCH) -> int:

@@ -264,7 +264,7 @@ class Engine:
             if kind is None or not runtime.maps:
                 raise ConfigError(
                     "This recipe has no map in a forward pass.",
-                    expected="one fine-tuned network whose last layer is linear on averaged maps, or a PatchCore head",
+                    expected="cell heads, one network whose last layer is linear on averaged maps, or a PatchCore head",
                     fix="Use `knowngood explain`, which takes gradients.",
                 )
             self._placing = Placing(recipe.inspector, kind)

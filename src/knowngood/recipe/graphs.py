@@ -105,8 +105,8 @@ class Scorer(nn.Module):
 
     Attributes:
         shape: Channels, height and width of its input.
-        map_kind: "cam" (raw class activation map), "cells" (scores of the cells) or "distances" (to the nearest
-            remembered patch), (B, h, w); None where the inspector has no map in a forward pass.
+        map_kind: "cam" (raw class activation map), "cells" (scores of the cells, of all members added) or "distances"
+            (to the nearest remembered patch), (B, h, w); None where the inspector has no map in a forward pass.
     """
 
     def __init__(self, inspector: Inspector, *, fold: bool) -> None:
@@ -117,17 +117,22 @@ class Scorer(nn.Module):
         self.scales = inspector.scales.tolist()
         self.map_kind: MapKind | None = map_kind(inspector)
         self.with_map = RawScoreAndMap(members[0]) if self.map_kind == "cam" else None
+        self.joined = inspector.joined_cells()
+        self.cell_scales = [scale * member.cell_share for scale, member in zip(self.scales, members, strict=True)]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns raw scores (B,) and, where there is one, the map (B, h, w) of images (B, C, H, W) uint8."""
         if self.with_map is not None:
             raw_score, heat = self.with_map(images)
             return self.scales[0] * raw_score, self.scales[0] * heat
-        if self.map_kind == "cells":
-            member = self.members[0]
-            assert isinstance(member, Graphed)
-            made = member.scored(images)
-            return self.scales[0] * made.raw_scores, self.scales[0] * member.cell_share * made.cell_scores
+        if self.joined is not None:
+            raw_scores, maps = [], []
+            for scale, cell_scale, member in zip(self.scales, self.cell_scales, self.members, strict=True):
+                assert isinstance(member, Graphed)
+                made = member.scored(images)
+                raw_scores.append(scale * made.raw_scores)
+                maps.append(cell_scale * made.cell_scores)
+            return torch.stack(raw_scores).sum(0), self.joined(maps)
         if self.map_kind == "distances":
             member = self.members[0]
             assert isinstance(member, Graphed)
@@ -151,14 +156,14 @@ class Scorer(nn.Module):
 
 def map_kind(inspector: Inspector) -> MapKind | None:
     """Returns which map an inspector gives in its forward pass; None where it takes gradients, or has none."""
+    if inspector.joined_cells() is not None:
+        return "cells"
     if len(inspector.members) != 1:
         return None
     member = inspector.members[0]
     assert isinstance(member, Classifier)
     if isinstance(member.head, PatchHead):
         return "distances"
-    if member.cells is not None:
-        return "cells"
     return "cam" if has_cam(member) else None
 
 

@@ -184,7 +184,8 @@ class Placing:
         size = common_shape(self.inspector.configs)[1:]
         if self.kind == "distances":
             return lambda maps: smooth_maps(maps, *size)
-        member = self.inspector.members[0]
+        joined = self.inspector.joined_cells()
+        member = self.inspector.members[0 if joined is None else joined.finest]
         assert isinstance(member, Classifier)
         layer = cell_layer(member) if self.kind == "cells" else stage_names(member)[-1]
         return lambda maps: over_picture(member, {layer: maps}, size)[layer]

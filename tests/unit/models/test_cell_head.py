@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from knowngood.cam.maps import cell_layer, cells_of, heat_of, method_for, stage_names
 from knowngood.errors import ConfigError
-from knowngood.models.cells import Cells, aligned, marked_cells
+from knowngood.models.cells import Cells, JoinedCells, aligned, marked_cells
 from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, cells_config, with_views
 from knowngood.recipe.graphs import Scorer
 
@@ -174,3 +174,16 @@ def test_its_own_map_is_the_automatic_one_and_gradients_work_as_for_any_network(
     assert made.config.views == 4
     with pytest.raises(ConfigError, match="cell head"):
         method_for(made, "cam")
+
+
+def test_maps_of_several_networks_meet_at_the_same_places():
+    """A ramp over the picture is the same ramp at any stride and input size, away from the borders."""
+    fine, coarse = Cells((8.0, 8.0), (3.5, 3.5)), Cells((32.0, 32.0), (15.5, 15.5))
+    joined = JoinedCells([coarse, fine], [(4, 4), (8, 8)], [(128, 128), (64, 64)])
+    assert joined.finest == 1
+    ramps = [
+        ((torch.arange(count) * cells.stride[0] + cells.offset[0] + 0.5) / side).expand(1, count, count)
+        for count, cells, side in ((4, coarse, 128), (8, fine, 64))
+    ]
+    inner = joined(ramps)[:, 1:-1, 1:-1]
+    assert torch.allclose(inner, 2 * ramps[1][:, 1:-1, 1:-1])
