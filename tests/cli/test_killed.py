@@ -56,7 +56,7 @@ def test_training_goes_on_after_kills_with_the_same_result(run_cli: Run, parts: 
     answer = run_cli(*words)
     assert answer.code == 0, answer.err
     assert "is continued" in answer.err
-    margins = [pl.read_parquet(run / "scores.parquet")["margin"].to_numpy() for run in (whole, broken)]
+    margins = [pl.read_parquet(run / "scores.parquet")["raw_score"].to_numpy() for run in (whole, broken)]
     np.testing.assert_allclose(margins[0], margins[1], atol=1e-3)
     figures = [json.loads((run / "metrics.json").read_text()) for run in (whole, broken)]
     assert figures[0]["test"] == figures[1]["test"]

@@ -19,10 +19,10 @@ def test_one_margin_a_photograph(built):
     _, classifier = built
     images = torch.randint(0, 256, (3, 1, 64, 96), dtype=torch.uint8)
     with torch.inference_mode():
-        margins = classifier(images)
-    assert margins.shape == (3,)
-    assert margins.dtype == torch.float32
-    assert torch.isfinite(margins).all()
+        raw_scores = classifier(images)
+    assert raw_scores.shape == (3,)
+    assert raw_scores.dtype == torch.float32
+    assert torch.isfinite(raw_scores).all()
 
 
 def test_stage_features_have_the_length_it_says(built):

@@ -1,4 +1,4 @@
-"""Every export format: the recipe's margins and maps for any batch, int8 nearly so, wide layers in float."""
+"""Every export format: the recipe's raw_scores and maps for any batch, int8 nearly so, wide layers in float."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_it_says_what_it_is(exporter):
     assert exporter.extra == RUNTIMES.get(exporter.runtime).extra
 
 
-def test_float_graphs_give_the_recipes_margins_and_maps(exporter, inspector, photographs, tmp_path):
+def test_float_graphs_give_the_recipes_raw_scores_and_maps(exporter, inspector, photographs, tmp_path):
     maps = map_kind(inspector) is not None
     want = RUNTIMES.get("torch")(inspector, None).run(photographs, maps=maps)
     for fold in [False, True] if folds_exactly(inspector) else [False]:

@@ -1,4 +1,4 @@
-"""Every runtime: equal margins in order, batches of any size, none included; nothing runs on for nobody."""
+"""Every runtime: equal raw_scores in order, batches of any size, none included; nothing runs on for nobody."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wanted(grey_inspector, grey_photographs):
     return RUNTIMES.get("torch")(grey_inspector, None).run(grey_photographs, maps=True)
 
 
-def test_margins_and_maps_are_those_of_the_recipe(runtime, grey_photographs, wanted):
+def test_raw_scores_and_maps_are_those_of_the_recipe(runtime, grey_photographs, wanted):
     got = runtime.run(grey_photographs, maps=True)
     assert got.raw_scores.dtype == got.maps.dtype == np.float32
     np.testing.assert_allclose(got.raw_scores, wanted.raw_scores, atol=1e-5)

@@ -48,7 +48,7 @@ def test_the_kernel_machine_is_scikit_learns():
     gamma = fitted.setting["width"] / rows.shape[1]
     theirs = make_pipeline(StandardScaler(), SVC(C=fitted.setting["C"], gamma=gamma, class_weight="balanced"))
     theirs.fit(rows, bad)
-    np.testing.assert_allclose(fitted.margins(rows), theirs.decision_function(rows), atol=2e-3)
+    np.testing.assert_allclose(fitted.raw_scores(rows), theirs.decision_function(rows), atol=2e-3)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS.names())

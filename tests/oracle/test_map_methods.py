@@ -101,15 +101,15 @@ def test_cam_is_the_weighted_sum_and_its_average_the_margin(images: Tensor) -> N
     with torch.no_grad():
         maps = classifier.trunk.forward_features(classifier.normalise(images)).numpy()
         weight, bias = (t.numpy() for t in (classifier.head_layer().weight, classifier.head_layer().bias))
-        margins = classifier(images).numpy()
+        raw_scores = classifier(images).numpy()
     by_hand = np.zeros((3, 2, 3))
     for b in range(3):
         for k in range(512):
             by_hand[b] += (weight[1, k] - weight[0, k]) * maps[b, k].astype(np.float64)
     (ours,) = made.maps.values()
     np.testing.assert_allclose(ours.numpy(), by_hand, atol=1e-4)
-    np.testing.assert_allclose(ours.mean((1, 2)).numpy() + bias[1] - bias[0], margins, atol=1e-4)
-    np.testing.assert_allclose(made.raw_scores.numpy(), margins, atol=1e-5)
+    np.testing.assert_allclose(ours.mean((1, 2)).numpy() + bias[1] - bias[0], raw_scores, atol=1e-4)
+    np.testing.assert_allclose(made.raw_scores.numpy(), raw_scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])

@@ -40,10 +40,10 @@ def by_hand(image: np.ndarray, memory: np.ndarray) -> tuple[float, np.ndarray]:
 def test_scores_and_maps_are_those_of_the_equations(places: int) -> None:
     memory, new = patches(8)[:, :5].reshape(-1, 10), patches(4, places, seed=1)
     head = head_of(memory)
-    margins, distances = head(as_maps(new, 3)), head.distances(as_maps(new, 3))
+    raw_scores, distances = head(as_maps(new, 3)), head.distances(as_maps(new, 3))
     for row, image in enumerate(new):
         score, near = by_hand(image, memory)
-        assert float(margins[row]) == pytest.approx(score, rel=1e-5)
+        assert float(raw_scores[row]) == pytest.approx(score, rel=1e-5)
         np.testing.assert_allclose(distances[row].numpy().ravel(), near, rtol=1e-5)
 
 

@@ -16,7 +16,7 @@ def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return rows.astype(np.float32), bad
 
 
-def test_margins_equal_scikit_learns():
+def test_raw_scores_equal_scikit_learns():
     rows, bad = blobs(300, 0)
     fresh, _ = blobs(50, 1)
     weight = np.where(np.arange(300) % 7 == 0, 0.3, 1.0).astype(np.float32)
@@ -28,7 +28,7 @@ def test_margins_equal_scikit_learns():
     assert np.allclose(ours, oracle.decision_function(scaler.transform(fresh)), atol=2e-3)
 
 
-def test_out_of_fold_margins_come_from_machines_that_had_not_seen_the_row():
+def test_out_of_fold_raw_scores_come_from_machines_that_had_not_seen_the_row():
     """Labels are noise: a machine that had seen a row would know it, one that had not cannot."""
     random = np.random.default_rng(0)
     rows = random.normal(size=(200, 10)).astype(np.float32)

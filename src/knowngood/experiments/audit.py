@@ -73,10 +73,10 @@ def network_scores(records: Records, groups: Ids, config: TrainConfig, folder: P
     for number in range(TRAININGS):
         held = _held(pieces, number)
         reporter().say(f"out-of-fold scores: training {number + 1} of {TRAININGS}")
-        margins = _margins(labelled, groups[known], pieces, number, config, work)[held]
-        sound = np.isfinite(margins)
-        calibration = fit_calibration(margins[sound], labels[held][sound].astype(np.uint8))
-        found[held] = np.where(sound, calibration.apply(np.where(sound, margins, 0.0)), np.nan)
+        raw_scores = _raw_scores(labelled, groups[known], pieces, number, config, work)[held]
+        sound = np.isfinite(raw_scores)
+        calibration = fit_calibration(raw_scores[sound], labels[held][sound].astype(np.uint8))
+        found[held] = np.where(sound, calibration.apply(np.where(sound, raw_scores, 0.0)), np.nan)
     shutil.rmtree(work, ignore_errors=True)
     scores = np.full(len(records), np.nan)
     scores[known] = found
@@ -88,7 +88,7 @@ def _held(pieces: Ids, number: int) -> npt.NDArray[np.bool_]:
     return np.asarray((pieces >= 0) & (pieces % TRAININGS == number), np.bool_)
 
 
-def _margins(
+def _raw_scores(
     records: Records, groups: Ids, pieces: Ids, number: int, config: TrainConfig, work: Path
 ) -> npt.NDArray[np.float64]:
     """Returns the raw scores (N,) of all rows from the training that does not see the pieces of its number."""
@@ -104,11 +104,11 @@ def _margins(
         )  # near-copies of held-out images are not trained on
     )
     fitted = fit_inspector(divided, groups, config, work / str(number), pixels=work / "pixels")
-    margins = fitted.margins.astype(np.float64)
+    raw_scores = fitted.raw_scores.astype(np.float64)
     with storage_errors(kept), whole_file(kept) as scratch, scratch.open("wb") as handle:
-        np.save(handle, margins)
+        np.save(handle, raw_scores)
     shutil.rmtree(work / str(number), ignore_errors=True)
-    return margins
+    return raw_scores
 
 
 PARTS = "features"  # folder for parts from a cluster, until the audit is written

@@ -312,12 +312,12 @@ def _fitted(
     before = time.perf_counter()
     fitted = fit_classifier(CLASSIFIERS.get(name)(), rows[part.learn], bad[part.learn], part.folds, seed)
     seconds = time.perf_counter() - before
-    calibration = fit_calibration(fitted.margins(rows[part.calibration]), bad[part.calibration])
+    calibration = fit_calibration(fitted.raw_scores(rows[part.calibration]), bad[part.calibration])
     before = time.perf_counter()
-    margins = fitted.margins(rows[part.test])
+    raw_scores = fitted.raw_scores(rows[part.test])
     each = (time.perf_counter() - before) / len(part.test)
-    scores = calibration.apply(margins)
-    as_fitted = calibration.apply(fitted.margins(rows[part.learn]))
+    scores = calibration.apply(raw_scores)
+    as_fitted = calibration.apply(fitted.raw_scores(rows[part.learn]))
     facts = {
         "cv_auroc": fitted.auroc,
         "train_accuracy": float(np.mean((as_fitted >= CLASS_THRESHOLD) == bad[part.learn])),

@@ -324,9 +324,9 @@ class _Trial:
         changed_set, pixels = changed(divided, change), self.work / "pixels"  # decoded once for all arms
         fitted = fit_inspector(changed_set, self.groups, config, folder, pixels=pixels)
         shutil.rmtree(folder, ignore_errors=True)
-        test = divided.frame.with_columns(margin=fitted.margins).filter(pl.col("split") == "test")
+        test = divided.frame.with_columns(raw_score=fitted.raw_scores).filter(pl.col("split") == "test")
         facts = {"removed": int(change.removed.sum()), "relabelled": int(change.relabelled.sum())}
-        return scored(seed, test["image"].to_list(), test["label"], test["margin"], facts)
+        return scored(seed, test["image"].to_list(), test["label"], test["raw_score"], facts)
 
 
 def _references(

@@ -275,7 +275,7 @@ class _Trial:
         if self.config.preset == "standard":
             config, folder = self.training.model_copy(update={"seed": seed}), self.work / "training"
             shutil.rmtree(folder, ignore_errors=True)
-            raw_scores = fit_inspector(placed, groups, config, folder).margins
+            raw_scores = fit_inspector(placed, groups, config, folder).raw_scores
             shutil.rmtree(folder, ignore_errors=True)
         else:
             raw_scores = self._svm_scores(placed, groups, seed)

@@ -30,7 +30,7 @@ from knowngood.metrics.figures import auroc
 from knowngood.progress import track
 
 Rows: TypeAlias = npt.NDArray[np.float32]
-Margins: TypeAlias = npt.NDArray[np.float64]
+RawScores: TypeAlias = npt.NDArray[np.float64]
 Setting: TypeAlias = Mapping[str, Any]
 
 
@@ -64,7 +64,7 @@ class Conventional(ABC):
         """
 
 
-def margins_of(estimator: Any, features: Rows) -> Margins:
+def raw_scores_of(estimator: Any, features: Rows) -> RawScores:
     """Returns how far each image lies on the bad side, float64 (N,): the decision function, else P(bad).
 
     Args:
@@ -167,7 +167,7 @@ class ShrunkenLda(ClassifierMixin, BaseEstimator):
         self.classes_ = np.array([0, 1])
         return self
 
-    def decision_function(self, X: Rows) -> Margins:
+    def decision_function(self, X: Rows) -> RawScores:
         """Returns log P(bad) / P(good), (N,)."""
         return np.asarray(np.asarray(X, np.float64) @ self.weights_ + self.offset_, np.float64)
 
@@ -244,13 +244,13 @@ class FittedClassifier:
     width: int
     taught: int
 
-    def margins(self, features: Any) -> Margins:
+    def raw_scores(self, features: Any) -> RawScores:
         """Returns how far images lie on the bad side, float64 (N,), higher = more likely bad.
 
         Raises:
             DataError: The features are not like the fitted ones.
         """
-        return margins_of(self.estimator, checked_rows(features, self.width))
+        return raw_scores_of(self.estimator, checked_rows(features, self.width))
 
 
 def fit_classifier(kind: Conventional, features: Any, bad: Bools, folds: Ids, seed: int = 0) -> FittedClassifier:
@@ -274,12 +274,12 @@ def fit_classifier(kind: Conventional, features: Any, bad: Bools, folds: Ids, se
     smallest = min((int(trains_on(folds, int(fold)).sum()) for fold in numbers), default=len(rows))
     table = []
     for setting in track(kind.settings(smallest), kind.summary):
-        areas = []  # a fold at a time: margins of different machines need not be of one scale
+        areas = []  # a fold at a time: raw_scores of different machines need not be of one scale
         for fold in numbers:
             train, hold = trains_on(folds, int(fold)), folds == fold
             if bad[train].any() and not bad[train].all():  # else the fold holds every example of a class
-                margins = margins_of(_fitted(kind, setting, rows[train], bad[train], seed), rows[hold])
-                areas.append(auroc(bad[hold], margins))
+                raw_scores = raw_scores_of(_fitted(kind, setting, rows[train], bad[train], seed), rows[hold])
+                areas.append(auroc(bad[hold], raw_scores))
         known = [area for area in areas if area is not None]
         table.append({**setting, "auroc": fmean(known) if known else 0.5})
     best = max(range(len(table)), key=lambda i: table[i]["auroc"])
@@ -386,9 +386,9 @@ def separating_line(features: object, bad: Bools, folds: Ids, *, components: int
         else:
             line = make_pipeline(StandardScaler(), ShrunkenLda())
         line.fit(inside, bad[train].astype(np.uint8))
-        margins = margins_of(line, outside)
-        areas.append(auroc(bad[hold], margins))
-        right.append((margins > 0) == bad[hold])
+        raw_scores = raw_scores_of(line, outside)
+        areas.append(auroc(bad[hold], raw_scores))
+        right.append((raw_scores > 0) == bad[hold])
     known = [area for area in areas if area is not None]
     return Line(fmean(known) if known else 0.5, float(np.concatenate(right).mean()) if right else 0.5)
 

@@ -260,14 +260,14 @@ class PatchHead(MemoryHead):
         nearest = [squared_distances(rows, piece).amin(1) for piece in self.pieces()]
         return torch.stack(nearest).amin(0).sqrt().reshape(maps.shape[0], *maps.shape[2:])
 
-    def margins(self, distances: Tensor) -> Tensor:
+    def raw_scores(self, distances: Tensor) -> Tensor:
         """Returns the raw scores (B,) of patch distances (B, h, w)."""
         near = distances.flatten(1)
         return near.topk(strangest(near.shape[1], STRANGEST), dim=1)[0].mean(1)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Returns the raw scores (B,) of patch maps (B, D, h, w)."""
-        return self.margins(self.distances(maps))
+        return self.raw_scores(self.distances(maps))
 
 
 class NearestHead(MemoryHead):

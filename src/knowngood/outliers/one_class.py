@@ -183,7 +183,7 @@ class _Job:
         def score_and_peak(images: Tensor) -> Tensor:
             distances = head.distances(classifier.patch_maps(images))
             return torch.stack(
-                [head.margins(distances), smooth_maps(distances, base.height, base.width).amax((1, 2))], dim=1
+                [head.raw_scores(distances), smooth_maps(distances, base.height, base.width).amax((1, 2))], dim=1
             )
 
         scored = np.full((len(self.records), 2), np.nan, np.float32)

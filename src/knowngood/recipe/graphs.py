@@ -1,4 +1,4 @@
-"""Margin and class activation map as two outputs of one graph, for the runtimes that a recipe is exported to."""
+"""Raw score and map as two outputs of one graph, for the runtimes that a recipe is exported to."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Scorer(nn.Module):
             assert isinstance(member, Graphed)
             assert isinstance(member.head, PatchHead)
             distances = member.head.distances(member.patch_maps(images))
-            return member.head.margins(distances), distances
+            return member.head.raw_scores(distances), distances
         raw_score = self.scales[0] * self.members[0](images)
         for scale, member in zip(self.scales[1:], self.members[1:], strict=True):
             raw_score = raw_score + scale * member(images)

@@ -66,7 +66,7 @@ def drawn(inspector: Inspector, images: Tensor, method: str) -> tuple[Tensor, Te
     with torch.inference_mode():
         distances = head.distances(member.patch_maps(images))
         size = (int(images.shape[2]), int(images.shape[3]))
-        return head.margins(distances), smooth_maps(distances, *size)
+        return head.raw_scores(distances), smooth_maps(distances, *size)
 
 
 def checked_method(inspector: Inspector, method: str) -> tuple[Classifier, PatchHead] | None:

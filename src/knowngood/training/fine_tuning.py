@@ -407,12 +407,12 @@ class EpochEnd(Callback):
             reporter().finish(self._task)
         if self.watcher is not None and trainer.is_global_zero:
             self.watcher(module.classifier, int(row["epoch"]))
-        self._judge(row, bad, raw, trainer, module)
+        self._keep_or_stop(row, bad, raw, trainer, module)
         shown = ("val_loss", "val_auroc", "train_loss")
         figures = "  ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in shown if name in row)
         reporter().say(f"epoch {row['epoch']:.0f}/{self.epochs}  {figures}")
 
-    def _judge(
+    def _keep_or_stop(
         self,
         row: dict[str, float],
         bad: np.ndarray[Any, Any],

@@ -49,8 +49,8 @@ class Fitted:
 
     Attributes:
         inspector: Trained; its raw scores are not calibrated yet.
-        margins: (N,) float32, the inspector's raw score of every row of the records; NaN where decoding failed.
-        out_of_fold: (N,) float64, like `margins`, but training rows scored out of fold
+        raw_scores: (N,) float32, the inspector's raw score of every row of the records; NaN where decoding failed.
+        out_of_fold: (N,) float64, like `raw_scores`, but training rows scored out of fold
             where cross-validation gave that; NaN elsewhere.
         failed: Row to message, for photographs that could not be decoded.
         history: One row an epoch of fine-tuning; empty without.
@@ -64,7 +64,7 @@ class Fitted:
     """
 
     inspector: Inspector
-    margins: npt.NDArray[np.float32]
+    raw_scores: npt.NDArray[np.float32]
     out_of_fold: npt.NDArray[np.float64]
     failed: dict[int, str]
     history: list[dict[str, float]]
@@ -201,7 +201,7 @@ class _Job:
         classifier = member.classifier
         classifier.config = with_views(classifier.config, self.config.views)
         return replace(
-            member, margins=over_batches(classifier, classifier, self.store.pixels, self.everything, "views")
+            member, raw_scores=over_batches(classifier, classifier, self.store.pixels, self.everything, "views")
         )
 
     def _fitting_rows(self) -> Rows:
@@ -225,10 +225,10 @@ class _Job:
         fit = fit_frozen_heads(classifier, pixels, records, self.groups, rows, targets, place, seed)
         fit.features[list(self.store.failed)] = np.nan
         self.features = fit.features if self.features is None else self.features
-        margins = np.zeros(len(records), np.float32)
-        margins[rows] = fit.fitted(rows)
+        raw_scores = np.zeros(len(records), np.float32)
+        raw_scores[rows] = fit.fitted(rows)
         others = np.setdiff1d(self.everything, rows)
-        margins[others] = over_batches(classifier, classifier, pixels, others, "scores")
+        raw_scores[others] = over_batches(classifier, classifier, pixels, others, "scores")
         out_of_fold = np.full(len(records), np.nan)
         out_of_fold[rows] = fit.out_of_fold
         notes[f"SVM and cell head on {base.backbone}"] = _svm_note(fit.svm) | {
@@ -237,7 +237,7 @@ class _Job:
             "share of the cells": fit.table,
         }
         notes["kinds"], notes["masks"] = list(kinds), len(masks)
-        return Member(classifier, margins, out_of_fold)
+        return Member(classifier, raw_scores, out_of_fold)
 
     def _svm(self, base: NetworkConfig, weights: Weights, notes: dict[str, object]) -> Member:
         config = svm_config(base)
@@ -250,11 +250,11 @@ class _Job:
         classifier.head = fit.head
         classifier.config = config.model_copy(update={"supports": len(fit.head.alpha)})
         with torch.inference_mode():
-            margins = fit.head(torch.from_numpy(features)).numpy()
+            raw_scores = fit.head(torch.from_numpy(features)).numpy()
         out_of_fold = np.full(len(self.records), np.nan)
         out_of_fold[rows] = fit.out_of_fold
         notes[f"SVM head on {base.backbone}"] = _svm_note(fit)
-        return Member(classifier, margins, out_of_fold)
+        return Member(classifier, raw_scores, out_of_fold)
 
     def _features(self, classifier: Classifier, weights: Weights) -> npt.NDArray[np.float32]:
         """Returns the stage features of every row, from the cache where it has them."""
@@ -299,14 +299,14 @@ class _Job:
             watcher=watcher,
         )
         classifier.config = with_views(classifier.config, self.config.views)
-        margins = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
+        raw_scores = over_batches(classifier, classifier, self.store.pixels, self.everything, "scores")
         kept = kept_epoch(history)
         notes["fine-tuning"] = {
             "epochs": len(history),
             "epoch kept": int(kept["epoch"]),
             "val AUC": kept["val_auroc"],
         }
-        return Member(classifier, margins, np.full(len(self.records), np.nan)), history
+        return Member(classifier, raw_scores, np.full(len(self.records), np.nan)), history
 
     def gain_of_views(self, inspector: Inspector, combined: npt.NDArray[np.float32]) -> dict[str, object]:
         """Returns the AUC of the calibration split with the views and with one: what they are worth for their cost."""
@@ -383,13 +383,13 @@ class Member:
     """One classifier of an inspector with its raw scores of all rows, and out-of-fold ones where there are such."""
 
     classifier: Classifier
-    margins: npt.NDArray[np.float32]
+    raw_scores: npt.NDArray[np.float32]
     out_of_fold: npt.NDArray[np.float64]  # NaN where no fold left the row out
 
     def unseen(self, rows: Rows) -> npt.NDArray[np.float64]:
         """Returns the raw scores of rows, out-of-fold ones where there are such."""
         out_of_fold = self.out_of_fold[rows]
-        return np.where(np.isnan(out_of_fold), self.margins[rows].astype(np.float64), out_of_fold)
+        return np.where(np.isnan(out_of_fold), self.raw_scores[rows].astype(np.float64), out_of_fold)
 
 
 def combine(
@@ -419,6 +419,6 @@ def combine(
     inspector.members = torch.nn.ModuleList([member.classifier for member in members])
     inspector.scales.copy_(torch.tensor(scales))
     pairs = list(zip(scales, members, strict=True))
-    combined = np.sum([scale * member.margins for scale, member in pairs], axis=0)
+    combined = np.sum([scale * member.raw_scores for scale, member in pairs], axis=0)
     out_of_fold = np.sum([scale * member.out_of_fold for scale, member in pairs], axis=0)
     return inspector, combined.astype(np.float32), out_of_fold

@@ -346,8 +346,8 @@ def _calibration_scores(held: Holdout, student: Session, large: Session) -> _Sco
     def scores(one: Session, small: bool) -> Floats:
         pixels = (held.store.pixels[batch] for batch in batches_of(rows, held.store.pixels))
         shown = (smaller(part, size) if small else np.ascontiguousarray(part) for part in pixels)
-        margins = np.concatenate([made.raw_scores for made in one.runtime.stream(shown)])
-        return one.recipe.manifest.calibration.apply(margins)
+        raw_scores = np.concatenate([made.raw_scores for made in one.runtime.stream(shown)])
+        return one.recipe.manifest.calibration.apply(raw_scores)
 
     return _Scores(held.labels[rows], scores(student, True), scores(large, False))
 

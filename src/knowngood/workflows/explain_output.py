@@ -240,7 +240,7 @@ class Drawing:
     def _unit(self) -> str:
         if self.level is not None:
             return f"distance to the nearest remembered patch; boxes above {self.level:.3g}"
-        return f"what the margin of bad over good owes to a place; boxes above {self.config.cam_threshold:g} x maximum"
+        return f"how much each place adds to the raw score of bad; boxes above {self.config.cam_threshold:g} x maximum"
 
     def _values(self, key: str) -> npt.NDArray[np.float32]:
         values: npt.NDArray[np.float32] = np.load(self.raw / f"{key}.npy", allow_pickle=False)

@@ -46,22 +46,22 @@ def score_table(
     scores: npt.NDArray[np.float64],
     out_of_fold: npt.NDArray[np.float64],
     thresholds: Thresholds,
-    margins: npt.NDArray[np.float32],
+    raw_scores: npt.NDArray[np.float32],
     reasons: Sequence[str | None] | None = None,
 ) -> pl.DataFrame:
-    """Returns one row for each image with scores in [0, 1], decisions and margin; null where there is none.
+    """Returns one row for each image with scores in [0, 1], decisions and raw score; null where there is none.
 
     Args:
         records: (N rows).
         scores: (N,) of the finished recipe, which was trained on some of the images.
         out_of_fold: (N,) from a classifier that did not see the image; NaN where the run has none.
         thresholds: Of the decisions.
-        margins: (N,) of the finished recipe.
+        raw_scores: (N,) of the finished recipe.
         reasons: (N,) why an image needs review whatever its score, or None; None for no reasons at all.
 
     Returns:
         Columns of the records, `score` and `decision` of the recipe, `out_of_fold_score` and `out_of_fold_decision`,
-        `reason`, `margin`. Both pairs are equal for images that were not trained on.
+        `reason`, `raw_score`. Both pairs are equal for images that were not trained on.
     """
     columns = ["image", "path", "split", "label", "defect", "lot", "unit", "machine", "product", "sha256"]
     why = [None] * len(scores) if reasons is None else list(reasons)
@@ -71,7 +71,7 @@ def score_table(
         pl.Series("out_of_fold_score", out_of_fold).fill_nan(None),
         pl.Series("out_of_fold_decision", _decisions(out_of_fold, thresholds, why), dtype=pl.String),
         pl.Series("reason", why, dtype=pl.String),
-        pl.Series("margin", margins).fill_nan(None),
+        pl.Series("raw_score", raw_scores).fill_nan(None),
     )
 
 

@@ -329,16 +329,16 @@ def _evaluated(
 ) -> tuple[Recipe, dict[str, Any], pl.DataFrame]:
     """Calibrates and certifies on the calibration split, then measures every split; nothing is fitted on the test."""
     frame = placed.frame
-    as_fitted = fitted.margins.astype(np.float64)
-    margins = np.where(
+    as_fitted = fitted.raw_scores.astype(np.float64)
+    raw_scores = np.where(
         np.isnan(fitted.out_of_fold), as_fitted, fitted.out_of_fold
     )  # not from a classifier that saw the image
-    ok = ~np.isnan(margins) & frame["label"].is_not_null().to_numpy()
+    ok = ~np.isnan(raw_scores) & frame["label"].is_not_null().to_numpy()
     labels = frame["label"].fill_null(GOOD).to_numpy()
     calibrating = ok & (frame["split"] == "calibration").to_numpy()
     calibrate = calibrated if config.one_class else _calibrated
-    calibration, threshold = calibrate(labels[calibrating], margins[calibrating], config)
-    scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, margins)
+    calibration, threshold = calibrate(labels[calibrating], raw_scores[calibrating], config)
+    scores, unseen_scores = _applied(calibration, as_fitted), _applied(calibration, raw_scores)
     fitted_on = frame["split"].is_in(["train", *(() if config.fine_tuning_epochs or config.one_class else ("val",))])
     unseen_scores[fitted_on.to_numpy() & np.isnan(fitted.out_of_fold)] = np.nan
     metrics: dict[str, Any] = {}
@@ -377,31 +377,31 @@ def _evaluated(
         weights_sha256="",
         input_check=learned.check.facts,
     )
-    table = score_table(placed, scores, unseen_scores, threshold.pair, fitted.margins, learned.reasons)
+    table = score_table(placed, scores, unseen_scores, threshold.pair, fitted.raw_scores, learned.reasons)
     if fitted.kinds:
         said = [fitted.kinds[row] or UNKNOWN_KIND if row in fitted.kinds else None for row in range(len(placed))]
         table = table.with_columns(pl.Series("kind", said, dtype=pl.String))
     seen = frame.filter(pl.col("split").is_in(["train", "val", "calibration"]))["sha256"]
-    evidence = Evidence.of(labels[calibrating], margins[calibrating], seen)
+    evidence = Evidence.of(labels[calibrating], raw_scores[calibrating], seen)
     return Recipe(manifest, fitted.inspector, evidence, learned.check), metrics, table
 
 
-def _applied(calibration: Calibration, margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns scores (N,) in [0, 1] of margins (N,); NaN stays NaN."""
-    scores = np.full(len(margins), np.nan)
-    readable = ~np.isnan(margins)
-    scores[readable] = calibration.apply(margins[readable])
+def _applied(calibration: Calibration, raw_scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns scores (N,) in [0, 1] of raw_scores (N,); NaN stays NaN."""
+    scores = np.full(len(raw_scores), np.nan)
+    readable = ~np.isnan(raw_scores)
+    scores[readable] = calibration.apply(raw_scores[readable])
     return scores
 
 
 def _calibrated(
-    labels: npt.NDArray[np.uint8], margins: npt.NDArray[np.float64], config: TrainConfig
+    labels: npt.NDArray[np.uint8], raw_scores: npt.NDArray[np.float64], config: TrainConfig
 ) -> tuple[Calibration, Threshold]:
     """Returns calibration and threshold from the calibration split of a set with both classes."""
-    calibration = fit_calibration(margins, labels)
+    calibration = fit_calibration(raw_scores, labels)
     return calibration, choose_threshold(
         labels,
-        calibration.apply(margins),
+        calibration.apply(raw_scores),
         escape_budget=config.escape_budget,
         overkill_budget=config.review_overkill,
         confidence=config.confidence,

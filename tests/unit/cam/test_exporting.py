@@ -20,8 +20,8 @@ def test_margin_and_map_equal_classifier_and_cam_also_as_a_saved_graph(backbone:
     graph = torch.export.export(RawScoreAndMap(classifier), (images,)).module()
     with torch.no_grad():
         for module in (RawScoreAndMap(classifier), graph):
-            margins, heat = module(images)
-            torch.testing.assert_close(margins, wanted.raw_scores, atol=1e-4, rtol=1e-4)
+            raw_scores, heat = module(images)
+            torch.testing.assert_close(raw_scores, wanted.raw_scores, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(heat, next(iter(wanted.maps.values())), atol=1e-4, rtol=1e-4)
 
 

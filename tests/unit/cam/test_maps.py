@@ -62,8 +62,8 @@ def test_the_network_is_as_before_whatever_happened(fails: bool) -> None:
     before = {name: parameter.requires_grad for name, parameter in classifier.trunk.named_parameters()}
     try:
         with LayerOutputs(classifier.trunk, ["layer2", "layer4"], gradients=True) as recorded:
-            margins = classifier(noise())
-            assert set(recorded.gradients_of(margins)) == {"layer2", "layer4"}
+            raw_scores = classifier(noise())
+            assert set(recorded.gradients_of(raw_scores)) == {"layer2", "layer4"}
             if fails:
                 raise RuntimeError("inside")
     except RuntimeError:
@@ -123,7 +123,7 @@ def test_maps_of_an_svm_head_lay_out_its_slope() -> None:
     assert float(own) == pytest.approx(slope, rel=0.02)
 
 
-def test_members_add_their_maps_as_their_margins() -> None:
+def test_members_add_their_maps_as_their_raw_scores() -> None:
     configs = tuple(
         NetworkConfig(backbone="resnet18", height=size, width=size, channels=1, head="linear") for size in (64, 32)
     )
@@ -131,9 +131,9 @@ def test_members_add_their_maps_as_their_margins() -> None:
     inspector = Inspector(configs).eval()
     inspector.scales.copy_(torch.tensor([0.5, 2.0]))
     images = noise()
-    margins, heat = heat_of(inspector, images)
+    raw_scores, heat = heat_of(inspector, images)
     with torch.no_grad():
-        torch.testing.assert_close(margins, inspector(images))
+        torch.testing.assert_close(raw_scores, inspector(images))
     first, second = (
         placed_maps(member, images, method_for(member)).maps["layer4"]  # type: ignore[arg-type]
         for member in inspector.members

@@ -109,11 +109,11 @@ def test_the_latest_epoch_that_is_no_worse_but_for_chance_is_kept(unbroken):
     classifier, history = unbroken
     pixels, targets = photographs()
     with torch.inference_mode():
-        margins = classifier.eval()(torch.from_numpy(pixels[240:])).numpy()
+        raw_scores = classifier.eval()(torch.from_numpy(pixels[240:])).numpy()
     from sklearn.metrics import roc_auc_score
 
     kept = kept_epoch(history)
-    assert roc_auc_score(targets.bad[240:], margins) == pytest.approx(kept["val_auroc"], abs=1e-6)
+    assert roc_auc_score(targets.bad[240:], raw_scores) == pytest.approx(kept["val_auroc"], abs=1e-6)
     assert all(row["val_auroc"] < kept["val_auroc"] for row in history if row["epoch"] > kept["epoch"])
 
 

@@ -34,7 +34,7 @@ def test_two_that_know_different_things_are_added_in_their_own_units() -> None:
     one, other = member(1.5, 0), member(1.5, 1, unit=50)
     inspector, combined, notes = made(one, other)
     assert len(inspector.members) == 2
-    assert roc_auc_score(BAD, combined) > max(roc_auc_score(BAD, each.margins) for each in (one, other)) + 0.02
+    assert roc_auc_score(BAD, combined) > max(roc_auc_score(BAD, each.raw_scores) for each in (one, other)) + 0.02
     assert len(notes["members, val AUC"]) == 3
     weights = inspector.scales * torch.tensor([1.0, 50.0])
     assert 0.6 < float(weights[0] / weights[1]) < 1.6
@@ -45,9 +45,9 @@ def test_it_is_never_worse_than_its_best_member_and_one_alone_passes_unscaled() 
     for seed in range(8):
         good, weak = member(3.0, seed), member(0.3, seed + 100)
         inspector, combined, _ = made(weak, good)
-        assert roc_auc_score(BAD, combined) >= roc_auc_score(BAD, good.margins)
+        assert roc_auc_score(BAD, combined) >= roc_auc_score(BAD, good.raw_scores)
         if len(inspector.members) == 1:
             left_out += 1
             assert inspector.scales.tolist() == [1.0]
-            np.testing.assert_array_equal(combined, good.margins)
+            np.testing.assert_array_equal(combined, good.raw_scores)
     assert left_out > 0

@@ -14,24 +14,24 @@ def goods(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).lognormal(1, 0.2, count)
 
 
-def fit(margins: np.ndarray, **options: object) -> tuple:
-    return calibrated(np.zeros(len(margins), np.uint8), margins, TrainConfig(one_class=True, **options))
+def fit(raw_scores: np.ndarray, **options: object) -> tuple:
+    return calibrated(np.zeros(len(raw_scores), np.uint8), raw_scores, TrainConfig(one_class=True, **options))
 
 
 def test_ordinary_units_score_low_and_the_cut_is_in_the_middle() -> None:
-    margins = goods(1000)
-    calibration, threshold = fit(margins)
-    scores = calibration.apply(margins)
+    raw_scores = goods(1000)
+    calibration, threshold = fit(raw_scores)
+    scores = calibration.apply(raw_scores)
     assert np.median(scores) == pytest.approx(ORDINARY)
     assert threshold.threshold == pytest.approx(0.5, abs=1e-6)
-    order = np.argsort(margins)
+    order = np.argsort(raw_scores)
     assert (np.diff(scores[order]) >= 0).all()
 
 
 def test_the_overkill_is_certified_by_the_exact_bound() -> None:
-    margins = goods(1000)
-    calibration, threshold = fit(margins, overkill_budget=0.02)
-    rejected = int((decide(calibration.apply(margins), threshold.pair) == "reject").sum())
+    raw_scores = goods(1000)
+    calibration, threshold = fit(raw_scores, overkill_budget=0.02)
+    rejected = int((decide(calibration.apply(raw_scores), threshold.pair) == "reject").sum())
     assert threshold.certified
     assert threshold.certified_overkill_rate == pytest.approx(escape_upper_bound(rejected, 1000))
     assert threshold.certified_overkill_rate <= 0.02 < escape_upper_bound(rejected + 1, 1000)
@@ -50,32 +50,32 @@ def test_the_certificate_holds_on_new_goods() -> None:
 
 
 def test_few_goods_are_not_certified_and_none_of_them_is_rejected() -> None:
-    margins = goods(12)
-    calibration, threshold = fit(margins)
+    raw_scores = goods(12)
+    calibration, threshold = fit(raw_scores)
     assert not threshold.certified
-    assert set(decide(calibration.apply(margins), threshold.pair)) == {"accept"}
+    assert set(decide(calibration.apply(raw_scores), threshold.pair)) == {"accept"}
     assert "299 good images" in threshold.sentence
     assert "unknown - no bad images" in threshold.sentence
 
 
 def test_bads_change_nothing() -> None:
-    margins = np.concatenate([goods(100), [50.0, 60.0]])
+    raw_scores = np.concatenate([goods(100), [50.0, 60.0]])
     labels = np.array([0] * 100 + [1] * 2, np.uint8)
     config = TrainConfig(one_class=True)
-    assert calibrated(labels, margins, config) == calibrated(labels[:100], margins[:100], config)
+    assert calibrated(labels, raw_scores, config) == calibrated(labels[:100], raw_scores[:100], config)
 
 
-@pytest.mark.parametrize("margins", [np.full(10, 3.0), np.zeros(10), np.array([2.0])])
-def test_goods_without_spread_still_give_scores(margins: np.ndarray) -> None:
-    calibration, threshold = fit(margins)
-    assert decide(calibration.apply(margins[:1]), threshold.pair).tolist() == ["accept"]
-    assert decide(calibration.apply([margins[0] + 10]), threshold.pair).tolist() == ["reject"]
+@pytest.mark.parametrize("raw_scores", [np.full(10, 3.0), np.zeros(10), np.array([2.0])])
+def test_goods_without_spread_still_give_scores(raw_scores: np.ndarray) -> None:
+    calibration, threshold = fit(raw_scores)
+    assert decide(calibration.apply(raw_scores[:1]), threshold.pair).tolist() == ["accept"]
+    assert decide(calibration.apply([raw_scores[0] + 10]), threshold.pair).tolist() == ["reject"]
 
 
 def test_a_review_band_lies_above_the_threshold() -> None:
-    margins = goods(2000)
-    calibration, threshold = fit(margins, overkill_budget=0.1, review_overkill=0.01)
-    said = decide(calibration.apply(margins), threshold.pair)
+    raw_scores = goods(2000)
+    calibration, threshold = fit(raw_scores, overkill_budget=0.1, review_overkill=0.01)
+    said = decide(calibration.apply(raw_scores), threshold.pair)
     assert (said == "reject").mean() < 0.01
     assert 0.05 < (said != "accept").mean() < 0.1
     assert "a person looks" in threshold.sentence

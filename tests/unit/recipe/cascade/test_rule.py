@@ -1,4 +1,4 @@
-"""The rule on margins says what the cuts on scores say, to the last bit of float32."""
+"""The rule on raw_scores says what the cuts on scores say, to the last bit of float32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_edges_are_neighbours_on_both_sides(threshold, calibration):
     assert calibration.apply([below])[0] < threshold <= calibration.apply([above])[0]
 
 
-def test_margins_of_the_whole_decide_as_its_scores():
+def test_raw_scores_of_the_whole_decide_as_its_scores():
     rng = np.random.default_rng(0)
     label = (rng.random(3000) < 0.3).astype(np.uint8)
     small = (np.where(label, 1.0, -1.0) + rng.normal(0, 1, 3000)).astype(np.float32)
@@ -31,9 +31,9 @@ def test_margins_of_the_whole_decide_as_its_scores():
     rule = Rule(cuts.low, cuts.high, cuts.threshold.threshold, STUDENT, LARGE)
     zones = rule.zones(small)
     assert set(zones.tolist()) == {ACCEPTED, PASSED, REJECTED}
-    margins = rule.whole(small, zones, big[zones == PASSED])
-    assert margins.dtype == np.float32
-    scores, want = LARGE.apply(margins), cuts.whole(student, large)
+    raw_scores = rule.whole(small, zones, big[zones == PASSED])
+    assert raw_scores.dtype == np.float32
+    scores, want = LARGE.apply(raw_scores), cuts.whole(student, large)
     np.testing.assert_allclose(scores, want, atol=1e-6)
     np.testing.assert_array_equal(decide(scores, cuts.threshold.pair), decide(want, cuts.threshold.pair))
-    np.testing.assert_array_equal(margins[zones == PASSED], big[zones == PASSED])
+    np.testing.assert_array_equal(raw_scores[zones == PASSED], big[zones == PASSED])

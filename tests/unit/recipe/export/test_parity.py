@@ -61,15 +61,15 @@ def test_noise_is_refused_in_words(manifest):
     ]
 
 
-def test_noise_in_margins_is_refused_though_the_auc_rises_by_chance(manifest):
+def test_noise_in_raw_scores_is_refused_though_the_auc_rises_by_chance(manifest):
     rng = np.random.default_rng(0)
-    margins = np.where(LABELS == 1, 1.0, -1.0) + rng.normal(0, 0.8, 500)
+    raw_scores = np.where(LABELS == 1, 1.0, -1.0) + rng.normal(0, 0.8, 500)
     seen = set()
     for seed in range(20):
-        noisy = margins + np.random.default_rng(seed).normal(0, 0.2, 500)
-        before, after = (1 / (1 + np.exp(-each)) for each in (margins, noisy))
+        noisy = raw_scores + np.random.default_rng(seed).normal(0, 0.2, 500)
+        before, after = (1 / (1 + np.exp(-each)) for each in (raw_scores, noisy))
         report, _ = judged(manifest, before, after)
-        report["raw_score_correlation"] = likeness(margins[None], noisy[None])
+        report["raw_score_correlation"] = likeness(raw_scores[None], noisy[None])
         assert any("raw scores correlate" in each for each in complaints(report, Tolerance()))
         seen.add(report["auc"]["after"] > report["auc"]["before"])
     assert seen == {True, False}  # the AUC alone does not tell
