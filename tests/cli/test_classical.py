@@ -102,7 +102,7 @@ def test_copies_teach_and_are_not_shown(run_cli, parts, tmp_path):
     assert answer.code == 0, answer.err
     listed = pl.read_parquet(tmp_path / "more" / "manifest.parquet")
     assert listed["generated"].sum() == 20
-    assert answer.json["rows"][0]["taught"] == listed["split"].is_in(["train", "val"]).sum()
+    assert answer.json["rows"][0]["rows"] == listed["split"].is_in(["train", "val"]).sum()
     assert pl.read_parquet(tmp_path / "run" / "pca.parquet").height == 90
 
 

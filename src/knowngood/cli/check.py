@@ -21,7 +21,7 @@ def check(
     bad: Bad = None,
     json: Json = False,
 ) -> None:
-    """Look for what would spoil a training: unreadable files, duplicates, opposing labels, lots on both sides.
+    """Look for what would spoil a training: unreadable files, duplicates, conflicting labels, lots on both sides.
 
     Nothing is changed or deleted. Exits 1 when something would spoil a training.
     """

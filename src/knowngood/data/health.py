@@ -176,9 +176,9 @@ def falsifying(records: Records, groups: Ids) -> tuple[Finding, ...]:
         f"another of the splits that the data came with: the figures are too good. {_ANEW}"
     )
     add("warning", "units-across-splits", message, parts)
-    opposed = _divided(exact, labels)
-    message = f"{_images(opposed)} with equal bytes but opposing labels: one is wrong, and counts as a mistake."
-    add("error", "exact-duplicates-opposing-labels", message, opposed)
+    conflicting = _divided(exact, labels)
+    message = f"{_images(conflicting)} with equal bytes but conflicting labels: one is wrong, and counts as a mistake."
+    add("error", "exact-duplicates-conflicting-labels", message, conflicting)
     lost = [row for row in np.flatnonzero(~readable).tolist() if frame["split"][row] == "test"]
     message = f"{_images(lost)} of the test split cannot be read: the test figures are about the {whole} others."
     add("warning", "unreadable-test", message, lost)
@@ -297,15 +297,15 @@ def _duplicates(a: _Set) -> list[Finding]:
     found += a.finding("info", "near-duplicates", message, near_rows)
     labels = a.frame["label"].to_list()
     equal = _divided(a.exact, labels)
-    message = f"{_images(equal)} with equal bytes but opposing labels: one of them is wrong."
-    found += a.finding("error", "exact-duplicates-opposing-labels", message, equal)
+    message = f"{_images(equal)} with equal bytes but conflicting labels: one of them is wrong."
+    found += a.finding("error", "exact-duplicates-conflicting-labels", message, equal)
     known = set(equal)
     alike = [row for row in _divided(a.near, labels) if row not in known]
     message = (
-        f"{counted(len(alike), 'image is a near copy', 'images are near copies')} with opposing labels: "
+        f"{counted(len(alike), 'image is a near copy', 'images are near copies')} with conflicting labels: "
         "look whether one of them is wrong."
     )
-    return found + a.finding("warning", "near-duplicates-opposing-labels", message, alike)
+    return found + a.finding("warning", "near-duplicates-conflicting-labels", message, alike)
 
 
 def _across_splits(a: _Set) -> list[Finding]:

@@ -324,7 +324,7 @@ def _fitted(
         "test": compute_metrics(bad[part.test], scores, threshold=CLASS_THRESHOLD, seed=seed).to_dict(),
         "seconds": round(seconds, 2),
         "images_per_second": round(1 / (feature_time + each), 2),
-        "taught": fitted.taught,
+        "rows": fitted.rows,
         "setting": _in_words(fitted.setting),
         "grid": _grid(fitted),
     }

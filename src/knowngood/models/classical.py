@@ -234,7 +234,7 @@ class FittedClassifier:
         auroc: Mean over the folds of rows scored by a machine that had not seen them; the best of `table`.
         table: One row a setting: the setting, and its cross-validated AUC.
         width: Number of features.
-        taught: How many rows it was fitted on.
+        rows: How many rows it was fitted on.
     """
 
     estimator: Any
@@ -242,7 +242,7 @@ class FittedClassifier:
     auroc: float
     table: list[dict[str, Any]]
     width: int
-    taught: int
+    rows: int
 
     def raw_scores(self, features: Any) -> RawScores:
         """Returns how far images lie on the bad side, float64 (N,), higher = more likely bad.

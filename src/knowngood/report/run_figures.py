@@ -220,7 +220,7 @@ def training(run: RunSummary) -> Section | None:
 
 
 def _chosen(notes: dict[str, Any]) -> list[str]:
-    """Returns a sentence on each thing that a training chose or was told, from its notes."""
+    """Returns a sentence on each thing that a training chose or was given, from its notes."""
     said = []
     if size := notes.get("image size"):
         said.append(f"Image size {size['side']} (--image-size auto): {size['sentence']}.")
@@ -234,7 +234,7 @@ def _chosen(notes: dict[str, Any]) -> list[str]:
         tried = "; ".join(f"{' + '.join(row['members'])} {wording.decimal(row['auroc'])}" for row in members)
         said.append(f"Members, the best set on the validation split is used: {tried}.")
     if masks := notes.get("masks"):
-        said.append(f"{wording.counted(masks, 'mask')} told the cells where defects are.")
+        said.append(f"{wording.counted(masks, 'mask')} say where defects are.")
     return said
 
 

@@ -15,7 +15,7 @@ from knowngood.synthesis.stylegan.config import SynthesisConfig
 
 
 class CascadeConfig(BaseModel):
-    """How a student is taught and how much it may decide."""
+    """How a student is trained and how much it may decide."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -31,7 +31,7 @@ def truncate(root: Path) -> None:
     (root / "good" / "000.png").write_bytes(data[: len(data) // 2])
 
 
-def oppose(root: Path) -> None:
+def conflict(root: Path) -> None:
     (root / "chip" / "copy.png").write_bytes((root / "good" / "000.png").read_bytes())
 
 
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "exact-duplicates",
         "warning",
     ),
-    "opposing": (oppose, "exact-duplicates-opposing-labels", "error"),
+    "conflicting": (conflict, "exact-duplicates-conflicting-labels", "error"),
     "across": (into_splits, "duplicates-across-splits", "error"),
     "masks": (masks, "missing-masks", "info"),
     "mask size": (masks, "mask-size", "warning"),
@@ -113,10 +113,10 @@ def test_trouble_is_found(tmp_path: Path, case: str) -> None:
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
-def test_opposing_labels_of_near_copies(tmp_path: Path) -> None:
+def test_conflicting_labels_of_near_copies(tmp_path: Path) -> None:
     healthy(tmp_path)
     Image.open(tmp_path / "good" / "000.png").save(tmp_path / "chip" / "again.jpg", quality=95)
-    assert "near-duplicates-opposing-labels" in {f.code for f in check(tmp_path).findings}
+    assert "near-duplicates-conflicting-labels" in {f.code for f in check(tmp_path).findings}
 
 
 def test_classes(tmp_path: Path) -> None:

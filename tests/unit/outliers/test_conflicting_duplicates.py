@@ -1,4 +1,4 @@
-"""Near-duplicates with opposing labels."""
+"""Near-duplicates with conflicting labels."""
 
 import numpy as np
 import pytest

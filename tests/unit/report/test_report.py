@@ -311,6 +311,6 @@ def test_what_training_chose_is_said(tmp_path: Path) -> None:
         "Image size 448 (--image-size auto): the best of some.",
         "4 views: AUC 0.9500 on 120 calibration images, 0.9400 with one view; they take 4 times as long.",
         "resnet50, kernel+cells + resnet50, cells 0.9700; resnet50, cells 0.9600",
-        "16 masks told the cells where defects are.",
+        "16 masks say where defects are.",
     ):
         assert said in text, said
