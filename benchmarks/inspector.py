@@ -18,13 +18,14 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from fine_tuning import mask_of, rows_of, to_run
+from fine_tuning import mask_of, names_of, rows_of, to_run
 from magnetic_tile import DATA, manifest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -35,6 +36,7 @@ from knowngood.data.loading import loaded
 from knowngood.data.records import BAD, Records
 from knowngood.files import write_json
 from knowngood.lookalike.source import config_of, folder_of
+from knowngood.metrics.comparisons import compare_auroc
 from knowngood.metrics.figures import TPRS, fpr_at_tpr
 from knowngood.recipe.bundle import Recipe
 from knowngood.training.config import TrainConfig
@@ -170,6 +172,51 @@ def by_severity(scores: pl.DataFrame, facts: pl.DataFrame) -> dict[str, Any]:
     return made
 
 
+def truth_of(name: str, number: int, runs: Path) -> dict[str, bool]:
+    """Returns which photographs of a set are bad, by name."""
+    if name in DRAWN:
+        facts = facts_of(DRAWN[name].format(number))
+        return dict(zip(facts["image"].to_list(), (facts["true_label"] == "bad").to_list(), strict=True))
+    frame = records_of(name, number, runs).frame
+    return dict(zip(names_of(frame["image"]), (frame["label"] == BAD).to_list(), strict=True))
+
+
+PAIRS = (("standard", "quick"), ("standard", "pooled"), ("quick", "pooled"), ("best", "quick"), ("best", "standard"))
+
+
+def paired(runs: Path) -> Iterator[dict[str, Any]]:
+    """Yields the AUC of one way less that of another on the same test photographs, by DeLong, and the mean over runs.
+
+    The interval of the mean is that of the test photographs alone: trainings on other ones would vary as well.
+    """
+    held = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(runs.glob("*/result.json"))]
+    by_way = {}
+    for row in held:  # a look-alike's names are the same everywhere, those of files have the clone's folder
+        images = list(row["scores"]) if row["set"] in DRAWN else names_of(row["scores"])
+        by_way[row["set"], row["way"], row["number"]] = dict(zip(images, row["scores"].values(), strict=True))
+    for name in sorted({row["set"] for row in held}):
+        for one, other in PAIRS:
+            numbers = [n for s, way, n in sorted(by_way) if (s, way) == (name, one) and (name, other, n) in by_way]
+            found = []
+            for number in numbers:
+                bad = truth_of(name, number, runs)
+                ours, theirs = (by_way[name, way, number] for way in (one, other))
+                images = sorted(ours)
+                pair = [[scores[image] for image in images] for scores in (ours, theirs)]
+                found.append(compare_auroc([bad[image] for image in images], *pair))
+            if found:
+                mean = float(np.mean([each.difference for each in found]))
+                error = float(np.sqrt(sum(each.error**2 for each in found))) / len(found)
+                yield {
+                    "set": name,
+                    "ways": [one, other],
+                    "numbers": numbers,
+                    "each": [each.difference for each in found],
+                    "mean": mean,
+                    "interval": [mean - 1.96 * error, mean + 1.96 * error],
+                }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trials", nargs="*", help="SET:WAY:NUMBER")
@@ -200,7 +247,9 @@ def main() -> None:
                 if own[0]["places"]
             }
         command = "python benchmarks/inspector.py SET:WAY:NUMBER for each row, then --summary"
-        write_json(RESULT, {"what": __doc__.splitlines()[0], "command": command, "means": table, "rows": found})
+        what = __doc__.splitlines()[0]
+        pairs = list(paired(given.runs))
+        write_json(RESULT, {"what": what, "command": command, "means": table, "paired": pairs, "rows": found})
         print(json.dumps(table, indent=1))
 
 
