@@ -17,9 +17,9 @@ import polars as pl
 import pytest
 
 from knowngood.data.images import decode
+from knowngood.models.classifier import BATCH
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade import (
-    BATCH,
     DOCUMENT,
     FOLDER,
     PASSED,
