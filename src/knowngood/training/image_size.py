@@ -105,6 +105,10 @@ def choose_size(
             scored[side] = _out_of_fold(sample, ids, network(side), weights, preprocessing, folder, seed)
         except DataError as error:  # the groups allow no folds
             return SizeChoice(own, [], f"its own: {error.what}")
+        held = ~np.isnan(scored[side])
+        if side != sides[-1] and auroc(bad[rows][held], scored[side][held]) == 1:
+            left_out = "; no larger one can be better"
+            break
     return _smallest(scored, bad[rows], left_out)
 
 
