@@ -19,7 +19,7 @@ from knowngood.cam.methods import METHODS, Method
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES
 from knowngood.models.cells import Cells, JoinedCells, cell_positions
-from knowngood.models.classifier import Classifier, Inspector, turned
+from knowngood.models.classifier import Classifier, Inspector, cell_scales, scored_together, turned
 from knowngood.models.heads import SvmHead, pool_stages
 
 LAST, ALL = "last", "all"
@@ -294,17 +294,14 @@ def heat_of(inspector: Inspector, images: Tensor, method: str = AUTO) -> tuple[T
 def _cell_heat(
     inspector: Inspector, joined: JoinedCells, images: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Returns raw scores and maps of cells, added on the cells of the finest member as exported graphs do."""
-    raw_scores, maps = torch.zeros(len(images), device=images.device), []
+    """Returns raw scores and maps of cells, placed over the picture."""
     members = [member for member in inspector.members if isinstance(member, Classifier)]
+    finest = members[joined.finest]
+    layer = cell_layer(finest)
     with torch.inference_mode():
-        for scale, member in zip(inspector.scales.tolist(), members, strict=True):
-            own = member.scored(images)
-            raw_scores += scale * own.raw_scores
-            maps.append(scale * member.cell_share * own.cell_scores)
-        finest = members[joined.finest]
-        layer = cell_layer(finest)
-        return raw_scores, over_picture(finest, {layer: joined(maps)}, size)[layer]
+        scales = inspector.scales.tolist()
+        raw_scores, cells = scored_together(members, scales, cell_scales(members, scales), joined, images)
+        return raw_scores, over_picture(finest, {layer: cells}, size)[layer]
 
 
 def placed_maps(

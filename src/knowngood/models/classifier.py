@@ -365,6 +365,33 @@ class Inspector(nn.Module):
         return joined.to(self.scales.device)
 
 
+def cell_scales(members: Sequence[Classifier], scales: Sequence[float]) -> list[float]:
+    """Returns how much the cell scores of each member count in the raw score of the whole."""
+    return [scale * member.cell_share for scale, member in zip(scales, members, strict=True)]
+
+
+def scored_together(
+    members: Sequence[Classifier],
+    scales: Sequence[float],
+    of_cells: Sequence[float],
+    joined: JoinedCells,
+    images: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Returns raw scores (B,) and cell scores (B, h, w) of several members with cells, added on the finest grid.
+
+    Args:
+        members: With cell heads; of an inspector or of the graph that is exported.
+        scales: Factor of each member's raw score.
+        of_cells: From `cell_scales`.
+        joined: From `Inspector.joined_cells`.
+        images: (B, C, H, W) uint8.
+    """
+    made = [member.scored(images) for member in members]
+    raw_scores = [scale * one.raw_scores for scale, one in zip(scales, made, strict=True)]
+    maps = [scale * one.cell_scores for scale, one in zip(of_cells, made, strict=True)]
+    return torch.stack(raw_scores).sum(0), joined(maps)
+
+
 def batch_for(height: int, width: int, most: int = BATCH) -> int:
     """Returns how many photographs of a size pass a network at once: fewer of large ones, so that memory is bounded."""
     return max(1, min(most, _BATCH_PIXELS // (height * width)))

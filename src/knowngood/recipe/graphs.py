@@ -11,7 +11,15 @@ from torch.nn import functional
 
 from knowngood.cam.maps import has_cam
 from knowngood.errors import ConfigError
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, common_shape, turned
+from knowngood.models.classifier import (
+    Classifier,
+    Inspector,
+    NetworkConfig,
+    cell_scales,
+    common_shape,
+    scored_together,
+    turned,
+)
 from knowngood.models.heads import PatchHead
 
 
@@ -118,7 +126,7 @@ class Scorer(nn.Module):
         self.map_kind: MapKind | None = map_kind(inspector)
         self.with_map = RawScoreAndMap(members[0]) if self.map_kind == "cam" else None
         self.joined = inspector.joined_cells()
-        self.cell_scales = [scale * member.cell_share for scale, member in zip(self.scales, members, strict=True)]
+        self.cell_scales = [] if self.joined is None else cell_scales(members, self.scales)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns raw scores (B,) and, where there is one, the map (B, h, w) of images (B, C, H, W) uint8."""
@@ -126,13 +134,8 @@ class Scorer(nn.Module):
             raw_score, heat = self.with_map(images)
             return self.scales[0] * raw_score, self.scales[0] * heat
         if self.joined is not None:
-            raw_scores, maps = [], []
-            for scale, cell_scale, member in zip(self.scales, self.cell_scales, self.members, strict=True):
-                assert isinstance(member, Graphed)
-                made = member.scored(images)
-                raw_scores.append(scale * made.raw_scores)
-                maps.append(cell_scale * made.cell_scores)
-            return torch.stack(raw_scores).sum(0), self.joined(maps)
+            members = [member for member in self.members if isinstance(member, Graphed)]
+            return scored_together(members, self.scales, self.cell_scales, self.joined, images)
         if self.map_kind == "distances":
             member = self.members[0]
             assert isinstance(member, Graphed)
@@ -156,7 +159,7 @@ class Scorer(nn.Module):
 
 def map_kind(inspector: Inspector) -> MapKind | None:
     """Returns which map an inspector gives in its forward pass; None where it takes gradients, or has none."""
-    if inspector.joined_cells() is not None:
+    if all(config.has_cells for config in inspector.configs):
         return "cells"
     if len(inspector.members) != 1:
         return None
