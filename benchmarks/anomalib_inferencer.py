@@ -38,7 +38,7 @@ import numpy as np
 from engine import int8_of, pictures, read, recipe_of, timed
 
 from knowngood.files import write_json
-from knowngood.recipe.engine import BATCH
+from knowngood.models.batching import BATCH
 from knowngood.recipe.export_formats import OPENVINO_FILE
 from knowngood.recipe.inputs import stream
 from knowngood.recipe.session import Session

@@ -34,10 +34,10 @@ from knowngood.data.loading import load
 from knowngood.environment import versions_of
 from knowngood.files import write_json
 from knowngood.metrics.calibration import Calibration
+from knowngood.models.batching import BATCH
 from knowngood.models.classifier import Inspector, NetworkConfig
 from knowngood.recipe.bench import Load, loads
 from knowngood.recipe.bundle import Recipe
-from knowngood.recipe.engine import BATCH
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import export
 from knowngood.recipe.graphs import Scorer

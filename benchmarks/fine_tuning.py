@@ -40,6 +40,7 @@ from knowngood.data.splits import kfold, kfold_up_to, split
 from knowngood.data.units import groups_of, with_units
 from knowngood.files import write_json
 from knowngood.metrics.figures import auroc
+from knowngood.models.batching import over_batches
 from knowngood.models.classifier import (
     TURNS,
     Classifier,
@@ -47,7 +48,6 @@ from knowngood.models.classifier import (
     cells_config,
     input_size,
     network_for,
-    over_batches,
     turned,
 )
 from knowngood.models.weights.search import find

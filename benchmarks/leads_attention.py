@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from knowngood.cam.maps import ALL, method_for, placed_maps
-from knowngood.models.classifier import BATCH, Classifier, device_of
+from knowngood.models.batching import BATCH, device_of
+from knowngood.models.classifier import Classifier
 
 PARTS = {"leads": 255, "body": 128, "tape": 64, "rest": 0}  # values of a part map, as the look-alike writes it
 Map = npt.NDArray[np.floating[Any]]

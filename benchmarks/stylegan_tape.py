@@ -34,7 +34,8 @@ from knowngood.cli.output import at_work
 from knowngood.data.loading import load
 from knowngood.data.pixels import fitted
 from knowngood.files import write_json
-from knowngood.models.classifier import Classifier, network_for, over_batches
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.weights.search import find
 from knowngood.synthesis.likeness import kid
 from knowngood.synthesis.stylegan.generators import TrainedGenerator

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from knowngood.data.images import decode
-from knowngood.models.classifier import BATCH
+from knowngood.models.batching import BATCH
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade import (
     DOCUMENT,

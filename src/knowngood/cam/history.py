@@ -16,7 +16,8 @@ import torch
 from knowngood.cam.maps import ALL, method_for, placed_maps
 from knowngood.data.pixels import fit
 from knowngood.files import whole_file
-from knowngood.models.classifier import Classifier, device_of
+from knowngood.models.batching import device_of
+from knowngood.models.classifier import Classifier
 
 METHOD = "gradcam"
 _NAME = re.compile(r"epoch_(\d{3,})\.npz")

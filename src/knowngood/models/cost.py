@@ -12,7 +12,8 @@ import knowngood.models.torchvision_ops  # noqa: F401  (before timm)
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from knowngood.models.classifier import Classifier, NetworkConfig, batch_for
+from knowngood.models.batching import batch_for
+from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.progress import track
 
 ROUNDS = 5

@@ -26,7 +26,8 @@ from knowngood.data.records import Records
 from knowngood.errors import ImageError, StorageError
 from knowngood.files import cache_folder, cache_key, whole_file
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.classifier import Classifier, NetworkConfig, input_size, network_for, over_batches, svm_config
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier, NetworkConfig, input_size, network_for, svm_config
 from knowngood.models.weights.files import Weights
 from knowngood.models.weights.search import find
 

@@ -23,7 +23,8 @@ from knowngood.files import whole_file
 from knowngood.metrics.calibration import Calibration
 from knowngood.metrics.thresholds import UNKNOWN, Threshold, proportion_interval, threshold_at_overkill
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.classifier import Classifier, Inspector, NetworkConfig, over_batches
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier, Inspector, NetworkConfig
 from knowngood.models.features import features
 from knowngood.models.heads import NearestHead, PatchHead, smooth_maps
 from knowngood.models.weights.files import Weights

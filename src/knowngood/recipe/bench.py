@@ -17,12 +17,12 @@ import torch
 from knowngood.data.images import decode
 from knowngood.data.pixels import fit
 from knowngood.environment import cores, installed
-from knowngood.models.classifier import batch_for
+from knowngood.models.batching import BATCH, batch_for
 from knowngood.models.cost import cost_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.cascade import PASSED, CascadeRuntime
-from knowngood.recipe.engine import BATCH, Profile
+from knowngood.recipe.engine import Profile
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.folder import place_of
 from knowngood.recipe.inputs import Item, stream

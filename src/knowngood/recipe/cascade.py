@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from knowngood.errors import RecipeError
 from knowngood.metrics.calibration import Calibration
-from knowngood.models.classifier import batch_for
+from knowngood.models.batching import batch_for
 from knowngood.recipe.manifest import CertifiedCuts, SealedDocument
 from knowngood.recipe.runtimes import Outputs, Pixels, Runtime, Values
 

@@ -22,7 +22,7 @@ from knowngood.data.pixels import unexpected
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, ImageError, KnownGoodError
 from knowngood.metrics.thresholds import ACCEPT, Thresholds, decide
-from knowngood.models.classifier import batch_for
+from knowngood.models.batching import BATCH, batch_for
 from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.graphs import map_kind
 from knowngood.recipe.inputs import Item
@@ -187,7 +187,6 @@ class Preparing:
         return Ready(item.name, digest, size, pixels, reason=reason)
 
 
-BATCH = 32
 INFER, MAPS = "infer", "maps and regions"
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from knowngood.environment import versions_of
 from knowngood.errors import ParityError, RecipeError
 from knowngood.files import check_writable, scratch_folder, sha256_of, whole_folder
-from knowngood.models.classifier import batches_of
+from knowngood.models.batching import batches_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe
 from knowngood.recipe.export_formats import Exporter, Precision, exporter_for

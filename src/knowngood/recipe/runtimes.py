@@ -25,7 +25,8 @@ import torch
 
 from knowngood.environment import cores
 from knowngood.errors import ConfigError, RecipeError
-from knowngood.models.classifier import Inspector, batch_for, device_of
+from knowngood.models.batching import batch_for, device_of
+from knowngood.models.classifier import Inspector
 from knowngood.recipe.export_formats import ONNX_FILE, OPENVINO_FILE
 from knowngood.recipe.graphs import Scorer, map_kind
 from knowngood.telemetry import switch_off

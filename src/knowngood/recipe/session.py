@@ -22,13 +22,13 @@ from knowngood.environment import install_command, installed, needed
 from knowngood.errors import ConfigError, ImageError, KnownGoodError, RecipeError, StorageError
 from knowngood.files import cache_folder, write_text
 from knowngood.metrics.thresholds import ACCEPT, Thresholds
-from knowngood.models.classifier import device_of
+from knowngood.models.batching import BATCH, device_of
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Prediction, Recipe
 from knowngood.recipe.cascade import DOCUMENT as CASCADE_DOCUMENT
 from knowngood.recipe.cascade import FOLDER as CASCADE_FOLDER
 from knowngood.recipe.cascade import STUDENT, CascadeDocument, CascadeRuntime, Part, Rule
-from knowngood.recipe.engine import BATCH, Engine, Known, Profile, Scored, grouped
+from knowngood.recipe.engine import Engine, Known, Profile, Scored, grouped
 from knowngood.recipe.export_formats import EXPORTERS
 from knowngood.recipe.exporting import DOCUMENT, FOLDER, ExportDocument, folder_of
 from knowngood.recipe.folder import place_of

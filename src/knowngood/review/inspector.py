@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from knowngood.data.images import decode, decoding
 from knowngood.errors import ConfigError, DataError, StorageError
-from knowngood.models.classifier import Classifier, over_batches
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier
 from knowngood.models.features import FeatureCache
 from knowngood.models.heads import SvmHead
 from knowngood.recipe.bundle import Prediction, Recipe

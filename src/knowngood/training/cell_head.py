@@ -18,7 +18,8 @@ from knowngood.data.splits import kfold_up_to, trains_on
 from knowngood.files import storage_errors
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
-from knowngood.models.classifier import BATCH, Classifier, batches_of
+from knowngood.models.batching import BATCH, batches_of
+from knowngood.models.classifier import Classifier
 from knowngood.models.heads import CellHead, pool_stages
 from knowngood.progress import track
 from knowngood.training.svm_head import FOLDS, SvmFit, fit_svm_on

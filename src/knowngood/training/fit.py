@@ -21,13 +21,13 @@ from knowngood.errors import WeightsError
 from knowngood.metrics.calibration import fit_calibration
 from knowngood.metrics.figures import auroc
 from knowngood.models.backbones import BACKBONES
+from knowngood.models.batching import over_batches
 from knowngood.models.classifier import (
     Classifier,
     Inspector,
     NetworkConfig,
     cells_beside_svm,
     cells_config,
-    over_batches,
     svm_config,
     with_views,
 )

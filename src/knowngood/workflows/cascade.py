@@ -20,7 +20,7 @@ from knowngood.files import scratch_folder, whole_file, whole_folder
 from knowngood.metrics.cascade import CascadeCuts, cascade_cuts, choose_certainty, try_certainties
 from knowngood.metrics.figures import compute_metrics
 from knowngood.metrics.thresholds import BY_HAND
-from knowngood.models.classifier import batches_of
+from knowngood.models.batching import batches_of
 from knowngood.parameters import checked_parameters, configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import Recipe

@@ -21,7 +21,8 @@ from knowngood.data.records import PassedOver
 from knowngood.data.sources.walking import text_of
 from knowngood.errors import ConfigError
 from knowngood.files import check_writable, whole_folder, write_json
-from knowngood.models.classifier import Classifier, device_of
+from knowngood.models.batching import device_of
+from knowngood.models.classifier import Classifier
 from knowngood.parameters import configured
 from knowngood.progress import reporter
 from knowngood.recipe.bundle import ERROR, Recipe

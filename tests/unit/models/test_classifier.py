@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from knowngood.errors import ConfigError, UnknownNameError
 from knowngood.models.backbones import BACKBONES, Backbone
+from knowngood.models.batching import over_batches
 from knowngood.models.classifier import (
     Classifier,
     Inspector,
@@ -14,7 +15,6 @@ from knowngood.models.classifier import (
     common_shape,
     input_size,
     network_for,
-    over_batches,
     svm_config,
 )
 from knowngood.models.heads import pool_stages

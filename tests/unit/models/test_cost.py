@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from knowngood.models import cost
-from knowngood.models.classifier import BATCH, Classifier, NetworkConfig
+from knowngood.models.batching import BATCH
+from knowngood.models.classifier import Classifier, NetworkConfig
 from knowngood.models.cost import cost_of, images_per_second
 
 

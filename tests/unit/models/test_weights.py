@@ -16,7 +16,8 @@ from sklearn.datasets import load_sample_images
 
 from knowngood.errors import WeightsError
 from knowngood.models.backbones import BACKBONES
-from knowngood.models.classifier import Classifier, network_for, over_batches
+from knowngood.models.batching import over_batches
+from knowngood.models.classifier import Classifier, network_for
 from knowngood.models.heads import pool_stages
 from knowngood.models.weights import available, fetch, find
 from knowngood.models.weights.files import PACKAGES, check_bytes, timm_state
