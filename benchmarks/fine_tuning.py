@@ -53,7 +53,8 @@ from knowngood.models.classifier import (
 from knowngood.models.weights.search import find
 from knowngood.training.cell_head import Compression, fit_cell_head, fit_frozen_heads
 from knowngood.training.config import Freeze, TrainConfig
-from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune, kept_epoch
+from knowngood.training.epochs import kept_epoch
+from knowngood.training.fine_tuning import LINEAR_PLAN, Plan, fine_tune
 from knowngood.training.fit import start_head
 from knowngood.training.targets import Targets, kind_numbers, kinds_of, masks_of, targets_of
 

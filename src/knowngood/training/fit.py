@@ -36,7 +36,8 @@ from knowngood.models.weights.files import Weights
 from knowngood.progress import reporter
 from knowngood.training.cell_head import fit_frozen_heads
 from knowngood.training.config import TrainConfig
-from knowngood.training.fine_tuning import Watcher, fine_tune, kept_epoch
+from knowngood.training.epochs import Watcher, kept_epoch
+from knowngood.training.fine_tuning import fine_tune
 from knowngood.training.start import Start, chosen_size, frozen_models, start_training
 from knowngood.training.svm_head import SvmFit, fit_svm_on
 from knowngood.training.targets import Rows, Targets, kind_numbers, kinds_of, masks_of, targets_of

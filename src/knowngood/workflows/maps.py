@@ -25,7 +25,7 @@ from knowngood.report.cam_history import CamHistory, cam_history_section, write_
 from knowngood.report.maps import map_section
 from knowngood.report.page import Section
 from knowngood.report.pictures import Pixels
-from knowngood.training.fine_tuning import kept_epoch
+from knowngood.training.epochs import kept_epoch
 
 _SHOWN = 6  # caught, and rejected for nothing: a map takes as long as a score or two
 _ESCAPES = 48  # at most: each of them is looked at

@@ -11,7 +11,8 @@ from knowngood.models.backbones import BACKBONES, Backbone
 from knowngood.models.classifier import Classifier, NetworkConfig, cells_config
 from knowngood.progress import Silent, reporting_to
 from knowngood.training.config import TrainConfig
-from knowngood.training.fine_tuning import LINEAR_PLAN, as_good, fine_tune, kept_epoch
+from knowngood.training.epochs import as_good, kept_epoch
+from knowngood.training.fine_tuning import LINEAR_PLAN, fine_tune
 from knowngood.training.targets import Targets
 
 SIDE = 32
